@@ -1,0 +1,95 @@
+-- SPDX-License-Identifier: MIT
+--
+-- boot: from the text of site.lua to a built configuration, or one error with all that is wrong.
+
+local build = require("rproxy.config.build")
+local describe = require("rproxy.config.describe")
+local locate = require("rproxy.config.locate")
+local overrides = require("rproxy.config.overrides")
+local report = require("rproxy.config.report")
+local schema = require("rproxy.schema")
+local site = require("rproxy.config.site")
+local validate = require("rproxy.config.validate")
+
+local M = {}
+
+local last -- the model that was built in this VM
+
+local function raise_if_any(found)
+    if not found:is_empty() then error(found:text(), 0) end
+end
+
+-- A call in tail position ("return rp.site { ... }") leaves no frame to ask for its line.
+local function placed(node, path, source)
+    if node.at == "?" then
+        node.at = ("%s:%d"):format(path, locate.constructor(source, "site") or 1)
+    end
+    return node
+end
+
+local function run_site(path, source, run)
+    local ran, node = pcall(run, source, path)
+    if not ran then error(tostring(node), 0) end
+    if site.kind(node) ~= "site" then
+        error(("%s:1: expected the site to return rp.site { ... }, it returned %s; end it with "
+            .. "return rp.site { ... }"):format(path, site.kind(node) and "rp." .. site.kind(node)
+                or schema.show(node)), 0)
+    end
+    return placed(node, path, source)
+end
+
+--- Evaluate and check a site; raises one text when anything is wrong with it.
+--- @param path string
+--- @param source string
+--- @param text string  overrides, "name=value" lines
+--- @param run function  (source, path) -> what the chunk returns
+--- @param set_path function|nil  (lua.path) where plugins named by strings are found
+--- @return table model
+function M.check(path, source, text, run, set_path)
+    local found = report.new()
+    local over = overrides.parse(text, found)
+    raise_if_any(found)
+    locate.add_source(path, source)
+    local node = run_site(path, source, run)
+    node.given = overrides.apply(node.given, over)
+    local lua = node.given.lua
+    if set_path and type(lua) == "table" and type(lua.path) == "string" then set_path(lua.path) end
+    local model = validate.check(node, found, function(setting)
+        return overrides.place(over, setting) or locate.place(node, setting)
+    end)
+    model.path = path
+    raise_if_any(found)
+    return model
+end
+
+--- The same, and give it to a sink.
+--- @return table model
+function M.build_to(sink, path, source, text, run, set_path)
+    local model = M.check(path, source, text, run, set_path)
+    local found = report.new()
+    build.run(model, sink, found)
+    raise_if_any(found)
+    last = model
+    return model
+end
+
+--- Build the configuration of a generation. Raises one text with all that is wrong.
+--- @param conf cdata  struct rp_conf *
+--- @param path string  of site.lua
+--- @param source string  its text
+--- @param text string  "name=value" lines of the command line
+function M.build(conf, path, source, text)
+    local loader = require("rproxy.loader")
+    local regex = require("rproxy.regex")
+    schema.compile_regex = regex.new
+    M.build_to(require("rproxy.config.sink").new(conf), path, source, text, loader.run,
+        loader.set_path)
+end
+
+--- Text of `rproxy -T` for what was built last.
+function M.describe()
+    if not last then error("no configuration was built", 2) end
+    return describe.text(last)
+end
+
+return M

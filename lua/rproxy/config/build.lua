@@ -1,0 +1,389 @@
+-- SPDX-License-Identifier: MIT
+--
+-- build: hand a checked model to a sink, the builder of the C side (rproxy.config.sink) or a
+-- recorder of a spec. A sink's methods return a value, or nil and what is wrong; the mistakes are
+-- reported with the place of what they are about.
+
+local chains = require("rproxy.config.chains")
+local options = require("rproxy.config.options")
+local plugin = require("rproxy.plugin")
+local validate = require("rproxy.config.validate")
+
+local M = {}
+
+local FORWARD_BITS = { ["x-forwarded-for"] = 1, ["x-forwarded-proto"] = 2,
+    ["x-forwarded-host"] = 4, ["x-forwarded-port"] = 8, forwarded = 16 }
+
+local PROXY_VERSIONS = { v1 = 1, v2 = 2 }
+
+local Builder = {}
+Builder.__index = Builder
+
+-- Passes a sink's answer on; what is wrong goes to the report.
+function Builder:try(at, what, value, err)
+    if value ~= nil then return value end
+    self.report:add(at, "%s%s", what == "" and "" or what .. ": ", tostring(err))
+end
+
+-- Whole numbers of the unit that the C side counts in; a duration too short for it becomes 1.
+local function to_number(value, scale)
+    if value == true then return 1 elseif value == false then return 0 end
+    if value == math.huge or not scale then return value end
+    return math.floor(value * scale + 0.5)
+end
+
+-- Every option of the group that has a key on the C side: set(key, number) or set_text(key, text).
+-- at: a place, or (option) -> place.
+function Builder:rows(group, opts, at, set, set_text)
+    for _, row in ipairs(options[group]) do
+        local value = options.get(opts, row.name)
+        if row.conf and value ~= nil then
+            local put = type(value) == "string" and set_text or set
+            local place = type(at) == "function" and at(row.name) or at
+            self:try(place, row.name, put(row.conf, type(value) == "string" and value
+                or to_number(value, row.scale)))
+        end
+    end
+end
+
+-- ---------------------------------------------------------------- site
+
+function Builder:forwarded()
+    local bits = 0
+    for _, name in ipairs(self.model.opts.forwarded) do bits = bits + FORWARD_BITS[name] end
+    return bits
+end
+
+function Builder:access_log(log)
+    local sink = self.sink
+    if not log then return end
+    local at = self.model.place("log.access")
+    local file = self:try(at, "log.access.to", sink:file(log.to))
+    if not file then return end
+    self:try(at, "log.access", sink:access_log(file, log.format, log.buffer,
+        to_number(log.flush, 1000)))
+    for _, name in ipairs(log.format == "json" and log.fields or {}) do
+        self:try(self.model.place("log.access.fields"), "log.access.fields",
+            sink:access_field(name))
+    end
+end
+
+function Builder:error_log(log)
+    local sink, at = self.sink, self.model.place("log.error")
+    self:try(at, "log.error.level", sink:number("log.level", sink.LEVELS[log.level]))
+    if log.to == "stderr" then return end -- what it is unless set
+    local file = self:try(at, "log.error.to", sink:file(log.to))
+    if file then self:try(at, "log.error.to", sink:number("log.error_file", file)) end
+end
+
+function Builder:site()
+    local model, sink = self.model, self.sink
+    local opts, place = model.opts, model.place
+    self:rows("site", opts, place,
+        function(key, value) return sink:number(key, value) end,
+        function(key, value) return sink:text(key, value) end)
+    self:try(place("workers"), "workers", sink:number("workers",
+        opts.workers == "auto" and 0 or opts.workers))
+    self:try(place("forwarded"), "forwarded", sink:number("forward.bits", self:forwarded()))
+    self:try(place("via"), "via", sink:number("via.on", opts.via and 1 or 0))
+    if opts.via then self:try(place("via"), "via", sink:text("via.name", opts.via)) end
+    self:try(place("server"), "server", sink:text("server.name", opts.server or ""))
+    for i, cidr in ipairs(opts.trust) do
+        self:try(place("trust"), ("trust[%d]"):format(i), sink:trust(cidr))
+    end
+    self:pages("site", 0, model.pages, place("error_pages"))
+    self:error_log(opts.log.error)
+    self:access_log(opts.log.access)
+    for _, listener in ipairs(model.listeners) do
+        for _, address in ipairs(listener.addresses) do
+            local index = self:try(listener.at, "rp.listen", sink:listener(address,
+                listener.opts.redirect_https))
+            if index and listener.opts.proxy_protocol then
+                self:try(listener.at, "proxy_protocol",
+                    sink:set_listener(index, "proxy_protocol", 1))
+            end
+        end
+    end
+end
+
+-- ---------------------------------------------------------------- error pages
+
+local PAGE_RULE = "a page is a regular file in the site's folder or below it, "
+    .. "readable by everybody, of at most 64 KB"
+
+-- What a file holds now is what is served until the next reload. Relative to the site's folder.
+function Builder:page_body(page, at, what)
+    if page.body then return page.body end
+    local path = page.file
+    if path:sub(1, 1) ~= "/" then
+        path = (self.model.path:match("^(.*/)") or "./") .. path:gsub("^%./", "")
+    end
+    local text, err = self.sink:page_file(path)
+    if text then return text end
+    self.report:add(at, "%s: %s cannot be read: %s; %s", what, path, tostring(err), PAGE_RULE)
+end
+
+function Builder:pages(level, index, list, at)
+    for _, page in ipairs(list) do
+        local what = ('error_pages["%s"]'):format(page.which)
+        local body = self:page_body(page, at, what)
+        if body then
+            self:try(at, what, self.sink:page(level, index, page.which, page.type, body))
+        end
+    end
+end
+
+-- ---------------------------------------------------------------- upstreams
+
+function Builder:upstreams()
+    local sink, indices = self.sink, {}
+    for _, up in ipairs(self.model.upstreams) do
+        local what = "upstreams." .. up.name
+        local index = self:try(up.at, what, sink:upstream(up.name))
+        if index then
+            up.index, indices[up.name] = index, index
+            self:rows("upstream", up.opts, up.at,
+                function(key, value) return sink:set_upstream(index, key, value) end,
+                function(key, value) return sink:set_upstream_text(index, key, value) end)
+            local version = PROXY_VERSIONS[up.opts.proxy_protocol]
+            if version then
+                self:try(up.at, what, sink:set_upstream(index, "proxy_protocol", version))
+            end
+            for _, peer in ipairs(up.peers) do
+                self:try(peer.at, what, sink:peer(index, peer.text, peer.weight, peer.backup))
+            end
+        end
+    end
+    sink:upstreams(indices)
+end
+
+function Builder:balancers()
+    for _, up in ipairs(self.model.upstreams) do
+        local entries = up.balance and chains.entries({ up.balance }, "balance")
+        if entries and entries[1] and up.index then
+            local what = ("upstreams.%s.balance"):format(up.name)
+            self:try(up.at, what, self.sink:set_upstream(up.index, "balance",
+                self.sink.BALANCE_HOOK))
+            self:try(up.at, what, self.sink:set_upstream(up.index, "balance_chain",
+                self:chain("balance", entries)))
+        end
+    end
+end
+
+-- ---------------------------------------------------------------- plugins
+
+function Builder:setups()
+    local levels, order = validate.instances(self.model)
+    local failed = false
+    for _, instance in ipairs(order) do
+        for _, err in ipairs(plugin.open(instance) or {}) do
+            failed = true
+            self.report:add(instance.at, "%s", err)
+        end
+    end
+    if failed then return end
+    chains.check(levels, order, self.report)
+    for _, instance in ipairs(order) do
+        instance.index = self:try(instance.at, "plugin " .. instance.name,
+            self.sink:plugin(instance.name, instance.on_error))
+    end
+    self.order = order -- all have hooks
+end
+
+-- Equal chains are one chain: most routes of a site share a few.
+function Builder:chain(phase, entries)
+    local key, list = {}, {}
+    for i, entry in ipairs(entries) do
+        key[i] = ("%d:%s"):format(entry.instance.index, tostring(entry.fn))
+        list[i] = { plugin = entry.instance.index, fn = entry.fn }
+    end
+    key = phase .. " " .. table.concat(key, " ")
+    self.made[key] = self.made[key] or self.sink:chain(phase, list)
+    return self.made[key]
+end
+
+function Builder:route_chains(index, at, instances)
+    for _, phase in ipairs(chains.PHASES) do
+        local entries = chains.entries(instances, phase.name, phase.reverse)
+        if entries[1] then
+            self:try(at, phase.name, self.sink:route_chain(index, phase.name,
+                self:chain(phase.name, entries)))
+        end
+    end
+end
+
+function Builder:lifecycle()
+    local life = { start = {}, stop = {} }
+    for _, instance in ipairs(self.order) do
+        for name, list in pairs(life) do
+            local fn = instance.hooks[name]
+            if fn then list[#list + 1] = { plugin = instance.index, fn = fn } end
+        end
+    end
+    self.sink:lifecycle(life)
+end
+
+-- What init(site) sees: names, no handles.
+local function view_of(model)
+    local view = { path = model.path, upstreams = {}, hosts = {} }
+    for i, up in ipairs(model.upstreams) do view.upstreams[i] = up.name end
+    for i, host in ipairs(model.hosts) do view.hosts[i] = host.names[1] or "default" end
+    return view
+end
+
+function Builder:inits()
+    local view = view_of(self.model)
+    for _, instance in ipairs(self.order) do
+        if instance.hooks.init then
+            local ran, err = pcall(instance.hooks.init, view)
+            if not ran then
+                self.report:add(instance.at, "plugin %s: init raised: %s", instance.name,
+                    tostring(err))
+            end
+        end
+    end
+end
+
+-- ---------------------------------------------------------------- streams
+
+-- A stream's own chains: connect in list order, log in reverse, as for requests.
+function Builder:stream_chains(index, stream)
+    for hook, key in pairs { connect = "connect_chain", log = "log_chain" } do
+        local entries = chains.entries(stream.use, hook, hook == "log")
+        if entries[1] then
+            self:try(stream.at, hook, self.sink:set_stream(index, key, self:chain(hook, entries)))
+        end
+    end
+end
+
+function Builder:stream(stream)
+    local sink, by_name = self.sink, self.model.upstream_by_name
+    local index = self:try(stream.at, "rp.stream", sink:stream())
+    if not index then return end
+    self:rows("stream", stream.opts, stream.place,
+        function(key, value) return sink:set_stream(index, key, value) end)
+    local up = stream.upstream and by_name[stream.upstream]
+    if up then
+        self:try(stream.place("upstream"), "upstream", sink:set_stream(index, "upstream",
+            up.index))
+    end
+    for _, address in ipairs(stream.addresses) do
+        local listener = self:try(stream.at, "rp.stream", sink:stream_listener(index, address))
+        if listener and stream.opts.proxy_protocol then
+            self:try(stream.at, "proxy_protocol", sink:set_listener(listener, "proxy_protocol", 1))
+        end
+    end
+    for _, rule in ipairs(stream.rules) do
+        self:try(stream.place(rule.kind), "rp.stream." .. rule.kind, sink:stream_rule(index,
+            rule.kind, rule.name, rule.upstream and by_name[rule.upstream].index))
+    end
+    self:stream_chains(index, stream)
+end
+
+-- ---------------------------------------------------------------- hosts and routes
+
+local ACTION = {}
+
+function ACTION.upstream(builder, index, route)
+    local up = builder.model.upstream_by_name[route.upstream]
+    if not up.index then return true end -- reported already
+    return builder.sink:set_route(index, "upstream", up.index)
+end
+
+function ACTION.respond(builder, index, route)
+    local sink = builder.sink
+    if route.content_type then
+        builder:try(route.at, "respond", sink:set_route_text(index, "content_type",
+            route.content_type))
+    end
+    builder:try(route.at, "respond", sink:set_route_text(index, "body", route.body))
+    return sink:set_route(index, "status", route.status)
+end
+
+function ACTION.redirect(builder, index, route)
+    builder:try(route.at, "redirect", builder.sink:set_route_text(index, "location",
+        route.location))
+    return builder.sink:set_route(index, "status", route.status)
+end
+
+function ACTION.content(builder, index, route)
+    local entries = chains.entries({ route.content }, "content")
+    return builder.sink:route_chain(index, "content", builder:chain("content", entries))
+end
+
+function Builder:route(host_index, route)
+    local sink, at = self.sink, route.at
+    local index = self:try(at, "", sink:route(host_index, route.methods, route.pattern, false))
+    if not index then return end
+    self:try(at, "id", sink:set_route_text(index, "id", route.id))
+    self:try(at, route.action, sink:set_route(index, "action", sink.ACTIONS[route.action]))
+    self:try(at, route.action, ACTION[route.action](self, index, route))
+    self:rows("route", route.opts, at,
+        function(key, value) return sink:set_route(index, key, value) end,
+        function(key, value) return sink:set_route_text(index, key, value) end)
+    for _, c in ipairs(route.conds) do
+        self:try(at, c.negate and "unless" or "when", sink:cond(index, c.kind, c.op, c.negate,
+            c.name, c.value))
+    end
+    for _, e in ipairs(route.edits) do
+        self:try(at, "headers", sink:edit(index, e.kind, e.response, e.name, e.value))
+    end
+    if route.meta ~= nil then
+        self:try(at, "meta", sink:set_route(index, "meta", sink:meta(route.meta)))
+    end
+    self:pages("route", index, route.pages, at)
+    self:route_chains(index, at, chains.instances_of(self.model, route.host, route))
+end
+
+-- Requests that no route takes pass the hooks of their host (or of the site) all the same.
+function Builder:fallback(host_index, host, at)
+    local sink, instances = self.sink, chains.instances_of(self.model, host, nil)
+    if #instances == 0 then return end
+    local index = self:try(at, "", sink:route(host_index, "", "", true))
+    if not index then return end
+    self:try(at, "", sink:set_route(index, "action", sink.ACTIONS.respond))
+    self:try(at, "", sink:set_route(index, "status", host and 404 or 421))
+    self:route_chains(index, at, instances)
+end
+
+function Builder:hosts()
+    local sink = self.sink
+    for _, host in ipairs(self.model.hosts) do
+        local index = self:try(host.at, "rp.host", sink:host(host.is_default))
+        if index then
+            for _, name in ipairs(host.names) do
+                self:try(host.at, "rp.host", sink:host_name(index, name))
+            end
+            self:pages("host", index, host.pages, host.at)
+            self:fallback(index, host, host.at)
+            for _, route in ipairs(host.routes) do self:route(index, route) end
+        end
+    end
+    self:fallback(sink.NO_HOST, nil, self.model.at)
+    local entries = chains.entries(self.model.use, "early")
+    if entries[1] then
+        self:try(self.model.at, "use", sink:site_chain("early", self:chain("early", entries)))
+    end
+end
+
+-- ---------------------------------------------------------------- whole
+
+--- Build a model that was checked without a mistake.
+--- @param model table
+--- @param sink table
+--- @param report table
+function M.run(model, sink, report)
+    local builder = setmetatable({ model = model, sink = sink, report = report, made = {} },
+        Builder)
+    builder:site()
+    builder:upstreams()
+    builder:setups()
+    if not builder.order then return end
+    builder:balancers()
+    builder:hosts()
+    for _, stream in ipairs(model.streams) do builder:stream(stream) end
+    builder:lifecycle()
+    if report:is_empty() then builder:inits() end
+end
+
+return M

@@ -1,0 +1,231 @@
+-- SPDX-License-Identifier: MIT
+--
+-- describe: the text of `rproxy -T`: what is in force, defaults filled in, and what runs where.
+-- Request phases are shown in the order in which they run; so are the plugins of each phase.
+
+local chains = require("rproxy.config.chains")
+local options = require("rproxy.config.options")
+local schema = require("rproxy.schema")
+local units = require("rproxy.config.units")
+
+local M = {}
+
+local MARK = 60 -- column where the place in the source stands
+
+local Text = {}
+Text.__index = Text
+
+function Text:line(depth, text, at)
+    text = ("  "):rep(depth) .. text
+    if at then text = text .. (" "):rep(math.max(2, MARK - #text)) .. "# " .. at end
+    self[#self + 1] = text
+end
+
+-- ---------------------------------------------------------------- values
+
+local function show_list(list)
+    local out = {}
+    for i, item in ipairs(list) do out[i] = tostring(item) end
+    return #out == 0 and "none" or table.concat(out, ", ")
+end
+
+local SHOW = { duration = units.show_duration, size = units.show_size }
+
+local function show(row, value)
+    if value == nil then return nil end
+    if value == false then return row.type == "boolean" and "no" or "off" end
+    if value == true then return "yes" end
+    if type(value) == "table" then return show_list(value) end
+    return SHOW[row.type] and SHOW[row.type](value) or tostring(value)
+end
+
+local function write_pages(out, depth, pages)
+    for _, page in ipairs(pages) do
+        out:line(depth, ("error page %s: %s"):format(page.which,
+            page.file or ("%d bytes"):format(#page.body)))
+    end
+end
+
+-- Options that have their own part below, or that are only a table around others.
+local APART = { listeners = true, streams = true, upstreams = true, hosts = true, use = true,
+    error_pages = true }
+
+local function write_site(out, model)
+    for _, row in ipairs(options.site) do
+        local text = show(row, options.get(model.opts, row.name))
+        local is_group = row.type == "object" and text ~= "off"
+        if text and not is_group and not APART[row.name] and row.type ~= "unbuilt" then
+            out:line(1, ("%-26s %s"):format(row.name, text))
+        end
+    end
+    write_pages(out, 1, model.pages)
+    if model.opts.log.access == nil then out:line(1, ("%-26s %s"):format("log.access", "off")) end
+end
+
+-- ---------------------------------------------------------------- listeners, upstreams
+
+local function write_listeners(out, model)
+    for _, listener in ipairs(model.listeners) do
+        for _, address in ipairs(listener.addresses) do
+            out:line(1, address .. (listener.opts.redirect_https and " (redirects to https)" or "")
+                .. (listener.opts.proxy_protocol and " (PROXY protocol)" or ""),
+                listener.at)
+        end
+    end
+end
+
+local function times_of(opts)
+    local parts = {}
+    for _, name in ipairs { "hello", "connect", "send", "first_byte", "idle" } do
+        if opts[name] then parts[#parts + 1] = name .. " " .. units.show_duration(opts[name]) end
+    end
+    return table.concat(parts, ", ")
+end
+
+local function write_upstream(out, up)
+    local opts = up.opts
+    out:line(1, up.name, up.at)
+    out:line(2, "balance " .. (up.balance and ("by %s (%s)"):format(up.balance.name, up.balance.at)
+        or "round_robin"))
+    for _, peer in ipairs(up.peers) do
+        out:line(2, ("peer %s weight %d%s"):format(peer.text, peer.weight,
+            peer.backup and " backup" or ""))
+    end
+    if opts.host then out:line(2, "host " .. opts.host) end
+    if opts.proxy_protocol then out:line(2, "proxy_protocol " .. opts.proxy_protocol) end
+    out:line(2, "timeouts " .. times_of(opts.timeouts))
+    out:line(2, ("keepalive idle %s, max %d, requests %s"):format(
+        units.show_duration(opts.keepalive.idle), opts.keepalive.max,
+        opts.keepalive.requests == 0 and "no limit" or opts.keepalive.requests))
+    out:line(2, ("tries %d, max_fails %d, fail_rest %s"):format(opts.tries, opts.max_fails,
+        units.show_duration(opts.fail_rest)))
+end
+
+-- ---------------------------------------------------------------- streams
+
+local function write_stream(out, stream)
+    out:line(1, table.concat(stream.addresses, ", "), stream.at)
+    for _, rule in ipairs(stream.rules) do
+        out:line(2, ("%s %s: %s"):format(rule.kind, rule.name, rule.upstream
+            and "upstream " .. rule.upstream or "refuse"))
+    end
+    out:line(2, (#stream.rules > 0 and "else " or "") .. (stream.upstream
+        and "upstream " .. stream.upstream or "refuse"))
+    out:line(2, "timeouts " .. times_of(stream.opts.timeouts))
+    if not stream.opts.access_log then out:line(2, "access_log no") end
+    for _, hook in ipairs { "connect", "log" } do
+        local entries = chains.entries(stream.use, hook, hook == "log")
+        for i, entry in ipairs(entries) do
+            out:line(2, ("%-14s %s"):format(i == 1 and hook or "", entry.instance.name),
+                entry.instance.at)
+        end
+    end
+end
+
+-- ---------------------------------------------------------------- routes
+
+local ACTION = {}
+
+function ACTION.upstream(route)
+    return "upstream " .. route.upstream
+end
+
+function ACTION.respond(route)
+    return ("respond %d, %d bytes"):format(route.status, #route.body)
+end
+
+function ACTION.redirect(route)
+    return ("redirect %d to %s"):format(route.status, route.location)
+end
+
+function ACTION.content(route)
+    return "content by " .. route.content.name
+end
+
+local function show_cond(c)
+    local what = { exists = "is there", equals = "is " .. schema.show(c.value),
+        prefix = "starts with " .. schema.show(c.value), regex = "matches " .. schema.show(c.value),
+        ["in"] = "in " .. c.value }
+    return ("%s %s%s %s"):format(c.negate and "unless" or "when", c.kind,
+        c.name ~= "" and " " .. c.name or "", what[c.op])
+end
+
+local function write_chain(out, depth, phase, entries)
+    for i, entry in ipairs(entries) do
+        out:line(depth, ("%-14s %s"):format(i == 1 and phase or "", entry.instance.name),
+            entry.instance.at)
+    end
+end
+
+local function write_chains(out, depth, model, host, route)
+    local instances = chains.instances_of(model, host, route)
+    for _, phase in ipairs(chains.PHASES) do
+        write_chain(out, depth, phase.name, chains.entries(instances, phase.name, phase.reverse))
+        if phase.name == "rewrite" and route and route.content then
+            write_chain(out, depth, "content", chains.entries({ route.content }, "content"))
+        end
+    end
+end
+
+local function write_route(out, model, route)
+    out:line(2, ("%s%s"):format(route.methods ~= "" and route.methods .. " " or "",
+        route.pattern), route.at)
+    out:line(3, "id " .. route.id)
+    for _, c in ipairs(route.conds) do out:line(3, show_cond(c)) end
+    out:line(3, ACTION[route.action](route))
+    local opts = route.opts
+    out:line(3, "body limit " .. units.show_size(opts.limits.body or model.opts.limits.body))
+    local times = times_of(opts.timeouts)
+    if times ~= "" then out:line(3, "timeouts " .. times) end
+    if opts.strip_prefix then out:line(3, "strip_prefix " .. opts.strip_prefix) end
+    for _, e in ipairs(route.edits) do
+        out:line(3, ("%s header: %s %s%s"):format(e.response and "response" or "request", e.kind,
+            e.name, e.value ~= "" and ": " .. e.value or ""))
+    end
+    write_pages(out, 3, route.pages)
+    if not opts.upgrade then out:line(3, "upgrade no") end
+    if not opts.access_log then out:line(3, "access_log no") end
+    write_chains(out, 3, model, route.host, route)
+end
+
+local function write_host(out, model, host)
+    local names = table.concat(host.names, ", ")
+    local default = host.is_default and (names == "" and "default" or " (default)") or ""
+    out:line(1, names .. default, host.at)
+    write_pages(out, 2, host.pages)
+    for _, route in ipairs(host.routes) do write_route(out, model, route) end
+    if #chains.instances_of(model, host, nil) > 0 then
+        out:line(2, "no route: respond 404")
+        write_chains(out, 3, model, host, nil)
+    end
+end
+
+-- ---------------------------------------------------------------- whole
+
+--- @param model table  that was built: setup has run
+--- @return string
+function M.text(model)
+    local out = setmetatable({}, Text)
+    out:line(0, "site", model.at)
+    write_site(out, model)
+    out:line(0, "listeners")
+    write_listeners(out, model)
+    out:line(0, "upstreams")
+    for _, up in ipairs(model.upstreams) do write_upstream(out, up) end
+    if #model.streams > 0 then out:line(0, "streams") end
+    for _, stream in ipairs(model.streams) do write_stream(out, stream) end
+    local early = chains.entries(model.use, "early")
+    if early[1] then
+        out:line(0, "before routing")
+        write_chain(out, 1, "early", early)
+    end
+    out:line(0, "hosts")
+    for _, host in ipairs(model.hosts) do write_host(out, model, host) end
+    if not model.default_host then
+        out:line(1, "any other name: respond 421")
+        write_chains(out, 2, model, nil, nil)
+    end
+    return table.concat(out, "\n") .. "\n"
+end
+
+return M

@@ -1,0 +1,444 @@
+-- SPDX-License-Identifier: MIT
+--
+-- options: THE option table. What site.lua may say, what it means, what it is when unsaid. The
+-- check, the hand-over to the C side, `rproxy -T` and docs/reference/options.md are made from these
+-- rows; no option is read anywhere that is not here.
+--
+-- A row: name (dots nest), type (a schema type), default, unit, since, doc, check; further
+--   values              of an enum                 min, max, match    bounds
+--   or_false            false switches it off      optional           absent stays absent
+--   conf, scale         key of runtime/proxy/conf.tbl, and what to multiply by for it
+--   shown, takes        default and type in words, where they do not speak for themselves
+
+local schema = require("rproxy.schema")
+
+local M = {}
+
+local MS, US = 1000, 1000 * 1000
+
+-- ---------------------------------------------------------------- checks
+
+local function is_workers(value)
+    if value == "auto" then return true end
+    if type(value) == "number" and value % 1 == 0 and value >= 1 and value <= 1024 then
+        return true
+    end
+    return nil, '"auto" or a whole number from 1 to 1024'
+end
+
+local function is_unique(list)
+    local seen = {}
+    for _, item in ipairs(list) do
+        if seen[item] then return nil, ("each entry once (%s is repeated)"):format(item) end
+        seen[item] = true
+    end
+    return true
+end
+
+local function is_path(value)
+    if value:sub(1, 1) == "/" then return true end
+    return nil, 'a path that starts with "/"'
+end
+
+local function is_balance(value)
+    if value == "round_robin" or value == "round-robin" then return true end
+    if type(value) == "function" or type(value) == "table" then return true end
+    return nil, '"round_robin", a function(req, up), or a plugin with a balance hook'
+end
+
+local function is_token(value)
+    if value:find("^[%w!#$%%&'*+%-.^_`|~]+$") then return true end
+    return nil, "a word of letters, digits and . - _"
+end
+
+local function is_line(value)
+    if value:find("[%z\1-\8\10-\31\127]") then return nil, "text on one line" end
+    return true
+end
+
+-- ---------------------------------------------------------------- site
+
+local FORWARDED = { "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+    "x-forwarded-port", "forwarded" }
+
+M.site = {
+    { name = "workers", type = "any", takes = '`"auto"` or integer',
+        default = "auto", check = is_workers,
+        doc = 'Worker processes: one loop and one Lua VM each. "auto" is one per core.' },
+    { name = "user", type = "string", conf = "user",
+        doc = "Account that workers change to when the master runs as root." },
+    { name = "pid", type = "string", conf = "pid_file", check = is_path,
+        doc = "One more pid file of the master, beside the one in the run directory." },
+    { name = "trust", type = "list<string>", default = {},
+        doc = "Networks (CIDR) of clients that may say where a request came from: other proxies "
+            .. "of yours. Nobody else's X-Forwarded-* and Forwarded count." },
+
+    { name = "limits.headers", type = "integer", default = 100, min = 1, max = 4096,
+        conf = "limits.fields_n", doc = "Header lines of one request; more is answered 431." },
+    { name = "limits.header_bytes", type = "size", default = "32k", min = 1024, max = 2 ^ 20,
+        conf = "limits.head_bytes", doc = "Bytes of one request head; more is answered 431." },
+    { name = "limits.uri", type = "size", default = "8k", min = 64, max = 2 ^ 20,
+        conf = "limits.uri_bytes", doc = "Bytes of the request target; more is answered 414." },
+    { name = "limits.args", type = "integer", default = 256, min = 1, max = 65535,
+        conf = "limits.args_n",
+        doc = "Query arguments of one request; more is answered 400." },
+    { name = "limits.body", type = "size", default = "8m", conf = "limits.body_bytes",
+        doc = "Bytes of a request body; more is answered 413. 0 and math.huge are no limit. "
+            .. "A route may say otherwise." },
+    { name = "limits.connections", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "limits.connections",
+        doc = "Client connections at one time; more are answered 503 and closed. Each worker takes "
+            .. "its share, and the system spreads connections by chance: leave room. 0 is no "
+            .. "limit." },
+    { name = "limits.connections_per_ip", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "limits.connections_per_ip",
+        doc = "Of one client (an IPv4 address, an IPv6 /64) in one worker; more are answered 503 "
+            .. "and closed. Networks of `trust` are not counted. 0 is no limit." },
+    { name = "limits.body_rate", type = "size", default = 128, max = 2 ^ 40,
+        conf = "limits.body_rate",
+        doc = "Bytes per second of a request body at least, on average over the time that rproxy "
+            .. "waits for it; below it is answered 408. 0 is no limit." },
+    { name = "limits.send_rate", type = "size", default = 128, max = 2 ^ 40,
+        conf = "limits.send_rate",
+        doc = "Bytes per second that a client takes of a response at least, on average over the "
+            .. "time that rproxy waits for it; below it the connection ends. 0 is no limit." },
+    { name = "limits.rate_grace", type = "duration", default = "30s", min = 0.001,
+        conf = "limits.rate_grace_ms", scale = MS,
+        doc = "Waiting that body_rate and send_rate always allow." },
+    { name = "limits.keepalive_requests", type = "integer", default = 10000, min = 0,
+        max = 2 ^ 32 - 1, conf = "limits.keepalive_requests",
+        doc = "Requests on one client connection before it is closed; 0 is no limit." },
+
+    { name = "timeouts.header", type = "duration", default = "60s", min = 0.001,
+        conf = "timeouts.head_ms", scale = MS,
+        doc = "For a whole request head to arrive (408)." },
+    { name = "timeouts.body", type = "duration", default = "60s", min = 0.001,
+        conf = "timeouts.body_ms", scale = MS,
+        doc = "Between two pieces of a request body (408)." },
+    { name = "timeouts.keepalive", type = "duration", default = "75s", min = 0.001,
+        conf = "timeouts.keepalive_ms", scale = MS,
+        doc = "A client connection may be idle between requests." },
+    { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
+        conf = "timeouts.send_ms", scale = MS,
+        doc = "A client may read nothing of its response." },
+    { name = "timeouts.drain", type = "duration", default = "30s", conf = "timeouts.drain_ms",
+        scale = MS, doc = "A stopping worker waits for running requests." },
+    { name = "timeouts.tunnel", type = "duration", default = "1h", min = 0.001,
+        conf = "timeouts.tunnel_ms", scale = MS,
+        doc = "A WebSocket may be silent in both directions." },
+    { name = "timeouts.hook_wait", type = "duration", default = "60s", min = 0.001,
+        conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500)." },
+
+    { name = "lua.path", type = "string", default = "./?.lua;./?/init.lua", check = is_line,
+        doc = "Where require looks for the site's own modules; relative to the folder of "
+            .. "site.lua. It holds from the moment the site is checked: site.lua itself is run "
+            .. "with the default, or with `-g lua.path=...`." },
+    { name = "lua.cpu_budget", type = "duration", default = "50ms", conf = "lua.cpu_budget_us",
+        scale = US, max = 60, doc = "CPU time of one hook before it is stopped; 0 is no limit." },
+    { name = "lua.heap", type = "size", default = "256m", min = 2 ^ 20, conf = "lua.heap_bytes",
+        doc = "Memory of one Lua VM." },
+
+    { name = "log.error.to", type = "string", default = "stderr", check = is_line,
+        doc = '"stderr", "stdout" or a file.' },
+    { name = "log.error.level", type = "enum", default = "info",
+        values = { "debug", "info", "notice", "warn", "error", "alert" },
+        doc = "The lowest level that is written." },
+    { name = "log.access", type = "object", or_false = true, optional = true,
+        doc = "One line per request. There is no access log unless this is given." },
+    { name = "log.access.to", type = "string", default = "stdout", check = is_line,
+        doc = '"stdout", "stderr" or a file.' },
+    { name = "log.access.format", type = "enum", values = { "combined", "json" },
+        default = "combined", doc = "combined is the format of Apache and nginx." },
+    { name = "log.access.fields", type = "list<string>",
+        doc = "Members of a json line, in order: those of the list of access log fields, "
+            .. "`request.NAME` and `response.NAME` (headers), `ctx.NAME` (what a hook left in "
+            .. "req.ctx)." },
+    { name = "log.access.buffer", type = "size", default = "64k", max = 16 * 2 ^ 20,
+        doc = "Bytes that a worker gathers before it writes." },
+    { name = "log.access.flush", type = "duration", default = "1s", min = 0.01, max = 3600,
+        doc = "Gathered lines are written at the latest after this time." },
+
+    { name = "forwarded", type = "list", of = { "enum", FORWARDED }, check = is_unique,
+        default = { "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+            "x-forwarded-port" },
+        doc = 'Forwarding headers made for the upstream ("forwarded" is that of RFC 7239). Those '
+            .. "that a client outside `trust` sent are dropped, listed or not; a trusted one's "
+            .. "are continued when listed, and passed on as they are when not." },
+    { name = "via", type = "string", or_false = true, default = "rproxy", check = is_token,
+        doc = "Name in the Via header of messages passed on (RFC 9110 §7.6.3); false adds none." },
+    { name = "server", type = "string", or_false = true, default = "rproxy", check = is_line,
+        doc = "Server header of rproxy's own answers; false sends none." },
+
+    { name = "error_pages", type = "any", takes = "table of pages by status",
+        doc = 'What is answered when a request fails here: by status ("404"), class ("5xx") or '
+            .. '"*", '
+            .. "{ body = text, type = content type } or { file = name }. A route's pages win over "
+            .. "its host's, those over the site's. Unsaid, it is a small standard answer: HTML, "
+            .. "JSON or text, by Accept." },
+
+    { name = "listeners", type = "any", takes = "list of rp.listen",
+        shown = "required", doc = "List of rp.listen { ... }; not needed beside streams." },
+    { name = "upstreams", type = "any", takes = "rp.upstream by name",
+        doc = "Table of rp.upstream { ... } by name." },
+    { name = "streams", type = "any", takes = "list of rp.stream",
+        doc = "List of rp.stream { ... }: connections whose bytes are relayed." },
+    { name = "use", type = "any", takes = "list of plugins",
+        doc = "Plugins of every request, in order." },
+    { name = "hosts", type = "any", takes = "list of rp.host",
+        shown = "required", doc = "List of rp.host { ... }; not needed without listeners." },
+
+    { name = "shared", type = "unbuilt", doc = "zones of shared memory" },
+    { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
+    { name = "tls", type = "unbuilt", doc = "TLS" },
+    { name = "cache", type = "unbuilt", doc = "the cache" },
+    { name = "resolver", type = "unbuilt", doc = "settings of the resolver (names in peers are "
+        .. "resolved by the system's settings)" },
+}
+
+-- ---------------------------------------------------------------- listeners
+
+M.listen = {
+    { name = "redirect_https", type = "boolean", default = false,
+        doc = "Answer every request with a redirect to https:// on the same host." },
+    { name = "proxy_protocol", type = "boolean", default = false,
+        doc = "Connections begin with a header of the PROXY protocol (version 1 or 2) that says "
+            .. "who the client is. Only networks of `trust` and unix sockets may connect; a "
+            .. "connection without the header is closed." },
+
+    { name = "tls", type = "unbuilt", doc = "TLS" },
+    { name = "reuseport", type = "unbuilt", doc = "the choice of reuseport (each worker has a "
+        .. "socket of its own in any case)" },
+}
+
+-- ---------------------------------------------------------------- streams
+
+M.stream = {
+    { name = "upstream", type = "string",
+        doc = "Where connections go that no rule of sni and alpn names; without it they are "
+            .. "refused." },
+    { name = "sni", type = "any", takes = "table",
+        doc = 'Upstream by the server name of the TLS ClientHello: { ["a.example"] = "up_a", '
+            .. '["*.b.example"] = "up_b", default = "up_c" }. "*." stands for one or more labels; '
+            .. "the longest match wins. false refuses the name; default is another word for "
+            .. "upstream. The TLS is not ended here: the bytes go on unchanged." },
+    { name = "alpn", type = "any", takes = "table",
+        doc = 'Upstream by protocol: { ["acme-tls/1"] = "acme" }. The first of the client\'s '
+            .. "protocols that is listed wins, before any rule of sni." },
+    { name = "use", type = "any", takes = "list of plugins",
+        doc = "Plugins of these connections, in order: their hooks connect(conn) and log(conn)." },
+    { name = "timeouts.connect", type = "duration", min = 0.001, conf = "connect_ms", scale = MS,
+        shown = "the upstream's", doc = "To connect to a peer." },
+    { name = "timeouts.idle", type = "duration", default = "1h", min = 0.001, conf = "idle_ms",
+        scale = MS, doc = "No byte either way." },
+    { name = "timeouts.hello", type = "duration", default = "10s", min = 0.001,
+        conf = "hello_ms", scale = MS,
+        doc = "For a whole ClientHello to arrive, where sni or alpn or a connect hook asks." },
+    { name = "peek", type = "boolean", conf = "peek", shown = "true with sni or alpn",
+        doc = "Read the ClientHello first, for connect hooks that look at conn.sni and "
+            .. "conn.alpn. A client that does not begin with one is refused." },
+    { name = "access_log", type = "boolean", default = true, conf = "access_log",
+        doc = "Write a line of the access log." },
+    { name = "proxy_protocol", type = "boolean", default = false,
+        doc = "Connections begin with a header of the PROXY protocol; as in rp.listen." },
+
+    { name = "tls", type = "unbuilt", doc = "TLS (it is passed through)" },
+}
+
+-- ---------------------------------------------------------------- upstreams
+
+M.upstream = {
+    { name = "peers", type = "any", takes = "list of peers", shown = "required",
+        doc = 'List of "host:port", "unix:/path", "host:port weight=2 backup", or tables '
+            .. '{ "host:port", weight = 2, backup = true }.' },
+    { name = "balance", type = "any", takes = "string, function or plugin",
+        default = "round_robin", check = is_balance,
+        doc = '"round_robin", a function(req, up) called once per attempt, or a plugin with a '
+            .. "balance hook." },
+    { name = "host", type = "string", conf = "host_header", check = is_line,
+        doc = "Host header that the peers get; unsaid, it is the client's." },
+    { name = "proxy_protocol", type = "enum", values = { "v1", "v2" }, optional = true,
+        doc = "Begin each connection with a header of the PROXY protocol of this version, which "
+            .. "says who the client is. Such connections are not kept for other requests." },
+    { name = "keepalive.idle", type = "duration", default = "60s", min = 0.001,
+        conf = "pool_idle_ms", scale = MS, doc = "A connection may be idle in the pool." },
+    { name = "keepalive.max", type = "integer", default = 256, min = 0, max = 2 ^ 32 - 1,
+        conf = "pool_max", doc = "Idle connections kept per peer and worker; 0 keeps none." },
+    { name = "keepalive.requests", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "max_requests", doc = "Requests on one connection; 0 is no limit." },
+    { name = "timeouts.connect", type = "duration", default = "5s", min = 0.001,
+        conf = "connect_ms", scale = MS, doc = "To connect to a peer." },
+    { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
+        conf = "send_ms", scale = MS, doc = "A peer may read nothing of the request." },
+    { name = "timeouts.first_byte", type = "duration", default = "60s", min = 0.001,
+        conf = "first_byte_ms", scale = MS, doc = "From the request sent to the response head." },
+    { name = "timeouts.idle", type = "duration", default = "60s", min = 0.001,
+        conf = "idle_ms", scale = MS, doc = "Between two pieces of the response body." },
+    { name = "tries", type = "integer", default = 3, min = 1, max = 32, conf = "tries",
+        doc = "Attempts in all, each on another peer: after a failure to connect. Not counted: a "
+            .. "kept connection that broke before the response; an idempotent request without "
+            .. "a body is then sent once more, on a new one." },
+    { name = "max_fails", type = "integer", default = 1, min = 0, max = 2 ^ 32 - 1,
+        conf = "max_fails", doc = "Failures in a row before a peer rests; 0: it never does. "
+            .. "An only peer never rests." },
+    { name = "fail_rest", type = "duration", default = "10s", min = 0.001,
+        conf = "fail_rest_ms", scale = MS, doc = "How long a peer rests." },
+
+    { name = "retry", type = "unbuilt", doc = "rules of retrying (tries says how often)" },
+    { name = "health", type = "unbuilt", doc = "active health checks (max_fails and fail_rest "
+        .. "rest a peer that fails)" },
+    { name = "tls", type = "unbuilt", doc = "TLS" },
+}
+
+M.peer = {
+    { name = "weight", type = "integer", default = 1, min = 1, max = 2 ^ 16,
+        doc = "Share of the requests, against the other peers' weights." },
+    { name = "backup", type = "boolean", default = false,
+        doc = "Used only while no other peer is usable." },
+}
+
+-- ---------------------------------------------------------------- hosts and routes
+
+M.host = {
+    { name = "default", type = "boolean", default = false,
+        doc = "Takes requests for names that no host has. One host may say so; without it such "
+            .. "requests are answered 421." },
+    { name = "use", type = "any", takes = "list of plugins",
+        doc = "Plugins of the host's requests, after the site's." },
+    { name = "error_pages", type = "any", takes = "table of pages by status",
+        doc = "Before the site's: see there." },
+    { name = "routes", type = "any", takes = "list of rp.route",
+        shown = "required", doc = "List of rp.route { ... }." },
+}
+
+local EDITS = "; set replaces or adds, add adds one more, remove removes."
+
+M.route = {
+    { name = "id", type = "string", check = is_line, shown = '"HOST METHODS PATTERN"',
+        doc = "Name of the route in logs, in req.route.id and in -T." },
+    { name = "name", type = "string", check = is_line, doc = "Another word for id." },
+    { name = "upstream", type = "string", doc = "Action: pass to this upstream." },
+    { name = "respond", type = "any", takes = "table", doc = "Action: answer with "
+        .. "{ status, body, headers = { name = value } }; body and headers may be left out." },
+    { name = "redirect", type = "any", takes = "string or table",
+        doc = 'Action: redirect to "url", or { code, "url" }; 302 '
+        .. "unless said. {param}, {host}, {path}, {query} and {uri} are filled in." },
+    { name = "content", type = "any", takes = "function or plugin",
+        doc = "Action: answer by a function(req), or by a plugin "
+        .. "with a content hook." },
+    { name = "use", type = "any", takes = "list of plugins",
+        doc = "Plugins of this route, after the host's." },
+    { name = "skip", type = "list<string>", default = {},
+        doc = "Names of inherited plugins that do not run here." },
+    { name = "when", type = "object", optional = true,
+        doc = "Conditions beside the path: all must hold, or the next route is looked at." },
+    { name = "unless", type = "object", optional = true,
+        doc = "As `when`: none of them may hold." },
+    { name = "headers.request.set", type = "headers", default = {},
+        doc = "Edits of the request header that goes upstream" .. EDITS },
+    { name = "headers.request.add", type = "headers", default = {},
+        doc = "See headers.request.set." },
+    { name = "headers.request.remove", type = "list<header>", default = {},
+        doc = "See headers.request.set." },
+    { name = "headers.response.set", type = "headers", default = {},
+        doc = "Edits of the response header that goes to the client" .. EDITS },
+    { name = "headers.response.add", type = "headers", default = {},
+        doc = "See headers.response.set." },
+    { name = "headers.response.remove", type = "list<header>", default = {},
+        doc = "See headers.response.set." },
+    { name = "limits.body", type = "size", conf = "body_limit", shown = "the site's",
+        doc = "Bytes of a request body; more is answered 413. 0 and math.huge are no limit." },
+    { name = "timeouts.connect", type = "duration", min = 0.001, conf = "connect_ms", scale = MS,
+        shown = "the upstream's", doc = "To connect to a peer." },
+    { name = "timeouts.send", type = "duration", min = 0.001, conf = "send_ms", scale = MS,
+        shown = "the upstream's", doc = "A peer may read nothing of the request." },
+    { name = "timeouts.first_byte", type = "duration", min = 0.001, conf = "first_byte_ms",
+        scale = MS, shown = "the upstream's", doc = "From the request sent to the response head." },
+    { name = "timeouts.idle", type = "duration", min = 0.001, conf = "idle_ms", scale = MS,
+        shown = "the upstream's", doc = "Between two pieces of the response body." },
+    { name = "strip_prefix", type = "string", check = is_path, conf = "strip_prefix",
+        doc = "Removed from the start of the path that goes upstream." },
+    { name = "meta", type = "any", doc = "Anything; hooks read it as req.route.meta." },
+    { name = "upgrade", type = "boolean", default = true, conf = "upgrade",
+        doc = "Pass WebSocket upgrades on. false: the request goes on as a plain one, as requests "
+            .. "for other upgrades always do." },
+    { name = "error_pages", type = "any", takes = "table of pages by status",
+        doc = "Before the host's: see the site's." },
+    { name = "access_log", type = "boolean", default = true, conf = "access_log",
+        doc = "Write a line of the access log." },
+
+    { name = "body", type = "unbuilt", doc = "the choice of body handling (bodies are streamed)" },
+    { name = "cache", type = "unbuilt", doc = "the cache" },
+    { name = "compress", type = "unbuilt", doc = "compression" },
+    { name = "files", type = "unbuilt", doc = "static files" },
+}
+
+-- What one of `when` and `unless` holds.
+for _, group in ipairs { "when", "unless" } do
+    local at = 1
+    while M.route[at].name ~= group do at = at + 1 end
+    for i, row in ipairs {
+        { name = group .. ".header", type = "map", of = "any", default = {},
+            doc = 'By header name: "value", true (is there), { prefix = "x" } or '
+                .. '{ regex = "x" }.' },
+        { name = group .. ".query", type = "map", of = "any", default = {},
+            doc = "By query argument; as header." },
+        { name = group .. ".source", type = "list<string>", default = {},
+            doc = "The client's address is in one of these networks (CIDR)." },
+    } do
+        table.insert(M.route, at + i, row)
+    end
+end
+
+-- ---------------------------------------------------------------- compiled
+
+M.SINCE = "0.1"
+
+--- The groups, in the order in which the reference shows them.
+M.groups = { "site", "listen", "stream", "upstream", "peer", "host", "route" }
+
+-- conf, scale and shown are about the row, not about the value.
+local function to_schema(row)
+    local out = { row.type == "enum" and "enum" or row.type }
+    for key, value in pairs(row) do
+        if key ~= "name" and key ~= "type" and key ~= "conf" and key ~= "scale"
+            and key ~= "shown" and key ~= "takes" then
+            out[key] = value
+        end
+    end
+    return out
+end
+
+local function place(tree, row)
+    local at = tree
+    for group in row.name:gmatch("([^.]+)%.") do
+        at[group] = at[group] or { "object", fields = {} }
+        at[group].fields = at[group].fields or {}
+        at = at[group].fields
+    end
+    at[row.name:match("[^.]+$")] = to_schema(row)
+end
+
+--- Compiled schema node by group.
+M.nodes = {}
+for _, group in ipairs(M.groups) do
+    local tree = {}
+    for _, row in ipairs(M[group]) do
+        row.since = row.since or M.SINCE
+        place(tree, row)
+    end
+    M.nodes[group] = schema.compile(tree, group)
+end
+
+--- The value of a dotted option in a checked table.
+--- @param checked table
+--- @param name string
+function M.get(checked, name)
+    local value = checked
+    for part in name:gmatch("[^.]+") do
+        if type(value) ~= "table" then return nil end
+        value = value[part]
+    end
+    return value
+end
+
+return M

@@ -1,0 +1,231 @@
+-- SPDX-License-Identifier: MIT
+--
+-- sink: what build writes to when there is a C side: the builder of proxy/conf.h by its ABI, and
+-- the script layer's chains. Every method returns a value, or nil and what is wrong.
+
+local abi = require("rproxy.abi")
+local chain = require("rproxy.chain")
+local schema = require("rproxy.schema")
+
+local C = abi.C
+
+local M = {}
+
+local Sink = {
+    -- enums of the headers, by the words that the configuration uses
+    LEVELS = { debug = 0, info = 1, notice = 2, warn = 3, error = 4, alert = 5 },
+    ACTIONS = { upstream = 0, respond = 1, redirect = 2, content = 3 },
+    BALANCE_HOOK = 1,
+    NO_HOST = 2 ^ 32 - 1,
+    LEVEL = { site = 0, host = 1, route = 2 },
+}
+Sink.__index = Sink
+
+local PHASES = { early = 0, access = 1, rewrite = 2, content = 3, balance = 4, header_filter = 5,
+    body_filter = 6, log = 7 }
+local ON_ERROR = { ["500"] = 0, open = 1, closed = 2 }
+local FORMATS = { combined = 0, json = 1 }
+local EDITS = { set = 0, add = 1, remove = 2 }
+local STREAM_RULES = { sni = 0, alpn = 1 }
+local NO_UPSTREAM = 2 ^ 32 - 1
+local COND_KINDS = { header = 0, query = 1, source = 2 }
+local COND_OPS = { exists = 0, equals = 1, prefix = 2, regex = 3, ["in"] = 4 }
+
+-- The builder's own words where it has some, else those of the code.
+local function answer(self, code, value)
+    if code == abi.OK then return value end
+    local text = self.fault and abi.string(self.fault.text) or ""
+    return nil, text ~= "" and text or abi.text(code)
+end
+
+local function fault(self)
+    self.fault = self.fault or abi.new("struct rp_conf_error")
+    self.fault.code, self.fault.text[0] = 0, 0
+    return self.fault
+end
+
+local function index_of(self, code)
+    return answer(self, code, tonumber(self.index[0]))
+end
+
+-- A key that the tables of conf.tbl do not have is an option whose C side is not there.
+local function set(self, code, key, value)
+    if code == abi.E.NOT_FOUND then return nil, "not built yet; remove it" end
+    if code == abi.E.INVALID then
+        return nil, ("%s is out of bounds (%s)"):format(schema.show(value), key)
+    end
+    fault(self)
+    return answer(self, code, true)
+end
+
+-- ---------------------------------------------------------------- site
+
+function Sink:number(key, value)
+    return set(self, C.rp_abi_conf_set_number(self.conf, key, #key, value), key, value)
+end
+
+function Sink:text(key, value)
+    return set(self, C.rp_abi_conf_set_text(self.conf, key, #key, value, #value), key, value)
+end
+
+function Sink:listener(address, redirect_https)
+    return index_of(self, C.rp_abi_conf_add_listener(self.conf, address, #address,
+        redirect_https, self.index, fault(self)))
+end
+
+function Sink:set_listener(index, key, value)
+    return set(self, C.rp_abi_conf_set_listener(self.conf, index, key, #key, value), key, value)
+end
+
+function Sink:trust(cidr)
+    return answer(self, C.rp_abi_conf_add_trust(self.conf, cidr, #cidr, fault(self)), true)
+end
+
+function Sink:file(path)
+    fault(self)
+    return index_of(self, C.rp_abi_conf_add_file(self.conf, path, #path, self.index))
+end
+
+function Sink:access_log(file, format, buffer_bytes, flush_ms)
+    fault(self)
+    return answer(self, C.rp_abi_conf_set_access_log(self.conf, file, FORMATS[format],
+        buffer_bytes, flush_ms), true)
+end
+
+function Sink:access_field(name)
+    return answer(self, C.rp_abi_conf_add_access_field(self.conf, name, #name, fault(self)), true)
+end
+
+-- ---------------------------------------------------------------- upstreams
+
+function Sink:upstream(name)
+    return index_of(self, C.rp_abi_conf_add_upstream(self.conf, name, #name, self.index,
+        fault(self)))
+end
+
+function Sink:set_upstream(index, key, value)
+    return set(self, C.rp_abi_conf_set_upstream(self.conf, index, key, #key, value), key, value)
+end
+
+function Sink:set_upstream_text(index, key, value)
+    return set(self, C.rp_abi_conf_set_upstream_text(self.conf, index, key, #key, value, #value),
+        key, value)
+end
+
+function Sink:peer(upstream, text, weight, backup)
+    return answer(self, C.rp_abi_conf_add_peer(self.conf, upstream, text, #text, weight, backup,
+        fault(self)), true)
+end
+
+--- All upstreams are there (name -> index): rp.upstreams finds them through the ABI.
+function Sink:upstreams() end
+
+-- ---------------------------------------------------------------- streams
+
+function Sink:stream()
+    fault(self)
+    return index_of(self, C.rp_abi_conf_add_stream(self.conf, self.index))
+end
+
+function Sink:set_stream(index, key, value)
+    return set(self, C.rp_abi_conf_set_stream(self.conf, index, key, #key, value), key, value)
+end
+
+function Sink:stream_listener(index, address)
+    return index_of(self, C.rp_abi_conf_add_stream_listener(self.conf, index, address, #address,
+        self.index, fault(self)))
+end
+
+function Sink:stream_rule(index, kind, name, upstream)
+    return answer(self, C.rp_abi_conf_add_stream_rule(self.conf, index, STREAM_RULES[kind], name,
+        #name, upstream or NO_UPSTREAM, fault(self)), true)
+end
+
+-- ---------------------------------------------------------------- hosts and routes
+
+function Sink:host(is_default)
+    fault(self)
+    return index_of(self, C.rp_abi_conf_add_host(self.conf, is_default, self.index))
+end
+
+function Sink:host_name(host, name)
+    return answer(self, C.rp_abi_conf_add_host_name(self.conf, host, name, #name, fault(self)),
+        true)
+end
+
+function Sink:route(host, methods, pattern, is_fallback)
+    return index_of(self, C.rp_abi_conf_add_route(self.conf, host, methods, #methods, pattern,
+        #pattern, is_fallback, self.index, fault(self)))
+end
+
+function Sink:set_route(route, key, value)
+    return set(self, C.rp_abi_conf_set_route(self.conf, route, key, #key, value), key, value)
+end
+
+function Sink:set_route_text(route, key, value)
+    return set(self, C.rp_abi_conf_set_route_text(self.conf, route, key, #key, value, #value),
+        key, value)
+end
+
+function Sink:edit(route, kind, response, name, value)
+    return answer(self, C.rp_abi_conf_add_edit(self.conf, route, EDITS[kind], response, name,
+        #name, value, #value, fault(self)), true)
+end
+
+function Sink:cond(route, kind, op, negate, name, value)
+    return answer(self, C.rp_abi_conf_add_cond(self.conf, route, COND_KINDS[kind], COND_OPS[op],
+        negate, name, #name, value, #value, fault(self)), true)
+end
+
+--- The text of a file that error_pages names.
+function Sink:page_file(path)
+    local text, err = abi.host.read(path)
+    if text then return text end
+    return nil, err or "no such file"
+end
+
+function Sink:page(level, index, which, kind, body)
+    return answer(self, C.rp_abi_conf_add_page(self.conf, self.LEVEL[level], index, which, #which,
+        kind, #kind, body, #body, fault(self)), true)
+end
+
+-- ---------------------------------------------------------------- plugins and chains
+
+function Sink:plugin(name, on_error)
+    fault(self)
+    return index_of(self, C.rp_abi_conf_add_plugin(self.conf, name, #name, ON_ERROR[on_error],
+        self.index))
+end
+
+function Sink:chain(phase, list)
+    local handlers = {}
+    for i, entry in ipairs(list) do handlers[i] = { entry.fn, entry.plugin } end
+    return chain.make(phase, handlers)
+end
+
+function Sink:route_chain(route, phase, ref)
+    fault(self)
+    return answer(self, C.rp_abi_conf_set_route_chain(self.conf, route, PHASES[phase], ref), true)
+end
+
+function Sink:site_chain(phase, ref)
+    fault(self)
+    return answer(self, C.rp_abi_conf_set_site_chain(self.conf, PHASES[phase], ref), true)
+end
+
+function Sink:meta(value)
+    return chain.keep(value)
+end
+
+function Sink:lifecycle(life)
+    for _, what in ipairs { "start", "stop" } do
+        for _, hook in ipairs(life[what]) do chain.on(what, hook.fn, hook.plugin) end
+    end
+end
+
+--- @param conf cdata  struct rp_conf *, not frozen
+function M.new(conf)
+    return setmetatable({ conf = conf, index = abi.new("uint32_t[1]") }, Sink)
+end
+
+return M

@@ -1,0 +1,70 @@
+-- SPDX-License-Identifier: MIT
+--
+-- rproxy: what sites and plugins get from require "rproxy". Fields that are not built yet raise
+-- with the nearest name, like every unknown name in rproxy.
+
+local abi = require("rproxy.abi")
+local crypto = require("rproxy.crypto")
+local header = require("rproxy.header")
+local json = require("rproxy.json")
+local log = require("rproxy.log")
+local lru = require("rproxy.lru")
+local nearest = require("rproxy.config.nearest")
+local object = require("rproxy.object")
+local plugin = require("rproxy.plugin")
+local regex = require("rproxy.regex")
+local site = require("rproxy.config.site")
+local socket = require("rproxy.socket")
+local task = require("rproxy.task")
+local text = require("rproxy.text")
+local time = require("rproxy.time")
+local up = require("rproxy.up")
+
+local C = abi.C
+
+local rp = {
+    -- configuration
+    site = site.site, listen = site.listen, upstream = site.upstream, host = site.host,
+    route = site.route, stream = site.stream, plugin = plugin.define, upstreams = up.upstreams,
+    -- waiting
+    sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,
+    every = task.every, after = task.after,
+    -- library
+    crypto = crypto, header = header.handle, json = json, log = log, lru = lru.new,
+    null = json.null, regex = regex.compile, tcp = { connect = socket.connect },
+    b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
+    hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
+    now = time.now, time = time.time, clock = time.clock,
+}
+
+--- A number below 2^52 from strings, the same in every process and release.
+function rp.hash(...)
+    local s = ...
+    if select("#", ...) > 1 then s = table.concat({ ... }, "\0") end
+    if type(s) ~= "string" then object.raise("rp.hash takes strings") end
+    return C.rp_abi_hash(s, #s)
+end
+
+--- Is value one of the list's items (or the value itself, when it is no list)?
+function rp.contains(list, value)
+    if type(list) ~= "table" then return list == value end
+    for _, item in ipairs(list) do
+        if item == value then return true end
+    end
+    return false
+end
+
+--- "2xx" for 200 to 299, and so on.
+function rp.status_class(status)
+    return ("%dxx"):format(math.floor(status / 100))
+end
+
+return setmetatable(rp, {
+    __index = function(_, name)
+        object.raise("rproxy has no %q%s", tostring(name),
+            nearest.hint(tostring(name), nearest.names(rp)))
+    end,
+    __newindex = function(_, name)
+        object.raise("rp.%s cannot be changed", tostring(name))
+    end,
+})

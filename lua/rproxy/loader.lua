@@ -1,0 +1,182 @@
+-- SPDX-License-Identifier: MIT
+--
+-- loader: how code of the site and of plugins is found, compiled and confined.
+--
+-- Every chunk runs in an environment of its own over one read-only base. Reading a global that is
+-- not there and writing any global raise at the line that did it, so requests cannot share state by
+-- accident. There is no way to files, processes, bytecode or C.
+--
+-- Sources come from the bundle (relative to the folder of site.lua, by the patterns of lua.path),
+-- else from what is built in ("plugins.<name>"). Of rproxy itself only the public modules load.
+
+local abi = require("rproxy.abi")
+local nearest = require("rproxy.config.nearest")
+
+local M = {}
+
+local host = abi.host
+local DEFAULT_PATH = "./?.lua;./?/init.lua"
+
+-- ---------------------------------------------------------------- the base environment
+
+local function read_only(name, from)
+    return setmetatable({}, {
+        __index = from,
+        __newindex = function(_, key)
+            error(("cannot change %s.%s: the standard library is read-only"):format(
+                name, tostring(key)), 2)
+        end,
+        __metatable = "read-only",
+    })
+end
+
+local function pick(from, names)
+    local out = {}
+    for name in names:gmatch("%S+") do
+        out[name] = from[name]
+    end
+    return out
+end
+
+local base = pick(_G, [[assert error getmetatable ipairs next pairs pcall rawequal rawget rawset
+    select setmetatable tonumber tostring type unpack xpcall _VERSION]])
+
+base.string = read_only("string", pick(string, [[byte char find format gmatch gsub len lower match
+    rep reverse sub upper]]))
+base.table = read_only("table", pick(table, "concat insert maxn remove sort unpack move"))
+base.math = read_only("math", math)
+base.bit = read_only("bit", require("bit"))
+base.coroutine = read_only("coroutine", pick(coroutine, [[create resume running status wrap yield
+    isyieldable]]))
+base.os = read_only("os", pick(os, "time date difftime clock getenv"))
+
+function base.collectgarbage(what)
+    if what ~= "count" then error('only collectgarbage("count") is allowed', 2) end
+    return collectgarbage("count")
+end
+
+function base.print(...)
+    local words = {}
+    for i = 1, select("#", ...) do
+        words[i] = tostring((select(i, ...)))
+    end
+    require("rproxy.log").info(table.concat(words, " "))
+end
+
+-- Strings have methods through this metatable: nobody may reach the table behind it.
+getmetatable("").__metatable = "read-only"
+
+local GONE = {
+    io = "files are not reachable from site code", require = false,
+    debug = "not available", package = "not available", ffi = "not available",
+    jit = "not available", dofile = "use require", loadfile = "use require",
+    load = "code cannot be made at run time", loadstring = "code cannot be made at run time",
+    setfenv = "not available", getfenv = "not available", module = "return a table instead",
+    newproxy = "not available",
+}
+
+setmetatable(base, {
+    __index = function(_, name)
+        local why = GONE[name]
+        if why then error(("no global %q: %s"):format(tostring(name), why), 2) end
+        error(("undefined global %q%s"):format(tostring(name),
+            nearest.hint(tostring(name), nearest.names(base))), 2)
+    end,
+})
+
+local ENV = {
+    __index = base,
+    __newindex = function(_, name)
+        error(("global %q is written: use a local or req.ctx"):format(tostring(name)), 2)
+    end,
+    __metatable = "read-only",
+}
+
+-- ---------------------------------------------------------------- require for site code
+
+local PUBLIC = {
+    rproxy = true, ["rproxy.json"] = true, ["rproxy.log"] = true, ["rproxy.regex"] = true,
+    ["rproxy.text"] = true, ["rproxy.crypto"] = true, ["rproxy.time"] = true,
+    ["rproxy.schema"] = true, ["rproxy.plugin"] = true, ["rproxy.test"] = true,
+    ["string.buffer"] = true, ["table.new"] = true, ["table.clear"] = true, bit = true,
+}
+
+local folder = "./"
+local patterns = DEFAULT_PATH
+local from_site = {} -- modules that our searcher found
+
+local function candidates(name)
+    local stem, list = name:gsub("%.", "/"), {}
+    for pattern in patterns:gmatch("[^;]+") do
+        local path = pattern:gsub("%?", (stem:gsub("%%", "%%%%")))
+        if path:sub(1, 1) ~= "/" then path = folder .. path:gsub("^%./", "") end
+        list[#list + 1] = path
+    end
+    return list
+end
+
+local function compile(source, path)
+    if source:byte(1) == 27 then error(path .. ":1: is bytecode, not Lua text", 0) end
+    local chunk, err = load(source, "@" .. path, "t", setmetatable({}, ENV))
+    if not chunk then error(err, 0) end
+    return chunk
+end
+
+-- A package searcher: a site's file, else a built-in plugin, as a confined chunk.
+local function search(name)
+    if not name:find("^[%w_][%w_.%-]*$") or name:find("..", 1, true) then
+        return ("\n\t%q is no module name"):format(name)
+    end
+    local tried = {}
+    for _, path in ipairs(candidates(name)) do
+        local source, err = host.read(path)
+        if err then error(("module %q: %s: %s"):format(name, path, err), 0) end
+        if source then
+            from_site[name] = true
+            return compile(source, path)
+        end
+        tried[#tried + 1] = "\n\tno file " .. path
+    end
+    local source, path = nil, nil
+    if name:find("^plugins%.") then source, path = host.embedded(name) end
+    if not source then return table.concat(tried) .. "\n\tnot built in" end
+    from_site[name] = true
+    return compile(source, path)
+end
+
+--- What site code has as `require`. The modules it finds are confined like the site itself.
+function M.require(name)
+    if type(name) ~= "string" then error("require takes a module name", 2) end
+    if PUBLIC[name] or from_site[name] then return require(name) end
+    if name:find("^rproxy%.") or package.loaded[name] ~= nil or package.preload[name] then
+        error(('module %q is not for sites: use what require "rproxy" returns'):format(name), 2)
+    end
+    return require(name)
+end
+base.require = M.require
+
+--- Where site code is looked for: called once, before the site is run. From then on the program's
+--- own `require` finds it too.
+--- @param site_path string  path of site.lua
+--- @param path string|nil  patterns with "?", separated by ";"; relative ones start at its folder
+function M.set_up(site_path, path)
+    folder = site_path:match("^(.*/)") or "./"
+    patterns = path or DEFAULT_PATH
+    table.insert(package.loaders, search)
+end
+
+--- Look elsewhere from now on: what the site itself says about lua.path.
+--- @param path string  as for set_up
+function M.set_path(path)
+    patterns = path
+end
+
+--- Run a source text in an environment of its own.
+--- @param source string
+--- @param path string  shown in messages
+--- @return any value  what the chunk returns; syntax errors and errors in it raise
+function M.run(source, path, ...)
+    return compile(source, path)(...)
+end
+
+return M

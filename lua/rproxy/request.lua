@@ -1,0 +1,408 @@
+-- SPDX-License-Identifier: MIT
+--
+-- request: req, what hooks see of a request. Fields are read from the C struct or by one ABI call;
+-- nothing is copied before it is asked for.
+
+local abi = require("rproxy.abi")
+local chain = require("rproxy.chain")
+local header = require("rproxy.header")
+local object = require("rproxy.object")
+local regex = require("rproxy.regex")
+local response = require("rproxy.response")
+local task = require("rproxy.task")
+local up = require("rproxy.up")
+
+local C, H, E = abi.C, abi.H, abi.E
+local ffi_string = abi.string
+local raise, parts = object.raise, header.parts
+local keep = object.keep
+local rawget, tonumber, type = rawget, tonumber, type
+
+local M = {}
+
+--- What req:abort raises; C knows it.
+M.ABORT = setmetatable({}, { __tostring = function() return "req:abort" end })
+
+-- enum rp_abi_text
+local METHOD, HOST, PATH, QUERY, ID, REMOTE_IP, PEER_IP, CONSUMER = 0, 1, 2, 3, 4, 5, 6, 7
+
+local REWRITE = tonumber(C.RP_PHASE_REWRITE)
+local BODY_MOST = 1024 * 1024 -- req:body without max
+
+local METHODS = {} -- enum rp_method -> text
+for id = 1, tonumber(C.RP_M_COUNT) - 1 do
+    local name = C.rp_token_method_name(id)
+    METHODS[id] = ffi_string(name.ptr, name.len)
+end
+
+local VERSIONS = { [10] = "1.0", [11] = "1.1", [20] = "2" }
+
+local function text(r, what)
+    if C.rp_abi_req_text(H, r, what) then return ffi_string(H.out.ptr, H.out.len) end
+    return nil
+end
+
+-- ---------------------------------------------------------------- fields
+
+local get, set, methods = {}, {}, {}
+
+function get.method(self)
+    local r = self[1]
+    local m = r.phase == REWRITE and r.up_head or r.x.head
+    return METHODS[m.method] or text(r, METHOD)
+end
+
+function get.scheme(self)
+    return self[1].x.secure and "https" or "http"
+end
+
+function get.host(self)
+    return text(self[1], HOST)
+end
+
+function get.port(self)
+    local r = self[1]
+    local port = r.x.head.port
+    if port ~= 0 then return port end
+    return r.x.secure and 443 or 80
+end
+
+function get.path(self)
+    local r = self[1]
+    if r.phase == REWRITE then return text(r, PATH) end
+    local path = r.x.head.uri.path
+    return ffi_string(path.ptr, path.len)
+end
+
+function get.raw_path(self)
+    local path = self[1].x.head.uri.raw_path
+    return ffi_string(path.ptr, path.len)
+end
+
+function get.query(self)
+    return text(self[1], QUERY)
+end
+
+function get.version(self)
+    return VERSIONS[self[1].x.head.version]
+end
+
+function get.id(self)
+    return text(self[1], ID)
+end
+
+function get.start(self)
+    return self[1].start_wall
+end
+
+function get.duration(self)
+    return C.rp_abi_req_duration(self[1])
+end
+
+function get.remote_ip(self)
+    return text(self[1], REMOTE_IP)
+end
+
+function get.peer_ip(self)
+    return text(self[1], PEER_IP)
+end
+
+function get.consumer(self)
+    return text(self[1], CONSUMER)
+end
+
+function get.ctx(self)
+    local ctx = self[1] and rawget(self, 2)
+    if not ctx then
+        ctx = {}
+        keep(self, 2, ctx)
+    end
+    return ctx
+end
+
+local function read_params(r)
+    local params, i = {}, 0
+    while C.rp_abi_req_param(H, r, i) do
+        params[abi.out()] = ffi_string(H.out2.ptr, H.out2.len)
+        i = i + 1
+    end
+    return params
+end
+
+function get.params(self)
+    local r = self[1]
+    local params = rawget(self, 3)
+    if not params then
+        params = read_params(r)
+        if r.route ~= nil then keep(self, 3, params) end
+    end
+    return params
+end
+
+local routes = {} -- index -> what req.route is
+
+local function make_route(route)
+    local id, pattern = route.id, route.pattern
+    local made = {
+        id = ffi_string(id.ptr, id.len),
+        name = ffi_string(id.ptr, id.len),
+        pattern = pattern.ptr ~= nil and ffi_string(pattern.ptr, pattern.len) or "",
+        meta = route.meta ~= 0 and chain.kept(route.meta) or nil,
+    }
+    routes[tonumber(route.index)] = made
+    return made
+end
+
+function get.route(self)
+    local route = self[1].route
+    if route == nil then return nil end -- early
+    return routes[route.index] or make_route(route)
+end
+
+function get.up(self)
+    return self[1] and rawget(self, 6)
+end
+
+function get.conn(self)
+    return self[1] and rawget(self, 8)
+end
+
+function get.upstream(self)
+    local upstream = self[1].upstream
+    if upstream == nil then return nil end
+    return up.handle(ffi_string(upstream.name.ptr, upstream.name.len))
+end
+
+-- ---------------------------------------------------------------- assigning
+
+local function assign(self, what, name, value)
+    if value ~= nil and type(value) ~= "string" then
+        raise("req.%s takes a string, got a %s", name, type(value))
+    end
+    local code = C.rp_abi_req_assign(H, self[1], what, value, value and #value or 0)
+    if code == 0 then return end
+    if code == E.PHASE then raise("req.%s can be assigned in early and rewrite", name) end
+    if code == E.INVALID then raise("req.%s: %q is no valid %s", name, tostring(value), name) end
+    raise("req.%s: %s", name, abi.text(code))
+end
+
+function set.method(self, value) assign(self, METHOD, "method", value) end
+function set.host(self, value) assign(self, HOST, "host", value) end
+function set.path(self, value) assign(self, PATH, "path", value) end
+function set.query(self, value) assign(self, QUERY, "query", value) end
+
+function set.consumer(self, value)
+    if type(value) == "number" then value = tostring(value) end
+    assign(self, CONSUMER, "consumer", value)
+end
+
+function set.upstream(self, value)
+    local index = up.index(value)
+    local code = C.rp_abi_req_set_upstream(self[1], index)
+    if code == E.PHASE then raise("req.upstream can be assigned in access and rewrite") end
+    if code ~= 0 then raise("req.upstream: %s", abi.text(code)) end
+end
+
+-- ---------------------------------------------------------------- headers
+
+function methods.get(self, h)
+    local id, name = parts(h)
+    if C.rp_abi_head_get(H, self[1].x.head, id, name, #name) then
+        return ffi_string(H.out.ptr, H.out.len)
+    end
+    return nil
+end
+
+function methods.get_all(self, h)
+    return header.all(self[1].x.head, h)
+end
+
+function methods.join(self, h)
+    local all = header.all(self[1].x.head, h)
+    return all[1] and table.concat(all, ", ") or nil
+end
+
+function methods.is(self, h, value)
+    local id, name = parts(h)
+    return C.rp_abi_head_is(self[1].x.head, id, name, #name, value, #value)
+end
+
+local function head_match(self, h, re)
+    local id, name = parts(h)
+    local code = C.rp_abi_head_match(H, self[1].x.head, id, name, #name, re.re)
+    if code == 0 then return true end
+    if code ~= abi.END then regex.limit(re, code) end
+    return false
+end
+
+function methods.test(self, h, re)
+    return head_match(self, h, re)
+end
+
+function methods.match(self, h, re)
+    if head_match(self, h, re) then return regex.captures_of_out(re) end
+    return nil
+end
+
+function methods.headers(self)
+    return header.walk(self[1].x.head)
+end
+
+-- ---------------------------------------------------------------- arguments, cookies
+
+function methods.arg(self, name)
+    if C.rp_abi_req_arg(H, self[1], name, #name, 0) then
+        return ffi_string(H.out.ptr, H.out.len)
+    end
+    return nil
+end
+
+function methods.arg_all(self, name)
+    local list, r = {}, self[1]
+    while C.rp_abi_req_arg(H, r, name, #name, #list) do
+        list[#list + 1] = abi.out()
+    end
+    return list
+end
+
+local function next_arg(state)
+    local from = tonumber(C.rp_abi_form_next(H, state.text, #state.text, state.from))
+    if from == 0 then return nil end
+    state.from = from
+    return abi.out(), ffi_string(H.out2.ptr, H.out2.len)
+end
+
+function methods.args(self)
+    return next_arg, { text = text(self[1], QUERY) or "", from = 0 }
+end
+
+function methods.cookie(self, name)
+    if C.rp_abi_req_cookie(H, self[1], name, #name) then
+        return ffi_string(H.out.ptr, H.out.len)
+    end
+    return nil
+end
+
+-- ---------------------------------------------------------------- body
+
+local function buffer_body(r, max)
+    while true do
+        local code = C.rp_abi_body_buffer(H, r, max)
+        if code == abi.OK then return true end
+        if code == E.PHASE then raise("the request body cannot be read here: it is under way") end
+        if code == E.TOO_BIG or code == E.BODY_TOO_BIG then return nil, "too large" end
+        if code ~= abi.AGAIN then return nil, abi.text(code) end
+        task.wait("request body", -1)
+    end
+end
+
+--- The whole request body.
+--- phases: early access rewrite content balance   yields: yes
+--- @param opts table|nil  max: most bytes (1 MB)
+--- @return string|nil body, string|nil err  "too large"
+function methods.body(self, opts)
+    local r, max = self[1], opts and opts.max or BODY_MOST
+    local body = rawget(self, 4)
+    if not body then
+        local ok, err = buffer_body(r, max)
+        if not ok then return nil, err end
+        local n = tonumber(r.body.bytes)
+        local bytes = abi.new("char[?]", n)
+        C.rp_abi_body_copy(r, bytes)
+        body = ffi_string(bytes, n)
+        keep(self, 4, body)
+    end
+    if #body > max then return nil, "too large" end
+    return body
+end
+
+--- The body as JSON.
+--- yields: yes
+function methods.json(self, opts)
+    local body, err = self:body(opts)
+    if not body then return nil, err end
+    return require("rproxy.json").decode(body, opts)
+end
+
+--- The body as a form: name -> first value.
+--- yields: yes
+function methods.form(self, opts)
+    local kind = self:get("content-type") or ""
+    if not kind:lower():find("^application/x%-www%-form%-urlencoded") then
+        return nil, "not a form"
+    end
+    local body, err = self:body(opts)
+    if not body then return nil, err end
+    local form = {}
+    for name, value in next_arg, { text = body, from = 0 } do
+        if form[name] == nil then form[name] = value end
+    end
+    return form
+end
+
+--- Send another body upstream.
+function methods.set_body(self, body)
+    if type(body) ~= "string" then raise("req:set_body takes a string") end
+    local code = C.rp_abi_body_set(self[1], body, #body)
+    if code == E.PHASE then raise("the request body cannot be changed any more") end
+    if code ~= 0 then raise("req:set_body: %s", abi.text(code)) end
+    keep(self, 4, body)
+end
+
+-- ---------------------------------------------------------------- answers
+
+--- Answer now: return req:exit(..) ends the chain.
+--- phases: early access rewrite content balance header_filter   yields: no
+--- @param status number
+--- @param body string|table|nil  a table is sent as JSON
+--- @param headers table|nil  name or rp.header -> value
+--- @return true
+function methods.exit(self, status, body, headers)
+    return response.answer(self[1], "req:exit", status, body, headers)
+end
+
+local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+--- Send the client elsewhere.
+--- @param url string
+--- @param status number|nil  302
+--- @return true
+function methods.redirect(self, url, status)
+    status = status or 302
+    if not REDIRECTS[status] then
+        raise("req:redirect takes 301, 302, 303, 307 or 308, got %s", tostring(status))
+    end
+    if type(url) ~= "string" or url:find("[%z\1-\32\127]") or url == "" then
+        raise("req:redirect takes a URL without blanks and control bytes")
+    end
+    return response.answer(self[1], "req:redirect", status, "", { location = url })
+end
+
+--- Answer from deep inside: raises, so it does not return. Costs a microsecond.
+function methods.abort(self, status, body, headers)
+    response.answer(self[1], "req:abort", status, body, headers)
+    error(M.ABORT, 0)
+end
+
+-- ---------------------------------------------------------------- wrappers
+
+local conn_get = {}
+function conn_get.id(self) return tonumber(self[1][1].x.conn_id) end
+function conn_get.requests(self) return tonumber(self[1][1].x.conn_requests) end
+function conn_get.tls() return nil end
+
+local Conn = object.class("conn", {}, conn_get, {})
+local Request = object.class("req", methods, get, set)
+
+--- The wrapper of a request slot. Called by C, once per slot.
+--- @param pointer userdata  struct rp_req *
+--- @param dirty userdata  uint8_t *, see rproxy.object
+function M.wrap(pointer, dirty)
+    local r = abi.cast("struct rp_req *", pointer)
+    local self = { r, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty) }
+    self[6], self[7] = up.new(self), response.new(self)
+    self[8] = setmetatable({ self }, Conn)
+    return setmetatable(self, Request)
+end
+
+return M

@@ -1,0 +1,145 @@
+-- SPDX-License-Identifier: MIT
+--
+-- up: req.up, what goes upstream; the second argument of balance hooks. Also handles of upstreams.
+
+local abi = require("rproxy.abi")
+local header = require("rproxy.header")
+local object = require("rproxy.object")
+
+local C, H, E = abi.C, abi.H, abi.E
+local ffi_string = abi.string
+local raise = object.raise
+
+local M = {}
+
+local UP_PATH, UP_HOST, UP_PEER = 8, 9, 10 -- enum rp_abi_text
+
+-- ---------------------------------------------------------------- upstreams by name
+
+local Upstream = { __tostring = function(u) return u.name end }
+local handles = {}
+
+--- A handle for an upstream; whether it exists shows when it is used.
+function M.handle(name)
+    local handle = handles[name]
+    if not handle then
+        handle = setmetatable({ name = name }, Upstream)
+        handles[name] = handle
+    end
+    return handle
+end
+
+--- Index of a handle or name; raises when there is no such upstream.
+function M.index(value)
+    local handle = value
+    if type(value) == "string" then handle = M.handle(value) end
+    if type(handle) ~= "table" or type(handle.name) ~= "string" then
+        raise("an upstream is a name or a handle of rp.upstreams, got %s", tostring(value))
+    end
+    local index = handle.index
+    if not index then
+        index = C.rp_abi_upstream_find(H, handle.name, #handle.name)
+        if index < 0 then raise("no upstream %q in this site", handle.name) end
+        if getmetatable(handle) == Upstream then handle.index = index end
+    end
+    return index
+end
+
+--- rp.upstreams: rp.upstreams.name.
+M.upstreams = setmetatable({}, {
+    __index = function(_, name) return M.handle(name) end,
+    __newindex = function() raise("rp.upstreams cannot be changed") end,
+})
+
+-- ---------------------------------------------------------------- fields
+
+local get, set, methods = {}, {}, {}
+
+local function text(self, what)
+    if C.rp_abi_req_text(H, self[1][1], what) then return ffi_string(H.out.ptr, H.out.len) end
+end
+
+function get.path(self) return text(self, UP_PATH) end
+function get.host(self) return text(self, UP_HOST) end
+function get.peer_name(self) return text(self, UP_PEER) end
+
+--- Number of this attempt, from 1.
+function get.attempt(self)
+    return self[1][1].tries + 1
+end
+
+local function assign(self, what, name, value)
+    if type(value) ~= "string" then raise("up.%s takes a string", name) end
+    local code = C.rp_abi_req_assign(H, self[1][1], what, value, #value)
+    if code == 0 then return end
+    if code == E.PHASE then raise("up.%s can be assigned in access, rewrite and balance", name) end
+    if code == E.INVALID then raise("up.%s: %q is no valid %s", name, value, name) end
+    raise("up.%s: %s", name, abi.text(code))
+end
+
+function set.path(self, value) assign(self, UP_PATH, "path", value) end
+function set.host(self, value) assign(self, UP_HOST, "host", value) end
+
+-- ---------------------------------------------------------------- headers
+
+function methods.get(self, h)
+    return header.first(self[1][1].up_head, h)
+end
+
+function methods.get_all(self, h)
+    return header.all(self[1][1].up_head, h)
+end
+
+function methods.headers(self)
+    return header.walk(self[1][1].up_head)
+end
+
+--- Replace a header that goes upstream; nil removes it.
+--- phases: early access rewrite balance   yields: no
+function methods.set(self, h, value)
+    header.edit(C.rp_abi_up_edit, self[1][1], "set", h, value)
+end
+
+function methods.add(self, h, value)
+    if value == nil then raise("up:add takes a value") end
+    header.edit(C.rp_abi_up_edit, self[1][1], "add", h, value)
+end
+
+function methods.del(self, h)
+    header.edit(C.rp_abi_up_edit, self[1][1], "del", h, nil)
+end
+
+-- ---------------------------------------------------------------- peers
+
+--- Send this attempt to a peer of the upstream by name, or to an address.
+--- phases: balance   yields: no
+--- @param name string  as in peers, or an IP address
+--- @param port number|nil  with an IP address
+function methods.peer(self, name, port)
+    if type(name) ~= "string" then raise("up:peer takes a peer's name, or an IP and a port") end
+    if port ~= nil and (type(port) ~= "number" or port < 1 or port > 65535) then
+        raise("up:peer: %s is no port", tostring(port))
+    end
+    local code = C.rp_abi_up_pick(self[1][1], name, #name, port or 0)
+    if code == E.PHASE then raise("up:peer can be called in balance") end
+    if code ~= 0 then
+        raise("up:peer: %q is no %s", name, port and "IP address" or "peer of this upstream")
+    end
+end
+
+--- Keep a peer from being chosen for this request.
+--- phases: balance   yields: no
+function methods.exclude(self, name)
+    local code = C.rp_abi_up_exclude(self[1][1], name, #name)
+    if code == E.PHASE then raise("up:exclude can be called in balance") end
+    if code == E.NOT_FOUND then raise("up:exclude: %q is no peer of this upstream", name) end
+end
+
+local Up = object.class("up", methods, get, set)
+
+--- req.up of a wrapper.
+function M.new(wrapper)
+    return setmetatable({ wrapper }, Up)
+end
+
+return M

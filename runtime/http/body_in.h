@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * body_in: the incoming body of one HTTP/1 message: reader in, slices of content out, framing
+ * removed. Both sessions (h1_down, h1_up) read through it.
+ */
+#ifndef RP_HTTP_BODY_IN_H
+#define RP_HTTP_BODY_IN_H
+
+#include "http/h1_chunk.h"
+#include "http/msg.h"
+#include "http/reader.h"
+
+enum rp_body_in_mode {
+    RP_IN_DONE, /* no body, or all of it was read */
+    RP_IN_LENGTH,
+    RP_IN_CHUNKED,
+    RP_IN_RAW, /* until end of stream: close-delimited bodies and tunnels */
+};
+
+struct rp_body_in {
+    uint8_t mode;           /* enum rp_body_in_mode */
+    uint64_t left;          /* LENGTH */
+    struct rp_h1_chunk dec; /* CHUNKED */
+};
+
+void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length);
+/* Move up to max content bytes into out.
+ * RP_OK some came; RP_AGAIN none now; RP_END the body is complete; RP_E_CLOSED the stream ended early;
+ * RP_E_H1_CHUNK (bytes before the mistake may be in out); RP_E_OS. max is a mark: a chunked body may
+ * pass it by what one recv brought. *trailer_section is set by the call that meets the end of a chunked body
+ * (RP_END, or RP_OK with its last bytes): the raw section, a slice of the reader's chunk, "\r\n" alone
+ * when empty. */
+RP_MUST rp_err rp_body_in_read(struct rp_body_in *b, struct rp_reader *r, struct rp_mem *m,
+                               struct rp_conn *c, struct rp_chain *out, size_t max,
+                               rp_str *trailer_section);
+
+#endif

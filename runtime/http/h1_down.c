@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * h1_down: see h1_down.h.
+ *
+ * Invariants: 1 the session outlives its exchange: it closes only when the user called finish. 2 the
+ * reader's chunk that holds a head is kept alive by x->head_chunk. 3 a response that did not end
+ * kills the connection, so a client can never take a broken body for a whole one; a body that ends
+ * with the connection is broken off by a reset.
+ */
+#include "http/h1_down.h"
+
+#include "base/log.h"
+#include "http/body_in.h"
+#include "http/h1_write.h"
+#include "net/timer.h"
+
+enum {
+    MAGIC = 0x48314431,
+    SEND_HIGH = 128 * 1024,   /* queued bytes that make send_body say AGAIN */
+    PIPELINE_MAX = 16 * 1024, /* unread bytes kept while a request runs */
+    SKIP_MAX = 64 * 1024,     /* body bytes thrown away to keep a connection */
+    LINGER_BYTES = 1 << 20,   /* bytes thrown away while the client reads our last answer */
+    COPY_MAX = 1024,          /* a body piece up to this is copied behind the head: one send */
+    HEAD_EXTRA = 256,         /* status line, Date, Connection, framing, with room to spare */
+};
+
+enum state { IDLE, HEAD, BUSY, CLOSING };
+enum out_mode { OUT_NONE, OUT_LENGTH, OUT_CHUNKED, OUT_CLOSE, OUT_TUNNEL };
+
+struct rp_h1_down {
+    uint32_t magic;
+    uint8_t state;    /* enum state */
+    uint8_t out_mode; /* enum out_mode */
+    struct rp_conn *conn;
+    struct rp_mem *mem;
+    const struct rp_h1_settings *settings;
+    const struct rp_exchange_user *user;
+    struct rp_h1_downs *all;
+    struct rp_h1_down *next, *prev;
+    void *listener;
+    struct rp_exchange *x; /* BUSY only */
+    struct rp_reader in;
+    size_t scanned; /* of the head that is being received */
+    struct rp_body_in body;
+    struct rp_chain out;
+    uint64_t out_left;         /* OUT_LENGTH */
+    struct rp_timer timer;     /* head, keep-alive */
+    struct rp_defer next_head; /* a pipelined head waits */
+    uint64_t conn_id;
+    uint32_t requests;
+};
+
+static struct rp_loop *loop_of(const struct rp_h1_down *s)
+{
+    return rp_conn_loop(s->conn);
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+static void release(struct rp_h1_down *s)
+{
+    rp_timer_clear(loop_of(s), &s->timer);
+    rp_loop_undefer(loop_of(s), &s->next_head);
+    rp_reader_clear(&s->in);
+    rp_chain_clear(&s->out);
+    if (s->prev) s->prev->next = s->next;
+    else s->all->first = s->next;
+    if (s->next) s->next->prev = s->prev;
+    s->all->n--;
+    s->magic = 0;
+    rp_free(s);
+}
+
+static void close_now(struct rp_h1_down *s)
+{
+    struct rp_conn *c = s->conn;
+    RP_ASSERT(!s->x);
+    release(s);
+    rp_conn_close(c);
+}
+
+/* In the middle of a response. A FIN would make a close-delimited body look whole. */
+static void break_off(struct rp_h1_down *s)
+{
+    struct rp_conn *c = s->conn;
+    if (s->out_mode == OUT_CLOSE) {
+        release(s);
+        rp_conn_reset(c);
+    } else {
+        close_now(s);
+    }
+}
+
+/* Let the client read our last answer before the connection goes (RFC 9112 §9.6). */
+static void close_gently(struct rp_h1_down *s)
+{
+    struct rp_conn *c = s->conn;
+    rp_ms ms = s->settings->linger_ms;
+    bool ended = s->in.over != RP_OK;
+    release(s);
+    if (ended) rp_conn_close(c);
+    else rp_conn_linger(c, ms, LINGER_BYTES);
+}
+
+/* ---- requests in -------------------------------------------------------------------------- */
+
+static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
+{
+    struct rp_exchange *x = s->user->open(s->user->arg, s->listener);
+    if (!x) {
+        close_now(s);
+        return;
+    }
+    extern const struct rp_exchange_ops rp_h1_down_ops;
+    rp_timer_clear(loop_of(s), &s->timer);
+    s->state = BUSY;
+    s->x = x;
+    s->scanned = 0;
+    s->requests++;
+    s->out_mode = OUT_NONE;
+    x->ops = &rp_h1_down_ops;
+    x->session = s;
+    x->conn = s->conn;
+    x->listener = s->listener;
+    x->conn_id = s->conn_id;
+    x->conn_requests = s->requests;
+    x->head_chunk = s->in.chunk ? rp_chunk_hold(s->in.chunk) : NULL;
+    if (bad == RP_OK) {
+        bad = rp_h1_parse_request(rp_reader_ptr(&s->in), head_n, &s->settings->limits, &x->arena,
+                                  &x->head);
+        rp_reader_take(&s->in, head_n);
+    }
+    uint64_t most = s->settings->requests_max;
+    x->close_after = bad != RP_OK || !x->head.keepalive || s->settings->draining ||
+                     (most && s->requests >= most);
+    if (bad == RP_OK) rp_body_in_init(&s->body, x->head.framing, x->head.content_length);
+    else rp_body_in_init(&s->body, RP_BODY_NONE, 0);
+    if (s->body.mode == RP_IN_DONE) rp_reader_listen(&s->in, s->conn); /* for the client's end */
+    s->user->start(x, bad);
+}
+
+/* Empty lines before a request line are dropped, a few of them (RFC 9112 §2.2). False when more bytes
+ * are needed to tell. */
+static bool skip_empty_lines(struct rp_h1_down *s)
+{
+    if (s->scanned > 0) return true;
+    rp_reader_take(&s->in, rp_h1_skip_empty_lines(rp_reader_ptr(&s->in), rp_reader_len(&s->in)));
+    size_t left = rp_reader_len(&s->in);
+    return left > 1 || (left == 1 && *rp_reader_ptr(&s->in) != '\r');
+}
+
+/* Is there a whole head? Starts the exchange when there is, or when it can never become one. */
+static bool try_head(struct rp_h1_down *s)
+{
+    if (!skip_empty_lines(s)) return false;
+    size_t have = rp_reader_len(&s->in);
+    const char *p = rp_reader_ptr(&s->in);
+    size_t head_n = rp_h1_head_end(p, have, &s->scanned);
+    uint32_t most = s->settings->limits.head_bytes;
+    if (head_n > most || (head_n == 0 && have > most)) {
+        start_exchange(s, 0, RP_E_H1_HEAD_BIG);
+    } else if (head_n > 0) {
+        start_exchange(s, head_n, RP_OK);
+    } else if (!rp_h1_maybe_request(p, have)) {
+        start_exchange(s, 0, RP_E_H1_SYNTAX);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void read_head(struct rp_h1_down *s)
+{
+    if (rp_reader_len(&s->in) > 0 && s->state == HEAD && !s->in.readable) return;
+    for (;;) {
+        if (rp_reader_len(&s->in) > 0 && try_head(s)) return;
+        rp_err e = rp_reader_fill(&s->in, s->mem, s->conn, s->settings->limits.head_bytes + 1);
+        if (e == RP_AGAIN) break;
+        if (e != RP_OK) { /* FIN, reset, or (never) an oversize that try_head let pass */
+            close_now(s);
+            return;
+        }
+    }
+    if (rp_reader_len(&s->in) == 0) {
+        rp_reader_clear(&s->in);
+        s->state = IDLE; /* it was empty lines: the deadline stands */
+    } else if (s->state == IDLE) {
+        s->state = HEAD; /* the whole head must come in head_ms from its first byte */
+        rp_timer_set(loop_of(s), &s->timer, s->settings->head_ms);
+    }
+}
+
+/* A client's FIN or bytes while its request is being answered. */
+static void watch_busy(struct rp_h1_down *s)
+{
+    if (s->body.mode != RP_IN_DONE) {
+        rp_pace_go(&s->x->body_pace, rp_loop_now(loop_of(s))); /* reading may wait for others */
+        s->user->wake(s->x, RP_WAKE_BODY);
+        return;
+    }
+    rp_err e = RP_OK;
+    while (e == RP_OK && rp_reader_len(&s->in) < PIPELINE_MAX) {
+        e = rp_reader_fill(&s->in, s->mem, s->conn, 2 * PIPELINE_MAX);
+    }
+    if (e == RP_AGAIN || e == RP_OK || e == RP_E_TOO_BIG) return;
+    /* With pipelined requests behind it a FIN only says "no more"; alone it says "gone". */
+    if (e == RP_END && rp_reader_len(&s->in) > 0) return;
+    if (s->x->fail == RP_OK) s->x->fail = RP_E_CLIENT_GONE;
+    s->user->wake(s->x, RP_WAKE_ABORT);
+}
+
+/* ---- ops ---------------------------------------------------------------------------------- */
+
+static rp_err client_gone(struct rp_exchange *x)
+{
+    if (x->fail == RP_OK) x->fail = RP_E_CLIENT_GONE;
+    return RP_E_CLIENT_GONE;
+}
+
+static rp_err note_trailers(struct rp_exchange *x, rp_str section)
+{
+    if (section.len <= 2) return RP_OK;
+    rp_str copy = rp_arena_copy(&x->arena, section); /* the reader's bytes move on */
+    struct rp_msg *t = rp_arena_zalloc(&x->arena, sizeof(*t));
+    if (!copy.ptr || !t) return RP_E_CAP;
+    rp_msg_init(t, NULL, 0, x->head.fields_max);
+    rp_err e = rp_h1_parse_trailers(copy.ptr, copy.len, &x->arena, t);
+    if (e == RP_OK) x->trailers = t;
+    return e;
+}
+
+/* A body that comes in drops is refused; the time in which nobody wanted its bytes does not count,
+ * nor that in which the client waits for 100 (Continue). */
+static rp_err check_pace(struct rp_h1_down *s, uint64_t got, rp_err e)
+{
+    struct rp_exchange *x = s->x;
+    rp_ms now = rp_loop_now(loop_of(s));
+    if (s->body.mode == RP_IN_RAW) return e;
+    rp_pace_go(&x->body_pace, now);
+    x->body_pace.bytes += got;
+    if (e != RP_AGAIN) return e;
+    if (rp_pace_is_slow(&x->body_pace, &s->settings->body_pace, now)) return RP_E_BODY_SLOW;
+    if (!x->head.expect_continue || x->body_in_bytes > 0) rp_pace_wait(&x->body_pace, now);
+    return e;
+}
+
+static rp_err down_read_body(struct rp_exchange *x, struct rp_chain *out, size_t max)
+{
+    struct rp_h1_down *s = x->session;
+    size_t before = out->bytes;
+    rp_str trailers = RP_STR_NONE;
+    rp_err e = rp_body_in_read(&s->body, &s->in, s->mem, s->conn, out, max, &trailers);
+    x->body_in_bytes += out->bytes - before;
+    if (s->body.mode == RP_IN_DONE) rp_reader_listen(&s->in, s->conn); /* for the client's end */
+    if (trailers.ptr) {
+        rp_err bad = note_trailers(x, trailers);
+        if (bad != RP_OK) return bad;
+    }
+    if (x->body_in_bytes > x->body_limit) return RP_E_BODY_TOO_BIG;
+    if (e == RP_E_CLOSED || e == RP_E_OS) return client_gone(x);
+    return check_pace(s, out->bytes - before, e);
+}
+
+static rp_err down_send_info(struct rp_exchange *x, const struct rp_msg *info)
+{
+    struct rp_h1_down *s = x->session;
+    if (x->head.version < 11) return RP_OK; /* RFC 9110 §15.2: 1.0 clients do not know 1xx */
+    struct rp_h1_writer w = rp_h1_writer_new(s->mem, rp_h1_fields_bound(info) + HEAD_EXTRA);
+    rp_h1_put_status(&w, info);
+    if (info->status == 101) rp_h1_put(&w, RP_STR("Connection: upgrade\r\n"));
+    rp_h1_put_fields(&w, info, &rp_h1_hop);
+    rp_h1_put(&w, RP_STR("\r\n"));
+    rp_h1_writer_finish(&w, &s->out);
+    return RP_OK;
+}
+
+/* How the body goes on the wire (RFC 9112 §6.1-6.3). */
+static enum out_mode choose_out(struct rp_exchange *x, const struct rp_msg *res)
+{
+    bool no_body = res->status < 200 || res->status == 204 || res->status == 304 ||
+                   x->head.method == RP_M_HEAD;
+    if (no_body || res->framing == RP_BODY_NONE) return OUT_NONE;
+    if (res->framing == RP_BODY_LENGTH) return OUT_LENGTH;
+    if (x->head.version >= 11) return OUT_CHUNKED;
+    x->close_after = true; /* a 1.0 client learns the end from the close */
+    return OUT_CLOSE;
+}
+
+static void put_framing(struct rp_h1_writer *w, struct rp_h1_down *s, const struct rp_msg *res)
+{
+    struct rp_exchange *x = s->x;
+    if (res->status == 101) { /* RFC 9110 §7.8 */
+        rp_h1_put(w, RP_STR("Connection: upgrade\r\n"));
+        rp_h1_put_field(w, RP_STR("Upgrade"), rp_msg_get(res, RP_H_UPGRADE));
+        return;
+    }
+    /* RFC 9110 §15.5.22: a 426 MUST name a protocol; of those that we relay there is one. */
+    if (res->status == 426 && rp_str_list_has(rp_msg_get(res, RP_H_UPGRADE), RP_STR("websocket"))) {
+        rp_h1_put(w, RP_STR("Connection: upgrade\r\nUpgrade: websocket\r\n"));
+    }
+    if (s->out_mode == OUT_CHUNKED) {
+        rp_h1_put(w, RP_STR("Transfer-Encoding: chunked\r\n"));
+    } else if (res->framing == RP_BODY_LENGTH && res->status != 204 && res->status != 304) {
+        rp_h1_put(w, RP_STR("Content-Length: "));
+        rp_h1_put_u64(w, res->content_length);
+        rp_h1_put(w, RP_STR("\r\n"));
+    } else if (s->out_mode == OUT_NONE && (x->head.method == RP_M_HEAD || res->status == 304)) {
+        rp_str length = rp_msg_get(res, RP_H_CONTENT_LENGTH);
+        if (length.ptr) rp_h1_put_field(w, RP_STR("Content-Length"), length);
+    } else if (s->out_mode == OUT_NONE && res->status != 204) {
+        rp_h1_put(w, RP_STR("Content-Length: 0\r\n"));
+    }
+    if (x->close_after) rp_h1_put(w, RP_STR("Connection: close\r\n"));
+    else if (x->head.version == 10) rp_h1_put(w, RP_STR("Connection: keep-alive\r\n"));
+}
+
+static rp_err down_send_head(struct rp_exchange *x, const struct rp_msg *res)
+{
+    struct rp_h1_down *s = x->session;
+    if (s->settings->draining) x->close_after = true;
+    s->out_mode = (uint8_t)choose_out(x, res);
+    s->out_left = res->content_length;
+    struct rp_h1_writer w = rp_h1_writer_new(s->mem, rp_h1_fields_bound(res) + HEAD_EXTRA);
+    rp_h1_put_status(&w, res);
+    rp_h1_put_fields(&w, res, &rp_h1_hop);
+    if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1: a recipient with a clock adds it */
+        rp_h1_put_field(&w, RP_STR("Date"), rp_loop_date(loop_of(s)));
+    }
+    put_framing(&w, s, res);
+    rp_h1_put(&w, RP_STR("\r\n"));
+    rp_h1_writer_finish(&w, &s->out);
+    x->head_sent = true;
+    return RP_OK;
+}
+
+static void queue_plain(struct rp_h1_down *s, struct rp_chain *in)
+{
+    if (in->head && in->head == in->tail && in->bytes <= COPY_MAX) {
+        rp_chain_add_copy(&s->out, rp_str_of(in->head->ptr, in->head->len));
+        rp_chain_clear(in);
+    } else {
+        rp_chain_move(&s->out, in, in->bytes);
+    }
+}
+
+static rp_err down_send_body(struct rp_exchange *x, struct rp_chain *in, bool last)
+{
+    struct rp_h1_down *s = x->session;
+    if (s->out_mode != OUT_NONE) x->body_out_bytes += in->bytes;
+    switch ((enum out_mode)s->out_mode) {
+    case OUT_NONE: rp_chain_clear(in); break;
+    case OUT_LENGTH:
+        if (in->bytes > s->out_left) return RP_E_UP_BAD_RESPONSE; /* more than was promised */
+        s->out_left -= in->bytes;
+        queue_plain(s, in);
+        break;
+    case OUT_CHUNKED:
+        rp_h1_put_chunk(&s->out, in);
+        if (last) rp_h1_put_last_chunk(&s->out, x->head.te_trailers ? x->res_trailers : NULL);
+        break;
+    case OUT_CLOSE:
+    case OUT_TUNNEL: queue_plain(s, in); break;
+    }
+    if (last) {
+        if (s->out_mode == OUT_LENGTH && s->out_left > 0) return RP_E_UP_TRUNCATED;
+        x->response_done = true;
+    }
+    return s->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
+}
+
+/* The client keeps us waiting, or no longer. */
+static void note_pace(struct rp_exchange *x, rp_err sent)
+{
+    rp_ms now = rp_loop_now(rp_conn_loop(x->conn));
+    bool first = !x->send_pace.waiting && x->send_pace.waited_ms == 0;
+    if (sent == RP_AGAIN && first) {
+        x->send_base = rp_conn_face(x->conn)->out_bytes - rp_conn_unsent(x->conn);
+    }
+    if (sent == RP_AGAIN) rp_pace_wait(&x->send_pace, now);
+    else rp_pace_go(&x->send_pace, now);
+}
+
+static rp_err down_flush(struct rp_exchange *x)
+{
+    struct rp_h1_down *s = x->session;
+    if (s->out.bytes == 0) return RP_OK;
+    uint64_t before = s->out.bytes;
+    rp_err e = rp_conn_send(s->conn, &s->out);
+    x->wire_out_bytes += before - s->out.bytes;
+    if (e == RP_AGAIN || x->send_pace.waiting) note_pace(x, e);
+    return e < 0 ? client_gone(x) : e;
+}
+
+static void down_skip_body(struct rp_exchange *x)
+{
+    struct rp_h1_down *s = x->session;
+    struct rp_chain trash;
+    rp_chain_init(&trash, s->mem);
+    rp_str trailers = RP_STR_NONE;
+    rp_err e = RP_OK;
+    bool asked = x->head.expect_continue && x->body_in_bytes == 0;
+    for (size_t seen = 0; !asked && e == RP_OK && s->body.mode != RP_IN_DONE && seen < SKIP_MAX;) {
+        e = rp_body_in_read(&s->body, &s->in, s->mem, s->conn, &trash, SKIP_MAX, &trailers);
+        seen += trash.bytes;
+        rp_chain_clear(&trash);
+    }
+    if (s->body.mode != RP_IN_DONE) x->close_after = true;
+    else rp_reader_listen(&s->in, s->conn);
+}
+
+static void down_tunnel(struct rp_exchange *x)
+{
+    struct rp_h1_down *s = x->session;
+    s->body.mode = RP_IN_RAW;
+    s->out_mode = OUT_TUNNEL;
+    x->body_limit = UINT64_MAX;
+    x->close_after = true;
+    if (rp_reader_len(&s->in) > 0 || s->in.readable) s->user->wake(x, RP_WAKE_BODY);
+}
+
+static void down_end_output(struct rp_exchange *x)
+{
+    struct rp_h1_down *s = x->session;
+    rp_conn_shutdown(s->conn);
+}
+
+static void run_next_head(struct rp_defer *d)
+{
+    struct rp_h1_down *s = RP_CONTAINER(rp_h1_down, next_head, d);
+    if (s->state == IDLE && !try_head(s)) read_head(s);
+}
+
+static void become_idle(struct rp_h1_down *s)
+{
+    s->state = IDLE;
+    s->out_mode = OUT_NONE;
+    if (rp_reader_len(&s->in) == 0) rp_reader_clear(&s->in);
+    rp_timer_set(loop_of(s), &s->timer, s->settings->keepalive_ms);
+    if (rp_reader_len(&s->in) > 0 || s->in.readable) rp_loop_defer(loop_of(s), &s->next_head);
+}
+
+static void down_finish(struct rp_exchange *x)
+{
+    struct rp_h1_down *s = x->session;
+    bool whole = x->response_done && x->fail == RP_OK && s->out.bytes == 0;
+    bool over = x->close_after || s->body.mode != RP_IN_DONE || s->settings->draining ||
+                (s->in.over != RP_OK && rp_reader_len(&s->in) == 0);
+    s->x = NULL;
+    s->state = CLOSING;
+    if (!whole) break_off(s);
+    else if (over) close_gently(s);
+    else become_idle(s);
+}
+
+extern const struct rp_exchange_ops rp_h1_down_ops;
+const struct rp_exchange_ops rp_h1_down_ops = {
+    .read_body = down_read_body,
+    .send_info = down_send_info,
+    .send_head = down_send_head,
+    .send_body = down_send_body,
+    .flush = down_flush,
+    .skip_body = down_skip_body,
+    .tunnel = down_tunnel,
+    .end_output = down_end_output,
+    .finish = down_finish,
+};
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+/* The user hears of every progress, so that its deadline runs from the last one. */
+static void on_writable(struct rp_h1_down *s)
+{
+    if (s->state != BUSY) return;
+    size_t before = s->out.bytes;
+    rp_err e = down_flush(s->x);
+    if (e < 0) s->user->wake(s->x, RP_WAKE_ABORT);
+    else if (s->out.bytes < before) s->user->wake(s->x, RP_WAKE_SINK);
+}
+
+static void on_conn_event(struct rp_conn *c, unsigned events)
+{
+    struct rp_h1_down *s = RP_AS(rp_h1_down, rp_conn_face(c)->owner, MAGIC);
+    if (events & RP_CONN_WRITABLE) on_writable(s);
+    if (!(events & RP_CONN_READABLE)) return;
+    rp_reader_note(&s->in, c);
+    if (s->state == BUSY) watch_busy(s);
+    else read_head(s);
+}
+
+static void on_timer(struct rp_timer *t)
+{
+    struct rp_h1_down *s = RP_CONTAINER(rp_h1_down, timer, t);
+    if (s->state == HEAD) start_exchange(s, 0, RP_E_HEAD_TIMEOUT);
+    else close_now(s);
+}
+
+void rp_h1_down_open(struct rp_conn *conn, struct rp_mem *mem,
+                     const struct rp_h1_settings *settings, const struct rp_exchange_user *user,
+                     struct rp_h1_downs *all, void *listener, uint64_t conn_id)
+{
+    struct rp_h1_down *s = rp_alloc(sizeof(*s));
+    s->magic = MAGIC;
+    s->conn = conn;
+    s->mem = mem;
+    s->settings = settings;
+    s->user = user;
+    s->all = all;
+    s->listener = listener;
+    s->conn_id = conn_id;
+    s->next = all->first;
+    if (s->next) s->next->prev = s;
+    all->first = s;
+    all->n++;
+    s->next_head.run = run_next_head;
+    rp_chain_init(&s->out, mem);
+    rp_timer_init(&s->timer, on_timer);
+    rp_conn_face(conn)->owner = s;
+    rp_conn_face(conn)->on_event = on_conn_event;
+    rp_timer_set(loop_of(s), &s->timer, settings->head_ms);
+}
+
+void rp_h1_downs_close_idle(struct rp_h1_downs *all)
+{
+    for (struct rp_h1_down *s = all->first, *next; s; s = next) {
+        next = s->next;
+        if (s->state == IDLE || s->state == HEAD) close_now(s);
+    }
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * reader: see reader.h.
+ */
+#include "http/reader.h"
+
+enum { ROOM_MIN = 2048 }; /* bytes: a smaller recv costs more system calls than a new chunk */
+
+/* Room behind `end` for at least ROOM_MIN bytes, moving only unread bytes. */
+static rp_err make_room(struct rp_reader *r, struct rp_mem *m, size_t cap)
+{
+    size_t unread = r->end - r->at;
+    if (r->chunk && unread == 0 && r->chunk->refs == 1) {
+        r->at = r->end = 0;
+        if (!r->large || r->chunk->room >= RP_CHUNK_LARGE) return RP_OK;
+        rp_reader_clear(r);
+    }
+    if (r->chunk && r->chunk->room - r->end >= ROOM_MIN) return RP_OK;
+    if (unread >= cap) return RP_E_TOO_BIG;
+    size_t room = r->large ? RP_CHUNK_LARGE : RP_CHUNK_SMALL;
+    while (room < unread + ROOM_MIN) room *= 2;
+    struct rp_chunk *fresh = rp_chunk_new(m, room);
+    if (unread) memcpy(fresh->data, r->chunk->data + r->at, unread);
+    rp_chunk_drop(r->chunk);
+    r->chunk = fresh;
+    r->at = 0;
+    r->end = (uint32_t)unread;
+    return RP_OK;
+}
+
+void rp_reader_note(struct rp_reader *r, struct rp_conn *c)
+{
+    if (r->readable) {
+        rp_conn_pause(c); /* told before, and nobody came to read */
+        r->paused = true;
+    }
+    r->readable = true;
+}
+
+void rp_reader_listen(struct rp_reader *r, struct rp_conn *c)
+{
+    if (!r->paused) return;
+    r->paused = false;
+    rp_conn_resume(c);
+}
+
+static void drained(struct rp_reader *r, struct rp_conn *c)
+{
+    r->readable = false;
+    rp_reader_listen(r, c);
+}
+
+rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap)
+{
+    if (r->over != RP_OK) return r->over;
+    if (!r->readable) return RP_AGAIN;
+    rp_err e = make_room(r, m, cap);
+    if (e != RP_OK) return e;
+    size_t room = r->chunk->room - r->end;
+    size_t got = 0;
+    e = rp_conn_recv(c, r->chunk->data + r->end, room, &got);
+    if (e == RP_OK) {
+        r->end += (uint32_t)got;
+        r->large = got == room;
+        if (got < room) drained(r, c); /* a short read emptied the socket */
+        return RP_OK;
+    }
+    drained(r, c);
+    if (e != RP_AGAIN) r->over = e;
+    if (r->at == r->end) rp_reader_clear(r);
+    return e;
+}
+
+void rp_reader_clear(struct rp_reader *r)
+{
+    rp_chunk_drop(r->chunk);
+    r->chunk = NULL;
+    r->at = r->end = 0;
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conn: see conn.h. rp_conn_recv and rp_conn_send are the only places that touch bytes.
+ *
+ * What the kernel watches for us is `armed`; what somebody wants to hear is `!paused` and
+ * `want_write`. They may differ in one direction only: armed for more than is wanted. The
+ * difference is taken back when an event proves that it costs something (on_poll), because each
+ * change is two epoll_ctl calls under uv_poll.
+ */
+#include "net/conn.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/addr_sys.h"
+#include "net/loop_uv.h"
+#include "net/timer.h"
+
+enum {
+    IOV_MOST = 64, /* 64 pieces of a 16 KB chunk are more than a socket takes */
+    DISCARD_BYTES = 16 * 1024,
+    POOL_KEEP = 4096, /* 1.3 MB: the conns of a usual rush hour */
+    LINGER_POOL_KEEP = 256,
+};
+
+enum state { CONNECTING, OPEN, CLOSING };
+
+/* The IP form of struct rp_addr. */
+struct end {
+    uint8_t ip[16];
+    uint32_t scope;
+    uint16_t port;
+    uint8_t family;
+    bool known;
+};
+
+struct rp_conn {
+    struct rp_conn_face face;
+    struct rp_loop *loop;
+    struct rp_conn *next, *prev; /* all conns of the loop */
+    int fd;
+    uint8_t state; /* enum state */
+    uint8_t armed; /* UV_READABLE | UV_WRITABLE given to uv_poll_start */
+    bool paused;
+    bool want_write;   /* a send or the connect waits for WRITABLE */
+    bool connect_told; /* the kernel has decided about the connect */
+    bool ended;        /* recv saw the end of the stream */
+    bool failed;       /* uv_poll gave up on an error the owner has not met yet */
+    struct end peer, local;
+    struct lingering *linger;
+    uv_poll_t poll;
+};
+
+struct lingering {
+    struct rp_timer timer;
+    struct rp_conn *conn;
+    size_t left_bytes;
+};
+
+/* ---- ends ---------------------------------------------------------------------------------- */
+
+static void end_pack(struct end *e, const struct rp_addr *a)
+{
+    memcpy(e->ip, a->ip, sizeof e->ip);
+    e->scope = a->scope;
+    e->port = a->port;
+    e->family = a->family;
+    e->known = true;
+}
+
+static void end_unpack(const struct end *e, struct rp_addr *out)
+{
+    memcpy(out->ip, e->ip, sizeof e->ip);
+    out->scope = e->scope;
+    out->port = e->port;
+    out->family = e->family;
+    out->unix_path[0] = '\0';
+}
+
+static void ask_kernel(int fd, int (*ask)(int, struct sockaddr *, socklen_t *), struct rp_addr *out)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = sizeof ss;
+    if (ask(fd, (struct sockaddr *)&ss, &n) != 0) n = 0; /* gone already: RP_ADDR_NONE */
+    rp_addr_from_sys((const struct sockaddr *)&ss, n, out);
+}
+
+static int ask_peer(int fd, struct sockaddr *sa, socklen_t *n)
+{
+    return getpeername(fd, sa, n);
+}
+
+static int ask_local(int fd, struct sockaddr *sa, socklen_t *n)
+{
+    return getsockname(fd, sa, n);
+}
+
+void rp_conn_peer(const struct rp_conn *c, struct rp_addr *out)
+{
+    if (c->peer.known && c->peer.family != RP_ADDR_UNIX) end_unpack(&c->peer, out);
+    else ask_kernel(c->fd, ask_peer, out);
+}
+
+void rp_conn_local(struct rp_conn *c, struct rp_addr *out)
+{
+    if (c->local.known && c->local.family != RP_ADDR_UNIX) {
+        end_unpack(&c->local, out);
+        return;
+    }
+    ask_kernel(c->fd, ask_local, out);
+    if (out->family != RP_ADDR_NONE) end_pack(&c->local, out);
+}
+
+void rp_conn_set_ends(struct rp_conn *c, const struct rp_addr *peer, const struct rp_addr *local)
+{
+    if (peer) end_pack(&c->peer, peer);
+    if (local) end_pack(&c->local, local);
+}
+
+/* ---- watching ------------------------------------------------------------------------------ */
+
+static void on_poll(uv_poll_t *h, int status, int events);
+
+static void arm(struct rp_conn *c, unsigned events)
+{
+    if (c->armed == events) return;
+    c->armed = (uint8_t)events;
+    /* It fails only when another handle watches this fd, which rp_conn_adopt has ruled out. */
+    int e = uv_poll_start(&c->poll, (int)events, on_poll);
+    RP_CHECK(e == 0);
+}
+
+static unsigned wanted(const struct rp_conn *c)
+{
+    return (c->paused || c->ended ? 0u : UV_READABLE) | (c->want_write ? UV_WRITABLE : 0u);
+}
+
+/* Watch for what is wanted, and go on with what is armed already. */
+static void arm_wanted(struct rp_conn *c)
+{
+    if (!c->failed) arm(c, c->armed | wanted(c));
+}
+
+/* The owner has met the error that made uv_poll give up, or there is none any more. */
+static void failure_met(struct rp_conn *c)
+{
+    c->failed = false;
+    arm_wanted(c);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+    struct rp_conn *c = h->data;
+    unsigned want = wanted(c), got = (unsigned)events;
+    if (status < 0) { /* EPOLLERR: the handle is stopped; recv, send or SO_ERROR know the reason */
+        c->armed = 0;
+        c->failed = true;
+        got = UV_READABLE | UV_WRITABLE;
+    } else if (c->state == CONNECTING) {
+        arm(c, want & ~(unsigned)UV_WRITABLE); /* a first request always fits */
+    } else if (got & ~want) {
+        arm(c, want);
+    }
+    if (got & UV_WRITABLE) {
+        c->connect_told = true;
+        c->want_write = false;
+    }
+    unsigned tell = (got & want & UV_READABLE ? RP_CONN_READABLE : 0u) |
+                    (got & want & UV_WRITABLE ? RP_CONN_WRITABLE : 0u);
+    if (tell && c->face.on_event) c->face.on_event(c, tell);
+}
+
+void rp_conn_pause(struct rp_conn *c)
+{
+    c->paused = true;
+}
+
+void rp_conn_resume(struct rp_conn *c)
+{
+    c->paused = false;
+    c->failed = false; /* an error nobody heard of is reported again by the kernel */
+    if (c->state != CLOSING) arm_wanted(c);
+}
+
+/* ---- birth --------------------------------------------------------------------------------- */
+
+void rp_conn_pools_init(struct rp_loop *l)
+{
+    rp_pool_init(&l->conn_pool, sizeof(struct rp_conn), POOL_KEEP);
+    rp_pool_init(&l->linger_pool, sizeof(struct lingering), LINGER_POOL_KEEP);
+}
+
+void rp_conn_pools_fini(struct rp_loop *l)
+{
+    rp_pool_fini(&l->conn_pool);
+    rp_pool_fini(&l->linger_pool);
+}
+
+static rp_err make(struct rp_loop *l, int fd, enum state state, int *os, struct rp_conn **out)
+{
+    struct rp_conn *c = rp_pool_get(&l->conn_pool);
+    int e = uv_poll_init(&l->uv, &c->poll, fd);
+    if (e != 0) { /* not a socket, watched already, or no memory in the kernel */
+        rp_pool_put(&l->conn_pool, c);
+        *os = -e;
+        return RP_E_OS;
+    }
+    memset(c, 0, offsetof(struct rp_conn, poll));
+    c->loop = l;
+    c->fd = fd;
+    c->state = (uint8_t)state;
+    c->poll.data = c;
+    c->next = l->conns;
+    if (l->conns) l->conns->prev = c;
+    l->conns = c;
+    c->want_write = state == CONNECTING;
+    arm_wanted(c);
+    *out = c;
+    return RP_OK;
+}
+
+rp_err rp_conn_adopt(struct rp_loop *l, int fd, const struct rp_addr *peer,
+                     const struct rp_addr *local, struct rp_conn **out)
+{
+    int os = 0;
+    rp_err e = make(l, fd, OPEN, &os, out);
+    if (e != RP_OK) (void)close(fd); /* nothing was written: nothing can be lost */
+    else rp_conn_set_ends(*out, peer, local);
+    return e;
+}
+
+static int open_socket(const struct rp_addr *to)
+{
+    int domain = to->family == RP_ADDR_UNIX  ? AF_UNIX
+                 : to->family == RP_ADDR_IP6 ? AF_INET6
+                                             : AF_INET;
+    int fd = socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    if (fd >= 0 && domain != AF_UNIX) /* a socket just made cannot refuse it */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+/* errno of the attempt; 0 also while it is under way. */
+static int start_connect(int fd, const struct rp_addr *to)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = rp_addr_to_sys(to, &ss);
+    if (n == 0) return EAFNOSUPPORT;
+    /* A connect that was interrupted goes on by itself, like one that is in progress. */
+    if (connect(fd, (const struct sockaddr *)&ss, n) == 0) return 0;
+    return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+}
+
+rp_err rp_conn_connect(struct rp_loop *l, const struct rp_addr *to, struct rp_conn **out,
+                       struct rp_conn_fail *fail)
+{
+    int fd = open_socket(to), os = fd < 0 ? errno : start_connect(fd, to);
+    if (os == 0 && make(l, fd, CONNECTING, &os, out) == RP_OK) {
+        rp_conn_set_ends(*out, to, NULL);
+        return RP_OK;
+    }
+    if (fd >= 0) (void)close(fd); /* never connected: nothing can be lost */
+    *fail = (struct rp_conn_fail){RP_E_UP_CONNECT, os, "connect"};
+    return RP_E_UP_CONNECT;
+}
+
+/* First failure sticks. */
+static rp_err note_failure(struct rp_conn *c, rp_err code, int os, const char *step)
+{
+    if (c->face.fail.code == RP_OK) c->face.fail = (struct rp_conn_fail){code, os, step};
+    return code;
+}
+
+rp_err rp_conn_finish_connect(struct rp_conn *c)
+{
+    if (c->state != CONNECTING || c->face.fail.code != RP_OK) return c->face.fail.code;
+    if (!c->connect_told) return RP_AGAIN;
+    int os = 0;
+    socklen_t n = sizeof os;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &os, &n) != 0) os = errno;
+    if (os == 0 && c->failed) os = ECONNABORTED; /* an error was reported, and is gone */
+    if (os != 0) return note_failure(c, RP_E_UP_CONNECT, os, "connect");
+    c->state = OPEN;
+    return RP_OK;
+}
+
+struct rp_conn_face *rp_conn_face(struct rp_conn *c)
+{
+    return &c->face;
+}
+
+struct rp_loop *rp_conn_loop(const struct rp_conn *c)
+{
+    return c->loop;
+}
+
+/* ---- bytes --------------------------------------------------------------------------------- */
+
+static rp_err io_failure(struct rp_conn *c, int os, const char *step)
+{
+    bool gone = os == ECONNRESET || os == EPIPE || os == ETIMEDOUT || os == ECONNABORTED ||
+                os == ENOTCONN || os == EHOSTUNREACH || os == ENETUNREACH || os == ENETDOWN ||
+                os == ECONNREFUSED || os == ESHUTDOWN;
+    return note_failure(c, gone ? RP_E_CLOSED : RP_E_OS, os, step);
+}
+
+rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
+{
+    RP_ASSERT(n > 0 && c->state != CLOSING);
+    ssize_t r = recv(c->fd, buf, n, 0);
+    while (r < 0 && errno == EINTR) r = recv(c->fd, buf, n, 0);
+    *got = 0;
+    if (RP_UNLIKELY(r < 0 && errno != EAGAIN)) return io_failure(c, errno, "recv");
+    if (RP_UNLIKELY(c->failed)) failure_met(c);
+    if (r < 0) return RP_AGAIN;
+    c->ended = r == 0;
+    *got = (size_t)r;
+    c->face.in_bytes += (uint64_t)r;
+    return r > 0 ? RP_OK : RP_END;
+}
+
+rp_err rp_conn_peek(struct rp_conn *c, char *buf, size_t n, size_t *got)
+{
+    ssize_t r = recv(c->fd, buf, n, MSG_PEEK);
+    while (r < 0 && errno == EINTR) r = recv(c->fd, buf, n, MSG_PEEK);
+    *got = r > 0 ? (size_t)r : 0;
+    if (r < 0 && errno != EAGAIN) return io_failure(c, errno, "recv");
+    return r > 0 ? RP_OK : r == 0 ? RP_END : RP_AGAIN;
+}
+
+size_t rp_conn_unsent(const struct rp_conn *c)
+{
+    int n = 0;
+    return ioctl(c->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
+}
+
+bool rp_conn_is_quiet(const struct rp_conn *c)
+{
+    char byte;
+    ssize_t r = recv(c->fd, &byte, 1, MSG_PEEK);
+    while (r < 0 && errno == EINTR) r = recv(c->fd, &byte, 1, MSG_PEEK);
+    return r < 0 && errno == EAGAIN;
+}
+
+/* One send of the front of the chain; *asked is what it tried. */
+static ssize_t send_front(struct rp_conn *c, const struct rp_chain *chain, size_t *asked)
+{
+    const struct rp_piece *first = chain->head;
+    if (!first->next) { /* a head, with its small body or without one */
+        *asked = first->len;
+        return send(c->fd, first->ptr, first->len, MSG_NOSIGNAL);
+    }
+    struct iovec iov[IOV_MOST];
+    int n = rp_chain_iov(chain, iov, IOV_MOST);
+    *asked = 0;
+    for (int i = 0; i < n; i++) *asked += iov[i].iov_len;
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+}
+
+static rp_err wait_writable(struct rp_conn *c)
+{
+    c->want_write = true;
+    arm_wanted(c);
+    return RP_AGAIN;
+}
+
+rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain)
+{
+    RP_ASSERT(c->state != CLOSING);
+    while (chain->bytes > 0) {
+        size_t asked = 0;
+        ssize_t r = send_front(c, chain, &asked);
+        if (RP_UNLIKELY(r < 0)) {
+            if (errno == EINTR) continue;
+            if (errno != EAGAIN) return io_failure(c, errno, "send");
+            c->failed = false;
+            return wait_writable(c);
+        }
+        c->face.out_bytes += (uint64_t)r;
+        rp_chain_consume(chain, (size_t)r);
+        if ((size_t)r < asked) return wait_writable(c); /* full: a further try would say EAGAIN */
+    }
+    c->want_write = false;
+    return RP_OK;
+}
+
+/* ---- end ----------------------------------------------------------------------------------- */
+
+static void on_closed(uv_handle_t *h)
+{
+    struct rp_conn *c = h->data;
+    rp_pool_put(&c->loop->conn_pool, c);
+}
+
+static void drop_linger(struct rp_conn *c)
+{
+    if (!c->linger) return;
+    rp_timer_clear(c->loop, &c->linger->timer);
+    rp_pool_put(&c->loop->linger_pool, c->linger);
+    c->linger = NULL;
+}
+
+void rp_conn_close(struct rp_conn *c)
+{
+    if (c->state == CLOSING) return;
+    drop_linger(c);
+    rp_meter_leave(&c->face.pass);
+    c->state = CLOSING;
+    c->face.on_event = NULL;
+    if (c->next) c->next->prev = c->prev;
+    if (c->prev) c->prev->next = c->next;
+    else c->loop->conns = c->next;
+    uv_close((uv_handle_t *)&c->poll, on_closed);
+    (void)close(c->fd); /* on a socket an error here says nothing we could act on */
+}
+
+void rp_conn_reset(struct rp_conn *c)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    if (c->state == CLOSING) return;
+    /* Should it be refused, the peer gets a FIN instead. */
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    rp_conn_close(c);
+}
+
+void rp_conn_shutdown(struct rp_conn *c)
+{
+    (void)shutdown(c->fd, SHUT_WR); /* fails when the connection is gone: recv tells the owner */
+}
+
+static void on_linger_timer(struct rp_timer *t)
+{
+    rp_conn_close(RP_CONTAINER(lingering, timer, t)->conn);
+}
+
+static void on_linger_event(struct rp_conn *c, unsigned events)
+{
+    char discard[DISCARD_BYTES];
+    size_t got = 0;
+    (void)events; /* nothing is written, so it is READABLE */
+    rp_err e = rp_conn_recv(c, discard, sizeof discard, &got);
+    if (e == RP_AGAIN) return;
+    if (e != RP_OK || got >= c->linger->left_bytes) rp_conn_close(c);
+    else c->linger->left_bytes -= got;
+}
+
+void rp_conn_linger(struct rp_conn *c, rp_ms ms, size_t bytes)
+{
+    bool pointless = c->state != OPEN || c->ended || c->face.fail.code != RP_OK;
+    if (pointless || bytes == 0 || ms == 0 || shutdown(c->fd, SHUT_WR) != 0) {
+        rp_conn_close(c);
+        return;
+    }
+    struct lingering *g = rp_pool_get(&c->loop->linger_pool);
+    *g = (struct lingering){.conn = c, .left_bytes = bytes};
+    rp_timer_init(&g->timer, on_linger_timer);
+    rp_timer_set(c->loop, &g->timer, ms);
+    c->linger = g;
+    c->face.owner = NULL;
+    c->face.on_event = on_linger_event;
+    c->want_write = false;
+    rp_conn_resume(c);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conn: one stream socket on uv_poll with our own recv and writev.
+ *
+ * States: CONNECTING -> OPEN -> CLOSING. Reads stay armed; `pause` only notes that nobody wants
+ * bytes, and the loop is told (epoll_ctl) when an event really comes while paused. Writing is tried
+ * at once; the writable event is armed only after EAGAIN. The owner gets one callback.
+ */
+#ifndef RP_NET_CONN_H
+#define RP_NET_CONN_H
+
+#include "base/chain.h"
+#include "net/addr.h"
+#include "net/loop.h"
+#include "net/meter.h"
+
+enum rp_conn_event {
+    RP_CONN_READABLE = 1, /* bytes, end of stream or an error wait in recv */
+    RP_CONN_WRITABLE = 2, /* connected, or room again after RP_AGAIN from send */
+};
+
+struct rp_conn;
+typedef void (*rp_conn_fn)(struct rp_conn *c, unsigned events);
+
+/* First failure of a socket, kept until it closes. */
+struct rp_conn_fail {
+    rp_err code;
+    int os;           /* errno, 0 when none */
+    const char *step; /* "connect", "recv", "send" */
+};
+
+/* Fields an owner may read. */
+struct rp_conn_face {
+    void *owner;
+    rp_conn_fn on_event; /* find owner, record, wake: nothing else (style C22) */
+    struct rp_conn_fail fail;
+    uint64_t in_bytes, out_bytes;
+    struct rp_meter_pass pass; /* given back when the conn closes */
+};
+
+/* Take over a connected, non-blocking fd (own; closed on failure too). on_event may be set before
+ * the loop turns. peer and local may be NULL: the kernel is asked when somebody wants to know. */
+RP_MUST rp_err rp_conn_adopt(struct rp_loop *l, int fd, const struct rp_addr *peer,
+                             const struct rp_addr *local, struct rp_conn **out);
+/* Start connecting; WRITABLE follows (also when it completed at once), then call
+ * rp_conn_finish_connect. RP_E_UP_CONNECT with fail set in *fail when it failed at once. */
+RP_MUST rp_err rp_conn_connect(struct rp_loop *l, const struct rp_addr *to, struct rp_conn **out,
+                               struct rp_conn_fail *fail);
+/* RP_OK connected; RP_AGAIN not yet; RP_E_UP_CONNECT (see face->fail). */
+RP_MUST rp_err rp_conn_finish_connect(struct rp_conn *c);
+
+struct rp_conn_face *rp_conn_face(struct rp_conn *c);
+/* The two ends. A conn keeps only the IP form (a struct rp_addr would double its size), so these
+ * copy out; unix paths, and a local end nobody told us, cost a system call. */
+void rp_conn_peer(const struct rp_conn *c, struct rp_addr *out);
+void rp_conn_local(struct rp_conn *c, struct rp_addr *out);
+/* Put other ends in their place (PROXY protocol); NULL leaves one as it is. */
+void rp_conn_set_ends(struct rp_conn *c, const struct rp_addr *peer, const struct rp_addr *local);
+struct rp_loop *rp_conn_loop(const struct rp_conn *c);
+
+/* One recv of at most n bytes. RP_OK with *got > 0; RP_AGAIN; RP_END at end of stream; RP_E_CLOSED
+ * (reset), RP_E_OS. After a short read a caller should not recv again before the next event; after
+ * RP_END no READABLE comes any more. */
+RP_MUST rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got);
+/* The same without taking the bytes: they are there for the next recv. */
+RP_MUST rp_err rp_conn_peek(struct rp_conn *c, char *buf, size_t n, size_t *got);
+/* Bytes that were sent and that the other end's system has not taken; 0 when nobody knows. */
+size_t rp_conn_unsent(const struct rp_conn *c);
+/* Is nothing waiting in an idle socket: no byte, no end of stream, no error? One system call. */
+bool rp_conn_is_quiet(const struct rp_conn *c);
+/* Write as much as the socket takes, consuming from the chain. RP_OK: chain is empty; RP_AGAIN: rest
+ * stays and WRITABLE will come; RP_E_CLOSED, RP_E_OS. */
+RP_MUST rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain);
+void rp_conn_pause(struct rp_conn *c);    /* no READABLE until resumed */
+void rp_conn_resume(struct rp_conn *c);   /* if bytes are waiting READABLE comes again */
+void rp_conn_shutdown(struct rp_conn *c); /* send FIN; reading goes on */
+/* No callback after this returns; the memory goes at the loop's close callback. */
+void rp_conn_close(struct rp_conn *c);
+/* Send FIN, throw away what still comes until end of stream, `bytes` or `ms`, then close: the
+ * other side gets to read our last answer (RFC 9112 §9.6). No callback after this returns. */
+void rp_conn_linger(struct rp_conn *c, rp_ms ms, size_t bytes);
+void rp_conn_reset(struct rp_conn *c); /* close with RST (SO_LINGER 0) */
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loop: see loop.h. One tick is: deferred jobs (prepare), poll and socket events, deferred jobs
+ * (check), close callbacks, timers. Cached times are forgotten at the two places where a new batch
+ * of callbacks is about to start: before the poll and before the timers.
+ */
+#include "net/loop_uv.h"
+
+#include "net/conn.h"
+#include "net/listener.h"
+
+/* Jobs queue jobs (a wake leads to a write leads to a wake). So many generations run before sockets
+ * get their turn again; a request needs about four. */
+enum { DEFER_ROUNDS = 16 };
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+static void forget_times(struct rp_loop *l)
+{
+    l->now_ns = 0;
+    l->wall = 0;
+}
+
+rp_ms rp_loop_now(const struct rp_loop *l)
+{
+    return uv_now(&l->uv);
+}
+
+rp_ns rp_loop_now_ns(const struct rp_loop *l)
+{
+    if (l->now_ns == 0) ((struct rp_loop *)(uintptr_t)l)->now_ns = rp_clock_mono_ns();
+    return l->now_ns;
+}
+
+double rp_loop_wall(const struct rp_loop *l)
+{
+    if (l->wall <= 0) ((struct rp_loop *)(uintptr_t)l)->wall = rp_clock_wall();
+    return l->wall;
+}
+
+rp_str rp_loop_date(struct rp_loop *l)
+{
+    int64_t s = (int64_t)rp_loop_wall(l);
+    if (s != l->date_s) {
+        rp_clock_put_date(l->date, s);
+        l->date_s = s;
+    }
+    return rp_str_of(l->date, sizeof l->date);
+}
+
+/* ---- deferred jobs ------------------------------------------------------------------------- */
+
+void rp_loop_defer(struct rp_loop *l, struct rp_defer *d)
+{
+    if (d->queued) return;
+    d->queued = true;
+    d->next = NULL;
+    if (l->defer_head) l->defer_tail->next = d;
+    else l->defer_head = d;
+    l->defer_tail = d;
+    l->defer_n++;
+}
+
+void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d)
+{
+    if (!d->queued) return;
+    struct rp_defer *prev = NULL;
+    for (struct rp_defer *it = l->defer_head; it != d; it = it->next) prev = it;
+    if (prev) prev->next = d->next;
+    else l->defer_head = d->next;
+    if (l->defer_tail == d) l->defer_tail = prev;
+    l->defer_n--;
+    d->queued = false;
+}
+
+static void run_first(struct rp_loop *l)
+{
+    struct rp_defer *d = l->defer_head;
+    l->defer_head = d->next;
+    l->defer_n--;
+    d->queued = false;
+    d->run(d); /* d may be gone now */
+}
+
+static void on_idle(uv_idle_t *h)
+{
+    (void)h; /* being active is all it is for */
+}
+
+static void run_deferred(struct rp_loop *l)
+{
+    for (int round = 0; l->defer_head && round < DEFER_ROUNDS; round++)
+        for (size_t n = l->defer_n; n > 0 && l->defer_head; n--) run_first(l);
+    bool idle = uv_is_active((uv_handle_t *)&l->idle) != 0;
+    if (l->defer_head && !idle) (void)uv_idle_start(&l->idle, on_idle); /* fails only without cb */
+    if (!l->defer_head && idle) (void)uv_idle_stop(&l->idle);           /* never fails */
+}
+
+static void on_prepare(uv_prepare_t *h)
+{
+    struct rp_loop *l = h->data;
+    run_deferred(l);
+    forget_times(l);
+    l->tick++;
+}
+
+static void on_check(uv_check_t *h)
+{
+    struct rp_loop *l = h->data;
+    run_deferred(l);
+    forget_times(l);
+}
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+static void on_turn_limit(uv_timer_t *h)
+{
+    (void)h; /* having woken the poll is all it is for */
+}
+
+struct rp_loop *rp_loop_new(struct rp_mem *m)
+{
+    struct rp_loop *l = rp_alloc(sizeof *l);
+    if (uv_loop_init(&l->uv) != 0) {
+        rp_free(l);
+        return NULL;
+    }
+    l->mem = m;
+    /* None of these can fail on an initialised loop. */
+    (void)uv_prepare_init(&l->uv, &l->prepare);
+    (void)uv_check_init(&l->uv, &l->check);
+    (void)uv_idle_init(&l->uv, &l->idle);
+    (void)uv_timer_init(&l->uv, &l->wheel_uv);
+    (void)uv_timer_init(&l->uv, &l->turn_limit);
+    l->uv.data = l->prepare.data = l->check.data = l->wheel_uv.data = l;
+    (void)uv_prepare_start(&l->prepare, on_prepare);
+    (void)uv_check_start(&l->check, on_check);
+    rp_wheel_init(&l->wheel, uv_now(&l->uv));
+    rp_conn_pools_init(l);
+    rp_meter_init(&l->meter);
+    return l;
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(h)) uv_close(h, NULL);
+}
+
+void rp_loop_free(struct rp_loop **lp)
+{
+    struct rp_loop *l = *lp;
+    if (!l) return;
+    *lp = NULL;
+    while (l->listeners) rp_listener_close(l->listeners);
+    while (l->conns) rp_conn_close(l->conns);
+    uv_walk(&l->uv, close_handle, NULL);
+    while (uv_loop_close(&l->uv) == UV_EBUSY) {
+        (void)uv_run(&l->uv, UV_RUN_ONCE);
+        uv_walk(&l->uv, close_handle, NULL); /* what late work callbacks opened */
+    }
+    rp_conn_pools_fini(l);
+    rp_meter_fini(&l->meter);
+    rp_free(l);
+}
+
+void rp_loop_run(struct rp_loop *l)
+{
+    (void)uv_run(&l->uv, UV_RUN_DEFAULT); /* handles are left by nature: the result says nothing */
+    run_deferred(l);
+}
+
+void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms)
+{
+    /* Repeating: time that passed before this turn may use up the first one before the poll. */
+    if (wait_ms > 0) (void)uv_timer_start(&l->turn_limit, on_turn_limit, wait_ms, wait_ms);
+    (void)uv_run(&l->uv, wait_ms > 0 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    (void)uv_timer_stop(&l->turn_limit);
+    run_deferred(l); /* of timers, which a single turn runs last */
+}
+
+void rp_loop_stop(struct rp_loop *l)
+{
+    uv_stop(&l->uv);
+}
+
+struct rp_mem *rp_loop_mem(const struct rp_loop *l)
+{
+    return l->mem;
+}
+
+struct rp_meter *rp_loop_meter(struct rp_loop *l)
+{
+    return &l->meter;
+}

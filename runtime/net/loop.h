@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loop: one libuv loop per worker plus what every floor above needs of it: coarse time, the timer
+ * wheel, and the end-of-tick queue that keeps callbacks from re-entering each other.
+ *
+ * Only net/ and process/ include uv.h; upper floors see struct rp_loop as opaque.
+ */
+#ifndef RP_NET_LOOP_H
+#define RP_NET_LOOP_H
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+struct rp_loop;
+
+/* A job for the end of this tick. Embedded in its owner; queued at most once at a time. */
+struct rp_defer {
+    struct rp_defer *next;
+    void (*run)(struct rp_defer *d);
+    bool queued;
+};
+
+struct rp_meter; /* meter.h */
+
+struct rp_loop *rp_loop_new(struct rp_mem *m); /* m is kept; NULL when the system refuses */
+/* Close everything that is left (run until all handles are closed), then free. */
+void rp_loop_free(struct rp_loop **l);
+/* Run until rp_loop_stop; deferred jobs run after each batch of events. */
+void rp_loop_run(struct rp_loop *l);
+/* One turn: wait for events at most wait_ms (0 = do not wait), run them and the deferred jobs.
+ * For tests and boot. */
+void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms);
+void rp_loop_stop(struct rp_loop *l);
+
+rp_ms rp_loop_now(const struct rp_loop *l); /* monotonic, fixed within a tick */
+rp_ns rp_loop_now_ns(
+    const struct rp_loop *l); /* monotonic, read by the clock at most once a tick... */
+double rp_loop_wall(const struct rp_loop *l); /* wall time of this tick, seconds */
+struct rp_mem *rp_loop_mem(const struct rp_loop *l);
+struct rp_meter *rp_loop_meter(struct rp_loop *l); /* counts the loop's client connections */
+/* "Sun, 06 Nov 1994 08:49:37 GMT" of this second; made once a second. */
+rp_str rp_loop_date(struct rp_loop *l);
+
+/* Run d->run at the end of this tick (or before the next wait). No effect when already queued. */
+void rp_loop_defer(struct rp_loop *l, struct rp_defer *d);
+/* Take it out of the queue again (its owner dies). */
+void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d);
+
+#endif

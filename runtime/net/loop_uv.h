@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * loop_uv: the inside of struct rp_loop, for the .c files of net/ and process/ only.
+ */
+#ifndef RP_NET_LOOP_UV_H
+#define RP_NET_LOOP_UV_H
+
+#include <uv.h>
+
+#include "net/loop.h"
+#include "net/meter.h"
+#include "net/wheel.h"
+
+struct rp_conn;
+struct rp_listener;
+
+struct rp_loop {
+    uv_loop_t uv;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle;        /* active only while deferred jobs are left over: poll must not block */
+    uv_timer_t wheel_uv;   /* the one timer that drives the wheel */
+    uv_timer_t turn_limit; /* bounds rp_loop_turn */
+    struct rp_mem *mem;
+    struct rp_defer *defer_head, *defer_tail;
+    size_t defer_n;
+    uint64_t tick; /* counts rounds of poll */
+    rp_ns now_ns;  /* 0: not read in this tick */
+    double wall;   /* 0: not read in this tick */
+    int64_t date_s;
+    char date[RP_CLOCK_DATE_BYTES];
+    struct rp_conn *conns; /* all open ones, so that rp_loop_free can close them */
+    struct rp_listener *listeners;
+    struct rp_pool conn_pool, linger_pool;
+    struct rp_meter meter;
+    struct rp_wheel wheel;
+};
+
+/* Sizes that only conn.c knows, for rp_loop_new. */
+void rp_conn_pools_init(struct rp_loop *l);
+void rp_conn_pools_fini(struct rp_loop *l);
+
+#endif

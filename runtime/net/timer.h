@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * timer: a wheel of intrusive timers driven by one uv timer. Arming, moving and clearing are O(1)
+ * and make no system call; a deadline is never early and at most ~2% or 2 ms late.
+ */
+#ifndef RP_NET_TIMER_H
+#define RP_NET_TIMER_H
+
+#include "net/loop.h"
+
+struct rp_timer_link {
+    struct rp_timer_link *next, *prev; /* NULL while not armed */
+};
+
+struct rp_timer {
+    struct rp_timer_link link;
+    rp_ms at_ms;
+    void (*fire)(struct rp_timer *t);
+};
+
+void rp_timer_init(struct rp_timer *t, void (*fire)(struct rp_timer *t));
+/* Arm, or move when armed, to fire once in `after_ms` from the loop's now. */
+void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms);
+void rp_timer_clear(struct rp_loop *l, struct rp_timer *t); /* no effect when not armed */
+bool rp_timer_is_armed(const struct rp_timer *t);
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cli: see cli.h. What runs a master is master.c; here is the rest of what `rproxy` can be told.
+ */
+#include "process/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "process/boot.h"
+#include "process/checker.h"
+#include "process/control.h"
+#include "process/pidfile.h"
+
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    RELOAD_LIMIT_MS = 300000, /* a reload may wait for the one before it */
+    ASK_LIMIT_MS = 10000,
+    GONE_EXTRA_MS = 2000, /* for the master itself, after its workers */
+    LOOK_MS = 20,
+    TEXT_MOST = 1 << 28,
+};
+
+static const char HELP[] =
+    "rproxy " RP_VERSION ": a reverse proxy scripted in Lua\n"
+    "\n"
+    "  rproxy -p site.lua              serve, in the foreground\n"
+    "  rproxy -d -p site.lua           serve, in the background; returns once it serves\n"
+    "  rproxy -t -p site.lua           check the site and say what is wrong with it\n"
+    "  rproxy -T -p site.lua           check it and print what will be served\n"
+    "  rproxy reload -p site.lua       take the changed site, or say why not\n"
+    "  rproxy stop|quit -p site.lua    end now | end when running requests are answered\n"
+    "  rproxy reopen -p site.lua       reopen the log files\n"
+    "  rproxy status -p site.lua       what the running instance does\n"
+    "\n"
+    "  -p, --site FILE        the site\n"
+    "  -g, --set NAME=VALUE   set an option of the site (may be repeated)\n"
+    "  -t, --check            see above\n"
+    "  -T, --explain          see above\n"
+    "  -d, --daemon           see above\n"
+    "  -v, --version          print the version\n"
+    "  -V, --libraries        print the version and those of the libraries\n"
+    "  -h, --help             print this\n";
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static rp_err wrong(struct rp_buf *error, const char *what, const char *which)
+{
+    rp_buf_addf(error, "%s%s (rproxy -h lists what there is)", what, which);
+    return RP_E_INVALID;
+}
+
+static rp_err add_override(struct rp_cli *c, const char *text, struct rp_buf *error)
+{
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text || strchr(text, '\n'))
+        return wrong(error, "-g wants name=value, not ", text);
+    rp_buf_addf(&c->overrides, "%s\n", text);
+    if (strncmp(text, "pid=", 4) == 0) c->pid_path = text + 4;
+    else c->sets_options = true;
+    if (strncmp(text, "user=", 5) == 0) c->user = rp_str_z(text + 5);
+    return RP_OK;
+}
+
+static rp_err set_mode(struct rp_cli *c, enum rp_cli_mode mode, struct rp_buf *error)
+{
+    if (c->mode != RP_CLI_SERVE && c->mode != mode)
+        return wrong(error, "only one of -t, -T, -v, -V, -h and the commands can be meant", "");
+    c->mode = mode;
+    return RP_OK;
+}
+
+static rp_err take_option(struct rp_cli *c, int option, struct rp_buf *error)
+{
+    switch (option) {
+    case 'p': c->site = optarg; return RP_OK;
+    case 'g': return add_override(c, optarg, error);
+    case 'd': c->daemon = true; return RP_OK;
+    case 't': return set_mode(c, RP_CLI_CHECK, error);
+    case 'T': return set_mode(c, RP_CLI_EXPLAIN, error);
+    case 'v': return set_mode(c, RP_CLI_VERSION, error);
+    case 'V': return set_mode(c, RP_CLI_LIBRARIES, error);
+    case 'h': return set_mode(c, RP_CLI_HELP, error);
+    default: return RP_E_INVALID;
+    }
+}
+
+static rp_err take_words(struct rp_cli *c, char **words, int n, struct rp_buf *error)
+{
+    static const char *const commands[] = {"reload", "stop", "quit", "reopen", "status"};
+    if (n == 0) return RP_OK;
+    if (n > 1) return wrong(error, "one command at a time, not also ", words[1]);
+    for (size_t i = 0; i < RP_COUNT(commands); i++) {
+        if (strcmp(words[0], commands[i]) != 0) continue;
+        c->command = commands[i];
+        return set_mode(c, RP_CLI_COMMAND, error);
+    }
+    return wrong(error, "unknown command ", words[0]);
+}
+
+static bool needs_site(const struct rp_cli *c)
+{
+    return c->mode == RP_CLI_SERVE || c->mode == RP_CLI_CHECK || c->mode == RP_CLI_EXPLAIN ||
+           c->mode == RP_CLI_COMMAND;
+}
+
+rp_err rp_cli_parse(struct rp_cli *c, int argc, char **argv, struct rp_buf *error)
+{
+    static const struct option longs[] = {
+        {"site", required_argument, NULL, 'p'},
+        {"set", required_argument, NULL, 'g'},
+        {"check", no_argument, NULL, 't'},
+        {"explain", no_argument, NULL, 'T'},
+        {"daemon", no_argument, NULL, 'd'},
+        {"version", no_argument, NULL, 'v'},
+        {"libraries", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+    *c = (struct rp_cli){.mode = RP_CLI_SERVE};
+    rp_buf_init(&c->overrides, 64 * 1024);
+    opterr = 0;
+    optind = 0; /* start anew */
+    while ((option = getopt_long(argc, argv, ":p:g:tTdvVh", longs, NULL)) != -1) {
+        char letter[] = {'-', (char)optopt, 0};
+        const char *which =
+            optopt > 0 && optopt < 128 && argv[optind - 1][1] != '-' ? letter : argv[optind - 1];
+        if (option == '?') return wrong(error, "unknown option ", which);
+        if (option == ':') return wrong(error, "a value is missing after ", which);
+        rp_err e = take_option(c, option, error);
+        if (e != RP_OK) return e;
+    }
+    rp_err e = take_words(c, argv + optind, argc - optind, error);
+    if (e != RP_OK) return e;
+    if (c->overrides.failed) return wrong(error, "too much text in -g", "");
+    if (c->daemon && c->mode != RP_CLI_SERVE) return wrong(error, "-d is for serving alone", "");
+    if (c->mode == RP_CLI_COMMAND && c->sets_options)
+        return wrong(error, "a running master keeps its options: commands take no -g but pid=", "");
+    if (!needs_site(c) || c->site) return RP_OK;
+    return wrong(error, "which site? name it with -p site.lua", "");
+}
+
+void rp_cli_fini(struct rp_cli *c)
+{
+    rp_buf_fini(&c->overrides);
+}
+
+/* ---- printing ------------------------------------------------------------------------------ */
+
+static void print(rp_str text)
+{
+    rp_ignore(rp_os_write_all(STDOUT_FILENO, text)); /* nothing to do about a closed stdout */
+}
+
+static void print_line(rp_str text)
+{
+    print(text);
+    if (!rp_str_ends(text, RP_STR("\n"))) print(RP_STR("\n"));
+}
+
+static int complain(int status, rp_str text)
+{
+    struct rp_run run = {.complaints = STDERR_FILENO};
+    rp_boot_complain(&run, text);
+    return status;
+}
+
+/* ---- checking ------------------------------------------------------------------------------ */
+
+static int check(const struct rp_cli *c, const char *site)
+{
+    struct rp_os_account account;
+    struct rp_buf error;
+    struct rp_checked *checked = NULL;
+    bool root = geteuid() == 0;
+    rp_buf_init(&error, TEXT_MOST);
+    if (root && rp_os_account_choose(c->user, &account) != RP_OK)
+        return complain(EXIT_FAILED, RP_STR("no such account for -g user"));
+    struct rp_check_order order = {.site = site,
+                                   .overrides = rp_buf_str(&c->overrides),
+                                   .describe = c->mode == RP_CLI_EXPLAIN,
+                                   .account = root ? &account : NULL};
+    rp_err e = rp_check_run(&order, &checked, &error);
+    if (e == RP_OK && c->mode == RP_CLI_EXPLAIN) {
+        print_line(checked->plan->description);
+    } else if (e == RP_OK) {
+        print(rp_str_z(c->site));
+        print(RP_STR(": ok\n"));
+    } else {
+        (void)complain(EXIT_FAILED, rp_buf_str(&error));
+    }
+    rp_checked_free(&checked);
+    rp_buf_fini(&error);
+    return e == RP_OK ? EXIT_OK : EXIT_FAILED;
+}
+
+/* ---- commands ------------------------------------------------------------------------------ */
+
+static int not_running(const char *site, const struct rp_pidfile *p, int stale)
+{
+    struct rp_buf text;
+    rp_buf_init(&text, TEXT_MOST);
+    rp_buf_addf(&text, "not running: %s", site);
+    if (stale) rp_buf_addf(&text, " (stale pid file %s names process %d)", p->path, stale);
+    else rp_buf_addf(&text, " (no pid file %s)", p->path);
+    (void)complain(EXIT_FAILED, rp_buf_str(&text));
+    rp_buf_fini(&text);
+    return EXIT_FAILED;
+}
+
+static bool is_gone(const struct rp_pidfile *p, int pid)
+{
+    int stale;
+    if (rp_pidfile_find(p, &stale) == pid) return false;
+    char state = rp_os_process_state(pid);
+    return state == '?' || state == 'Z' || state == 'X';
+}
+
+static int wait_gone(const struct rp_pidfile *p, int pid, rp_str answer)
+{
+    char text[96];
+    uint64_t patience;
+    if (rp_str_u64(answer, &patience) != RP_OK) patience = ASK_LIMIT_MS;
+    rp_ms until = rp_os_now_ms() + patience + GONE_EXTRA_MS;
+    while (!is_gone(p, pid)) {
+        struct timespec nap = {.tv_nsec = LOOK_MS * 1000000};
+        if (rp_os_now_ms() > until) {
+            snprintf(text, sizeof text, "the master still runs: pid %d", pid);
+            return complain(EXIT_FAILED, rp_str_z(text));
+        }
+        (void)nanosleep(&nap, NULL); /* woken early: one look more */
+    }
+    snprintf(text, sizeof text, "stopped: pid %d", pid);
+    print_line(rp_str_z(text));
+    return EXIT_OK;
+}
+
+static bool is_ending(const char *command)
+{
+    return strcmp(command, "stop") == 0 || strcmp(command, "quit") == 0;
+}
+
+static int tell_failure(const struct rp_cli *c, const struct rp_pidfile *p, int pid, rp_err e)
+{
+    struct rp_buf text;
+    rp_buf_init(&text, TEXT_MOST);
+    rp_buf_addf(&text, "%s: the master (pid %d) did not answer on %s: %s", c->command, pid, p->sock,
+                rp_err_text(e));
+    (void)complain(EXIT_FAILED, rp_buf_str(&text));
+    rp_buf_fini(&text);
+    return EXIT_FAILED;
+}
+
+static int ask(const struct rp_cli *c, const struct rp_pidfile *p, int pid)
+{
+    struct rp_buf text;
+    int status = EXIT_FAILED;
+    uint64_t limit = strcmp(c->command, "reload") == 0 ? RELOAD_LIMIT_MS : ASK_LIMIT_MS;
+    rp_buf_init(&text, TEXT_MOST);
+    rp_err e = rp_control_ask(p->sock, rp_str_z(c->command), limit, &status, &text);
+    if (e != RP_OK && is_ending(c->command)) { /* without its socket it still hears signals */
+        e = kill(pid, strcmp(c->command, "stop") == 0 ? SIGTERM : SIGQUIT) == 0 ? RP_OK : RP_E_OS;
+        rp_buf_clear(&text);
+    }
+    if (e != RP_OK) status = tell_failure(c, p, pid, e);
+    else if (is_ending(c->command)) status = wait_gone(p, pid, rp_buf_str(&text));
+    else if (status == EXIT_OK) print_line(rp_buf_str(&text));
+    else (void)complain(status, rp_buf_str(&text));
+    rp_buf_fini(&text);
+    return status;
+}
+
+static int command(const struct rp_cli *c, const char *site)
+{
+    struct rp_pidfile p;
+    struct rp_buf error;
+    int stale;
+    rp_buf_init(&error, TEXT_MOST);
+    if (rp_pidfile_locate(&p, site, c->pid_path, false, &error) != RP_OK) {
+        (void)complain(EXIT_FAILED, rp_buf_str(&error));
+        rp_buf_fini(&error);
+        return EXIT_FAILED;
+    }
+    int pid = rp_pidfile_find(&p, &stale);
+    return pid ? ask(c, &p, pid) : not_running(site, &p, stale);
+}
+
+/* ---- the program --------------------------------------------------------------------------- */
+
+static int serve(const struct rp_cli *c, const char *site)
+{
+    struct rp_run run = {
+        .site = site,
+        .overrides = rp_buf_str(&c->overrides),
+        .pid_path = c->pid_path,
+        .user = c->user,
+        .complaints = STDERR_FILENO,
+        .ready = -1,
+    };
+    return c->daemon ? rp_boot_daemon(&run) : rp_master_run(&run);
+}
+
+static int run_site(const struct rp_cli *c)
+{
+    char site[512];
+    if (rp_pidfile_site(c->site, site) != RP_OK) {
+        char text[600];
+        snprintf(text, sizeof text, "%.400s: %s", c->site,
+                 errno ? strerror(errno) : "no such path");
+        return complain(EXIT_FAILED, rp_str_z(text));
+    }
+    if (c->mode == RP_CLI_SERVE) return serve(c, site);
+    return c->mode == RP_CLI_COMMAND ? command(c, site) : check(c, site);
+}
+
+int rp_cli_run(int argc, char **argv, const char *libraries)
+{
+    struct rp_cli c;
+    struct rp_buf error;
+    int status = EXIT_OK;
+    rp_buf_init(&error, TEXT_MOST);
+    if (rp_cli_parse(&c, argc, argv, &error) != RP_OK)
+        status = complain(EXIT_USAGE, rp_buf_str(&error));
+    else if (c.mode == RP_CLI_HELP) print(rp_str_z(HELP));
+    else if (c.mode == RP_CLI_VERSION || c.mode == RP_CLI_LIBRARIES) {
+        print(RP_STR("rproxy " RP_VERSION "\n"));
+        if (c.mode == RP_CLI_LIBRARIES) print(rp_str_z(libraries));
+    } else status = run_site(&c);
+    rp_buf_fini(&error);
+    rp_cli_fini(&c);
+    return status;
+}

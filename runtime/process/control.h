@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * control: the master's unix socket, by which `rproxy reload` and the other commands talk to it.
+ * One COMMAND message, one ANSWER with exit status and text.
+ */
+#ifndef RP_PROCESS_CONTROL_H
+#define RP_PROCESS_CONTROL_H
+
+#include "base/buf.h"
+
+enum { RP_CONTROL_CLIENTS = 16 }; /* at a time; more wait in the backlog */
+
+struct rp_master;
+struct rp_control;
+struct pollfd;
+
+/* Bind the socket (0600). RP_E_OS with words in error. */
+RP_MUST rp_err rp_control_open(const char *path, struct rp_control **out, struct rp_buf *error);
+void rp_control_close(struct rp_control **c);
+/* Fill what to poll for, at most RP_CONTROL_CLIENTS + 1 entries; returns how many. */
+size_t rp_control_poll(const struct rp_control *c, struct pollfd *out);
+/* Handle what poll said about those entries. */
+void rp_control_serve(struct rp_control *c, struct rp_master *m, const struct pollfd *in, size_t n);
+/* The reload that clients wait for is over. */
+void rp_control_reloaded(struct rp_control *c, int status, rp_str text);
+/* Clients that asked during a reload wait for the next one: call when that begins. */
+void rp_control_begin_reload(struct rp_control *c);
+
+/* ---- the command's side ---- */
+
+/* Run a command at the master behind the socket; blocks at most limit_ms.
+ * ret   RP_OK: *status and text are its answer; RP_E_CLOSED: nobody there, or it died meanwhile;
+ *       RP_E_TIMEOUT; RP_E_OS */
+RP_MUST rp_err rp_control_ask(const char *path, rp_str command, uint64_t limit_ms, int *status,
+                              struct rp_buf *text);
+
+#endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * crew: the master's workers: fork, listen to, watch, replace.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "process/master_in.h"
+#include "process/worker.h"
+#include "script/host.h"
+
+enum {
+    EARLY_MS = 10000,       /* a death sooner than this after the start is an early one */
+    BACKOFF_FIRST_MS = 250, /* before the third attempt; doubled by each further one */
+    BACKOFF_MOST_MS = 30000,
+    START_LIMIT_MS = 45000, /* to READY: building (30 s) and start hooks (10 s) */
+    STALL_MS = 10000,       /* without a heartbeat */
+    WATCH_MS = 1000,        /* between two looks at heartbeats */
+    HANDSHAKE_MS = 1000,    /* a worker that leaves alone listens on for so long */
+};
+
+static struct rp_slot *slot_of(struct rp_master *m, uint32_t worker)
+{
+    RP_CHECK(worker < RP_PLAN_WORKERS_MOST);
+    return &m->crew.slots[worker];
+}
+
+/* ---- start --------------------------------------------------------------------------------- */
+
+static int *listener_fds(const struct rp_master *m, uint32_t worker)
+{
+    int *fds = rp_alloc(sizeof *fds * m->sockets.n);
+    for (uint32_t i = 0; i < m->sockets.n; i++) fds[i] = rp_sockets_fd(&m->sockets, i, worker);
+    return fds;
+}
+
+RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int master, int channel)
+{
+    struct rp_inherit in = {
+        .worker = worker,
+        .generation = m->generation,
+        .master = master,
+        .channel = channel,
+        .site = m->site->fd,
+        .listeners = listener_fds(m, worker),
+        .listeners_n = m->sockets.n,
+        .files = m->logs.fds,
+        .files_n = m->logs.n,
+        .account = m->has_account ? &m->account : NULL,
+        .crumbs = m->crumbs,
+        .counters = m->counters,
+    };
+    rp_worker_run(&in);
+}
+
+static void wait_to_respawn(struct rp_slot *s, rp_ms now)
+{
+    rp_ms delay = 0;
+    if (s->early_deaths > 1) {
+        uint32_t doublings = RP_MIN(s->early_deaths - 2, 10u);
+        delay = RP_MIN((rp_ms)BACKOFF_FIRST_MS << doublings, (rp_ms)BACKOFF_MOST_MS);
+    }
+    s->state = RP_SLOT_WAITING;
+    s->respawn_ms = now + delay;
+}
+
+static void fail_to_start(struct rp_master *m, uint32_t worker, const char *why)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    rp_log(alert, "cannot start a worker worker=%u why=\"%s\"", worker, why);
+    s->early_deaths++;
+    wait_to_respawn(s, m->turn_ms);
+    s->respawn_ms = RP_MAX(s->respawn_ms, m->turn_ms + BACKOFF_FIRST_MS);
+}
+
+/* Sockets that the worker lacks: it is one of those that a reload added. */
+static bool has_sockets(struct rp_master *m, uint32_t worker)
+{
+    struct rp_buf error;
+    rp_buf_init(&error, 1024);
+    rp_err e = rp_sockets_ensure(&m->sockets, worker, &error);
+    if (e != RP_OK) fail_to_start(m, worker, rp_log_esc(rp_buf_str(&error)));
+    rp_buf_fini(&error);
+    return e == RP_OK;
+}
+
+void rp_crew_start(struct rp_master *m, uint32_t worker)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    int pair[2] = {-1, -1}, master = (int)getpid();
+    m->crew.changed = true;
+    if (!has_sockets(m, worker)) return;
+    int pid = rp_channel_pair(true, pair) == RP_OK ? fork() : -1;
+    if (pid == 0) be_worker(m, worker, master, pair[1]);
+    rp_os_close(&pair[1]);
+    if (pid < 0) {
+        rp_os_close(&pair[0]);
+        fail_to_start(m, worker, strerror(errno));
+        return;
+    }
+    s->state = RP_SLOT_STARTING;
+    s->part = RP_PART_NONE;
+    s->pid = pid;
+    s->channel = pair[0];
+    s->generation = m->generation;
+    s->started_ms = m->turn_ms;
+    s->kill_ms = m->turn_ms + START_LIMIT_MS;
+    s->failed_told = false;
+}
+
+/* ---- talking ------------------------------------------------------------------------------- */
+
+void rp_crew_say(struct rp_master *m, uint32_t worker, const struct rp_message_head *head,
+                 const int *fds, size_t fds_n)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    if (s->channel < 0) return;
+    rp_err e = rp_channel_send(s->channel, head, RP_STR_NONE, fds, fds_n);
+    if (e == RP_OK || e == RP_E_CLOSED) return; /* a dead one is reaped soon */
+    rp_log(error, "a worker does not take orders, killing it worker=%u pid=%d error=%s", worker,
+           s->pid, rp_err_name(e));
+    (void)kill(s->pid, SIGKILL);
+}
+
+void rp_crew_give(struct rp_master *m, uint32_t worker, uint32_t attempt, enum rp_give what,
+                  const int *fds, uint32_t n)
+{
+    for (uint32_t i = 0; i < n;) {
+        uint32_t end = i;
+        while (end < n && fds[end] >= 0 && end - i < RP_CHANNEL_FDS) end++;
+        struct rp_message_head head = {.kind = RP_SAY_GIVE, .attempt = attempt, .a = i, .b = what};
+        if (end > i) rp_crew_say(m, worker, &head, fds + i, end - i);
+        i = RP_MAX(end, i + 1);
+    }
+}
+
+static void on_failed(struct rp_master *m, uint32_t worker, const struct rp_message *answer)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    if (s->state != RP_SLOT_STARTING) {
+        rp_reload_on_answer(m, worker, answer);
+        return;
+    }
+    s->failed_told = true;
+    if (m->state == RP_MASTER_STARTING) rp_master_fail(m, rp_channel_text(answer));
+    else
+        rp_log(error, "a worker cannot start worker=%u why=\"%s\"", worker,
+               rp_log_esc(rp_channel_text(answer)));
+}
+
+static void on_message(struct rp_master *m, uint32_t worker, const struct rp_message *answer)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    if (answer->head.kind == RP_SAY_FAILED) {
+        on_failed(m, worker, answer);
+    } else if (answer->head.kind == RP_SAY_READY && s->state == RP_SLOT_STARTING) {
+        s->state = RP_SLOT_SERVING;
+        s->kill_ms = 0;
+        if (m->state == RP_MASTER_STARTING) rp_master_on_ready(m);
+        else
+            rp_log(info, "worker serves worker=%u pid=%d generation=%u", worker, s->pid,
+                   s->generation);
+    } else {
+        rp_reload_on_answer(m, worker, answer);
+    }
+}
+
+void rp_crew_read(struct rp_master *m, uint32_t worker)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    rp_err e = RP_OK;
+    while (e == RP_OK && s->channel >= 0) {
+        e = rp_channel_recv(s->channel, &m->crew.message);
+        if (e == RP_OK) on_message(m, worker, &m->crew.message);
+        rp_channel_done(&m->crew.message);
+    }
+    if (e == RP_OK || e == RP_AGAIN) return;
+    rp_os_close(&s->channel); /* it is dead, or is no use without it */
+    if (e != RP_END) (void)kill(s->pid, SIGKILL);
+}
+
+/* ---- deaths -------------------------------------------------------------------------------- */
+
+/* "plugin=x hook=access route=..." when it died inside a hook, else "". */
+static void put_crumb(const struct rp_master *m, uint32_t worker, int pid, struct rp_buf *out)
+{
+    struct rp_crumb_report r;
+    rp_crumb_report(m->crumbs, worker, &r);
+    if (!r.inside || r.pid != (uint32_t)pid) return;
+    rp_buf_add(out, RP_STR(" plugin=\""));
+    rp_buf_add_escaped(out, rp_str_z(r.plugin));
+    rp_buf_add(out, RP_STR("\" hook="));
+    rp_buf_add_escaped(out, rp_str_z(r.hook));
+    rp_buf_add(out, RP_STR(" route=\""));
+    rp_buf_add_escaped(out, rp_str_z(r.route));
+    rp_buf_add_ch(out, '"');
+}
+
+static void log_death(struct rp_master *m, uint32_t worker, int status)
+{
+    const struct rp_slot *s = slot_of(m, worker);
+    char how[64];
+    struct rp_buf where;
+    rp_buf_init(&where, 2048);
+    rp_os_describe_end(status, how);
+    put_crumb(m, worker, s->pid, &where);
+    rp_ms lived = m->turn_ms - s->started_ms, wait = s->respawn_ms - m->turn_ms;
+    rp_log(error, "worker died worker=%u pid=%d how=\"%s\" uptime_ms=%llu%.*s", worker, s->pid, how,
+           (unsigned long long)lived, RP_STR_ARG(rp_buf_str(&where)));
+    if (wait > 0 && m->state == RP_MASTER_SERVING)
+        rp_log(error, "worker dies again and again, waiting worker=%u deaths=%u wait_ms=%llu",
+               worker, s->early_deaths, (unsigned long long)wait);
+    rp_buf_fini(&where);
+}
+
+/* A runaway hook ended it. Whoever can ask for that hook could make a back-off last: the worker is
+ * replaced at once, and the hook's CPU budget bounds how often it can happen. */
+static bool was_stuck(int status)
+{
+    return WIFEXITED(status) && WEXITSTATUS(status) == RP_HOST_EXIT_STUCK;
+}
+
+static void on_death(struct rp_master *m, uint32_t worker, int status)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    m->crew.changed = true;
+    rp_crew_read(m, worker); /* its last words */
+    rp_os_close(&s->channel);
+    bool expected = s->state == RP_SLOT_LEAVING;
+    s->kill_ms = 0;
+    bool early = m->turn_ms - s->started_ms < EARLY_MS && !was_stuck(status);
+    s->early_deaths = early ? s->early_deaths + 1 : 0;
+    if (expected && !WIFSIGNALED(status) && WEXITSTATUS(status) == 0) {
+        rp_log(info, "worker ended worker=%u pid=%d", worker, s->pid);
+    } else {
+        wait_to_respawn(s, m->turn_ms);
+        if (!s->failed_told || s->early_deaths > 1) log_death(m, worker, status);
+    }
+    if (expected) rp_sockets_gone(&m->sockets, worker);
+    bool wanted = worker < m->crew.n && m->state == RP_MASTER_SERVING;
+    s->state = wanted ? RP_SLOT_WAITING : RP_SLOT_EMPTY;
+    if (wanted && expected) s->respawn_ms = m->turn_ms;
+    if (m->state == RP_MASTER_STARTING)
+        rp_master_fail(m, RP_STR("a worker died while it started; see the error log"));
+    rp_reload_on_death(m, worker);
+    s->pid = 0;
+}
+
+bool rp_crew_reap(struct rp_master *m, int pid, int status)
+{
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+        if (m->crew.slots[i].pid != pid) continue;
+        on_death(m, i, status);
+        return true;
+    }
+    return false;
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+static bool has_stalled(const struct rp_master *m, uint32_t worker, const struct rp_slot *s)
+{
+    struct rp_crumb_report r;
+    rp_crumb_report(m->crumbs, worker, &r);
+    rp_ms last = RP_MAX(RP_MAX(r.last_tick_ms, s->started_ms), m->alive_since_ms);
+    if (r.pid != (uint32_t)s->pid || last > m->turn_ms) return false;
+    if (m->turn_ms - last < STALL_MS) return false;
+    char state = rp_os_process_state(s->pid);
+    return state != 'T' && state != 't'; /* somebody stopped it, a debugger perhaps */
+}
+
+static void kill_slot(struct rp_master *m, uint32_t worker, const char *why)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    struct rp_buf where;
+    rp_buf_init(&where, 2048);
+    put_crumb(m, worker, s->pid, &where);
+    rp_log(error, "killing a worker worker=%u pid=%d why=\"%s\"%.*s", worker, s->pid, why,
+           RP_STR_ARG(rp_buf_str(&where)));
+    rp_buf_fini(&where);
+    (void)kill(s->pid, SIGKILL); /* not reaped yet: the pid is still its own */
+    s->kill_ms = m->turn_ms + WATCH_MS;
+}
+
+/* Not between two generations: a newcomer would belong to neither. */
+static bool may_respawn(const struct rp_master *m)
+{
+    bool idle = m->reload.step == RP_RELOAD_IDLE || m->reload.step == RP_RELOAD_CHECKING;
+    return idle && m->state == RP_MASTER_SERVING;
+}
+
+static void tick_slot(struct rp_master *m, uint32_t worker)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    if (s->state == RP_SLOT_WAITING && m->turn_ms >= s->respawn_ms && may_respawn(m)) {
+        s->respawns++;
+        rp_crew_start(m, worker);
+    } else if (s->pid && s->kill_ms && m->turn_ms >= s->kill_ms) {
+        bool start = s->state == RP_SLOT_STARTING;
+        kill_slot(m, worker, start ? "not ready in time" : "did not end in time");
+    } else if (s->state == RP_SLOT_SERVING && !s->kill_ms && has_stalled(m, worker, s)) {
+        kill_slot(m, worker, "no heartbeat");
+    }
+}
+
+/* One that waits long would keep its share of the new clients waiting as well. */
+static void route(struct rp_master *m)
+{
+    bool able[RP_PLAN_WORKERS_MOST] = {false};
+    for (uint32_t i = 0; i < m->crew.n; i++) {
+        const struct rp_slot *s = &m->crew.slots[i];
+        bool soon = s->state == RP_SLOT_WAITING && s->respawn_ms <= m->turn_ms;
+        able[i] = soon || s->state == RP_SLOT_STARTING || s->state == RP_SLOT_SERVING;
+    }
+    rp_sockets_route(&m->sockets, able);
+    m->crew.changed = false;
+}
+
+void rp_crew_tick(struct rp_master *m)
+{
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++)
+        if (m->crew.slots[i].state != RP_SLOT_EMPTY) tick_slot(m, i);
+    if (m->crew.changed) route(m);
+}
+
+rp_ms rp_crew_next(const struct rp_master *m)
+{
+    rp_ms next = m->turn_ms + WATCH_MS;
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+        const struct rp_slot *s = &m->crew.slots[i];
+        if (s->state == RP_SLOT_WAITING && may_respawn(m)) next = RP_MIN(next, s->respawn_ms);
+        if (s->pid && s->kill_ms) next = RP_MIN(next, s->kill_ms);
+    }
+    return next;
+}
+
+/* ---- ending -------------------------------------------------------------------------------- */
+
+void rp_crew_end(struct rp_master *m, uint32_t worker, uint32_t order, rp_ms patience_ms)
+{
+    struct rp_slot *s = slot_of(m, worker);
+    m->crew.changed = true;
+    rp_sockets_leave(&m->sockets, worker);
+    if (s->state == RP_SLOT_WAITING) s->state = RP_SLOT_EMPTY;
+    if (s->state == RP_SLOT_EMPTY) rp_sockets_gone(&m->sockets, worker);
+    if (s->state == RP_SLOT_EMPTY) return;
+    /* The others go on: clients whose handshake is under way are waited for. */
+    bool alone = m->state == RP_MASTER_SERVING;
+    struct rp_message_head head = {.kind = order, .a = alone ? HANDSHAKE_MS : 0};
+    s->state = RP_SLOT_LEAVING;
+    s->part = RP_PART_NONE;
+    s->kill_ms = m->turn_ms + patience_ms;
+    rp_crew_say(m, worker, &head, NULL, 0);
+}
+
+void rp_crew_end_all(struct rp_master *m, uint32_t order, rp_ms patience_ms)
+{
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) rp_crew_end(m, i, order, patience_ms);
+}
+
+void rp_crew_kill_all(struct rp_master *m)
+{
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+        if (m->crew.slots[i].pid) (void)kill(m->crew.slots[i].pid, SIGKILL); /* reaped later */
+    }
+}
+
+uint32_t rp_crew_alive(const struct rp_master *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) n += m->crew.slots[i].pid != 0;
+    return n;
+}
+
+uint32_t rp_crew_count(const struct rp_master *m, enum rp_slot_state state)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) n += m->crew.slots[i].state == state;
+    return n;
+}
+
+void rp_crew_forgive(struct rp_master *m)
+{
+    for (uint32_t i = 0; i < m->crew.n; i++) {
+        struct rp_slot *s = &m->crew.slots[i];
+        s->early_deaths = 0;
+        if (s->state == RP_SLOT_WAITING) s->respawn_ms = m->turn_ms;
+    }
+}
+
+void rp_crew_resize(struct rp_master *m, uint32_t n)
+{
+    uint32_t old = m->crew.n;
+    m->crew.n = n;
+    for (uint32_t i = old; i < n; i++) {
+        /* One that still drains there is replaced when it has ended. */
+        if (m->crew.slots[i].state == RP_SLOT_EMPTY) rp_crew_start(m, i);
+    }
+    for (uint32_t i = n; i < old; i++)
+        rp_crew_end(m, i, RP_SAY_DRAIN, m->site->plan->drain_ms + RP_MASTER_DRAIN_EXTRA_MS);
+    route(m); /* before they stop accepting */
+}
+
+void rp_crew_fini(struct rp_master *m)
+{
+    for (uint32_t i = 0; m->crew.slots && i < RP_PLAN_WORKERS_MOST; i++)
+        rp_os_close(&m->crew.slots[i].channel);
+    rp_free(m->crew.slots);
+    m->crew.slots = NULL;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ears: see ears.h.
+ */
+#include "process/ears.h"
+
+#include <poll.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "process/os.h"
+
+enum {
+    LOOK_MS = 2,      /* between two looks at a queue that is being emptied */
+    LOOKS_MOST = 500, /* about a second: a queue that never gets empty is cut off then */
+};
+
+struct rp_ear {
+    struct rp_ear *next;
+    rp_str text; /* own */
+    int fd;
+    struct rp_listener *listener;
+    unsigned looks;
+    bool wanted;
+};
+
+static void ear_close(struct rp_ears *all, struct rp_ear *ear)
+{
+    rp_proxy_unlisten(all->proxy, ear->listener);
+    rp_os_close(&ear->fd);
+    rp_free((void *)(uintptr_t)ear->text.ptr);
+    rp_free(ear);
+}
+
+static bool has_clients(const struct rp_ear *ear)
+{
+    struct pollfd p = {.fd = ear->fd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
+static void look(struct rp_timer *t)
+{
+    struct rp_ears *all = RP_CONTAINER(rp_ears, timer, t);
+    struct rp_ear **at = &all->leaving;
+    while (*at) {
+        struct rp_ear *ear = *at;
+        if (has_clients(ear) && ear->looks++ < LOOKS_MOST) {
+            at = &ear->next; /* the loop accepts them meanwhile */
+            continue;
+        }
+        *at = ear->next;
+        ear_close(all, ear);
+    }
+    if (all->leaving) {
+        rp_timer_set(all->proxy->loop, &all->timer, LOOK_MS);
+    } else if (all->on_quiet) {
+        void (*done)(void *arg) = all->on_quiet;
+        all->on_quiet = NULL;
+        done(all->arg);
+    }
+}
+
+static void start_leaving(struct rp_ears *all, bool every, rp_ms listen_ms)
+{
+    struct rp_ear **at = &all->list;
+    while (*at) {
+        struct rp_ear *ear = *at;
+        if (ear->wanted && !every) {
+            at = &ear->next;
+            continue;
+        }
+        *at = ear->next;
+        ear->next = all->leaving;
+        all->leaving = ear;
+    }
+    if (all->leaving || all->on_quiet)
+        rp_timer_set(all->proxy->loop, &all->timer, RP_MAX(listen_ms, (rp_ms)LOOK_MS));
+}
+
+static struct rp_ear *find(const struct rp_ears *all, rp_str text)
+{
+    for (struct rp_ear *ear = all->list; ear; ear = ear->next)
+        if (rp_str_eq(ear->text, text)) return ear;
+    return NULL;
+}
+
+static rp_err add(struct rp_ears *all, struct rp_conf_listener *which, int *fd)
+{
+    struct rp_listener *listener;
+    if (*fd < 0 || rp_proxy_listen(all->proxy, *fd, which, &listener) != RP_OK) {
+        rp_log(error, "cannot serve a listening socket listener=%s", rp_log_esc(which->text));
+        return RP_E_OS;
+    }
+    struct rp_ear *ear = rp_alloc(sizeof *ear);
+    *ear = (struct rp_ear){.next = all->list, .fd = *fd, .listener = listener, .wanted = true};
+    ear->text = rp_str_of(rp_strdup_n(which->text.ptr, which->text.len), which->text.len);
+    all->list = ear;
+    *fd = -1;
+    return RP_OK;
+}
+
+rp_err rp_ears_follow(struct rp_ears *all, const struct rp_conf *conf, int *fds)
+{
+    rp_err worst = RP_OK;
+    for (struct rp_ear *ear = all->list; ear; ear = ear->next) ear->wanted = false;
+    for (uint32_t i = 0; i < conf->listeners_n; i++) {
+        struct rp_ear *ear = find(all, conf->listeners[i].text);
+        if (ear) ear->wanted = true;
+        else if (add(all, &conf->listeners[i], &fds[i]) != RP_OK) worst = RP_E_OS;
+        rp_os_close(&fds[i]);
+    }
+    start_leaving(all, false, 0);
+    return worst;
+}
+
+void rp_ears_leave(struct rp_ears *all, rp_ms listen_ms, void (*done)(void *arg), void *arg)
+{
+    all->on_quiet = done;
+    all->arg = arg;
+    start_leaving(all, true, listen_ms);
+}
+
+void rp_ears_init(struct rp_ears *all, struct rp_proxy *p)
+{
+    *all = (struct rp_ears){.proxy = p};
+    rp_timer_init(&all->timer, look);
+}
+
+void rp_ears_fini(struct rp_ears *all)
+{
+    all->on_quiet = NULL;
+    start_leaving(all, true, 0);
+    rp_timer_clear(all->proxy->loop, &all->timer);
+    while (all->leaving) {
+        struct rp_ear *ear = all->leaving;
+        all->leaving = ear->next;
+        ear_close(all, ear);
+    }
+}

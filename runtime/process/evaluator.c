@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * evaluator: sources come through the channel, as descriptors that the reader opened.
+ */
+#include "process/evaluator.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "process/channel.h"
+#include "script/host.h"
+
+struct evaluator {
+    int channel;
+    struct rp_message m;
+};
+
+static rp_err fetch(void *arg, rp_str path, struct rp_buf *out)
+{
+    struct evaluator *v = arg;
+    struct rp_message_head head = {.kind = RP_SAY_FETCH};
+    if (path.len > RP_CHANNEL_TEXT_BYTES) return RP_E_TOO_BIG;
+    rp_err e = rp_channel_send(v->channel, &head, path, NULL, 0);
+    if (e == RP_OK) e = rp_channel_recv(v->channel, &v->m);
+    if (e != RP_OK) return RP_E_OS;
+    int fd = rp_channel_take(&v->m, 0);
+    e = v->m.head.a ? -(rp_err)v->m.head.a : RP_OK;
+    if (e == RP_OK) e = rp_os_read_all(fd, RP_CHECK_SOURCE_MOST, out);
+    rp_os_close(&fd);
+    rp_channel_done(&v->m);
+    return e;
+}
+
+RP_NORETURN static void answer(struct evaluator *v, uint32_t kind, rp_str text, int fd)
+{
+    struct rp_message_head head = {.kind = kind};
+    rp_err e = rp_channel_send(v->channel, &head, text, &fd, fd >= 0);
+    _exit(e == RP_OK ? 0 : 1);
+}
+
+RP_NORETURN static void send_result(struct evaluator *v, const struct rp_check_order *order,
+                                    struct rp_bundle *bundle, const struct rp_conf *conf)
+{
+    struct rp_buf sources, description, flat;
+    int fd = -1;
+    rp_buf_init(&sources, RP_PLAN_BYTES_MOST);
+    rp_buf_init(&description, RP_PLAN_BYTES_MOST);
+    rp_buf_init(&flat, RP_PLAN_BYTES_MOST);
+    if (order->describe) rp_host_describe(conf, &description);
+    rp_err e = rp_bundle_save(bundle, &sources);
+    if (e == RP_OK) rp_plan_save(conf, rp_buf_str(&sources), rp_buf_str(&description), &flat);
+    if (e == RP_OK && (sources.failed || flat.failed)) e = RP_E_TOO_BIG;
+    if (e == RP_OK) e = rp_os_memfd_seal("rproxy-site", rp_buf_str(&flat), &fd);
+    if (e != RP_OK) answer(v, RP_SAY_FAILED, rp_str_z(rp_err_text(e)), -1);
+    answer(v, RP_SAY_RESULT, RP_STR_NONE, fd);
+}
+
+void rp_evaluate(const struct rp_check_order *order, int reader, int channel)
+{
+    struct evaluator *v = rp_alloc(sizeof *v);
+    v->channel = channel;
+    rp_os_reset_signals();
+    if (order->account && rp_os_become(order->account) != RP_OK)
+        answer(v, RP_SAY_FAILED, RP_STR("cannot become the unprivileged user"), -1);
+    if (!rp_os_die_with(reader, SIGKILL)) _exit(1);
+    rp_log_set_sink((struct rp_log_sink){0}); /* stderr */
+
+    struct rp_bundle *bundle = rp_bundle_new(rp_str_z(order->site), fetch, v);
+    struct rp_conf *conf = NULL;
+    struct rp_buf error;
+    rp_bundle_set_overrides(bundle, order->overrides);
+    rp_buf_init(&error, RP_CHECK_ERROR_MOST);
+    rp_err e = rp_host_build(bundle, 1, &conf, &error);
+    if (e != RP_OK) {
+        rp_str text = error.len ? rp_buf_str(&error) : rp_str_z(rp_err_text(e));
+        answer(v, RP_SAY_FAILED, text, -1);
+    }
+    send_result(v, order, bundle, conf);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * inherit: the one list of what a worker takes from the master across fork. Everything else that
+ * was open in the master is closed before the worker does anything.
+ *
+ *   descriptors   0, 1, 2 · its channel · the site's memory file · its listening sockets · log files
+ *   memory        the zone (same address), with breadcrumb and counter pages; the boot plan
+ *   identity      its number, its generation, whom to become
+ *
+ * Later generations bring the same things over the channel (channel.h).
+ */
+#ifndef RP_PROCESS_INHERIT_H
+#define RP_PROCESS_INHERIT_H
+
+#include "process/os.h"
+#include "shm/counter.h"
+#include "shm/crumb.h"
+
+struct rp_inherit {
+    uint32_t worker; /* its number: page of the zone, socket of each listener */
+    uint32_t generation;
+    int master; /* pid */
+    int channel;
+    int site;             /* sealed memory file: plan and bundle */
+    const int *listeners; /* by index of the plan; borrowed during the start */
+    uint32_t listeners_n;
+    const int *files; /* log files by index of the plan */
+    uint32_t files_n;
+    const struct rp_os_account *account; /* NULL: stay who we are */
+    struct rp_crumbs *crumbs;
+    struct rp_counters *counters;
+};
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * master_in: the inside of the master, for the .c files of process/ only.
+ */
+#ifndef RP_PROCESS_MASTER_IN_H
+#define RP_PROCESS_MASTER_IN_H
+
+#include "process/channel.h"
+#include "process/checker.h"
+#include "process/control.h"
+#include "process/errlog.h"
+#include "process/inherit.h"
+#include "process/logs.h"
+#include "process/master.h"
+#include "process/pidfile.h"
+#include "process/sockets.h"
+
+/* ---- crew: the workers ---------------------------------------------------------------------- */
+
+enum rp_slot_state {
+    RP_SLOT_EMPTY,
+    RP_SLOT_STARTING, /* forked, not READY yet */
+    RP_SLOT_SERVING,
+    RP_SLOT_LEAVING, /* told to drain or stop: its end is no accident */
+    RP_SLOT_WAITING, /* died; to be replaced at respawn_ms */
+};
+
+enum rp_slot_part { /* in the reload under way */
+                    RP_PART_NONE,
+                    RP_PART_ASKED,
+                    RP_PART_READY,
+                    RP_PART_COMMITTED,
+};
+
+struct rp_slot {
+    enum rp_slot_state state;
+    enum rp_slot_part part;
+    int pid;
+    int channel; /* -1: closed */
+    uint32_t generation;
+    uint32_t early_deaths; /* in a row, each soon after its start */
+    uint32_t respawns;
+    rp_ms started_ms, respawn_ms, kill_ms; /* kill_ms: 0, or when patience ends */
+    bool failed_told; /* its end was announced by FAILED: one failure, one line */
+};
+
+struct rp_crew {
+    struct rp_slot *slots; /* RP_PLAN_WORKERS_MOST */
+    uint32_t n;            /* slots that should serve */
+    bool changed;          /* who may get new clients is to be thought over */
+    struct rp_message message;
+};
+
+/* ---- reload --------------------------------------------------------------------------------- */
+
+enum rp_reload_step {
+    RP_RELOAD_IDLE,
+    RP_RELOAD_CHECKING,
+    RP_RELOAD_GATHERING, /* waits for workers that are just starting */
+    RP_RELOAD_PREPARING,
+    RP_RELOAD_COMMITTING,
+};
+
+struct rp_reload {
+    enum rp_reload_step step;
+    uint32_t attempt; /* counts all of them */
+    bool again;       /* asked for during this one */
+    bool reopen;      /* log files are to be reopened when it is over */
+    struct rp_check check;
+    struct rp_checked *site;
+    struct rp_sockets sockets;
+    struct rp_logs logs;
+    rp_ms deadline_ms;
+    rp_ms started_ms;
+};
+
+enum {
+    RP_MASTER_STOP_MS = 5000,         /* workers end within 3 s of a stop; then they are killed */
+    RP_MASTER_DRAIN_EXTRA_MS = 15000, /* beyond the drain time: settling, aborting, stop hooks */
+};
+
+/* ---- master --------------------------------------------------------------------------------- */
+
+enum rp_master_state {
+    RP_MASTER_STARTING,
+    RP_MASTER_SERVING,
+    RP_MASTER_DRAINING,
+    RP_MASTER_STOPPING,
+};
+
+struct rp_master {
+    struct rp_run *run;
+    enum rp_master_state state;
+    int exit_status;
+    bool over;
+    struct rp_pidfile pidfile;
+    struct rp_pidfile extra; /* of the option `pid` */
+    struct rp_errlog errlog;
+    struct rp_os_account account;
+    bool has_account; /* we are root: children become this one */
+
+    /* the generation that serves */
+    struct rp_checked *site;
+    uint32_t generation;
+    struct rp_sockets sockets;
+    struct rp_logs logs;
+
+    struct rp_zone *zone;
+    struct rp_crumbs *crumbs;
+    struct rp_counters *counters;
+    struct rp_crew crew;
+    struct rp_reload reload;
+    struct rp_control *control;
+    int signals; /* signalfd */
+    rp_ms started_ms;
+    double started_wall;
+    rp_ms turn_ms;        /* begin of this turn of the loop */
+    rp_ms alive_since_ms; /* heartbeats before this do not count: we were suspended ourselves */
+    rp_ms limit_ms;       /* of draining or stopping: then the rest is killed; 0: none */
+};
+
+/* crew.c */
+void rp_crew_start(struct rp_master *m, uint32_t worker);
+void rp_crew_read(struct rp_master *m, uint32_t worker);
+/* A child ended; false when it is no worker. */
+bool rp_crew_reap(struct rp_master *m, int pid, int status);
+/* What time brings: respawns, stalls, ends of patience. */
+void rp_crew_tick(struct rp_master *m);
+/* Earliest time at which rp_crew_tick has something to do. */
+rp_ms rp_crew_next(const struct rp_master *m);
+/* Send; a worker that does not take it is killed. */
+void rp_crew_say(struct rp_master *m, uint32_t worker, const struct rp_message_head *head,
+                 const int *fds, size_t fds_n);
+/* Send descriptors in as many GIVEs as it takes; -1 entries are skipped. */
+void rp_crew_give(struct rp_master *m, uint32_t worker, uint32_t attempt, enum rp_give what,
+                  const int *fds, uint32_t n);
+/* Tell one, or all, to end: RP_SAY_DRAIN or RP_SAY_STOP; killed after patience_ms. */
+void rp_crew_end(struct rp_master *m, uint32_t worker, uint32_t order, rp_ms patience_ms);
+void rp_crew_end_all(struct rp_master *m, uint32_t order, rp_ms patience_ms);
+void rp_crew_kill_all(struct rp_master *m);
+uint32_t rp_crew_alive(const struct rp_master *m);
+uint32_t rp_crew_count(const struct rp_master *m, enum rp_slot_state state);
+/* A new generation serves: workers that waited long may try again at once. */
+void rp_crew_forgive(struct rp_master *m);
+/* Change the number of workers. */
+void rp_crew_resize(struct rp_master *m, uint32_t n);
+void rp_crew_fini(struct rp_master *m);
+
+/* reload.c */
+void rp_reload_ask(struct rp_master *m);
+void rp_reload_ask_again(struct rp_master *m); /* if that was put off */
+void rp_reload_on_check(struct rp_master *m);  /* the checker's channel is readable */
+void rp_reload_on_answer(struct rp_master *m, uint32_t worker, const struct rp_message *answer);
+void rp_reload_on_death(struct rp_master *m, uint32_t worker);
+void rp_reload_tick(struct rp_master *m);
+rp_ms rp_reload_next(const struct rp_master *m);
+void rp_reload_cancel(struct rp_master *m); /* the master is about to end */
+void rp_reload_fini(struct rp_master *m);
+/* Reopen the log files everywhere; words of the outcome in out. RP_AGAIN: done after the reload
+ * that is under way. */
+RP_MUST rp_err rp_reload_reopen(struct rp_master *m, struct rp_buf *out);
+
+/* master.c */
+void rp_master_drain(struct rp_master *m);
+void rp_master_stop(struct rp_master *m);
+/* The start failed: say why and end. */
+void rp_master_fail(struct rp_master *m, rp_str why);
+/* A worker became ready. */
+void rp_master_on_ready(struct rp_master *m);
+struct rp_check_order rp_master_order(const struct rp_master *m);
+/* Write errors where the current generation says, from its level on. */
+void rp_master_use_logs(struct rp_master *m);
+void rp_master_status(const struct rp_master *m, struct rp_buf *out);
+
+#endif

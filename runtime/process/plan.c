@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan: the flat form: magic, numbers, then texts as a u64 length and its bytes, all in the
+ * machine's order: a plan never leaves the machine.
+ */
+#include "process/plan.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "process/os.h"
+#include "proxy/conf.h"
+
+static const char MAGIC[8] = "RPplan1";
+enum { DRAIN_MOST_MS = 0x7fffffff }; /* 24 days */
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+static void put(struct rp_buf *out, const void *p, size_t n)
+{
+    rp_buf_add(out, rp_str_of(p, n));
+}
+
+static void put_u64(struct rp_buf *out, uint64_t value)
+{
+    put(out, &value, sizeof value);
+}
+
+static void put_text(struct rp_buf *out, rp_str s)
+{
+    put_u64(out, s.len);
+    rp_buf_add(out, s);
+}
+
+void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, struct rp_buf *out)
+{
+    uint64_t workers = c->workers ? c->workers : rp_os_cores();
+    put(out, MAGIC, sizeof MAGIC);
+    put_u64(out, RP_MIN(workers, (uint64_t)RP_PLAN_WORKERS_MOST));
+    put_u64(out, c->log_level);
+    put_u64(out, RP_MIN(c->error_log_file, (uint64_t)RP_PLAN_NO_FILE));
+    put_u64(out, RP_MIN(c->drain_ms, (uint64_t)DRAIN_MOST_MS));
+    put_text(out, c->user);
+    put_text(out, c->pid_file);
+    put_u64(out, c->listeners_n);
+    for (uint32_t i = 0; i < c->listeners_n; i++) {
+        put(out, &c->listeners[i].addr, sizeof c->listeners[i].addr);
+        put_text(out, c->listeners[i].text);
+    }
+    put_u64(out, c->files_n);
+    for (uint32_t i = 0; i < c->files_n; i++) put_text(out, c->files[i]);
+    put_text(out, bundle);
+    put_text(out, description);
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+/* What is left of the flat form; `bad` sticks and makes every later answer empty. */
+struct reader {
+    rp_str rest;
+    bool bad;
+};
+
+static void get(struct reader *r, void *out, size_t n)
+{
+    memset(out, 0, n);
+    if (r->bad || r->rest.len < n) {
+        r->bad = true;
+        return;
+    }
+    memcpy(out, r->rest.ptr, n);
+    r->rest = rp_str_from(r->rest, n);
+}
+
+static uint64_t get_u64(struct reader *r, uint64_t least, uint64_t most)
+{
+    uint64_t value;
+    get(r, &value, sizeof value);
+    if (value >= least && value <= most) return value;
+    r->bad = true;
+    return least;
+}
+
+static rp_str get_bytes(struct reader *r, uint64_t most)
+{
+    uint64_t n = get_u64(r, 0, most);
+    if (r->bad || n > r->rest.len) {
+        r->bad = true;
+        return RP_STR_NONE;
+    }
+    rp_str s = rp_str_head(r->rest, (size_t)n);
+    r->rest = rp_str_from(r->rest, (size_t)n);
+    return s;
+}
+
+/* A name or path: something that is safe to log and to give to the system. */
+static rp_str get_text(struct reader *r)
+{
+    rp_str s = get_bytes(r, RP_PLAN_TEXT_MOST);
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7f) r->bad = true;
+    return s;
+}
+
+static bool is_address(const struct rp_addr *a)
+{
+    if (a->family == RP_ADDR_IP4 || a->family == RP_ADDR_IP6) return true;
+    return a->family == RP_ADDR_UNIX && a->unix_path[0] != 0 &&
+           memchr(a->unix_path, 0, sizeof a->unix_path) != NULL;
+}
+
+static void get_listeners(struct reader *r, struct rp_plan *p)
+{
+    p->listeners_n = (uint32_t)get_u64(r, 0, RP_PLAN_LISTENERS_MOST);
+    p->listeners = rp_alloc(sizeof *p->listeners * p->listeners_n);
+    for (uint32_t i = 0; i < p->listeners_n && !r->bad; i++) {
+        get(r, &p->listeners[i].addr, sizeof p->listeners[i].addr);
+        p->listeners[i].text = get_text(r);
+        if (!is_address(&p->listeners[i].addr)) r->bad = true;
+    }
+}
+
+static void get_files(struct reader *r, struct rp_plan *p)
+{
+    p->files_n = (uint32_t)get_u64(r, 0, RP_PLAN_FILES_MOST);
+    p->files = rp_alloc(sizeof *p->files * p->files_n);
+    for (uint32_t i = 0; i < p->files_n && !r->bad; i++) {
+        p->files[i] = get_text(r);
+        if (p->files[i].len == 0) r->bad = true;
+    }
+}
+
+static void get_plan(struct reader *r, struct rp_plan *p)
+{
+    char magic[sizeof MAGIC];
+    get(r, magic, sizeof magic);
+    if (memcmp(magic, MAGIC, sizeof magic) != 0) r->bad = true;
+    p->workers = (uint32_t)get_u64(r, 1, RP_PLAN_WORKERS_MOST);
+    p->log_level = (uint32_t)get_u64(r, RP_LOG_debug, RP_LOG_alert);
+    p->error_log_file = (uint32_t)get_u64(r, 0, RP_PLAN_NO_FILE);
+    p->drain_ms = get_u64(r, 0, DRAIN_MOST_MS);
+    p->user = get_text(r);
+    p->pid_file = get_text(r);
+    get_listeners(r, p);
+    get_files(r, p);
+    p->bundle = get_bytes(r, RP_PLAN_BYTES_MOST);
+    p->description = get_bytes(r, RP_PLAN_BYTES_MOST);
+    if (p->error_log_file >= p->files_n && p->error_log_file != RP_PLAN_NO_FILE) r->bad = true;
+    if (r->rest.len) r->bad = true;
+}
+
+rp_err rp_plan_load(rp_str flat, struct rp_plan **out)
+{
+    struct reader r = {.rest = flat};
+    struct rp_plan *p = rp_alloc(sizeof *p);
+    get_plan(&r, p);
+    if (r.bad) {
+        rp_plan_free(&p);
+        return RP_E_INVALID;
+    }
+    *out = p;
+    return RP_OK;
+}
+
+void rp_plan_free(struct rp_plan **p)
+{
+    if (!*p) return;
+    rp_free((*p)->listeners);
+    rp_free((*p)->files);
+    rp_free(*p);
+    *p = NULL;
+}

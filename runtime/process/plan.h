@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * plan: what the checker hands to the master: the boot plan (listeners, files, user, numbers) and
+ * the bundle of sources that the workers build from, as one flat text in a sealed memory file.
+ *
+ * The master reads it, and an unprivileged process that ran site code wrote it: every length,
+ * address and text is checked before it is used.
+ */
+#ifndef RP_PROCESS_PLAN_H
+#define RP_PROCESS_PLAN_H
+
+#include "base/buf.h"
+#include "net/addr.h"
+
+struct rp_conf;
+
+enum {
+    RP_PLAN_WORKERS_MOST = 1024,
+    RP_PLAN_LISTENERS_MOST = 4096,
+    RP_PLAN_FILES_MOST = 1024,
+    RP_PLAN_TEXT_MOST = 4096,     /* bytes of one name or path */
+    RP_PLAN_BYTES_MOST = 1 << 28, /* of the whole: 256 MB of sources are a mistake */
+    RP_PLAN_NO_FILE = 0xffffffff,
+};
+
+struct rp_plan_listener {
+    struct rp_addr addr;
+    rp_str text; /* as written; its identity across reloads */
+};
+
+/* Texts are views into the flat form. */
+struct rp_plan {
+    uint32_t workers;        /* 1 .. RP_PLAN_WORKERS_MOST */
+    uint32_t log_level;      /* enum rp_log_level */
+    uint32_t error_log_file; /* index of files; RP_PLAN_NO_FILE: stderr */
+    uint64_t drain_ms;
+    rp_str user, pid_file; /* empty: not said */
+    struct rp_plan_listener *listeners;
+    uint32_t listeners_n;
+    rp_str *files;
+    uint32_t files_n;
+    rp_str bundle;      /* see script/bundle.h */
+    rp_str description; /* for `rproxy -T`; empty unless asked for */
+};
+
+/* Append the flat form of a frozen configuration. */
+void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, struct rp_buf *out);
+/* flat: borrowed for the plan's life. RP_E_INVALID when anything is not as it must be. */
+RP_MUST rp_err rp_plan_load(rp_str flat, struct rp_plan **out);
+void rp_plan_free(struct rp_plan **p);
+
+#endif

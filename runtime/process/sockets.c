@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sockets: see sockets.h.
+ */
+#include "process/sockets.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/addr_sys.h"
+#include "net/listener.h"
+#include "process/os.h"
+
+enum {
+    BACKLOG = 4096,   /* the kernel cuts it to net.core.somaxconn */
+    UNIX_MODE = 0666, /* who may connect is decided by the folder's rights */
+};
+
+/* One socket of a listener. A TCP listener's members are in the order of the kernel's group: new
+ * ones come last, and the last takes the place of one that is closed. */
+struct member {
+    int fd;
+    uint32_t worker; /* EVERY_WORKER: a unix socket */
+    bool leaving;    /* its worker drains: nobody new is sent there */
+};
+enum { EVERY_WORKER = 0xffffffff };
+
+struct rp_socket {
+    uint32_t refs; /* generations that use it */
+    struct rp_addr addr;
+    rp_str text; /* own */
+    struct member *members;
+    uint32_t n, room;
+    bool routed; /* the kernel has a program of ours */
+    dev_t dev;   /* the file of a unix socket, to remove only our own */
+    ino_t ino;
+};
+
+/* ---- words --------------------------------------------------------------------------------- */
+
+static const char *advice(int os)
+{
+    switch (os) {
+    case EADDRINUSE: return "; another program listens there (ss -ltnp shows which)";
+    case EACCES:
+        return "; ports below 1024 need root or CAP_NET_BIND_SERVICE, unix sockets a "
+               "folder that we may write to";
+    case EADDRNOTAVAIL: return "; no interface of this machine has this address";
+    case EAFNOSUPPORT: return "; this machine has no IPv6";
+    case ENOENT: return "; the folder does not exist";
+    case EMFILE: return "; raise the limit of open files (ulimit -n)";
+    default: return "";
+    }
+}
+
+static rp_err complain(const struct rp_socket *s, int os, struct rp_buf *error)
+{
+    rp_buf_addf(error, "cannot listen on %.*s: %s%s", RP_STR_ARG(s->text), strerror(os),
+                advice(os));
+    return RP_E_OS;
+}
+
+/* ---- binding ------------------------------------------------------------------------------- */
+
+/* SO_REUSEPORT lets a second rproxy of the same user bind the port of a first one, and the kernel
+ * would share clients out between them. A plain bind finds that out. */
+static int foreign_use(const struct rp_addr *a)
+{
+    struct sockaddr_storage ss;
+    int on = 1, os = 0;
+    socklen_t n = rp_addr_to_sys(a, &ss);
+    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* TIME_WAIT does not count */
+    if (a->family == RP_ADDR_IP6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, (const struct sockaddr *)&ss, n) != 0) os = errno;
+    rp_os_close(&fd);
+    return os;
+}
+
+/* Our own wildcard and specific sockets of one port do not count as foreign. */
+static bool has_port(const struct rp_sockets *s, uint16_t port)
+{
+    for (uint32_t i = 0; s && i < s->n; i++) {
+        if (!s->list[i]) continue;
+        if (s->list[i]->addr.family != RP_ADDR_UNIX && s->list[i]->addr.port == port) return true;
+    }
+    return false;
+}
+
+static rp_err bind_one(struct rp_socket *s, int *fd, struct rp_buf *error)
+{
+    struct rp_listener_options options = {
+        .backlog = BACKLOG, .reuseport = true, .ipv6_only = true, .unix_mode = UNIX_MODE};
+    int os = 0;
+    rp_err e = rp_listener_bind(&s->addr, &options, fd, &os);
+    return e == RP_OK ? RP_OK : complain(s, os ? os : EINVAL, error);
+}
+
+static void remember_file(struct rp_socket *s)
+{
+    struct stat st;
+    if (s->addr.unix_path[0] == '@' || lstat(s->addr.unix_path, &st) != 0) return;
+    s->dev = st.st_dev;
+    s->ino = st.st_ino;
+}
+
+static struct member *member_of(const struct rp_socket *s, uint32_t worker)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct member *k = &s->members[i];
+        if (k->worker == EVERY_WORKER || (k->worker == worker && !k->leaving)) return k;
+    }
+    return NULL;
+}
+
+static rp_err socket_ensure(struct rp_socket *s, uint32_t worker, struct rp_buf *error)
+{
+    int fd;
+    if (member_of(s, worker)) return RP_OK;
+    rp_err e = bind_one(s, &fd, error);
+    if (e != RP_OK) return e;
+    if (s->n == s->room) {
+        s->room = s->room ? s->room * 2 : 8;
+        s->members = rp_realloc(s->members, sizeof *s->members * s->room);
+    }
+    bool shared = s->addr.family == RP_ADDR_UNIX;
+    s->members[s->n++] = (struct member){.fd = fd, .worker = shared ? EVERY_WORKER : worker};
+    return RP_OK;
+}
+
+/* ---- one listener -------------------------------------------------------------------------- */
+
+static void socket_drop(struct rp_socket *s)
+{
+    struct stat st;
+    if (!s || --s->refs > 0) return;
+    bool file = s->addr.family == RP_ADDR_UNIX && s->ino;
+    for (uint32_t i = 0; i < s->n; i++) rp_os_close(&s->members[i].fd);
+    if (file && lstat(s->addr.unix_path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino)
+        (void)unlink(s->addr.unix_path); /* a stale file is replaced by the next start */
+    rp_free((void *)(uintptr_t)s->text.ptr);
+    rp_free(s->members);
+    rp_free(s);
+}
+
+static struct rp_socket *find(const struct rp_sockets *s, rp_str text)
+{
+    for (uint32_t i = 0; s && i < s->n; i++)
+        if (s->list[i] && rp_str_eq(s->list[i]->text, text)) return s->list[i];
+    return NULL;
+}
+
+static rp_err socket_open(struct rp_socket *s, bool ours, uint32_t workers, struct rp_buf *error)
+{
+    int os = s->addr.family == RP_ADDR_UNIX || ours ? 0 : foreign_use(&s->addr);
+    if (os) return complain(s, os, error);
+    rp_err e = RP_OK;
+    for (uint32_t i = 0; i < workers && e == RP_OK; i++) e = socket_ensure(s, i, error);
+    if (e == RP_OK && s->addr.family == RP_ADDR_UNIX) remember_file(s);
+    return e;
+}
+
+/* ---- one generation's ---------------------------------------------------------------------- */
+
+rp_err rp_sockets_open(struct rp_sockets *s, const struct rp_sockets *old,
+                       const struct rp_plan *plan, uint32_t workers, struct rp_buf *error)
+{
+    *s = (struct rp_sockets){.n = plan->listeners_n};
+    s->list = rp_alloc(sizeof(struct rp_socket *) * plan->listeners_n);
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct rp_plan_listener *l = &plan->listeners[i];
+        struct rp_socket *known = find(old, l->text);
+        bool ours = has_port(old, l->addr.port) || has_port(s, l->addr.port);
+        s->list[i] = known ? known : rp_alloc(sizeof **s->list);
+        s->list[i]->refs++;
+        if (known) continue;
+        s->list[i]->addr = l->addr;
+        s->list[i]->text = rp_str_of(rp_strdup_n(l->text.ptr, l->text.len), l->text.len);
+        rp_err e = socket_open(s->list[i], ours, workers, error);
+        if (e == RP_OK) continue;
+        rp_sockets_close(s);
+        return e;
+    }
+    return RP_OK;
+}
+
+rp_err rp_sockets_ensure(struct rp_sockets *s, uint32_t worker, struct rp_buf *error)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        rp_err e = socket_ensure(s->list[i], worker, error);
+        if (e != RP_OK) return e;
+    }
+    return RP_OK;
+}
+
+void rp_sockets_close(struct rp_sockets *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) socket_drop(s->list[i]);
+    rp_free(s->list);
+    *s = (struct rp_sockets){0};
+}
+
+int rp_sockets_fd(const struct rp_sockets *s, uint32_t i, uint32_t worker)
+{
+    const struct member *k = member_of(s->list[i], worker);
+    return k ? k->fd : -1;
+}
+
+bool rp_sockets_is_known(const struct rp_sockets *s, uint32_t i, const struct rp_sockets *old)
+{
+    return find(old, s->list[i]->text) != NULL;
+}
+
+/* ---- who gets new clients ------------------------------------------------------------------ */
+
+void rp_sockets_leave(struct rp_sockets *s, uint32_t worker)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct member *k = member_of(s->list[i], worker);
+        if (k && k->worker == worker) k->leaving = true;
+    }
+}
+
+void rp_sockets_gone(struct rp_sockets *s, uint32_t worker)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct rp_socket *k = s->list[i];
+        for (uint32_t at = 0; at < k->n;) {
+            if (k->members[at].worker != worker || !k->members[at].leaving) {
+                at++;
+                continue;
+            }
+            rp_os_close(&k->members[at].fd); /* the last copy: the kernel reorders as we do */
+            k->members[at] = k->members[--k->n];
+        }
+    }
+}
+
+/* A program that picks one of these places of the group, evenly. A place that does not exist makes
+ * the kernel fall back to its own choice. */
+static void attach(const struct rp_socket *s, const uint32_t *places, uint32_t n)
+{
+    struct sock_filter *code = rp_alloc(sizeof *code * (2 + 2 * (size_t)n));
+    uint16_t len = 0;
+    code[len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                               (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM));
+    code[len++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + 1 < n)
+            code[len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, i, 0, 1);
+        code[len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, places[i]);
+    }
+    struct sock_fprog program = {.len = len, .filter = code};
+    if (setsockopt(s->members[0].fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+                   sizeof program) != 0)
+        rp_log(warn, "new clients cannot be kept from a worker listener=%s os=\"%s\"",
+               rp_log_esc(s->text), strerror(errno));
+    rp_free(code);
+}
+
+static void socket_route(struct rp_socket *s, const bool *able)
+{
+    uint32_t n = 0;
+    int none = 0;
+    if (s->addr.family == RP_ADDR_UNIX || s->n == 0) return;
+    uint32_t *places = rp_alloc(sizeof *places * s->n);
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!s->members[i].leaving && able[s->members[i].worker]) places[n++] = i;
+    bool all = n == s->n || n == 0; /* with nobody able they wait where they are */
+    if (!all) attach(s, places, n);
+    else if (s->routed) /* fails when nothing is attached: as it should be then */
+        (void)setsockopt(s->members[0].fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof none);
+    s->routed = !all;
+    rp_free(places);
+}
+
+void rp_sockets_route(struct rp_sockets *s, const bool *able)
+{
+    for (uint32_t i = 0; i < s->n; i++) socket_route(s->list[i], able);
+}

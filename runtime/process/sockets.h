@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sockets: the master's listening sockets: for each TCP listener one SO_REUSEPORT socket per worker,
+ * for each unix listener one that all share. They outlive workers, so that no client is lost when
+ * one dies; a listener that two generations name is the same sockets in both.
+ */
+#ifndef RP_PROCESS_SOCKETS_H
+#define RP_PROCESS_SOCKETS_H
+
+#include "process/plan.h"
+
+struct rp_socket;
+/* One generation's listeners, by index of its plan. */
+struct rp_sockets {
+    struct rp_socket **list;
+    uint32_t n;
+};
+
+/* The sockets of a plan for this many workers; those of `old` (may be NULL) are used again.
+ * ret   RP_OK; RP_E_OS with one line in error: what, why, what to do */
+RP_MUST rp_err rp_sockets_open(struct rp_sockets *s, const struct rp_sockets *old,
+                               const struct rp_plan *plan, uint32_t workers, struct rp_buf *error);
+/* Bind what a worker lacks. RP_E_OS as above. */
+RP_MUST rp_err rp_sockets_ensure(struct rp_sockets *s, uint32_t worker, struct rp_buf *error);
+/* A worker is about to drain: its sockets take nobody new (after the next route), and are not given
+ * to who gets its number next. They stay open here until `gone`, so that the order of the kernel's
+ * group is known: a client whose handshake is under way is lost with its socket. */
+void rp_sockets_leave(struct rp_sockets *s, uint32_t worker);
+void rp_sockets_gone(struct rp_sockets *s, uint32_t worker);
+/* Let the kernel give new clients to able workers only. able: by worker number,
+ * RP_PLAN_WORKERS_MOST. */
+void rp_sockets_route(struct rp_sockets *s, const bool *able);
+/* Give the generation up; what the other one does not use is closed. */
+void rp_sockets_close(struct rp_sockets *s);
+/* A worker's descriptor of listener i (borrowed). */
+int rp_sockets_fd(const struct rp_sockets *s, uint32_t i, uint32_t worker);
+/* Is listener i of s one that `old` has? */
+bool rp_sockets_is_known(const struct rp_sockets *s, uint32_t i, const struct rp_sockets *old);
+
+#endif

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attempt: one try at one peer: PICK, CONNECT, SEND, AWAIT, and what happens when it fails.
+ *
+ * A try may be repeated when nothing of it can have taken effect: the connection was never made, or a
+ * pooled connection turned out to be closed before any byte of an answer came and the request is
+ * idempotent and has no body under way (RFC 9110 §9.2.2, RFC 9112 §9.3.1). What could not be repeated
+ * takes a pooled connection only after a look at it.
+ */
+#include "base/log.h"
+#include "http/h1_up.h"
+#include "net/proxy_header.h"
+#include "proxy/headers.h"
+#include "proxy/lifecycle.h"
+#include "proxy/proxy.h"
+#include "proxy/retry.h"
+#include "proxy/upstream.h"
+
+enum {
+    PUMP_BYTES = 64 * 1024, /* request body bytes moved at once */
+    PUMP_TURNS = 8,         /* then others get theirs */
+    INTERIM_MOST = 32,      /* 1xx before one response: more is no information */
+};
+
+/* A route's own timeout wins over its upstream's. */
+static rp_ms pick_ms(rp_ms of_route, rp_ms of_upstream)
+{
+    return of_route ? of_route : of_upstream;
+}
+
+static void on_up_event(void *user, struct rp_h1_up *u)
+{
+    (void)u;
+    rp_req_wake(user, RP_WAKE_UP);
+}
+
+/* ---- giving up and letting go ------------------------------------------------------------------ */
+
+void rp_attempt_release(struct rp_req *r)
+{
+    struct rp_h1_up *u = r->up;
+    if (!u) return;
+    r->up = NULL;
+    rp_h1_up_bind(u, NULL, NULL);
+    const struct rp_conf_upstream *c = r->upstream; /* NULL: a re-homed tunnel */
+    bool over = !c || (c->max_requests && rp_h1_up_face(u)->requests >= c->max_requests);
+    if (c && c->proxy_protocol) over = true; /* it speaks for one client */
+    if (over || r->proxy->draining || !rp_h1_up_is_reusable(u)) rp_h1_up_close(u);
+    else rp_connpool_put(r->pick.pool_slot, u, c->pool_max, c->pool_idle_ms);
+}
+
+void rp_attempt_log_failure(struct rp_req *r, rp_err e)
+{
+    char addr[RP_ADDR_TEXT_BYTES + 1] = "-";
+    const struct rp_conn_fail *f = r->up ? rp_h1_up_face(r->up)->fail : NULL;
+    if (r->pick.pool_slot) addr[rp_addr_put(rp_connpool_addr(r->pick.pool_slot), addr)] = '\0';
+    rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
+           rp_log_esc(r->upstream->name), addr, r->tries,
+           f && f->os ? strerror(f->os) : rp_err_reason(e), rp_req_id(r).ptr);
+    r->proxy->stats.up_failures++;
+}
+
+/* This try failed with e: another one, or the client hears of it. */
+static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stage stage)
+{
+    struct rp_retry_facts facts = {
+        .stage = (uint8_t)stage,
+        .reused = r->up_reused,
+        .answered = r->up && rp_h1_up_has_answer(r->up),
+        .idempotent = rp_token_method_is_idempotent(r->up_head->method),
+        .body_used = r->up && rp_h1_up_has_sent_body(r->up),
+        .tries = r->tries,
+        .tries_max = r->upstream->tries,
+    };
+    enum rp_retry verdict = rp_retry_decide(&facts);
+    r->try_fail = e;
+    if (verdict != RP_RETRY_SAME) rp_attempt_log_failure(r, e);
+    rp_attempt_release(r);
+    rp_upstream_unpick(r->proxy, &r->pick, verdict != RP_RETRY_SAME);
+    if (verdict == RP_RETRY_NO) return rp_step_fail(r, e);
+    if (verdict == RP_RETRY_SAME) r->tries--; /* a stale connection says nothing about the peer */
+    r->up_fresh = verdict == RP_RETRY_SAME;
+    r->proxy->stats.retries++;
+    return rp_step_to(r, RP_STEP_PICK);
+}
+
+/* ---- PICK ---------------------------------------------------------------------------------------- */
+
+enum rp_verdict rp_step_pick(struct rp_req *r)
+{
+    if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
+    r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
+    if (r->upstream->balance == RP_BALANCE_HOOK) {
+        rp_err e = rp_step_hook(r, RP_PHASE_BALANCE);
+        if (e == RP_AGAIN) return rp_step_wait_hook(r);
+        if (e == RP_END) return rp_step_to(r, RP_STEP_RESPOND);
+        if (e != RP_OK) return rp_step_fail(r, e);
+    }
+    rp_err e = rp_upstream_pick(r->proxy, &r->pick);
+    if (e == RP_AGAIN) {
+        return rp_step_wait(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
+    }
+    if (e != RP_OK) return rp_step_fail(r, r->tries ? r->try_fail : e); /* all were tried */
+    r->tries++;
+    return rp_step_to(r, RP_STEP_CONNECT);
+}
+
+/* ---- CONNECT --------------------------------------------------------------------------------------- */
+
+/* A pooled connection; one that was closed since the loop last looked would cost a request that
+ * cannot be repeated its answer (502), so for those a system call is spent. */
+static struct rp_h1_up *find_pooled(struct rp_req *r)
+{
+    bool repeatable =
+        rp_token_method_is_idempotent(r->up_head->method) && r->x.head.framing == RP_BODY_NONE;
+    struct rp_h1_up *u = rp_connpool_take(r->pick.pool_slot);
+    while (u && !repeatable && !rp_h1_up_is_quiet(u)) {
+        rp_h1_up_close(u);
+        u = rp_connpool_take(r->pick.pool_slot);
+    }
+    return u;
+}
+
+static bool take_pooled(struct rp_req *r)
+{
+    r->up = r->up_fresh || r->upstream->proxy_protocol ? NULL : find_pooled(r);
+    r->up_reused = r->up != NULL;
+    if (!r->up) return false;
+    rp_h1_up_bind(r->up, on_up_event, r);
+    r->proxy->stats.up_reuses++;
+    return true;
+}
+
+static enum rp_verdict start_connect(struct rp_req *r)
+{
+    struct rp_conn_fail fail = {0};
+    r->connect_start_ns = rp_loop_now_ns(r->proxy->loop);
+    r->proxy->stats.up_connects++;
+    rp_err e = rp_h1_up_connect(r->proxy->loop, r->proxy->mem, rp_connpool_addr(r->pick.pool_slot),
+                                &r->up, &fail);
+    if (e != RP_OK) {
+        r->up = NULL;
+        return try_failed(r, e, RP_RETRY_CONNECTING);
+    }
+    rp_h1_up_bind(r->up, on_up_event, r);
+    return rp_step_wait(r, "upstream connect",
+                        pick_ms(r->route->connect_ms, r->upstream->connect_ms),
+                        RP_E_UP_CONNECT_TIMEOUT);
+}
+
+enum rp_verdict rp_step_connect(struct rp_req *r)
+{
+    if (!r->up) {
+        if (!take_pooled(r)) return start_connect(r);
+    } else {
+        rp_err e = rp_h1_up_finish_connect(r->up);
+        if (e == RP_AGAIN) {
+            r->waiting_for = "upstream connect"; /* the deadline stands */
+            return RP_STEP_WAIT;
+        }
+        if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
+        if (r->pick.peer) r->pick.peer->fails = 0;
+    }
+    r->connected_ns = rp_loop_now_ns(r->proxy->loop);
+    return rp_step_to(r, RP_STEP_SEND);
+}
+
+enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
+{
+    if (r->step == RP_STEP_CONNECT) return try_failed(r, e, RP_RETRY_CONNECTING);
+    bool of_upstream =
+        e == RP_E_UP_FIRST_BYTE_TIMEOUT || e == RP_E_UP_SEND_TIMEOUT || e == RP_E_UP_IDLE_TIMEOUT;
+    if (of_upstream) rp_attempt_log_failure(r, e); /* the access log tells of clients */
+    return rp_step_fail(r, e);
+}
+
+/* ---- SEND -------------------------------------------------------------------------------------------- */
+
+static void put_proxy_header(struct rp_req *r, struct rp_chain *out)
+{
+    char text[RP_PROXY_PUT_MOST];
+    struct rp_addr to;
+    rp_conn_local(r->x.conn, &to);
+    size_t n = rp_proxy_header_put(r->upstream->proxy_protocol, &r->client, &to, text);
+    rp_chain_add_copy(out, rp_str_of(text, n));
+}
+
+enum rp_verdict rp_step_send(struct rp_req *r)
+{
+    struct rp_chain head;
+    enum rp_framing framing;
+    uint64_t length;
+    rp_chain_init(&head, r->proxy->mem);
+    if (r->upstream->proxy_protocol) put_proxy_header(r, &head);
+    rp_headers_put_request(r, &head, &framing, &length);
+    rp_h1_up_start(r->up, &head, r->up_head->method, framing, length);
+    r->body_sent = framing == RP_BODY_NONE;
+    if (r->body_sent) r->sent_ns = rp_loop_now_ns(r->proxy->loop);
+    return rp_step_to(r, RP_STEP_AWAIT);
+}
+
+/* RP_OK something was queued; RP_AGAIN the client has nothing now. */
+static rp_err pump_once(struct rp_req *r)
+{
+    rp_err e = RP_OK;
+    if (!r->body_ended && r->body.bytes < PUMP_BYTES) {
+        e = r->x.ops->read_body(&r->x, &r->body, PUMP_BYTES);
+        if (e < 0) return e;
+        if (e == RP_END) r->body_ended = true;
+    }
+    if (r->body.bytes == 0 && !r->body_ended) return RP_AGAIN;
+    rp_err sent = rp_h1_up_send(r->up, &r->body, r->body_ended, r->x.trailers);
+    if (sent < 0) return sent;
+    if (r->body_ended) {
+        r->body_sent = true;
+        r->sent_ns = rp_loop_now_ns(r->proxy->loop);
+    }
+    return RP_OK; /* over the high mark: flush says so */
+}
+
+rp_err rp_attempt_pump(struct rp_req *r)
+{
+    rp_err e = RP_OK;
+    for (int turn = 0; turn < PUMP_TURNS; turn++) {
+        /* Nothing more is read while the upstream has not taken what is there: that bounds memory.
+         * The head waits for the first piece of the body: one write for both. */
+        bool head_alone = turn == 0 && !rp_h1_up_has_sent_body(r->up) && !r->body_sent;
+        rp_err flushed = head_alone ? RP_OK : rp_h1_up_flush(r->up);
+        if (flushed < 0) return RP_OK; /* its response, if any, tells more than this */
+        if (r->body_sent || flushed == RP_AGAIN) return flushed;
+        if (e == RP_AGAIN) return e;
+        e = pump_once(r);
+        if (e < 0) return e;
+    }
+    rp_req_wake(r, RP_WAKE_BODY);
+    return RP_AGAIN;
+}
+
+/* ---- AWAIT ------------------------------------------------------------------------------------------- */
+
+/* Silence has a limit, and so has a body that comes too slowly on the whole. */
+static enum rp_verdict wait_for_body(struct rp_req *r)
+{
+    struct rp_proxy *p = r->proxy;
+    rp_ms left = rp_pace_left(&r->x.body_pace, &p->settings.body_pace, rp_loop_now(p->loop));
+    bool pace = left < r->conf->body_ms;
+    return rp_step_wait(r, "client body", pace ? left : r->conf->body_ms,
+                        pace ? RP_E_BODY_SLOW : RP_E_BODY_TIMEOUT);
+}
+
+static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
+{
+    const struct rp_conf_upstream *c = r->upstream;
+    if (r->body_sent && pumped == RP_OK) {
+        return rp_step_wait(r, "upstream response head",
+                            pick_ms(r->route->first_byte_ms, c->first_byte_ms),
+                            RP_E_UP_FIRST_BYTE_TIMEOUT);
+    }
+    if (!rp_h1_up_is_flushed(r->up)) {
+        return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
+                            RP_E_UP_SEND_TIMEOUT);
+    }
+    if (r->x.head.expect_continue && r->x.body_in_bytes == 0) {
+        return rp_step_wait(r, "upstream to ask for the body",
+                            pick_ms(r->route->first_byte_ms, c->first_byte_ms),
+                            RP_E_UP_FIRST_BYTE_TIMEOUT);
+    }
+    return wait_for_body(r);
+}
+
+/* 1xx: relayed, except what the client did not ask for (RFC 9110 §15.2). */
+static rp_err relay_interim(struct rp_req *r)
+{
+    if (++r->interim_n > INTERIM_MOST) return RP_E_UP_BAD_RESPONSE;
+    if (r->res.status == 100) {
+        if (!r->x.head.expect_continue) return RP_OK;
+        r->x.head.expect_continue = false;
+    }
+    rp_err e = r->x.ops->send_info(&r->x, &r->res);
+    if (e < 0) return e;
+    e = r->x.ops->flush(&r->x);
+    return e < 0 ? e : RP_OK;
+}
+
+static void reset_response(struct rp_req *r)
+{
+    rp_chunk_drop(r->res_chunk);
+    r->res_chunk = NULL;
+    rp_msg_init(&r->res, r->res_fields, RP_EXCHANGE_FIELDS, r->res.fields_max);
+}
+
+/* RFC 9110 §7.8: a server MUST NOT switch to a protocol that the client did not ask for. */
+static bool is_bad_switch(const struct rp_req *r)
+{
+    if (r->res.status != 101) return false;
+    rp_str to = rp_msg_get(&r->res, RP_H_UPGRADE);
+    return !r->upgrading || !rp_str_list_has(to, RP_STR("websocket"));
+}
+
+static enum rp_verdict take_response(struct rp_req *r)
+{
+    r->from = RP_FROM_UPSTREAM;
+    if (r->pick.peer) r->pick.peer->fails = 0;
+    if (is_bad_switch(r)) {
+        rp_attempt_log_failure(r, RP_E_UP_UPGRADE);
+        return rp_step_fail(r, RP_E_UP_UPGRADE);
+    }
+    rp_err e = rp_headers_note_response(r);
+    return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
+}
+
+enum rp_verdict rp_step_await(struct rp_req *r)
+{
+    rp_err pumped = rp_attempt_pump(r);
+    if (pumped < 0) return rp_step_fail(r, pumped);
+    for (;;) {
+        rp_err e =
+            rp_h1_up_read_head(r->up, &r->proxy->up_limits, &r->x.arena, &r->res, &r->res_chunk);
+        if (e == RP_AGAIN) return wait_for_answer(r, pumped);
+        if (e != RP_OK) return try_failed(r, e, RP_RETRY_AWAITING);
+        if (!r->first_byte_ns) r->first_byte_ns = rp_loop_now_ns(r->proxy->loop);
+        if (r->res.status >= 200 || r->res.status == 101) return take_response(r);
+        e = relay_interim(r);
+        if (e == RP_E_UP_BAD_RESPONSE) rp_attempt_log_failure(r, e);
+        if (e < 0) return rp_step_fail(r, e);
+        reset_response(r);
+    }
+}

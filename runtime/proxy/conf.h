@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conf: one generation's configuration as a frozen snapshot, and the builder that makes it.
+ *
+ * Built by one thread (any thread, touches nothing outside), frozen by rp_conf_freeze, read-only
+ * afterwards except `refs`. Everything lies in its arena. Options come from
+ * lua/rproxy/config/options.lua; nothing here parses text but addresses, patterns and CIDRs.
+ */
+#ifndef RP_PROXY_CONF_H
+#define RP_PROXY_CONF_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "net/addr.h"
+#include "proxy/hook.h"
+
+struct rp_regex;
+struct rp_router;     /* proxy/route.h */
+struct rp_conf_draft; /* proxy/conf_build.h */
+
+struct rp_conf_stream;
+struct rp_conf_listener {
+    struct rp_addr addr;
+    rp_str text; /* as written: "0.0.0.0:80"; also the identity across reloads */
+    bool redirect_https;
+    bool proxy_protocol;           /* connections begin with a PROXY header */
+    struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
+};
+
+struct rp_conf_peer {
+    rp_str name;         /* as written: "api-1:8080", "unix:/run/x" */
+    rp_str host;         /* name to resolve; empty when addr is final */
+    struct rp_addr addr; /* port always set; ip when `host` is empty */
+    uint32_t weight;     /* >= 1 */
+    bool backup;
+};
+
+enum rp_balance { RP_BALANCE_ROUND_ROBIN, RP_BALANCE_HOOK };
+
+struct rp_conf_upstream {
+    rp_str name;
+    uint32_t index;
+    struct rp_conf_peer *peers;
+    uint32_t peers_n;
+    uint32_t balance;       /* enum rp_balance */
+    uint32_t balance_chain; /* script's reference when RP_BALANCE_HOOK */
+    uint32_t tries;         /* connect attempts in all, >= 1 */
+    uint32_t pool_max;      /* idle connections kept per peer and worker */
+    uint32_t max_requests;  /* per upstream connection; 0 = no limit */
+    uint32_t max_fails;     /* connect failures before a peer rests; 0 = never */
+    rp_ms fail_rest_ms;     /* how long it rests */
+    rp_ms pool_idle_ms, connect_ms, send_ms, first_byte_ms, idle_ms;
+    uint8_t
+        proxy_protocol; /* version of the PROXY header that new connections begin with; 0: none */
+    rp_str host_header; /* what Host the upstream sees: empty = the client's */
+};
+
+/* What is answered instead of the standard page when a request fails here (page.h). */
+struct rp_conf_page {
+    uint16_t low, high; /* statuses that it is for */
+    rp_str type, body;  /* body: with {status}, {error}, {reason}, {request_id} */
+};
+struct rp_conf_pages { /* narrowest first */
+    struct rp_conf_page *list;
+    uint32_t n;
+};
+
+enum rp_stream_rule_kind { RP_STREAM_SNI, RP_STREAM_ALPN };
+struct rp_conf_stream_rule {
+    rp_str name; /* SNI: lower case, "*.x" is kept as ".x"; ALPN: as on the wire */
+    struct rp_conf_upstream *upstream; /* NULL: refused */
+};
+
+struct rp_conf_stream { /* what the listeners of one rp.stream do */
+    uint32_t index;
+    struct rp_conf_upstream *upstream;      /* of what no rule names; NULL: refused */
+    struct rp_conf_stream_rule *sni, *alpn; /* sorted by name (stream_route.h) */
+    uint32_t sni_n, alpn_n;
+    bool peek; /* read the ClientHello first */
+    bool access_log;
+    rp_ms connect_ms; /* 0: the upstream's */
+    rp_ms idle_ms, hello_ms;
+    uint32_t connect_chain, log_chain; /* script's references; 0: none */
+};
+
+enum rp_action { RP_ACTION_UPSTREAM, RP_ACTION_RESPOND, RP_ACTION_REDIRECT, RP_ACTION_CONTENT };
+
+enum rp_edit_kind { RP_EDIT_SET, RP_EDIT_ADD, RP_EDIT_DEL };
+struct rp_conf_edit { /* a header edit done in C */
+    uint8_t kind;     /* enum rp_edit_kind */
+    bool response;    /* else the request that goes upstream */
+    uint16_t id;      /* enum rp_header */
+    rp_str name, value;
+};
+
+enum rp_cond_kind { RP_COND_HEADER, RP_COND_QUERY, RP_COND_SOURCE };
+enum rp_cond_op { RP_COND_EXISTS, RP_COND_EQUALS, RP_COND_PREFIX, RP_COND_REGEX, RP_COND_IN };
+struct rp_conf_cond { /* all conditions of a route must hold */
+    uint8_t kind, op;
+    bool negate;
+    uint16_t id; /* of a header name */
+    rp_str name, value;
+    struct rp_regex *regex;
+    struct rp_cidr_set *cidrs;
+};
+
+struct rp_route {
+    uint32_t index;        /* in conf->routes */
+    rp_str id;             /* stable name: given, or "host METHODS pattern" */
+    rp_str pattern;        /* as written */
+    uint32_t host;         /* index in conf->hosts; UINT32_MAX for the site's own fallback */
+    uint64_t methods;      /* bit per enum rp_method; 0 = any. HEAD is added where GET is */
+    rp_str *other_methods; /* names outside the table */
+    uint32_t other_methods_n;
+    rp_str *param_names; /* of {param} segments and regex groups, in order */
+    uint32_t params_n;
+    struct rp_conf_cond *conds;
+    uint32_t conds_n;
+    uint8_t action; /* enum rp_action */
+    struct rp_conf_upstream *upstream;
+    uint16_t status;     /* RESPOND, REDIRECT */
+    rp_str body;         /* RESPOND */
+    rp_str content_type; /* RESPOND */
+    rp_str location;     /* REDIRECT: may hold {param}, {host}, {path}, {query}, {uri} */
+    rp_str strip_prefix; /* removed from the path that goes upstream */
+    struct rp_conf_edit *edits;
+    uint32_t edits_n;
+    uint64_t body_limit;                               /* bytes; 0 and UINT64_MAX: no limit */
+    rp_ms connect_ms, send_ms, first_byte_ms, idle_ms; /* 0 = the upstream's */
+    struct rp_chains chains;
+    uint32_t meta; /* script's reference for req.route.meta; 0 none */
+    bool upgrade;  /* WebSocket and other upgrades are relayed */
+    bool access_log;
+    struct rp_conf_pages pages;
+};
+
+struct rp_conf_host {
+    uint32_t index;
+    rp_str name; /* first name, for messages; "default" when it has none */
+    uint32_t names_n;
+    bool is_default;
+    struct rp_route *no_route; /* answers 404 / 405 with this host's chains */
+    struct rp_conf_pages pages;
+};
+
+enum rp_plugin_error { RP_PLUGIN_500, RP_PLUGIN_OPEN, RP_PLUGIN_CLOSED };
+struct rp_conf_plugin { /* an instance in some chain; its index is what breadcrumbs carry */
+    rp_str name;        /* "jwt-auth", "inline@site.lua:31" */
+    uint8_t on_error;   /* enum rp_plugin_error */
+};
+
+enum rp_log_format { RP_ACCESS_COMBINED, RP_ACCESS_JSON };
+struct rp_conf_access_log {
+    bool on;
+    uint32_t file;  /* index in conf->files */
+    uint8_t format; /* enum rp_log_format */
+    rp_str *fields; /* JSON: chosen fields in order, checked by the builder */
+    uint32_t fields_n;
+    struct rp_access_field *chosen; /* the same, compiled (access_field.h); fields_n of them */
+    uint32_t buffer_bytes;
+    rp_ms flush_ms;
+};
+
+enum { /* forwarding headers that we make */
+       RP_FORWARD_FOR = 1,
+       RP_FORWARD_PROTO = 2,
+       RP_FORWARD_HOST = 4,
+       RP_FORWARD_PORT = 8,
+       RP_FORWARD_RFC7239 = 16,
+};
+
+struct rp_conf {
+    uint32_t generation;
+    uint32_t refs; /* worker's current + one per request; see rp_conf_hold */
+    bool frozen;
+    void *script;           /* the generation's Lua host; opaque here */
+    struct rp_hooks *hooks; /* NULL: no script */
+    struct rp_arena arena;
+    struct rp_conf_draft *draft; /* what only the builder knows; NULL once frozen */
+
+    struct rp_conf_listener *listeners;
+    uint32_t listeners_n;
+    struct rp_conf_upstream **upstreams;
+    uint32_t upstreams_n;
+    struct rp_conf_stream **streams;
+    uint32_t streams_n;
+    struct rp_conf_host **hosts;
+    uint32_t hosts_n;
+    struct rp_route **routes;
+    uint32_t routes_n;
+    struct rp_conf_plugin *plugins;
+    uint32_t plugins_n;
+    rp_str *files;
+    uint32_t files_n; /* log files, opened by the master; "stdout", "stderr", paths */
+    struct rp_router *router;
+    struct rp_route *no_host;     /* answers requests for unknown hosts, site chains */
+    struct rp_chains site_chains; /* only EARLY is run from here */
+    struct rp_cidr_set *trust;
+
+    /* scalars: see conf.tbl for names, units and defaults */
+    uint64_t workers, user_set;
+    uint64_t head_bytes, uri_bytes, fields_n, body_limit, args_n;
+    uint64_t keepalive_requests;   /* per client connection; 0 = no limit */
+    uint64_t connections;          /* of clients, all workers together; 0 = no limit */
+    uint64_t conns_per_ip;         /* of one client and worker; 0 = no limit */
+    uint64_t body_rate, send_rate; /* bytes per second at least; 0 = any */
+    uint64_t rate_grace_ms;
+    uint64_t head_ms, body_ms, keepalive_ms, send_ms, drain_ms, tunnel_ms, hook_wait_ms;
+    uint64_t forward; /* RP_FORWARD_ bits */
+    uint64_t via;     /* bool: add Via */
+    uint64_t cpu_budget_us, heap_bytes;
+    uint64_t log_level;      /* enum rp_log_level */
+    uint64_t error_log_file; /* index in files */
+    rp_str server_name;      /* Server of our own answers; empty = none */
+    rp_str via_name;         /* pseudonym in Via: "rproxy" */
+    rp_str user;
+    rp_str pid_file; /* a second pid file beside the one in the run directory */
+    struct rp_conf_access_log access;
+    struct rp_conf_pages pages;
+};
+
+/* What was wrong, for the caller to turn into one message with file:line. */
+struct rp_conf_error {
+    rp_err code;
+    uint32_t route, other_route; /* whom it is about; UINT32_MAX: no route */
+    char text[512];
+};
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+struct rp_conf *rp_conf_new(uint32_t generation); /* defaults of conf.tbl; refs 0 */
+void rp_conf_free(struct rp_conf **c);            /* refs == 0; drop_generation is not called */
+struct rp_conf *rp_conf_hold(struct rp_conf *c);  /* frozen; returns c */
+void rp_conf_drop(struct rp_conf *c);             /* at 0: hooks->drop_generation, then free */
+
+/* ---- builder (all strings are copied) --------------------------------------------------------
+ *
+ * Every call: RP_E_PHASE once frozen; RP_E_NOT_FOUND for an unknown key or index; RP_E_INVALID for
+ * a value that cannot be (a fraction, out of conf.tbl's range, ...); RP_E_CAP when the generation
+ * outgrows its arena. `e` (may be NULL) gets the words. Infinity means "no limit" where conf.tbl
+ * allows it. The site needs no listener, host or route to be frozen. */
+
+/* Scalars by conf.tbl name: "limits.head_bytes", "timeouts.head_ms" ... RP_E_NOT_FOUND. */
+RP_MUST rp_err rp_conf_set_number(struct rp_conf *c, rp_str key, double value);
+RP_MUST rp_err rp_conf_set_text(struct rp_conf *c, rp_str key, rp_str value);
+
+RP_MUST rp_err rp_conf_add_listener(struct rp_conf *c, rp_str addr, bool redirect_https,
+                                    uint32_t *index, struct rp_conf_error *e);
+RP_MUST rp_err rp_conf_set_listener(struct rp_conf *c, uint32_t listener, rp_str key,
+                                    double value); /* "proxy_protocol" */
+RP_MUST rp_err rp_conf_add_trust(struct rp_conf *c, rp_str cidr, struct rp_conf_error *e);
+RP_MUST rp_err rp_conf_add_file(struct rp_conf *c, rp_str path,
+                                uint32_t *index); /* same path, same index */
+RP_MUST rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error,
+                                  uint32_t *index);
+
+RP_MUST rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
+                                    struct rp_conf_error *e);
+/* "tries", "pool_max", "max_requests", "max_fails", "fail_rest_ms", "pool_idle_ms", "connect_ms",
+ * "send_ms", "first_byte_ms", "idle_ms", "balance", "balance_chain", "proxy_protocol" */
+RP_MUST rp_err rp_conf_set_upstream(struct rp_conf *c, uint32_t upstream, rp_str key, double value);
+RP_MUST rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, rp_str key,
+                                         rp_str value); /* "host_header" */
+/* "10.0.0.1:80", "unix:/x", "name:80"; weight 1 .. 65535 */
+RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str text, uint32_t weight,
+                                bool backup, struct rp_conf_error *e);
+
+RP_MUST rp_err rp_conf_add_stream(struct rp_conf *c, uint32_t *index);
+/* "upstream", "peek", "access_log", "connect_ms", "idle_ms", "hello_ms", "connect_chain", "log_chain" */
+RP_MUST rp_err rp_conf_set_stream(struct rp_conf *c, uint32_t stream, rp_str key, double value);
+/* A listener of its own, numbered with all others. */
+RP_MUST rp_err rp_conf_add_stream_listener(struct rp_conf *c, uint32_t stream, rp_str addr,
+                                           uint32_t *index, struct rp_conf_error *e);
+/* kind: enum rp_stream_rule_kind. SNI: "a.example", "*.a.example" (one or more labels in front).
+ * upstream UINT32_MAX: refused. */
+RP_MUST rp_err rp_conf_add_stream_rule(struct rp_conf *c, uint32_t stream, uint32_t kind,
+                                       rp_str name, uint32_t upstream, struct rp_conf_error *e);
+
+RP_MUST rp_err rp_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index);
+/* "api.example.com", "*.example.com" (one or more labels in front); a port is refused; case and one
+ * trailing dot do not matter. Repeated names in the site are an error. */
+RP_MUST rp_err rp_conf_add_host_name(struct rp_conf *c, uint32_t host, rp_str name,
+                                     struct rp_conf_error *e);
+
+/* pattern: "/exact", "/prefix/" + "*" at the end, "/a/{param}/b", "/a/{rest*}", "~regex"; "*" for
+ * requests without a path (OPTIONS *, CONNECT). route.h says what they match.
+ * methods: "GET,HEAD" or "" for any. host UINT32_MAX: the no_host answer; is_fallback: the host's
+ * no_route answer (pattern and methods are not used for either). What was not set is made up by
+ * rp_conf_freeze: 421 and 404. */
+RP_MUST rp_err rp_conf_add_route(struct rp_conf *c, uint32_t host, rp_str methods, rp_str pattern,
+                                 bool is_fallback, uint32_t *index, struct rp_conf_error *e);
+/* "action", "upstream", "status", "body_limit", "connect_ms", "send_ms", "first_byte_ms", "idle_ms",
+ * "upgrade", "access_log", "meta" */
+RP_MUST rp_err rp_conf_set_route(struct rp_conf *c, uint32_t route, rp_str key, double value);
+/* "id" (made up from host, methods and pattern when not set), "body", "content_type", "location",
+ * "strip_prefix" */
+RP_MUST rp_err rp_conf_set_route_text(struct rp_conf *c, uint32_t route, rp_str key, rp_str value);
+RP_MUST rp_err rp_conf_set_route_chain(struct rp_conf *c, uint32_t route, uint32_t phase,
+                                       uint32_t ref);
+RP_MUST rp_err rp_conf_set_site_chain(struct rp_conf *c, uint32_t phase, uint32_t ref);
+RP_MUST rp_err rp_conf_add_edit(struct rp_conf *c, uint32_t route, uint32_t kind, bool response,
+                                rp_str name, rp_str value, struct rp_conf_error *e);
+/* An error page of the site, a host or a route (index; 0 for the site). which: "404", "5xx" or "*"
+ * (any 4xx and 5xx), each once per level. A page of the route wins over its host's, that over the
+ * site's; within one level the narrowest. At most RP_CONF_PAGE_MOST bytes: RP_E_TOO_BIG. */
+enum rp_conf_level { RP_LEVEL_SITE, RP_LEVEL_HOST, RP_LEVEL_ROUTE };
+enum { RP_CONF_PAGE_MOST = 64 * 1024 };
+RP_MUST rp_err rp_conf_add_page(struct rp_conf *c, uint32_t level, uint32_t index, rp_str which,
+                                rp_str type, rp_str body, struct rp_conf_error *e);
+/* kind/op: enum rp_cond_kind, rp_cond_op; for RP_COND_IN value is a comma list of CIDRs. */
+RP_MUST rp_err rp_conf_add_cond(struct rp_conf *c, uint32_t route, uint32_t kind, uint32_t op,
+                                bool negate, rp_str name, rp_str value, struct rp_conf_error *e);
+/* Turns the access log on. format: enum rp_log_format; fields are checked against access.tbl; JSON
+ * without a field gets the default ones. buffer_bytes: at most 1 MB; 0, or flush_ms 0: each line is
+ * written at once. */
+RP_MUST rp_err rp_conf_set_access_log(struct rp_conf *c, uint32_t file, uint32_t format,
+                                      uint32_t buffer_bytes, uint32_t flush_ms);
+RP_MUST rp_err rp_conf_add_access_field(struct rp_conf *c, rp_str name, struct rp_conf_error *e);
+
+/* Check the whole, build the router, forbid further changes. After a failure the builder may go on
+ * and freeze again. */
+RP_MUST rp_err rp_conf_freeze(struct rp_conf *c, struct rp_conf_error *e);
+
+#endif

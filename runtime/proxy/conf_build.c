@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * conf_build: the builder's half for everything but routes: listeners, trusted networks, files,
+ * plugins, upstreams and their peers, hosts, the access log.
+ */
+#include "proxy/conf_build.h"
+
+#include "base/log.h"
+#include "http/chars.h"
+#include "http/uri.h"
+#include "proxy/access_field.h"
+#include "proxy/route_host.h"
+
+enum {
+    WEIGHT_MAX = 65535,
+    LABEL_MAX = 63,                 /* bytes of one label of a DNS name (RFC 1035 §2.3.4) */
+    BUFFER_MAX_BYTES = 1024 * 1024, /* of access log lines */
+};
+
+#define U(key, field, first, least, most)                                                          \
+    {key,                                                                                          \
+     offsetof(struct rp_conf_upstream, field),                                                     \
+     sizeof(((struct rp_conf_upstream *)0)->field),                                                \
+     first,                                                                                        \
+     least,                                                                                        \
+     most},
+static const struct rp_conf_number UPSTREAM_NUMBERS[] = {
+#include "proxy/conf.tbl"
+};
+#undef U
+
+#define P(key, field, first, least, most)                                                          \
+    {key,                                                                                          \
+     offsetof(struct rp_conf_listener, field),                                                     \
+     sizeof(((struct rp_conf_listener *)0)->field),                                                \
+     first,                                                                                        \
+     least,                                                                                        \
+     most},
+static const struct rp_conf_number LISTENER_NUMBERS[] = {
+#include "proxy/conf.tbl"
+};
+#undef P
+
+static const struct rp_conf_text UPSTREAM_TEXTS[] = {
+    {"host_header", offsetof(struct rp_conf_upstream, host_header), "", RP_CONF_VALUE},
+};
+
+static rp_err frozen(struct rp_conf_error *e)
+{
+    return rp_conf_fail(e, RP_E_PHASE, "the configuration is frozen");
+}
+
+/* ---- listeners, trust ------------------------------------------------------------------------- */
+
+rp_err rp_conf_add_listener(struct rp_conf *c, rp_str addr, bool redirect_https, uint32_t *index,
+                            struct rp_conf_error *e)
+{
+    struct rp_conf_listener l = {.redirect_https = redirect_https};
+    if (c->frozen) return frozen(e);
+    if (rp_addr_parse(addr, &l.addr) != RP_OK)
+        return rp_conf_fail(e, RP_E_INVALID,
+                            "\"%.*s\" is no address to listen on (\"0.0.0.0:80\", \"[::]:80\", "
+                            "\"unix:/run/x\")",
+                            RP_STR_ARG(addr));
+    for (uint32_t i = 0; i < c->listeners_n; i++)
+        if (rp_addr_eq(&c->listeners[i].addr, &l.addr))
+            return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\" is listened on already",
+                                RP_STR_ARG(addr));
+    if (rp_conf_copy(c, addr, &l.text) != RP_OK) return rp_conf_full(e);
+    void *grown = rp_conf_grow(&c->arena, c->listeners, c->listeners_n, sizeof l);
+    if (!grown) return rp_conf_full(e);
+    c->listeners = grown;
+    c->listeners[c->listeners_n] = l;
+    *index = c->listeners_n++;
+    return RP_OK;
+}
+
+rp_err rp_conf_set_listener(struct rp_conf *c, uint32_t listener, rp_str key, double value)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (listener >= c->listeners_n) return RP_E_NOT_FOUND;
+    return rp_conf_put_number(&c->listeners[listener], LISTENER_NUMBERS, RP_COUNT(LISTENER_NUMBERS),
+                              key, value);
+}
+
+/* The set is made by freeze, when its size is known; here the text is only tried out. */
+rp_err rp_conf_add_trust(struct rp_conf *c, rp_str cidr, struct rp_conf_error *e)
+{
+    if (c->frozen) return frozen(e);
+    struct rp_conf_draft *d = c->draft;
+    struct rp_cidr_set *trial = rp_cidr_set_make(&d->arena, 1);
+    if (!trial) return rp_conf_full(e);
+    if (rp_cidr_set_add(trial, cidr) != RP_OK)
+        return rp_conf_fail(e, RP_E_INVALID,
+                            "\"%.*s\" is no network (\"10.0.0.0/8\", \"fd00::/8\")",
+                            RP_STR_ARG(cidr));
+    rp_str *grown = rp_conf_grow(&d->arena, d->trust, d->trust_n, sizeof *grown);
+    if (!grown) return rp_conf_full(e);
+    d->trust = grown;
+    if (rp_conf_copy(c, cidr, &d->trust[d->trust_n]) != RP_OK) return rp_conf_full(e);
+    d->trust_n++;
+    return RP_OK;
+}
+
+/* ---- files, plugins --------------------------------------------------------------------------- */
+
+rp_err rp_conf_add_file(struct rp_conf *c, rp_str path, uint32_t *index)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (path.len == 0 || memchr(path.ptr, 0, path.len)) return RP_E_INVALID;
+    for (uint32_t i = 0; i < c->files_n; i++) {
+        *index = i;
+        if (rp_str_eq(c->files[i], path)) return RP_OK;
+    }
+    rp_str *grown = rp_conf_grow(&c->arena, c->files, c->files_n, sizeof *grown);
+    if (!grown) return RP_E_CAP;
+    c->files = grown;
+    rp_err e = rp_conf_copy(c, path, &c->files[c->files_n]);
+    if (e == RP_OK) *index = c->files_n++;
+    return e;
+}
+
+rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error, uint32_t *index)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (on_error > RP_PLUGIN_CLOSED) return RP_E_INVALID;
+    struct rp_conf_plugin p = {.on_error = (uint8_t)on_error};
+    struct rp_conf_plugin *grown = rp_conf_grow(&c->arena, c->plugins, c->plugins_n, sizeof p);
+    if (!grown) return RP_E_CAP;
+    c->plugins = grown;
+    rp_err e = rp_conf_copy(c, name, &p.name);
+    if (e != RP_OK) return e;
+    c->plugins[c->plugins_n] = p;
+    *index = c->plugins_n++;
+    return RP_OK;
+}
+
+/* ---- upstreams ------------------------------------------------------------------------------- */
+
+rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
+                            struct rp_conf_error *e)
+{
+    if (c->frozen) return frozen(e);
+    if (name.len == 0) return rp_conf_fail(e, RP_E_INVALID, "an upstream has a name");
+    if (rp_map_find(&c->draft->upstream_names, name))
+        return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" is there already",
+                            RP_STR_ARG(name));
+    struct rp_conf_upstream *u = rp_arena_zalloc(&c->arena, sizeof *u);
+    void *grown = rp_conf_grow(&c->arena, c->upstreams, c->upstreams_n, sizeof u);
+    if (!u || !grown || rp_conf_copy(c, name, &u->name) != RP_OK ||
+        rp_map_set(&c->draft->upstream_names, name, u) != RP_OK)
+        return rp_conf_full(e);
+    c->upstreams = grown;
+    rp_conf_put_defaults(u, UPSTREAM_NUMBERS, RP_COUNT(UPSTREAM_NUMBERS));
+    u->index = c->upstreams_n;
+    c->upstreams[c->upstreams_n++] = u;
+    *index = u->index;
+    return RP_OK;
+}
+
+rp_err rp_conf_set_upstream(struct rp_conf *c, uint32_t upstream, rp_str key, double value)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
+    return rp_conf_put_number(c->upstreams[upstream], UPSTREAM_NUMBERS, RP_COUNT(UPSTREAM_NUMBERS),
+                              key, value);
+}
+
+rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, rp_str key, rp_str value)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
+    return rp_conf_put_text(c, c->upstreams[upstream], UPSTREAM_TEXTS, RP_COUNT(UPSTREAM_TEXTS),
+                            key, value);
+}
+
+/* A name to be looked up in DNS: letters, digits, '-', '_' in labels of 1 to 63 bytes. One whose
+ * last label is a number is an IPv4 address that somebody mistyped. */
+static bool is_dns_name(rp_str s)
+{
+    size_t label = 0;
+    bool digits = true;
+    for (size_t i = 0; i < s.len; i++) {
+        char ch = rp_lower(s.ptr[i]);
+        bool digit = rp_chars_is(ch, RP_CH_DIGIT);
+        if (ch == '.') {
+            if (label == 0) return false;
+            if (i + 1 == s.len) break; /* a final dot: the name is complete */
+            label = 0;
+            digits = true;
+            continue;
+        }
+        if (!digit && !(ch >= 'a' && ch <= 'z') && ch != '-' && ch != '_') return false;
+        digits &= digit;
+        if (++label > LABEL_MAX) return false;
+    }
+    return label > 0 && !digits;
+}
+
+/* "name:80": what is no address. */
+static rp_err parse_peer_name(rp_str text, struct rp_conf_peer *p)
+{
+    size_t colon = text.len;
+    while (colon > 0 && text.ptr[colon - 1] != ':') colon--;
+    uint64_t port = 0;
+    if (colon == 0 || rp_str_u64(rp_str_from(text, colon), &port) != RP_OK) return RP_E_INVALID;
+    p->host = rp_str_head(text, colon - 1);
+    if (port == 0 || port > UINT16_MAX || !is_dns_name(p->host)) return RP_E_INVALID;
+    p->addr = (struct rp_addr){.family = RP_ADDR_NONE, .port = (uint16_t)port};
+    return RP_OK;
+}
+
+static rp_err parse_peer(rp_str text, struct rp_conf_peer *p, struct rp_conf_error *e)
+{
+    bool any = text.len > 0 && (text.ptr[0] == '*' || text.ptr[0] == ':');
+    if (!any && rp_addr_parse(text, &p->addr) == RP_OK &&
+        (p->addr.family == RP_ADDR_UNIX || p->addr.port != 0))
+        return RP_OK;
+    if (parse_peer_name(text, p) == RP_OK) return RP_OK;
+    return rp_conf_fail(e, RP_E_INVALID,
+                        "\"%.*s\" is no peer (\"10.0.0.1:80\", \"[fd00::1]:80\", \"name:80\", "
+                        "\"unix:/run/x\")",
+                        RP_STR_ARG(text));
+}
+
+rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str text, uint32_t weight,
+                        bool backup, struct rp_conf_error *e)
+{
+    struct rp_conf_peer p = {.weight = weight, .backup = backup};
+    if (c->frozen) return frozen(e);
+    if (upstream >= c->upstreams_n) return rp_conf_fail(e, RP_E_NOT_FOUND, "no such upstream");
+    struct rp_conf_upstream *u = c->upstreams[upstream];
+    if (weight < 1 || weight > WEIGHT_MAX)
+        return rp_conf_fail(e, RP_E_INVALID, "a peer's weight is 1 to 65535");
+    if (rp_conf_copy(c, text, &p.name) != RP_OK) return rp_conf_full(e);
+    rp_err err = parse_peer(p.name, &p, e); /* host becomes a slice of our copy */
+    if (err != RP_OK) return err;
+    for (uint32_t i = 0; i < u->peers_n; i++)
+        if (rp_str_eq(u->peers[i].name, text))
+            return rp_conf_fail(e, RP_E_INVALID, "peer \"%.*s\" stands in \"%.*s\" twice",
+                                RP_STR_ARG(text), RP_STR_ARG(u->name));
+    void *grown = rp_conf_grow(&c->arena, u->peers, u->peers_n, sizeof p);
+    if (!grown) return rp_conf_full(e);
+    u->peers = grown;
+    u->peers[u->peers_n++] = p;
+    return RP_OK;
+}
+
+/* ---- hosts ----------------------------------------------------------------------------------- */
+
+rp_err rp_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (is_default && c->draft->default_host != UINT32_MAX) return RP_E_INVALID;
+    struct rp_conf_host *h = rp_arena_zalloc(&c->arena, sizeof *h);
+    void *grown = rp_conf_grow(&c->arena, c->hosts, c->hosts_n, sizeof h);
+    if (!h || !grown) return RP_E_CAP;
+    c->hosts = grown;
+    h->index = c->hosts_n;
+    h->is_default = is_default;
+    h->name = RP_STR("default"); /* until a name is added */
+    if (is_default) c->draft->default_host = h->index;
+    c->hosts[c->hosts_n++] = h;
+    *index = h->index;
+    return RP_OK;
+}
+
+rp_err rp_conf_add_host_name(struct rp_conf *c, uint32_t host, rp_str name, struct rp_conf_error *e)
+{
+    if (c->frozen) return frozen(e);
+    if (host >= c->hosts_n) return rp_conf_fail(e, RP_E_NOT_FOUND, "no such host");
+    struct rp_conf_host *h = c->hosts[host];
+    rp_err err = rp_route_hosts_add(c->draft->hosts, name, h, e);
+    if (err != RP_OK || h->names_n++ > 0) return err;
+    return rp_conf_copy(c, name, &h->name) == RP_OK ? RP_OK : rp_conf_full(e);
+}
+
+/* ---- access log ------------------------------------------------------------------------------- */
+
+rp_err rp_conf_set_access_log(struct rp_conf *c, uint32_t file, uint32_t format,
+                              uint32_t buffer_bytes, uint32_t flush_ms)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (file >= c->files_n) return RP_E_NOT_FOUND;
+    if (format > RP_ACCESS_JSON || buffer_bytes > BUFFER_MAX_BYTES) return RP_E_INVALID;
+    c->access.on = true;
+    c->access.file = file;
+    c->access.format = (uint8_t)format;
+    c->access.buffer_bytes = buffer_bytes;
+    c->access.flush_ms = flush_ms;
+    return RP_OK;
+}
+
+rp_err rp_conf_add_access_field(struct rp_conf *c, rp_str name, struct rp_conf_error *e)
+{
+    if (c->frozen) return frozen(e);
+    struct rp_conf_access_log *log = &c->access;
+    struct rp_access_field field;
+    rp_err err = rp_access_field_make(&c->arena, name, &field);
+    if (err == RP_E_CAP) return rp_conf_full(e);
+    if (err != RP_OK)
+        return rp_conf_fail(e, RP_E_INVALID, "the access log knows no field \"%.*s\"",
+                            RP_STR_ARG(name));
+    rp_str *names = rp_conf_grow(&c->arena, log->fields, log->fields_n, sizeof *names);
+    void *chosen = rp_conf_grow(&c->arena, log->chosen, log->fields_n, sizeof field);
+    if (!names || !chosen) return rp_conf_full(e);
+    log->fields = names;
+    log->chosen = chosen;
+    log->fields[log->fields_n] = field.name;
+    log->chosen[log->fields_n++] = field;
+    return RP_OK;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * connpool: see connpool.h. Each slot has one timer, armed for its oldest connection.
+ */
+#include "proxy/connpool.h"
+
+#include "net/timer.h"
+
+struct rp_pool_slot {
+    struct rp_connpool *pool;
+    struct rp_pool_slot *next, *prev;
+    struct rp_addr addr;
+    struct rp_h1_up *newest, *oldest;
+    uint32_t idle_n, refs;
+    rp_ms idle_ms; /* of the last put */
+    rp_ms rest_until;
+    struct rp_timer timer;
+};
+
+struct rp_connpool {
+    struct rp_loop *loop;
+    struct rp_pool_slot *slots;
+};
+
+struct rp_connpool *rp_connpool_new(struct rp_loop *l)
+{
+    struct rp_connpool *p = rp_alloc(sizeof(*p));
+    p->loop = l;
+    return p;
+}
+
+static void unlink_idle(struct rp_pool_slot *s, struct rp_h1_up *u)
+{
+    struct rp_h1_up_face *f = rp_h1_up_face(u);
+    if (f->prev) rp_h1_up_face(f->prev)->next = f->next;
+    else s->newest = f->next;
+    if (f->next) rp_h1_up_face(f->next)->prev = f->prev;
+    else s->oldest = f->prev;
+    f->next = f->prev = NULL;
+    s->idle_n--;
+    rp_h1_up_bind(u, NULL, NULL);
+}
+
+static void close_idle(struct rp_pool_slot *s, struct rp_h1_up *u)
+{
+    unlink_idle(s, u);
+    rp_h1_up_close(u);
+}
+
+static void close_all(struct rp_pool_slot *s)
+{
+    while (s->newest) close_idle(s, s->newest);
+    rp_timer_clear(s->pool->loop, &s->timer);
+}
+
+static void forget_slot(struct rp_pool_slot *s)
+{
+    if (s->refs > 0 || s->idle_n > 0) return;
+    if (s->prev) s->prev->next = s->next;
+    else s->pool->slots = s->next;
+    if (s->next) s->next->prev = s->prev;
+    rp_timer_clear(s->pool->loop, &s->timer);
+    rp_free(s);
+}
+
+/* The oldest connections are over their time, the next one arms the timer. */
+static void on_timer(struct rp_timer *t)
+{
+    struct rp_pool_slot *s = RP_CONTAINER(rp_pool_slot, timer, t);
+    rp_ms now = rp_loop_now(s->pool->loop);
+    while (s->oldest) {
+        rp_ms due = rp_h1_up_face(s->oldest)->idle_since_ms + s->idle_ms;
+        if (due > now) {
+            rp_timer_set(s->pool->loop, &s->timer, due - now);
+            return;
+        }
+        close_idle(s, s->oldest);
+    }
+    forget_slot(s);
+}
+
+static void on_idle_event(void *user, struct rp_h1_up *u)
+{
+    struct rp_pool_slot *s = user;
+    close_idle(s, u);
+    forget_slot(s);
+}
+
+struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a)
+{
+    struct rp_pool_slot *s = p->slots;
+    while (s && !rp_addr_eq(&s->addr, a)) s = s->next;
+    if (!s) { /* a walk is fine: only when addresses change */
+        s = rp_alloc(sizeof(*s));
+        s->pool = p;
+        s->addr = *a;
+        s->next = p->slots;
+        if (s->next) s->next->prev = s;
+        p->slots = s;
+        rp_timer_init(&s->timer, on_timer);
+    }
+    s->refs++;
+    return s;
+}
+
+struct rp_pool_slot *rp_connpool_ref(struct rp_pool_slot *s)
+{
+    s->refs++;
+    return s;
+}
+
+void rp_connpool_drop(struct rp_connpool *p, struct rp_pool_slot *s)
+{
+    (void)p;
+    RP_CHECK(s->refs > 0);
+    s->refs--;
+    forget_slot(s);
+}
+
+const struct rp_addr *rp_connpool_addr(const struct rp_pool_slot *s)
+{
+    return &s->addr;
+}
+
+void rp_connpool_set_rest(struct rp_pool_slot *s, rp_ms until)
+{
+    s->rest_until = until;
+}
+
+rp_ms rp_connpool_rest_until(const struct rp_pool_slot *s)
+{
+    return s->rest_until;
+}
+
+struct rp_h1_up *rp_connpool_take(struct rp_pool_slot *s)
+{
+    struct rp_h1_up *u = s->newest;
+    if (u) unlink_idle(s, u);
+    return u;
+}
+
+void rp_connpool_put(struct rp_pool_slot *s, struct rp_h1_up *u, uint32_t max_idle, rp_ms idle_ms)
+{
+    if (max_idle == 0 || idle_ms == 0) {
+        rp_h1_up_close(u);
+        return;
+    }
+    struct rp_h1_up_face *f = rp_h1_up_face(u);
+    rp_h1_up_rest(u);
+    f->idle_since_ms = rp_loop_now(s->pool->loop);
+    f->prev = NULL;
+    f->next = s->newest;
+    if (s->newest) rp_h1_up_face(s->newest)->prev = u;
+    else s->oldest = u;
+    s->newest = u;
+    s->idle_n++;
+    s->idle_ms = idle_ms;
+    rp_h1_up_bind(u, on_idle_event, s);
+    if (!rp_timer_is_armed(&s->timer)) rp_timer_set(s->pool->loop, &s->timer, idle_ms);
+    while (s->idle_n > max_idle) close_idle(s, s->oldest);
+}
+
+uint32_t rp_connpool_idle(const struct rp_pool_slot *s)
+{
+    return s->idle_n;
+}
+
+void rp_connpool_clear(struct rp_connpool *p)
+{
+    for (struct rp_pool_slot *s = p->slots, *next; s; s = next) {
+        next = s->next;
+        close_all(s);
+        forget_slot(s);
+    }
+}
+
+void rp_connpool_free(struct rp_connpool **p)
+{
+    if (!*p) return;
+    rp_connpool_clear(*p);
+    RP_CHECK((*p)->slots == NULL);
+    rp_free(*p);
+    *p = NULL;
+}

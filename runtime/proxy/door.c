@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * door: see door.h.
+ *
+ * Caps are per worker: connections are shared out by the system, and counting across workers would
+ * cost each of them an atomic. A worker's share of the total is rounded up.
+ */
+#include "proxy/door.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/proxy_header.h"
+#include "net/timer.h"
+
+enum {
+    GREET_MAGIC = 0x47524554,
+    POLITE_PER_SECOND = 100,
+    POLITE_MS = 1000,         /* a refused client gets this long to read why */
+    POLITE_BYTES = 16 * 1024, /* ... and may send this much meanwhile: a request */
+    SECOND_MS = 1000,
+};
+
+static const char ANSWER[] = "HTTP/1.1 503 Service Unavailable\r\n"
+                             "Content-Type: text/plain; charset=utf-8\r\n"
+                             "Content-Length: 23\r\n"
+                             "Retry-After: 5\r\n"
+                             "Connection: close\r\n\r\n"
+                             "503 too many at a time\n";
+
+/* ---- refusing -------------------------------------------------------------------------------- */
+
+/* One line a second at most, with the number of those that it speaks for. */
+static void say_refused(struct rp_serve *s, rp_err e, const struct rp_addr *client)
+{
+    struct rp_door *d = &s->proxy->door;
+    rp_ms now = rp_loop_now(s->proxy->loop);
+    char ip[RP_ADDR_TEXT_BYTES + 1];
+    d->unsaid_n++;
+    if (d->since_ms && now - d->since_ms < SECOND_MS) return;
+    d->since_ms = now;
+    d->polite_n = 0;
+    ip[rp_addr_put_ip(client, ip)] = '\0';
+    rp_log(warn, "%s, refused reason=%s client=%s listener=%s refused_n=%u", rp_err_text(e),
+           rp_err_reason(e), ip, rp_log_esc(s->text), d->unsaid_n);
+    d->unsaid_n = 0;
+}
+
+static void refuse(struct rp_serve *s, struct rp_conn *c, rp_err e)
+{
+    struct rp_proxy *p = s->proxy;
+    struct rp_addr client;
+    struct rp_chain out;
+    rp_meter_leave(&rp_conn_face(c)->pass);
+    rp_conn_peer(c, &client);
+    say_refused(s, e, &client);
+    p->stats.conns_refused++;
+    if (s->stream || p->door.polite_n >= POLITE_PER_SECOND) {
+        rp_conn_reset(c);
+        return;
+    }
+    p->door.polite_n++;
+    rp_chain_init(&out, p->mem);
+    rp_chain_add_const(&out, rp_str_of(ANSWER, sizeof ANSWER - 1));
+    rp_err sent = rp_conn_send(c, &out); /* a new socket takes it, or is broken */
+    rp_chain_clear(&out);
+    if (sent == RP_OK) rp_conn_linger(c, POLITE_MS, POLITE_BYTES);
+    else rp_conn_close(c);
+}
+
+/* ---- caps ------------------------------------------------------------------------------------ */
+
+static uint64_t share_of(const struct rp_proxy *p, uint64_t total)
+{
+    uint64_t workers = p->conf->workers ? p->conf->workers : RP_MAX(p->cores, 1u);
+    return (total + workers - 1) / workers;
+}
+
+static rp_err count_client(struct rp_serve *s, struct rp_conn *c)
+{
+    const struct rp_conf *conf = s->proxy->conf;
+    struct rp_addr client;
+    if (!conf->conns_per_ip) return RP_OK;
+    rp_conn_peer(c, &client);
+    if (rp_cidr_set_has(conf->trust, &client)) return RP_OK; /* a proxy speaks for many */
+    return rp_meter_join(&rp_conn_face(c)->pass, &client, conf->conns_per_ip);
+}
+
+/* Who the client is is known now. */
+static void let_in(struct rp_serve *s, struct rp_conn *c)
+{
+    rp_err e = count_client(s, c);
+    if (e == RP_OK) rp_server_begin(s, c);
+    else refuse(s, c, e);
+}
+
+/* ---- PROXY header ---------------------------------------------------------------------------- */
+
+struct rp_greet {
+    uint32_t magic;
+    uint32_t held_n;
+    char *held; /* a first part, taken from the socket; NULL: none came alone */
+    struct rp_serve *serve;
+    struct rp_conn *conn;
+    struct rp_greet *next, *prev;
+    struct rp_timer timer;
+};
+
+/* Give back everything but the connection. */
+static struct rp_conn *forget_greet(struct rp_greet *g)
+{
+    struct rp_conn *c = g->conn;
+    struct rp_proxy *p = g->serve->proxy;
+    rp_timer_clear(p->loop, &g->timer);
+    if (g->prev) g->prev->next = g->next;
+    else p->door.greets = g->next;
+    if (g->next) g->next->prev = g->prev;
+    rp_conn_face(c)->owner = NULL;
+    rp_conn_face(c)->on_event = NULL;
+    g->magic = 0;
+    rp_free(g->held);
+    rp_free(g);
+    return c;
+}
+
+/* Nothing is answered: what would read it does not speak the protocol. */
+static void turn_away(struct rp_serve *s, struct rp_conn *c, rp_err e)
+{
+    struct rp_addr who;
+    rp_conn_peer(c, &who);
+    say_refused(s, e, &who);
+    s->proxy->stats.conns_refused++;
+    rp_conn_close(c);
+}
+
+static void drop_greet(struct rp_greet *g, rp_err e)
+{
+    struct rp_serve *s = g->serve;
+    struct rp_conn *c = forget_greet(g);
+    if (e == RP_E_CLIENT_GONE) rp_conn_close(c); /* a look whether we are there */
+    else turn_away(s, c, e);
+}
+
+/* Take n bytes that were seen in the socket. */
+static bool take(struct rp_conn *c, char *into, size_t n)
+{
+    while (n > 0) {
+        size_t got = 0;
+        if (rp_conn_recv(c, into, n, &got) != RP_OK) return false;
+        into += got;
+        n -= got;
+    }
+    return true;
+}
+
+static void greeted(struct rp_greet *g, const struct rp_proxy_header *h)
+{
+    struct rp_serve *s = g->serve;
+    struct rp_conn *c = forget_greet(g);
+    if (!h->local && h->has_ends) rp_conn_set_ends(c, &h->from, &h->to);
+    let_in(s, c);
+}
+
+/* The header is looked at in the socket and taken when its length is known, so that the session
+ * finds its first byte there; a part of one is taken at once, or it would wake us for ever. */
+static void on_greet(struct rp_conn *c, unsigned events)
+{
+    struct rp_greet *g = RP_AS(rp_greet, rp_conn_face(c)->owner, GREET_MAGIC);
+    struct rp_proxy_header header;
+    char bytes[RP_PROXY_V2_MOST];
+    size_t got = 0, used = 0, held = g->held_n;
+    (void)events; /* nothing is written */
+    if (held) memcpy(bytes, g->held, held);
+    rp_err e = rp_conn_peek(c, bytes + held, sizeof bytes - held, &got);
+    if (e == RP_AGAIN) return;
+    if (e == RP_OK) e = rp_proxy_header_parse(rp_str_of(bytes, held + got), &header, &used);
+    else e = RP_E_CLIENT_GONE;
+    if (e == RP_OK && take(c, bytes + held, used - held)) {
+        greeted(g, &header);
+    } else if (e == RP_AGAIN && take(c, bytes + held, got)) {
+        if (!g->held) g->held = rp_alloc(sizeof bytes);
+        memcpy(g->held + held, bytes + held, got);
+        g->held_n += (uint32_t)got;
+    } else {
+        drop_greet(g, e < 0 ? e : RP_E_CLIENT_GONE);
+    }
+}
+
+static void on_greet_timer(struct rp_timer *t)
+{
+    drop_greet(RP_CONTAINER(rp_greet, timer, t), RP_E_PROXY_TIMEOUT);
+}
+
+static void greet(struct rp_serve *s, struct rp_conn *c)
+{
+    struct rp_proxy *p = s->proxy;
+    struct rp_greet *g = rp_alloc(sizeof *g);
+    g->magic = GREET_MAGIC;
+    g->serve = s;
+    g->conn = c;
+    g->next = p->door.greets;
+    if (g->next) g->next->prev = g;
+    p->door.greets = g;
+    rp_timer_init(&g->timer, on_greet_timer);
+    rp_timer_set(p->loop, &g->timer, p->settings.head_ms);
+    rp_conn_face(c)->owner = g;
+    rp_conn_face(c)->on_event = on_greet;
+}
+
+/* A unix socket is guarded by its file's permissions. */
+static bool may_greet(struct rp_serve *s, struct rp_conn *c)
+{
+    struct rp_addr who;
+    rp_conn_peer(c, &who);
+    bool ip = who.family == RP_ADDR_IP4 || who.family == RP_ADDR_IP6;
+    return !ip || rp_cidr_set_has(s->proxy->conf->trust, &who);
+}
+
+void rp_door_close(struct rp_proxy *p)
+{
+    while (p->door.greets) rp_conn_close(forget_greet(p->door.greets));
+}
+
+/* ---- accepted -------------------------------------------------------------------------------- */
+
+void rp_door_open(struct rp_serve *s, struct rp_conn *c)
+{
+    struct rp_proxy *p = s->proxy;
+    rp_err e = rp_meter_enter(rp_loop_meter(p->loop), share_of(p, p->conf->connections),
+                              &rp_conn_face(c)->pass);
+    if (e != RP_OK) refuse(s, c, e);
+    else if (!s->proxy_protocol) let_in(s, c);
+    else if (may_greet(s, c)) greet(s, c);
+    else turn_away(s, c, RP_E_PROXY_TRUST);
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * headers: see headers.h.
+ *
+ * A client that is not in `trust` cannot say where a request came from: its X-Forwarded-* and
+ * Forwarded are dropped, ours begin the list. A trusted one's lists are continued.
+ */
+#include "proxy/headers.h"
+
+#include <stdio.h>
+
+#include "http/field.h"
+#include "http/h1_write.h"
+#include "net/conn.h"
+#include "proxy/proxy.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
+
+enum { HEAD_EXTRA = 2048 }; /* request line and the fields we make, addresses and ports included */
+
+static rp_str const VERSIONS[] = {{"1.0 ", 4}, {"1.1 ", 4}, {"2.0 ", 4}};
+
+static rp_str via_version(const struct rp_msg *m)
+{
+    return VERSIONS[m->version == 10 ? 0 : m->version == 11 ? 1 : 2];
+}
+
+/* ---- edits --------------------------------------------------------------------------------- */
+
+static rp_err apply_edit(struct rp_msg *m, struct rp_arena *a, const struct rp_conf_edit *e)
+{
+    switch ((enum rp_edit_kind)e->kind) {
+    case RP_EDIT_SET: return rp_msg_set(m, a, e->id, e->name, e->value);
+    case RP_EDIT_ADD: return rp_msg_add(m, a, e->id, e->name, e->value);
+    case RP_EDIT_DEL: (void)rp_msg_del(m, e->id, e->name); break; /* how many does not matter */
+    }
+    return RP_OK;
+}
+
+rp_err rp_headers_edit_request(struct rp_req *r)
+{
+    for (uint32_t i = 0; i < r->route->edits_n; i++) {
+        const struct rp_conf_edit *e = &r->route->edits[i];
+        if (e->response) continue;
+        if (e->id == RP_H_HOST) {
+            r->up_host = e->value;
+            continue;
+        }
+        struct rp_msg *m = rp_req_edit_up(r);
+        rp_err bad = m ? apply_edit(m, &r->x.arena, e) : RP_E_CAP;
+        if (bad != RP_OK) return bad;
+    }
+    return RP_OK;
+}
+
+rp_err rp_headers_edit_response(struct rp_req *r)
+{
+    for (uint32_t i = 0; r->route && i < r->route->edits_n; i++) {
+        const struct rp_conf_edit *e = &r->route->edits[i];
+        rp_err bad = e->response ? apply_edit(&r->res, &r->x.arena, e) : RP_OK;
+        if (bad != RP_OK) return bad;
+    }
+    return RP_OK;
+}
+
+/* ---- to the upstream ----------------------------------------------------------------------- */
+
+rp_err rp_headers_count_hop(struct rp_req *r)
+{
+    uint64_t hops;
+    rp_str text = rp_msg_get(r->up_head, RP_H_MAX_FORWARDS);
+    bool counts = r->up_head->method == RP_M_OPTIONS || r->up_head->method == RP_M_TRACE;
+    if (!counts || !text.ptr || rp_str_u64(text, &hops) != RP_OK) return RP_OK;
+    if (hops == 0) return RP_END;
+    struct rp_msg *m = rp_req_edit_up(r);
+    char *left = rp_arena_alloc(&r->x.arena, 20);
+    if (!m || !left) return RP_E_CAP;
+    return rp_msg_set(m, &r->x.arena, RP_H_MAX_FORWARDS, RP_STR("Max-Forwards"),
+                      rp_str_of(left, rp_str_put_u64(left, hops - 1)));
+}
+
+bool rp_headers_is_upgrade(const struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    bool has_content = h->framing == RP_BODY_CHUNKED || h->content_length > 0;
+    if (!h->upgrade || !r->route->upgrade || h->version != 11) return false;
+    /* RFC 6455 §4.1: a GET; content would have to be told from the tunnel's bytes. */
+    if (h->method != RP_M_GET || has_content) return false;
+    return rp_str_list_has(rp_msg_get(&r->x.head, RP_H_UPGRADE), RP_STR("websocket"));
+}
+
+/* The path as sent; without the prefix that the route strips, then in its normal form: that is what
+ * the route was found by. Whole segments only. */
+static rp_str target_path(const struct rp_req *r)
+{
+    const struct rp_uri *u = &r->x.head.uri;
+    rp_str strip = r->route->strip_prefix;
+    if (strip.len == 0 || !rp_str_starts(u->path, strip)) return u->raw_path;
+    rp_str rest = rp_str_from(u->path, strip.len);
+    bool whole = strip.ptr[strip.len - 1] == '/' || rest.len == 0 || rest.ptr[0] == '/';
+    return whole ? rest : u->raw_path;
+}
+
+static void put_target(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    rp_str path = target_path(r);
+    if (r->up_path.ptr) {
+        rp_h1_put(w, r->up_path);
+        return;
+    }
+    if (h->uri.form == RP_URI_ASTERISK) {
+        rp_h1_put(w, RP_STR("*"));
+        return;
+    }
+    if (path.len == 0 || path.ptr[0] != '/') rp_h1_put(w, RP_STR("/"));
+    rp_h1_put(w, path);
+    if (!h->uri.has_query) return;
+    rp_h1_put(w, RP_STR("?"));
+    rp_h1_put(w, h->uri.query);
+}
+
+/* The authority a client asked for, as it wrote it. */
+static rp_str asked_host(const struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    return h->uri.authority.len ? h->uri.authority : rp_msg_get(h, RP_H_HOST);
+}
+
+static void put_host(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    rp_str host = r->up_host.ptr ? r->up_host : r->upstream->host_header;
+    if (!host.len) host = asked_host(r);
+    /* A 1.0 client may name no host; the upstream, asked in 1.1, wants one (RFC 9112 §3.2). */
+    if (!host.len && r->pick.peer && r->pick.peer->conf->addr.family != RP_ADDR_UNIX) {
+        host = r->pick.peer->conf->name;
+    }
+    rp_h1_put_field(w, RP_STR("Host"), host);
+}
+
+/* "name: old, new" where the old list counts only from trusted clients. */
+static void put_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id, rp_str name,
+                     rp_str item)
+{
+    rp_h1_put(w, name);
+    rp_h1_put(w, RP_STR(": "));
+    const struct rp_field *f = r->from_trusted ? rp_msg_find(r->up_head, id) : NULL;
+    for (; f; f = rp_msg_find_next(r->up_head, f)) {
+        rp_h1_put(w, rp_field_value(f));
+        rp_h1_put(w, RP_STR(", "));
+    }
+    rp_h1_put(w, item);
+    rp_h1_put(w, RP_STR("\r\n"));
+}
+
+/* A trusted client's word stands, else ours. */
+static void put_fact(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id, rp_str name,
+                     rp_str value)
+{
+    rp_str theirs = r->from_trusted ? rp_msg_get(r->up_head, id) : RP_STR_NONE;
+    rp_h1_put_field(w, name, theirs.ptr ? theirs : value);
+}
+
+/* for= of RFC 7239 §6: IPv6 in brackets and quotes, unix sockets are "unknown". */
+static rp_str forwarded_node(const struct rp_req *r, rp_str ip, char buf[160])
+{
+    if (r->conn_addr.family == RP_ADDR_UNIX) return RP_STR("unknown");
+    if (r->conn_addr.family == RP_ADDR_IP4) return ip;
+    int n = snprintf(buf, 160, "\"[%.*s]\"", RP_STR_ARG(ip));
+    return rp_str_of(buf, (size_t)n);
+}
+
+static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str ip)
+{
+    char node[160], text[768];
+    rp_str host = asked_host(r);
+    rp_str from = forwarded_node(r, ip, node);
+    const char *quote = rp_field_is_name(host) ? "" : "\""; /* a token or a quoted string */
+    int n = snprintf(text, sizeof(text), "for=%.*s;proto=%s;host=%s%.*s%s", RP_STR_ARG(from),
+                     r->x.secure ? "https" : "http", quote, (int)RP_MIN(host.len, (size_t)512),
+                     host.ptr, quote);
+    put_list(w, r, RP_H_FORWARDED, RP_STR("Forwarded"), rp_str_of(text, (size_t)n));
+}
+
+static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    uint64_t bits = r->conf->forward;
+    char ip_text[RP_ADDR_TEXT_BYTES], port[20];
+    rp_str ip = {ip_text, 0};
+    if (bits & (RP_FORWARD_FOR | RP_FORWARD_RFC7239)) {
+        ip.len = rp_addr_put_ip(&r->conn_addr, ip_text);
+        if (r->conn_addr.family == RP_ADDR_UNIX) ip = RP_STR("unix:");
+    }
+    if (bits & RP_FORWARD_FOR) {
+        put_list(w, r, RP_H_X_FORWARDED_FOR, RP_STR("X-Forwarded-For"), ip);
+    }
+    if (bits & RP_FORWARD_PROTO) {
+        put_fact(w, r, RP_H_X_FORWARDED_PROTO, RP_STR("X-Forwarded-Proto"),
+                 r->x.secure ? RP_STR("https") : RP_STR("http"));
+    }
+    if (bits & RP_FORWARD_HOST) {
+        put_fact(w, r, RP_H_X_FORWARDED_HOST, RP_STR("X-Forwarded-Host"), asked_host(r));
+    }
+    if (bits & RP_FORWARD_PORT) {
+        const struct rp_serve *s = r->x.listener;
+        size_t n = rp_str_put_u64(port, s->port);
+        put_fact(w, r, RP_H_X_FORWARDED_PORT, RP_STR("X-Forwarded-Port"), rp_str_of(port, n));
+    }
+    if (bits & RP_FORWARD_RFC7239) put_rfc7239(w, r, ip);
+}
+
+/* Via of all messages that pass (RFC 9110 §7.6.3), lines joined into one. */
+static void put_via(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    if (!r->conf->via) return;
+    rp_h1_put(w, RP_STR("Via: "));
+    const struct rp_field *f = rp_msg_find(r->up_head, RP_H_VIA);
+    for (; f; f = rp_msg_find_next(r->up_head, f)) {
+        rp_h1_put(w, rp_field_value(f));
+        rp_h1_put(w, RP_STR(", "));
+    }
+    rp_h1_put(w, via_version(&r->x.head));
+    rp_h1_put(w, r->conf->via_name);
+    rp_h1_put(w, RP_STR("\r\n"));
+}
+
+static struct rp_h1_skip request_skip(const struct rp_req *r)
+{
+    struct rp_h1_skip s = rp_h1_hop;
+    uint64_t bits = r->conf->forward;
+    rp_h1_skip_add(&s, RP_H_HOST);
+    if (r->body_whole) rp_h1_skip_add(&s, RP_H_EXPECT); /* it was met here */
+    if (r->conf->via) rp_h1_skip_add(&s, RP_H_VIA);
+    if ((bits & RP_FORWARD_FOR) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_FOR);
+    if ((bits & RP_FORWARD_PROTO) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PROTO);
+    if ((bits & RP_FORWARD_HOST) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_HOST);
+    if ((bits & RP_FORWARD_PORT) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PORT);
+    if ((bits & RP_FORWARD_RFC7239) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_FORWARDED);
+    return s;
+}
+
+/* A body that we hold whole has a length; else it goes on as it came. */
+static void choose_framing(const struct rp_req *r, enum rp_framing *framing, uint64_t *length)
+{
+    *framing = (enum rp_framing)r->x.head.framing;
+    *length = r->x.head.content_length;
+    if (!r->body_whole) return;
+    bool had_body = *framing != RP_BODY_NONE || r->body.bytes > 0;
+    *framing = had_body ? RP_BODY_LENGTH : RP_BODY_NONE;
+    *length = r->body.bytes;
+}
+
+static void put_framing(struct rp_h1_writer *w, enum rp_framing framing, uint64_t length)
+{
+    if (framing == RP_BODY_CHUNKED) {
+        rp_h1_put(w, RP_STR("Transfer-Encoding: chunked\r\n"));
+    } else if (framing == RP_BODY_LENGTH) {
+        rp_h1_put(w, RP_STR("Content-Length: "));
+        rp_h1_put_u64(w, length);
+        rp_h1_put(w, RP_STR("\r\n"));
+    }
+}
+
+static size_t request_bound(const struct rp_req *r)
+{
+    size_t sent = rp_h1_fields_bound(&r->x.head);
+    size_t n = r->up_head == &r->x.head ? sent : rp_h1_fields_bound(r->up_head);
+    n += r->up_head->method_text.len + r->up_path.len;
+    n += 3 * asked_host(r).len + r->up_host.len + r->upstream->host_header.len;
+    n += sent; /* lists that are continued, facts that are repeated */
+    n += r->x.head.target.len + r->x.head.uri.path.len + r->conf->via_name.len;
+    return n + (r->pick.peer ? r->pick.peer->conf->name.len : 0) + HEAD_EXTRA;
+}
+
+void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_framing *framing,
+                            uint64_t *length)
+{
+    struct rp_h1_skip skip = request_skip(r);
+    struct rp_h1_writer w = rp_h1_writer_new(r->proxy->mem, request_bound(r));
+    choose_framing(r, framing, length);
+    rp_h1_put(&w, r->up_head->method_text);
+    rp_h1_put(&w, RP_STR(" "));
+    put_target(&w, r);
+    rp_h1_put(&w, RP_STR(" HTTP/1.1\r\n"));
+    put_host(&w, r);
+    rp_h1_put_fields(&w, r->up_head, &skip);
+    put_forwarding(&w, r);
+    put_via(&w, r);
+    if (r->upgrading) {
+        rp_h1_put(&w, RP_STR("Connection: upgrade\r\nUpgrade: websocket\r\n"));
+    } else if (r->x.head.te_trailers) {
+        rp_h1_put(&w, RP_STR("Connection: te\r\nTE: trailers\r\n"));
+    }
+    put_framing(&w, *framing, *length);
+    rp_h1_put(&w, RP_STR("\r\n"));
+    rp_h1_writer_finish(&w, out);
+}
+
+/* ---- from the upstream --------------------------------------------------------------------- */
+
+rp_err rp_headers_note_response(struct rp_req *r)
+{
+    if (!r->conf->via) return RP_OK;
+    rp_str version = via_version(&r->res), name = r->conf->via_name;
+    char *value = rp_arena_alloc(&r->x.arena, version.len + name.len);
+    if (!value) return RP_E_CAP;
+    memcpy(value, version.ptr, version.len);
+    memcpy(value + version.len, name.ptr, name.len);
+    return rp_msg_add(&r->res, &r->x.arena, RP_H_VIA, RP_STR("Via"),
+                      rp_str_of(value, version.len + name.len));
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hook: the phases and the vtable through which the request life calls policies. script/ fills it;
+ * with no script the proxy runs with every chain empty.
+ */
+#ifndef RP_PROXY_HOOK_H
+#define RP_PROXY_HOOK_H
+
+#include "base/chain.h"
+
+enum rp_phase {
+    RP_PHASE_EARLY, /* before routing, site chain only */
+    RP_PHASE_ACCESS,
+    RP_PHASE_REWRITE,
+    RP_PHASE_CONTENT, /* instead of an upstream */
+    RP_PHASE_BALANCE, /* once per attempt */
+    RP_PHASE_HEADER_FILTER,
+    RP_PHASE_BODY_FILTER,
+    RP_PHASE_LOG,
+    RP_PHASE_COUNT,
+};
+
+/* "early", "access", ... */
+const char *rp_phase_name(enum rp_phase p);
+
+/* Script's references, one per phase; 0 = nothing to run, Lua is never entered. */
+struct rp_chains {
+    uint32_t at[RP_PHASE_COUNT];
+};
+
+/* Hooks of a relayed connection; it has no phases of its own. */
+enum rp_stream_hook { RP_STREAM_HOOK_CONNECT, RP_STREAM_HOOK_LOG };
+
+struct rp_req;
+struct rp_stream;
+struct rp_conf;
+struct rp_hooks {
+    /* Run r's chain of this phase from its start, or go on with a parked one.
+     * RP_OK go on; RP_AGAIN parked: RP_WAKE_TASK follows, then call again; RP_END the hook answered
+     * (r->answer is filled); < 0 it failed and its policy is to answer with that error. */
+    rp_err (*run)(struct rp_req *r, enum rp_phase p);
+    /* Run the body_filter chain over one piece. `in` is consumed, results are appended to out.
+     * RP_OK, RP_AGAIN (parked; call again with the same arguments), < 0 abort the response. */
+    rp_err (*filter_body)(struct rp_req *r, struct rp_chain *in, bool last, struct rp_chain *out);
+    /* The request goes away while a hook is parked: cancel it and all it waits for. */
+    void (*cancel)(struct rp_req *r);
+    /* The slot is about to be reused: drop what Lua holds of it (ctx, wrappers). */
+    void (*forget)(struct rp_req *r);
+    /* Text of r's ctx field `key` for the access log, in the request's arena; ptr NULL: absent. */
+    rp_str (*ctx_text)(struct rp_req *r, rp_str key);
+    /* Run s's connect or log chain, or go on with a parked one. RP_OK go on; RP_AGAIN parked:
+     * RP_WAKE_TASK follows; RP_E_DENIED a hook refused; other < 0 it failed and closes. */
+    rp_err (*run_stream)(struct rp_stream *s, enum rp_stream_hook h);
+    void (*cancel_stream)(struct rp_stream *s); /* a parked hook of s ends */
+    void (*forget_stream)(
+        struct rp_stream *s); /* s ends or changes its generation: s->script goes */
+    /* The last request of an old generation ended: free its VM (conf->script). */
+    void (*drop_generation)(struct rp_conf *c);
+};
+
+#endif

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lifecycle: see lifecycle.h and steps.tbl. The steps up to LOOKUP, the end, and the loop.
+ *
+ * Invariants: 1 only this file assigns rp_req.step. 2 events only record and queue (rp_req_wake); the
+ * loop runs at the end of the tick, never inside a callback. 3 a step that waits says for what, and
+ * the one timer watches it. 4 whatever happens, a request passes LOG and END exactly once.
+ */
+#include "proxy/lifecycle.h"
+
+#include "base/log.h"
+#include "http/field.h"
+#include "proxy/access.h"
+#include "proxy/headers.h"
+#include "proxy/local.h"
+#include "proxy/server.h"
+#include "proxy/upstream.h"
+
+/* ---- moving on ------------------------------------------------------------------------------- */
+
+enum rp_verdict rp_step_to(struct rp_req *r, enum rp_step next)
+{
+#ifdef RP_DEBUG
+    static const uint32_t LEGAL[] = {
+#define B(name) (1u << RP_STEP_##name)
+#define S(name, next, doc) (uint32_t)(next),
+#include "proxy/steps.tbl"
+#undef S
+#undef B
+    };
+    RP_CHECK(next == RP_STEP_LOG || (LEGAL[r->step] >> next) & 1);
+#endif
+    r->step = (uint8_t)next;
+    return RP_STEP_GO;
+}
+
+enum rp_verdict rp_step_wait(struct rp_req *r, const char *what, rp_ms ms, rp_err failure)
+{
+    r->waiting_for = what;
+    r->timer_means = failure;
+    if (ms) rp_timer_set(r->proxy->loop, &r->timer, ms);
+    else rp_timer_clear(r->proxy->loop, &r->timer);
+    return RP_STEP_WAIT;
+}
+
+enum rp_verdict rp_step_fail(struct rp_req *r, rp_err e)
+{
+    if (r->fail == RP_OK) r->fail = e;
+    if (r->x.head_sent || e == RP_E_CLIENT_GONE) return rp_step_to(r, RP_STEP_LOG);
+    rp_attempt_release(r);
+    rp_req_answer_error(r, e);
+    return rp_step_to(r, RP_STEP_RESPOND);
+}
+
+rp_err rp_step_hook(struct rp_req *r, enum rp_phase phase)
+{
+    r->phase = (uint8_t)phase;
+    rp_err e = r->conf->hooks->run(r, phase);
+    if (e != RP_AGAIN) {
+        r->phase = RP_PHASE_COUNT;
+        r->timer_means = RP_OK;
+    }
+    return e;
+}
+
+enum rp_verdict rp_step_wait_hook(struct rp_req *r)
+{
+    if (r->timer_means == RP_E_HOOK_TIMEOUT && rp_timer_is_armed(&r->timer)) {
+        r->waiting_for = "hook"; /* other wake-ups do not give it more time */
+        return RP_STEP_WAIT;
+    }
+    return rp_step_wait(r, "hook", r->conf->hook_wait_ms, RP_E_HOOK_TIMEOUT);
+}
+
+/* Run a phase's hooks, then go on to `next`. */
+static enum rp_verdict run_hooks(struct rp_req *r, uint32_t chain, enum rp_phase phase,
+                                 enum rp_step next)
+{
+    if (!chain) return rp_step_to(r, next);
+    rp_err e = rp_step_hook(r, phase);
+    if (e == RP_AGAIN) return rp_step_wait_hook(r);
+    if (e == RP_END) return rp_step_to(r, RP_STEP_RESPOND);
+    if (e != RP_OK) return rp_step_fail(r, e);
+    return rp_step_to(r, next);
+}
+
+/* ---- HEAD, ROUTE ----------------------------------------------------------------------------- */
+
+/* One line of a forwarding list. False when the client is found: what stands before it is hearsay. */
+static bool walk_list(struct rp_req *r, const struct rp_field *f)
+{
+    const struct rp_cidr_set *trust = r->conf->trust;
+    struct rp_addr from = r->client, found;
+    rp_err e = f->id == RP_H_FORWARDED
+                   ? rp_field_forwarded(rp_field_value(f), &from, trust, &found)
+                   : rp_field_forwarded_for(rp_field_value(f), &from, trust, &found);
+    if (e == RP_OK || e == RP_E_INVALID) r->client = found;
+    return e == RP_OK && rp_cidr_set_has(trust, &r->client);
+}
+
+/* The client's address by the forwarding lists of trusted proxies (RFC 7239 §8.1). */
+static void find_client(struct rp_req *r)
+{
+    const struct rp_conf *c = r->conf;
+    rp_conn_peer(r->x.conn, &r->conn_addr);
+    r->client = r->conn_addr;
+    r->from_trusted = c->trust && rp_cidr_set_has(c->trust, &r->conn_addr);
+    if (!r->from_trusted) return;
+    uint16_t id = RP_H_X_FORWARDED_FOR;
+    if (!rp_msg_find(&r->x.head, id)) id = RP_H_FORWARDED;
+    for (uint16_t i = r->x.head.fields_n; i > 0; i--) { /* the last line was added last */
+        const struct rp_field *f = &r->x.head.fields[i - 1];
+        if (f->id == id && f->name_n && !walk_list(r, f)) return;
+    }
+}
+
+static bool has_too_many_args(const struct rp_req *r)
+{
+    rp_str q = r->x.head.uri.query;
+    uint64_t n = 1;
+    if (q.len / 2 < r->conf->args_n) return false; /* an argument is at least "a&" */
+    for (size_t i = 0; i < q.len; i++) n += q.ptr[i] == '&';
+    return n > r->conf->args_n;
+}
+
+/* RFC 9110 §7.4: an https resource MUST be refused on a plain connection, but from a proxy in front of
+ * us that we trust: it took the TLS off. */
+static bool is_insecure_https(const struct rp_req *r)
+{
+    return rp_str_ieq(r->x.head.uri.scheme, RP_STR("https")) && !r->x.secure && !r->from_trusted;
+}
+
+static enum rp_verdict step_head(struct rp_req *r)
+{
+    const struct rp_serve *s = r->x.listener;
+    if (r->phase == RP_PHASE_COUNT) { /* not coming back from a parked hook */
+        /* Rules look at the normal form only, or "/x/../admin" would pass those for /admin. */
+        struct rp_uri *u = &r->x.head.uri;
+        rp_err bad = rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);
+        if (bad != RP_OK) return rp_step_fail(r, bad);
+        if (has_too_many_args(r)) return rp_step_fail(r, RP_E_ARGS_MANY);
+        if (s->redirect_https) {
+            rp_err e = rp_local_redirect_https(r);
+            return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
+        }
+        if (is_insecure_https(r)) return rp_step_fail(r, RP_E_MISDIRECTED);
+    }
+    return run_hooks(r, r->conf->site_chains.at[RP_PHASE_EARLY], RP_PHASE_EARLY, RP_STEP_ROUTE);
+}
+
+static enum rp_verdict step_route(struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    rp_route_find(r->conf, h, &r->client, &r->x.arena, &r->match);
+    r->route = r->match.route;
+    if (r->match.trouble != RP_OK)
+        return rp_step_fail(r, r->match.trouble); /* not by another route */
+    r->upstream = r->route->upstream;
+    r->x.body_limit = r->route->body_limit ? r->route->body_limit : UINT64_MAX;
+    r->upgrading = h->upgrade && rp_headers_is_upgrade(r);
+    r->body_ended = h->framing == RP_BODY_NONE;
+    if (h->framing == RP_BODY_LENGTH && h->content_length > r->x.body_limit) {
+        return rp_step_fail(r, RP_E_BODY_TOO_BIG);
+    }
+    return rp_step_to(r, RP_STEP_ACCESS);
+}
+
+/* ---- ACCESS, REWRITE, LOOKUP ------------------------------------------------------------------ */
+
+static enum rp_verdict step_access(struct rp_req *r)
+{
+    return run_hooks(r, r->route->chains.at[RP_PHASE_ACCESS], RP_PHASE_ACCESS, RP_STEP_REWRITE);
+}
+
+static enum rp_verdict step_rewrite(struct rp_req *r)
+{
+    if (r->phase == RP_PHASE_COUNT) {
+        rp_err e = rp_headers_edit_request(r);
+        if (e != RP_OK) return rp_step_fail(r, e);
+    }
+    return run_hooks(r, r->route->chains.at[RP_PHASE_REWRITE], RP_PHASE_REWRITE, RP_STEP_LOOKUP);
+}
+
+static enum rp_verdict run_content(struct rp_req *r)
+{
+    uint32_t chain = r->route->chains.at[RP_PHASE_CONTENT];
+    rp_err e = chain ? rp_step_hook(r, RP_PHASE_CONTENT) : RP_OK;
+    if (e == RP_AGAIN) return rp_step_wait_hook(r);
+    if (e == RP_END) return rp_step_to(r, RP_STEP_RESPOND);
+    if (e != RP_OK) return rp_step_fail(r, e);
+    rp_log(error, "content hook gave no answer route=%s request=%s", rp_log_esc(r->route->id),
+           rp_req_id(r).ptr);
+    return rp_step_fail(r, RP_E_HOOK);
+}
+
+/* CONNECT is never relayed: we are no forward proxy, and a tunnel to wherever the client says is
+ * nobody's intention. TRACE would show the client what proxies before us added (RFC 9110 §9.3.8), so
+ * only routes that name it take it. */
+static bool is_refused(const struct rp_req *r)
+{
+    uint8_t method = r->x.head.method;
+    bool named = (r->route->methods >> method) & 1;
+    if (method == RP_M_CONNECT) return r->route->action == RP_ACTION_UPSTREAM || !named;
+    return method == RP_M_TRACE && !named;
+}
+
+static enum rp_verdict refuse_method(struct rp_req *r)
+{
+    rp_local_refuse_method(r);
+    return rp_step_to(r, RP_STEP_RESPOND);
+}
+
+static enum rp_verdict go_upstream(struct rp_req *r)
+{
+    rp_err e = rp_headers_count_hop(r);
+    if (e == RP_OK) return rp_step_to(r, RP_STEP_PICK);
+    if (e == RP_END && r->x.head.method != RP_M_OPTIONS) return refuse_method(r);
+    if (e == RP_END) e = rp_local_options(r);
+    return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
+}
+
+static enum rp_verdict step_lookup(struct rp_req *r)
+{
+    rp_err e = RP_OK;
+    if (r->match.miss != RP_OK) {
+        rp_local_miss(r);
+        return rp_step_to(r, RP_STEP_RESPOND);
+    }
+    if (is_refused(r)) return refuse_method(r);
+    switch ((enum rp_action)r->route->action) {
+    case RP_ACTION_UPSTREAM: return go_upstream(r);
+    case RP_ACTION_CONTENT: return run_content(r);
+    case RP_ACTION_RESPOND: e = rp_local_respond(r); break;
+    case RP_ACTION_REDIRECT: e = rp_local_redirect(r); break;
+    }
+    return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
+}
+
+/* ---- LOG, END --------------------------------------------------------------------------------- */
+
+static void count_response(struct rp_req *r)
+{
+    struct rp_proxy_stats *s = &r->proxy->stats;
+    unsigned class = r->x.head_sent ? r->res.status / 100u : 0;
+    s->by_class[class < RP_COUNT(s->by_class) ? class : 0]++;
+    s->bytes_in += r->x.body_in_bytes;
+    s->bytes_out += r->x.wire_out_bytes;
+}
+
+/* The session is let go first: a client does not wait for log hooks. */
+static void end_response(struct rp_req *r)
+{
+    if (r->end_ns) return;
+    r->end_ns = rp_loop_now_ns(r->proxy->loop);
+    rp_attempt_release(r);
+    if (r->task && r->conf->hooks) r->conf->hooks->cancel(r);
+    r->phase = RP_PHASE_COUNT;
+    if (r->fail == RP_OK) r->fail = r->x.fail;
+    r->x.ops->finish(&r->x);
+    r->x.ops = NULL;
+    r->x.conn = NULL;
+    count_response(r);
+}
+
+static enum rp_verdict write_log(struct rp_req *r)
+{
+    bool wanted = !r->route || r->route->access_log;
+    if (wanted && r->proxy->access) rp_access_write(r->proxy->access, r);
+    return rp_step_to(r, RP_STEP_END);
+}
+
+static enum rp_verdict step_log(struct rp_req *r)
+{
+    end_response(r);
+    uint32_t chain = r->route ? r->route->chains.at[RP_PHASE_LOG] : 0;
+    if (chain) {
+        if (rp_step_hook(r, RP_PHASE_LOG) == RP_AGAIN) return rp_step_wait_hook(r);
+    }
+    return write_log(r);
+}
+
+void rp_lifecycle_drop_conf(struct rp_proxy *p, struct rp_conf *c)
+{
+    if (c->refs == 1) {
+        struct rp_groups *gs = rp_groups_find(p, c);
+        rp_groups_free(&gs);
+    }
+    rp_conf_drop(c);
+}
+
+static enum rp_verdict step_end(struct rp_req *r)
+{
+    struct rp_proxy *p = r->proxy;
+    struct rp_conf *c = r->conf;
+    if (c->hooks) c->hooks->forget(r);
+    rp_upstream_unpick(r->proxy, &r->pick, false);
+    rp_req_free(r);
+    rp_lifecycle_drop_conf(p, c);
+    if (p->draining) rp_server_check_drained(p);
+    return RP_STEP_OVER;
+}
+
+/* ---- the loop --------------------------------------------------------------------------------- */
+
+/* Things that end a request whatever it waits for. True when the step was changed. */
+static bool handle_wakes(struct rp_req *r, unsigned wakes)
+{
+    if (r->step >= RP_STEP_LOG) {
+        if (!(wakes & (RP_WAKE_TIMEOUT | RP_WAKE_STOP)) || !r->task) return false;
+        r->conf->hooks->cancel(r); /* a log hook waited too long: the line is written without it */
+        (void)write_log(r);        /* always GO */
+        return true;
+    }
+    if (wakes & (RP_WAKE_ABORT | RP_WAKE_STOP)) {
+        if (r->x.fail == RP_OK) r->x.fail = RP_E_DRAINING;
+        if (r->fail == RP_OK) r->fail = r->x.fail;
+        (void)rp_step_to(r, RP_STEP_LOG); /* always GO */
+        return true;
+    }
+    if (!(wakes & RP_WAKE_TIMEOUT) || r->timer_means == RP_OK) return false;
+    bool of_client = r->timer_means == RP_E_SEND_TIMEOUT || r->timer_means == RP_E_SEND_SLOW;
+    if (of_client && r->step == RP_STEP_RELAY && !rp_respond_is_stuck(r)) return false;
+    if (r->task) r->conf->hooks->cancel(r);
+    if (r->phase == RP_PHASE_HEADER_FILTER) r->filter = RP_FILTER_DONE; /* not once more */
+    r->phase = RP_PHASE_COUNT;
+    if (of_client) r->x.fail = r->timer_means;
+    bool trying =
+        r->step == RP_STEP_CONNECT || r->step == RP_STEP_AWAIT || r->step == RP_STEP_RELAY;
+    (void)(trying ? rp_attempt_timeout(r, r->timer_means) : rp_step_fail(r, r->timer_means));
+    return true; /* both always say GO */
+}
+
+static enum rp_verdict run_step(struct rp_req *r)
+{
+    switch ((enum rp_step)r->step) {
+    case RP_STEP_HEAD: return step_head(r);
+    case RP_STEP_ROUTE: return step_route(r);
+    case RP_STEP_ACCESS: return step_access(r);
+    case RP_STEP_REWRITE: return step_rewrite(r);
+    case RP_STEP_LOOKUP: return step_lookup(r);
+    case RP_STEP_PICK: return rp_step_pick(r);
+    case RP_STEP_CONNECT: return rp_step_connect(r);
+    case RP_STEP_SEND: return rp_step_send(r);
+    case RP_STEP_AWAIT: return rp_step_await(r);
+    case RP_STEP_RESPOND: return rp_step_respond(r);
+    case RP_STEP_RELAY: return rp_step_relay(r);
+    case RP_STEP_TUNNEL: return rp_step_tunnel(r);
+    case RP_STEP_LOG: return step_log(r);
+    case RP_STEP_END: return step_end(r);
+    case RP_STEP_COUNT: break;
+    }
+    RP_CHECK(false);
+    return RP_STEP_OVER;
+}
+
+void rp_lifecycle_run(struct rp_defer *d)
+{
+    struct rp_req *r = RP_CONTAINER(rp_req, run, d);
+    unsigned wakes = r->wakes;
+    r->wakes = 0;
+    if (wakes & ~(unsigned)(RP_WAKE_START | RP_WAKE_BODY | RP_WAKE_SINK | RP_WAKE_UP)) {
+        (void)handle_wakes(r, wakes); /* the loop runs whatever step it chose */
+    }
+    r->waiting_for = NULL;
+    while (run_step(r) == RP_STEP_GO) {}
+}
+
+void rp_lifecycle_timeout(struct rp_timer *t)
+{
+    rp_req_wake(RP_CONTAINER(rp_req, timer, t), RP_WAKE_TIMEOUT);
+}
+
+void rp_lifecycle_start(struct rp_req *r, rp_err head)
+{
+    r->start_ns = rp_loop_now_ns(r->proxy->loop);
+    r->start_wall = rp_loop_wall(r->proxy->loop);
+    find_client(r);
+    r->step = RP_STEP_HEAD;
+    if (head != RP_OK) {
+        r->body_ended = true;
+        r->fail = head;
+        (void)rp_step_fail(r, head); /* always GO, to RESPOND */
+    }
+    rp_req_wake(r, RP_WAKE_START);
+}

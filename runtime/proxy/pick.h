@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pick: what one user of an upstream (a request, a stream) has chosen so far. rp_upstream_pick fills
+ * it, rp_upstream_unpick lets go; both are in upstream.h.
+ */
+#ifndef RP_PROXY_PICK_H
+#define RP_PROXY_PICK_H
+
+#include "net/addr.h"
+
+enum { RP_PICK_TRIED = 8 };
+
+struct rp_group;     /* an upstream's live state in this worker, upstream.h */
+struct rp_peer;      /* one peer's live state, upstream.h */
+struct rp_pool_slot; /* connpool.h */
+
+struct rp_pick {
+    struct rp_group *group;         /* of the chosen upstream */
+    struct rp_peer *peer;           /* NULL with want_addr */
+    struct rp_pool_slot *pool_slot; /* held while an address is chosen; rp_connpool_addr tells it */
+    struct rp_peer *tried[RP_PICK_TRIED]; /* peers that failed for this user */
+    struct rp_peer *failed_peer;          /* the last that failed, and ... */
+    uint32_t failed_addrs;    /* ... how many of its addresses did, one after the other */
+    int32_t want_peer;        /* peer index set by a balance hook; -1: none */
+    struct rp_addr want_addr; /* address set by a balance hook (family NONE: none) */
+};
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * proxy: the worker's proxy context: what all requests of one worker share. Made by process/worker,
+ * swapped to a new generation by rp_proxy_flip.
+ */
+#ifndef RP_PROXY_PROXY_H
+#define RP_PROXY_PROXY_H
+
+#include "base/buf.h"
+#include "net/dns.h"
+#include "http/h1_down.h"
+#include "net/listener.h"
+#include "proxy/request.h"
+
+struct rp_connpool;
+struct rp_serve;  /* server.h */
+struct rp_access; /* access log writer, access.h */
+struct rp_groups; /* live upstream state by generation, upstream.h */
+struct rp_stream; /* stream.h */
+
+/* Live counters of the worker, plain integers; process/ copies them to the shared page. */
+struct rp_proxy_stats {
+    uint64_t conns_refused, conns_accepted, conns_active, requests, requests_active;
+    uint64_t by_class[6]; /* responses by status class; [0]: no response sent */
+    uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
+    uint64_t bytes_in, bytes_out;
+    uint64_t streams, streams_active;
+};
+
+struct rp_greet; /* a connection whose PROXY header is awaited, door.c */
+
+/* What the door remembers, door.h. */
+struct rp_door {
+    struct rp_greet *greets;
+    rp_ms since_ms;    /* of the second that is counted */
+    uint32_t polite_n; /* answers given to refused connections in it */
+    uint32_t unsaid_n; /* refusals since the last log line */
+};
+
+struct rp_proxy {
+    struct rp_loop *loop;
+    struct rp_mem *mem;
+    struct rp_conf *conf; /* current generation, held */
+    struct rp_dns *dns;
+    struct rp_connpool *pool;
+    struct rp_access *access;
+    struct rp_groups *groups; /* live upstream state, one per generation in use */
+    struct rp_req **slots;    /* by slot index */
+    uint32_t slots_n, slots_room;
+    uint32_t *slot_gens;
+    struct rp_req *free_reqs;       /* chained by next */
+    struct rp_req *live;            /* list of live requests */
+    struct rp_h1_downs sessions;    /* client connections */
+    struct rp_h1_settings settings; /* what they obey; of the current generation */
+    struct rp_h1_limits up_limits;  /* response heads */
+    struct rp_stream *streams;      /* list of relayed connections */
+    struct rp_pool stream_pool;
+    struct rp_serve *serves; /* listening sockets */
+    struct rp_door door;
+    uint32_t cores; /* workers that "auto" means; 0: one */
+    uint64_t next_conn_id;
+    bool draining; /* no keep-alive, stop when the last exchange ends */
+    void (*on_drained)(void *arg);
+    void *on_drained_arg;
+    struct rp_exchange_user user;
+    struct rp_proxy_stats stats;
+};
+
+/* conf: frozen, first generation (held by the proxy). Everything kept outlives the proxy. */
+struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_conf *conf);
+void rp_proxy_free(struct rp_proxy **p); /* all requests must have ended */
+/* New requests take `conf` from now on; running ones keep theirs. Tunnels are re-homed. */
+void rp_proxy_flip(struct rp_proxy *p, struct rp_conf *conf);
+/* Serve connections of a listening socket (fd kept). index: of conf->listeners (by text). */
+RP_MUST rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
+                               struct rp_listener **out);
+/* Stop accepting on it; its connections live on. */
+void rp_proxy_unlisten(struct rp_proxy *p, struct rp_listener *ln);
+/* Graceful: answer what runs, no keep-alive, close idle connections; tell when none is left. */
+void rp_proxy_drain(struct rp_proxy *p, void (*done)(void *arg), void *arg);
+/* End every request and connection now. */
+void rp_proxy_abort_all(struct rp_proxy *p);
+/* One line per live request: slot, step, waiting_for, age, client, target; then one per stream. */
+void rp_proxy_dump(struct rp_proxy *p, struct rp_buf *out);
+/* Give the access-log writer (re)opened file descriptors, by conf->files index; own. */
+void rp_proxy_set_files(struct rp_proxy *p, const int *fds, uint32_t n);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * request: one proxied request, from its parsed head to its log line.
+ *
+ * Owns: the exchange it is embedded around, its generation (held), its upstream connection while one
+ * is bound, its timer. Slots come from a per-worker table and are addressed by index and generation
+ * from Lua, so that a stale handle is found out.
+ *
+ * Invariants: only lifecycle.c assigns `step`; every outside event calls rp_req_wake and nothing
+ * else; while a step waits, `waiting_for` names what will wake it.
+ */
+#ifndef RP_PROXY_REQUEST_H
+#define RP_PROXY_REQUEST_H
+
+#include "http/exchange.h"
+#include "net/timer.h"
+#include "proxy/conf.h"
+#include "proxy/pick.h"
+#include "proxy/route.h"
+
+enum rp_step {
+#define B(name) 0
+#define S(name, next, doc) RP_STEP_##name,
+#include "proxy/steps.tbl"
+#undef S
+#undef B
+    RP_STEP_COUNT
+};
+const char *rp_step_name(enum rp_step s);
+
+enum rp_filter { RP_FILTER_PENDING, RP_FILTER_DONE };
+enum rp_from { RP_FROM_CORE, RP_FROM_PLUGIN, RP_FROM_UPSTREAM, RP_FROM_CACHE };
+
+enum { RP_REQ_MAGIC = 0x52455130 };
+
+struct rp_proxy;
+struct rp_h1_up;
+
+struct rp_req {
+    uint32_t magic;
+    uint32_t slot;     /* index in the worker's table */
+    uint32_t slot_gen; /* grows each time the slot is reused */
+    uint8_t step;      /* enum rp_step; lifecycle.c alone assigns */
+    uint8_t from;      /* enum rp_from: who made the response */
+    uint8_t phase;     /* enum rp_phase that runs or is parked now; RP_PHASE_COUNT: none */
+    uint8_t tries;     /* upstream attempts so far */
+    uint8_t filter;    /* enum rp_filter: where the header_filter hooks are */
+    uint8_t interim_n; /* 1xx that the upstream sent */
+
+    struct rp_proxy *proxy;       /* the worker's proxy context */
+    struct rp_conf *conf;         /* held */
+    const struct rp_route *route; /* match.route; NULL before ROUTE and for unparsable heads */
+    const char *waiting_for;      /* what will wake it; NULL while running */
+    unsigned wakes;               /* enum rp_wake bits since the last run */
+    rp_err timer_means;           /* failure to report when the timer fires */
+    rp_err fail;                  /* first failure of this request: access log's reason */
+    rp_err try_fail;              /* how the last attempt failed */
+    struct rp_defer run;          /* end-of-tick job */
+    struct rp_timer timer;        /* the one deadline */
+
+    /* request, upstream side */
+    bool from_trusted;         /* the connection's other end is in `trust` */
+    bool upgrading;            /* the client asked for an upgrade that we relay */
+    bool body_whole;           /* `body` holds the entire request body (a hook asked for it) */
+    bool body_ended;           /* the client's body was read to its end */
+    bool body_sent;            /* ... and given to the upstream whole */
+    bool up_reused;            /* `up` came from the pool */
+    bool up_fresh;             /* a pooled connection was stale: take a new one */
+    bool answered;             /* a local answer is set: nothing upstream is needed */
+    struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
+    struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
+    rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
+    rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
+    struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
+
+    /* upstream; the pick's peer and group stay until END so that logs can name them */
+    const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
+    struct rp_h1_up *up;                     /* bound connection */
+
+    /* response */
+    struct rp_msg res;          /* head to the client; valid from RESPOND on */
+    struct rp_chunk *res_chunk; /* holds the bytes of an upstream's head */
+    struct rp_chain out;        /* response body bytes in hand; whole body of a local answer */
+    struct rp_chain filtered;   /* ... after the body_filter hooks */
+
+    /* times, loop nanoseconds; 0 = did not happen */
+    rp_ns start_ns, connect_start_ns, connected_ns, sent_ns, first_byte_ns, end_ns;
+    double start_wall; /* seconds since the epoch */
+    char id[33];       /* request id, NUL-terminated; "" until asked (rp_req_id) */
+
+    /* script */
+    void *task;      /* parked hook, owned by script/ */
+    rp_str consumer; /* set by authentication hooks, in x.arena; logged */
+
+    struct rp_req *next, *prev; /* the worker's list of live requests; free list */
+    struct rp_addr conn_addr;   /* other end of the client connection */
+    struct rp_addr client;      /* after `trust` */
+    struct rp_pick pick;        /* peer and address of the attempt */
+    struct rp_route_match match;
+
+    /* not cleared between requests */
+    struct rp_field res_fields[RP_EXCHANGE_FIELDS];
+    struct rp_exchange x;
+};
+
+/* ---- used by script/ and the steps ---------------------------------------------------------- */
+
+/* Note why and run the life at the end of the tick. */
+void rp_req_wake(struct rp_req *r, unsigned why);
+/* Live request by handle; NULL when stale. */
+struct rp_req *rp_req_find(struct rp_proxy *p, uint32_t slot, uint32_t slot_gen);
+/* Hexadecimal id, 32 digits, made on first use. */
+rp_str rp_req_id(struct rp_req *r);
+/* Replace whatever response there is by our own: status, optional content type (NONE: by body) and
+ * a body that is copied. Drops fields set so far; add more with rp_msg_set(&r->res, ..). Legal until
+ * the head is sent: RP_E_PHASE afterwards. from: RP_FROM_PLUGIN or RP_FROM_CORE. RP_E_CAP. */
+RP_MUST rp_err rp_req_answer(struct rp_req *r, enum rp_from from, uint16_t status,
+                             rp_str content_type, rp_str body);
+/* The same with the standard small page for a failure (err.tbl gives the status). */
+void rp_req_answer_error(struct rp_req *r, rp_err e);
+/* The head that goes upstream, for editing (first call clones). NULL when over a cap. */
+struct rp_msg *rp_req_edit_up(struct rp_req *r);
+/* Read the whole request body into r->body. RP_OK: all there (r->body_whole); RP_AGAIN: call again
+ * after RP_WAKE_BODY; RP_E_TOO_BIG over max bytes; RP_E_PHASE once sending began; read errors. */
+RP_MUST rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max);
+/* Replace the request body that goes upstream (copied). RP_E_PHASE once sending began. */
+RP_MUST rp_err rp_req_set_body(struct rp_req *r, rp_str body);
+/* Use another upstream of this generation, by index. RP_E_NOT_FOUND; RP_E_PHASE after PICK. */
+RP_MUST rp_err rp_req_set_upstream(struct rp_req *r, uint32_t index);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * respond: RESPOND and RELAY: the response head through hooks and edits to the client, then its body,
+ * pulled from the upstream only as fast as the client takes it.
+ *
+ * Invariant: an upstream response that breaks off ends the client's connection without its last byte
+ * or chunk, so nobody takes a part for the whole (RFC 9112 §8).
+ */
+#include "base/log.h"
+#include "http/h1_up.h"
+#include "proxy/headers.h"
+#include "proxy/lifecycle.h"
+#include "proxy/local.h"
+#include "proxy/proxy.h"
+
+enum {
+    PUMP_BYTES = 128 * 1024, /* response bytes in hand before the client must take some */
+    PUMP_TURNS = 8,          /* then others get theirs */
+    LOOK_MS = 250,           /* how often we look at a client that is about to be too slow */
+};
+
+static uint32_t chain_of(const struct rp_req *r, enum rp_phase phase)
+{
+    return r->route ? r->route->chains.at[phase] : 0;
+}
+
+/* ---- RESPOND ----------------------------------------------------------------------------------- */
+
+/* Hooks see the head and may replace the whole response. */
+static rp_err run_header_filter(struct rp_req *r)
+{
+    if (r->filter == RP_FILTER_DONE || !chain_of(r, RP_PHASE_HEADER_FILTER)) return RP_OK;
+    rp_err e = rp_step_hook(r, RP_PHASE_HEADER_FILTER);
+    if (e == RP_AGAIN) return e;
+    r->filter = RP_FILTER_DONE;
+    if (e < 0) {
+        rp_attempt_release(r);
+        rp_req_answer_error(r, e);
+    }
+    if (r->answered) rp_attempt_release(r); /* a hook replaced the upstream's response */
+    return RP_OK;
+}
+
+static enum rp_verdict begin_tunnel(struct rp_req *r)
+{
+    rp_err e = r->x.ops->send_head(&r->x, &r->res);
+    if (e < 0) return rp_step_fail(r, e);
+    r->x.ops->tunnel(&r->x);
+    rp_h1_up_tunnel(r->up);
+    r->body_ended = r->body_sent = false;
+    rp_tunnel_rehome(r); /* should a reload have come since the request began */
+    return rp_step_to(r, RP_STEP_TUNNEL);
+}
+
+enum rp_verdict rp_step_respond(struct rp_req *r)
+{
+    rp_err e = run_header_filter(r);
+    if (e == RP_AGAIN) return rp_step_wait_hook(r);
+    e = rp_headers_edit_response(r);
+    if (e != RP_OK) {
+        rp_attempt_release(r);
+        rp_req_answer_error(r, e);
+    }
+    if (r->res.status == 101 && r->up) return begin_tunnel(r);
+    if (r->answered && !r->body_ended) r->x.ops->skip_body(&r->x);
+    if (chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE) {
+        r->res.framing = RP_BODY_CHUNKED; /* its length is known only when the hooks are done */
+    }
+    e = r->x.ops->send_head(&r->x, &r->res);
+    return e < 0 ? rp_step_fail(r, e) : rp_step_to(r, RP_STEP_RELAY);
+}
+
+/* ---- RELAY -------------------------------------------------------------------------------------- */
+
+/* Read what the upstream has. RP_OK; RP_AGAIN nothing new; < 0. At its end the connection is let go,
+ * so `!r->up` says that r->out holds the rest. */
+static rp_err read_upstream(struct rp_req *r)
+{
+    rp_err e = RP_OK;
+    while (r->up && r->out.bytes < PUMP_BYTES && e == RP_OK) {
+        e = rp_h1_up_read(r->up, &r->out, PUMP_BYTES, &r->x.arena, &r->x.res_trailers);
+        if (e == RP_END) rp_attempt_release(r);
+    }
+    return e == RP_END ? RP_OK : e;
+}
+
+/* Response bytes in hand to the session. RP_OK; RP_AGAIN a hook is parked. */
+static rp_err queue_body(struct rp_req *r)
+{
+    bool last = !r->up;
+    struct rp_chain *bytes = &r->out;
+    if (chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE) {
+        r->phase = RP_PHASE_BODY_FILTER;
+        rp_err e = r->conf->hooks->filter_body(r, &r->out, last, &r->filtered);
+        if (e == RP_AGAIN) return e;
+        r->phase = RP_PHASE_COUNT;
+        r->timer_means = RP_OK;
+        if (e < 0) return e;
+        bytes = &r->filtered;
+    }
+    if (bytes->bytes == 0 && !last) return RP_OK;
+    rp_err e = r->x.ops->send_body(&r->x, bytes, last);
+    return e < 0 ? e : RP_OK;
+}
+
+/* The upstream broke off; what it sent before has been queued and flushed. */
+static enum rp_verdict upstream_failed(struct rp_req *r, rp_err e)
+{
+    rp_attempt_log_failure(r, e);
+    return rp_step_fail(r, e);
+}
+
+/* A hook, or the client's side. The access log tells of clients. */
+static enum rp_verdict relay_failed(struct rp_req *r, rp_err e)
+{
+    if (e == RP_E_UP_BAD_RESPONSE || e == RP_E_UP_TRUNCATED) return upstream_failed(r, e);
+    if (e != RP_E_CLIENT_GONE) rp_log(info, "%s request=%s", rp_err_text(e), rp_req_id(r).ptr);
+    return rp_step_fail(r, e);
+}
+
+/* Bytes that the client has taken since it first kept us waiting. The socket's own buffer holds
+ * megabytes, and says that it has room only when much of it was taken: so the system is asked. */
+static void look_at_taken(struct rp_req *r)
+{
+    uint64_t out = rp_conn_face(r->x.conn)->out_bytes, unsent = rp_conn_unsent(r->x.conn);
+    r->x.send_pace.bytes = out - unsent > r->x.send_base ? out - unsent - r->x.send_base : 0;
+}
+
+static enum rp_verdict wait_for_client(struct rp_req *r)
+{
+    struct rp_proxy *p = r->proxy;
+    rp_ms now = rp_loop_now(p->loop);
+    look_at_taken(r);
+    rp_ms left = rp_pace_left(&r->x.send_pace, &p->settings.send_pace, now);
+    bool pace = left < r->conf->send_ms;
+    if (pace) left = RP_MAX(left, (rp_ms)LOOK_MS);
+    return rp_step_wait(r, "client to take the response", pace ? left : r->conf->send_ms,
+                        pace ? RP_E_SEND_SLOW : RP_E_SEND_TIMEOUT);
+}
+
+bool rp_respond_is_stuck(struct rp_req *r)
+{
+    uint64_t before = r->x.send_pace.bytes;
+    struct rp_proxy *p = r->proxy;
+    look_at_taken(r);
+    if (r->timer_means == RP_E_SEND_TIMEOUT) return r->x.send_pace.bytes == before;
+    return rp_pace_is_slow(&r->x.send_pace, &p->settings.send_pace, rp_loop_now(p->loop));
+}
+
+static enum rp_verdict wait_for_upstream(struct rp_req *r)
+{
+    rp_ms of_route = r->route->idle_ms;
+    return rp_step_wait(r, "upstream response body", of_route ? of_route : r->upstream->idle_ms,
+                        RP_E_UP_IDLE_TIMEOUT);
+}
+
+/* One piece from the upstream through the hooks to the session; *v when it is time to leave the
+ * step. */
+static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
+{
+    bool parked = r->phase == RP_PHASE_BODY_FILTER;
+    rp_err read = parked ? RP_OK : read_upstream(r);
+    if (r->out.bytes || parked || !r->up) {
+        rp_err e = queue_body(r);
+        if (e == RP_AGAIN || e < 0) {
+            *v = e < 0 ? relay_failed(r, e) : rp_step_wait_hook(r);
+            return false;
+        }
+    }
+    if (read == RP_OK) return true;
+    rp_err flushed = r->x.ops->flush(&r->x);
+    if (read < 0) *v = upstream_failed(r, read);
+    else if (flushed < 0) *v = relay_failed(r, flushed);
+    else *v = flushed == RP_AGAIN ? wait_for_client(r) : wait_for_upstream(r);
+    return false;
+}
+
+enum rp_verdict rp_step_relay(struct rp_req *r)
+{
+    enum rp_verdict v;
+    for (int turn = 0; turn < PUMP_TURNS; turn++) {
+        rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
+        if (e < 0) return relay_failed(r, e);
+        /* Nothing more is read while the client has not taken what is there: that bounds memory. The
+         * head waits for the first piece of the body: one write for both. */
+        bool head_alone = turn == 0 && r->x.wire_out_bytes == 0;
+        e = head_alone ? RP_OK : r->x.ops->flush(&r->x);
+        if (e < 0) return relay_failed(r, e);
+        if (e == RP_AGAIN) return wait_for_client(r);
+        if (r->x.response_done) return rp_step_to(r, RP_STEP_LOG);
+        if (!relay_piece(r, &v)) return v;
+    }
+    rp_req_wake(r, RP_WAKE_UP);
+    return rp_step_wait(r, "its turn", 0, RP_OK);
+}

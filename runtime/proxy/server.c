@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * server: see server.h and proxy.h.
+ */
+#include "proxy/server.h"
+
+#include "base/log.h"
+#include "proxy/access.h"
+#include "proxy/door.h"
+#include "proxy/lifecycle.h"
+#include "proxy/stream.h"
+#include "proxy/upstream.h"
+
+enum {
+    LINGER_MS = 5000,          /* a client gets this long to read an answer that closes */
+    UP_HEAD_BYTES = 64 * 1024, /* response heads: cookies make them large */
+    UP_FIELDS = 250,
+    STREAMS_KEPT = 1024, /* 1 MB of relayed connections that ended, for the next ones */
+};
+
+/* ---- the user of sessions ------------------------------------------------------------------------ */
+
+static struct rp_exchange *open_exchange(void *arg, void *listener)
+{
+    (void)listener;
+    return &rp_req_new(arg)->x;
+}
+
+static void start_exchange(struct rp_exchange *x, rp_err head)
+{
+    rp_lifecycle_start(RP_CONTAINER(rp_req, x, x), head);
+}
+
+static void wake_exchange(struct rp_exchange *x, unsigned why)
+{
+    rp_req_wake(RP_CONTAINER(rp_req, x, x), why);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+static void drop_stream_conf(struct rp_serve *s)
+{
+    struct rp_conf *old = s->stream_conf;
+    s->stream = NULL;
+    s->stream_conf = NULL;
+    if (old) rp_lifecycle_drop_conf(s->proxy, old);
+}
+
+/* The current generation has this listener: it does what that says. */
+static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
+{
+    s->redirect_https = l->redirect_https;
+    s->proxy_protocol = l->proxy_protocol;
+    drop_stream_conf(s);
+    s->stream = l->stream;
+    s->relays = l->stream != NULL;
+    if (l->stream) s->stream_conf = rp_conf_hold(s->proxy->conf);
+}
+
+static void apply_settings(struct rp_proxy *p)
+{
+    const struct rp_conf *c = p->conf;
+    p->settings.limits = (struct rp_h1_limits){.head_bytes = (uint32_t)c->head_bytes,
+                                               .uri_bytes = (uint32_t)c->uri_bytes,
+                                               .fields_n = (uint16_t)c->fields_n};
+    p->settings.requests_max = c->keepalive_requests;
+    p->settings.head_ms = c->head_ms;
+    p->settings.keepalive_ms = c->keepalive_ms;
+    p->settings.linger_ms = LINGER_MS;
+    p->settings.body_pace =
+        (struct rp_pace_rule){.rate = c->body_rate, .grace_ms = c->rate_grace_ms};
+    p->settings.send_pace =
+        (struct rp_pace_rule){.rate = c->send_rate, .grace_ms = c->rate_grace_ms};
+    for (struct rp_serve *s = p->serves; s; s = s->next) {
+        for (uint32_t i = 0; i < c->listeners_n; i++) {
+            if (rp_str_eq(c->listeners[i].text, s->text)) follow(s, &c->listeners[i]);
+        }
+    }
+}
+
+struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_conf *conf)
+{
+    struct rp_proxy *p = rp_alloc(sizeof(*p));
+    p->loop = l;
+    p->mem = m;
+    p->conf = rp_conf_hold(conf);
+    p->dns = rp_dns_new(l);
+    rp_pool_init(&p->stream_pool, sizeof(struct rp_stream), STREAMS_KEPT);
+    p->pool = rp_connpool_new(l);
+    p->access = rp_access_new(l);
+    p->user = (struct rp_exchange_user){
+        .open = open_exchange, .start = start_exchange, .wake = wake_exchange, .arg = p};
+    p->up_limits = (struct rp_h1_limits){
+        .head_bytes = UP_HEAD_BYTES, .uri_bytes = UP_HEAD_BYTES, .fields_n = UP_FIELDS};
+    (void)rp_groups_new(p, conf); /* found again by its conf */
+    apply_settings(p);
+    return p;
+}
+
+void rp_proxy_free(struct rp_proxy **where)
+{
+    struct rp_proxy *p = *where;
+    if (!p) return;
+    RP_CHECK(p->live == NULL && p->streams == NULL);
+    rp_door_close(p);
+    while (p->serves) {
+        struct rp_serve *s = p->serves;
+        p->serves = s->next;
+        if (s->listener) rp_listener_close(s->listener);
+        drop_stream_conf(s);
+        rp_free((void *)s->text.ptr);
+        rp_free(s);
+    }
+    rp_h1_downs_close_idle(&p->sessions);
+    rp_lifecycle_drop_conf(p, p->conf);
+    while (p->groups) {
+        struct rp_groups *gs = p->groups;
+        rp_groups_free(&gs);
+    }
+    rp_connpool_free(&p->pool);
+    rp_access_free(&p->access);
+    rp_dns_free(&p->dns);
+    rp_pool_fini(&p->stream_pool);
+    for (uint32_t i = 0; i < p->slots_n; i++) rp_free(p->slots[i]);
+    rp_free(p->slots);
+    rp_free(p);
+    *where = NULL;
+}
+
+void rp_proxy_flip(struct rp_proxy *p, struct rp_conf *conf)
+{
+    struct rp_conf *old = p->conf;
+    if (old == conf) return;
+    p->conf = rp_conf_hold(conf);
+    (void)rp_groups_new(p, conf); /* found again by its conf */
+    apply_settings(p);
+    for (struct rp_req *r = p->live; r; r = r->next) {
+        if (r->step == RP_STEP_TUNNEL) rp_tunnel_rehome(r);
+    }
+    rp_stream_rehome_all(p);
+    rp_lifecycle_drop_conf(p, old);
+}
+
+/* ---- listening ---------------------------------------------------------------------------------------- */
+
+void rp_server_begin(struct rp_serve *s, struct rp_conn *c)
+{
+    struct rp_proxy *p = s->proxy;
+    if (s->relays) { /* never HTTP, also when the listener went while the client was greeted */
+        if (s->stream) rp_stream_open(s, c);
+        else rp_conn_reset(c);
+        return;
+    }
+    rp_h1_down_open(c, p->mem, &p->settings, &p->user, &p->sessions, s, ++p->next_conn_id);
+}
+
+static void on_accept(struct rp_listener *ln, struct rp_conn *c)
+{
+    struct rp_serve *s = rp_listener_owner(ln);
+    s->proxy->stats.conns_accepted++;
+    rp_door_open(s, c);
+}
+
+rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
+                       struct rp_listener **out)
+{
+    struct rp_serve *s = rp_alloc(sizeof(*s));
+    s->proxy = p;
+    s->port = which->addr.port;
+    s->text = rp_str_of(rp_strdup_n(which->text.ptr, which->text.len), which->text.len);
+    rp_err e = rp_listener_open(p->loop, fd, on_accept, s, &s->listener);
+    if (e != RP_OK) {
+        rp_free((void *)s->text.ptr);
+        rp_free(s);
+        return e;
+    }
+    follow(s, which);
+    s->next = p->serves;
+    p->serves = s;
+    *out = s->listener;
+    return RP_OK;
+}
+
+void rp_proxy_unlisten(struct rp_proxy *p, struct rp_listener *ln)
+{
+    for (struct rp_serve *s = p->serves; s; s = s->next) {
+        if (s->listener != ln) continue;
+        rp_listener_close(ln); /* its sessions still point to s */
+        s->listener = NULL;
+        drop_stream_conf(s);
+    }
+}
+
+/* ---- ending --------------------------------------------------------------------------------------------- */
+
+void rp_server_check_drained(struct rp_proxy *p)
+{
+    if (!p->draining || p->live || p->streams || !p->on_drained) return;
+    void (*done)(void *arg) = p->on_drained;
+    p->on_drained = NULL;
+    done(p->on_drained_arg);
+}
+
+void rp_proxy_drain(struct rp_proxy *p, void (*done)(void *arg), void *arg)
+{
+    p->draining = p->settings.draining = true;
+    p->on_drained = done;
+    p->on_drained_arg = arg;
+    rp_door_close(p);
+    rp_h1_downs_close_idle(&p->sessions);
+    rp_connpool_clear(p->pool);
+    rp_server_check_drained(p);
+}
+
+void rp_proxy_abort_all(struct rp_proxy *p)
+{
+    p->draining = p->settings.draining = true;
+    for (struct rp_req *r = p->live; r; r = r->next) rp_req_wake(r, RP_WAKE_STOP);
+    rp_stream_abort_all(p);
+    rp_door_close(p);
+    rp_h1_downs_close_idle(&p->sessions);
+}
+
+void rp_proxy_set_files(struct rp_proxy *p, const int *fds, uint32_t n)
+{
+    rp_access_set_files(p->access, fds, n);
+}
+
+void rp_proxy_dump(struct rp_proxy *p, struct rp_buf *out)
+{
+    rp_ns now = rp_loop_now_ns(p->loop);
+    for (const struct rp_req *r = p->live; r; r = r->next) {
+        char ip[RP_ADDR_TEXT_BYTES + 1];
+        ip[rp_addr_put_ip(&r->client, ip)] = '\0';
+        rp_buf_addf(out, "slot=%u step=%s waiting_for=\"%s\" age_ms=%llu client=%s target=\"",
+                    r->slot, rp_step_name((enum rp_step)r->step),
+                    r->waiting_for ? r->waiting_for : "",
+                    (unsigned long long)((now - r->start_ns) / 1000000), ip);
+        rp_buf_add_escaped(out, r->x.head.target);
+        rp_buf_add(out, RP_STR("\"\n"));
+    }
+    rp_stream_dump(p, out);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * server: a worker's listening sockets and their sessions: where connections become exchanges.
+ */
+#ifndef RP_PROXY_SERVER_H
+#define RP_PROXY_SERVER_H
+
+#include "proxy/proxy.h"
+
+/* One listening socket in service; x->listener of its exchanges. Outlives generations. */
+struct rp_serve {
+    struct rp_proxy *proxy;
+    struct rp_listener *listener; /* NULL once closed; freed with the proxy */
+    struct rp_serve *next;
+    rp_str text; /* as configured: identity across reloads; own */
+    uint16_t port;
+    bool redirect_https;                 /* of the current generation */
+    bool proxy_protocol;                 /* ... too */
+    bool relays;                         /* said to be a stream's last; stays when `stream` goes */
+    const struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
+    struct rp_conf *stream_conf; /* held while `stream` is set: clients that wait in the queue of a
+                                  * listener that was given up get what it promised */
+};
+
+/* Serve a connection that the door let in (own). */
+void rp_server_begin(struct rp_serve *s, struct rp_conn *c);
+/* A request ended while draining: tell the worker when it was the last. */
+void rp_server_check_drained(struct rp_proxy *p);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * abi_body: request bodies, answers, and the choice of upstream and peer.
+ */
+#include "script/vm.h"
+
+enum { STATUS_FIRST = 200, STATUS_LAST = 599 };
+
+/* ---- request body --------------------------------------------------------------------------- */
+
+rp_err rp_abi_body_buffer(struct rp_host_face *f, struct rp_req *r, double max)
+{
+    struct rp_task *t = rp_vm_of(f)->current;
+    /* Only a hook is asked again when body bytes come. */
+    if (!t || !t->is_hook || t->req != r || r->phase > RP_PHASE_BALANCE) return RP_E_PHASE;
+    double most = RP_MIN(RP_MAX(max, 0), (double)(1ULL << 50));
+    rp_err e = rp_req_buffer_body(r, (uint64_t)most);
+    if (e == RP_AGAIN) {
+        t->wants_body = true;
+        t->body_max = most;
+    }
+    return e;
+}
+
+void rp_abi_body_copy(const struct rp_req *r, char *out)
+{
+    rp_chain_peek(&r->body, out, r->body.bytes);
+}
+
+rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n)
+{
+    return r->phase > RP_PHASE_BALANCE ? RP_E_PHASE : rp_req_set_body(r, rp_str_of(p, n));
+}
+
+/* ---- answers -------------------------------------------------------------------------------- */
+
+static struct rp_vm_slot *slot_of(const struct rp_req *r)
+{
+    return rp_phase_slot(r->conf->script, r);
+}
+
+static bool is_status(uint32_t status)
+{
+    return status >= STATUS_FIRST && status <= STATUS_LAST;
+}
+
+rp_err rp_abi_answer(struct rp_req *r, uint32_t status, const char *type, size_t type_n,
+                     const char *body, size_t body_n)
+{
+    if (r->phase > RP_PHASE_HEADER_FILTER) return RP_E_PHASE;
+    if (!is_status(status)) return RP_E_INVALID;
+    rp_str content = type ? rp_str_of(type, type_n) : RP_STR_NONE;
+    rp_err e = rp_req_answer(r, RP_FROM_PLUGIN, (uint16_t)status, content, rp_str_of(body, body_n));
+    if (e == RP_OK) slot_of(r)->answered = true;
+    return e;
+}
+
+rp_err rp_abi_res_set_status(struct rp_req *r, uint32_t status)
+{
+    if (r->phase != RP_PHASE_HEADER_FILTER || r->x.head_sent) return RP_E_PHASE;
+    if (!is_status(status) || r->res.status == 101) return RP_E_INVALID;
+    r->res.status = (uint16_t)status;
+    r->res.reason = RP_STR_NONE;
+    return RP_OK;
+}
+
+/* ---- upstream ------------------------------------------------------------------------------- */
+
+int32_t rp_abi_upstream_find(const struct rp_host_face *f, const char *name, size_t n)
+{
+    const struct rp_conf *c = f->conf;
+    for (uint32_t i = 0; i < c->upstreams_n; i++)
+        if (rp_str_eq(c->upstreams[i]->name, rp_str_of(name, n))) return (int32_t)i;
+    return -1;
+}
+
+rp_err rp_abi_req_set_upstream(struct rp_req *r, uint32_t index)
+{
+    if (r->phase != RP_PHASE_ACCESS && r->phase != RP_PHASE_REWRITE) return RP_E_PHASE;
+    return rp_req_set_upstream(r, index);
+}
+
+static int32_t peer_find(const struct rp_req *r, rp_str name)
+{
+    const struct rp_conf_upstream *u = r->upstream;
+    for (uint32_t i = 0; u && i < u->peers_n; i++)
+        if (rp_str_eq(u->peers[i].name, name)) return (int32_t)i;
+    return -1;
+}
+
+rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t port)
+{
+    if (r->phase != RP_PHASE_BALANCE) return RP_E_PHASE;
+    rp_str text = rp_str_of(name, n);
+    struct rp_addr addr = {.family = RP_ADDR_NONE};
+    int32_t peer = -1;
+    if (port == 0) {
+        peer = peer_find(r, text);
+        if (peer < 0) return RP_E_NOT_FOUND;
+    } else {
+        if (port > UINT16_MAX || rp_addr_parse_ip(text, &addr) != RP_OK) return RP_E_NOT_FOUND;
+        addr.port = (uint16_t)port;
+    }
+    r->pick.want_peer = peer;
+    r->pick.want_addr = addr;
+    return RP_OK;
+}
+
+rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n)
+{
+    if (r->phase != RP_PHASE_BALANCE) return RP_E_PHASE;
+    int32_t peer = peer_find(r, rp_str_of(name, n));
+    if (peer < 0 || !r->pick.group || (uint32_t)peer >= r->pick.group->peers_n)
+        return RP_E_NOT_FOUND;
+    for (int i = 0; i < RP_PICK_TRIED; i++) {
+        if (r->pick.tried[i] == &r->pick.group->peers[peer]) return RP_OK;
+        if (r->pick.tried[i]) continue;
+        r->pick.tried[i] = &r->pick.group->peers[peer];
+        return RP_OK;
+    }
+    return RP_E_CAP;
+}

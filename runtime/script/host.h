@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * host: one LuaJIT VM per configuration generation.
+ *
+ * Life: rp_host_build makes a VM on any thread, runs the site in it and returns a frozen conf whose
+ * `script` is the host. On the loop's thread rp_host_attach binds it to the worker. The last
+ * rp_conf_drop frees it through rp_hooks.drop_generation.
+ */
+#ifndef RP_SCRIPT_HOST_H
+#define RP_SCRIPT_HOST_H
+
+#include "proxy/conf.h"
+#include "proxy/proxy.h"
+#include "script/bundle.h"
+#include "shm/crumb.h"
+
+/* Exit status of a worker that ended itself because a hook could not be stopped (EX_SOFTWARE). */
+enum { RP_HOST_EXIT_STUCK = 70 };
+
+/* Evaluate bundle's site into a frozen conf (refs 0: hold it). Blocking; any thread; touches nothing
+ * shared. On failure `error` holds "file:line: what, and what to do" and the result is < 0. */
+RP_MUST rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **out,
+                             struct rp_buf *error);
+/* Text of `rproxy -T`: listeners, upstreams, hosts, routes with the plugin chain of each phase. */
+void rp_host_describe(const struct rp_conf *c, struct rp_buf *out);
+
+/* Bind to this worker: loop, proxy, breadcrumb pages (NULL: none) and which of them is ours. Before
+ * any request uses it. */
+void rp_host_attach(struct rp_conf *c, struct rp_proxy *p, const struct rp_crumbs *crumbs,
+                    uint32_t worker);
+/* Run the `start` hooks (they may wait); done(arg, RP_OK or failure) comes from the loop, after at
+ * most deadline_ms. Background tasks (rp.every) live until rp_host_retire. */
+void rp_host_start(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
+                   void *arg);
+/* This generation takes no new requests: its timers and background tasks end now. */
+void rp_host_retire(struct rp_conf *c);
+/* Run the `stop` hooks at the end of a drain; done as in rp_host_start. */
+void rp_host_stop(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
+                  void *arg);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * host_life: a built VM in its worker: attach, start and stop hooks, retire, describe.
+ */
+#include <unistd.h>
+
+#include "base/log.h"
+#include "script/vm.h"
+
+enum { LIFE_ARGS = 3 }; /* of chain.run_life */
+
+static struct rp_host *attached(const struct rp_conf *c)
+{
+    struct rp_host *h = c->script;
+    RP_CHECK(h && h->magic == RP_HOST_MAGIC);
+    return h;
+}
+
+/* ---- attach --------------------------------------------------------------------------------- */
+
+static void name_crumbs(struct rp_host *h, const struct rp_crumbs *crumbs, uint32_t worker)
+{
+    const struct rp_conf *c = h->conf;
+    uint64_t generation = c->generation;
+    h->crumb = rp_crumb_page(crumbs, worker);
+    h->plugin_ids = rp_alloc(c->plugins_n * sizeof *h->plugin_ids);
+    h->route_ids = rp_alloc(c->routes_n * sizeof *h->route_ids);
+    for (uint32_t i = 0; i < c->plugins_n; i++)
+        h->plugin_ids[i] =
+            (uint16_t)rp_crumb_intern(crumbs, worker, c->plugins[i].name, generation);
+    for (uint32_t i = 0; i < c->routes_n; i++)
+        h->route_ids[i] = (uint16_t)rp_crumb_intern(crumbs, worker, c->routes[i]->id, generation);
+    for (uint32_t p = 0; p < RP_PHASE_COUNT; p++)
+        h->hook_ids[p] = (uint16_t)rp_crumb_intern(
+            crumbs, worker, rp_str_z(rp_phase_name((enum rp_phase)p)), generation);
+    h->hook_ids[RP_PHASE_COUNT] =
+        (uint16_t)rp_crumb_intern(crumbs, worker, RP_STR("background"), generation);
+    h->hook_ids[RP_TASK_CONNECT] =
+        (uint16_t)rp_crumb_intern(crumbs, worker, RP_STR("connect"), generation);
+    rp_chain_name_crumbs(h);
+}
+
+void rp_host_attach(struct rp_conf *c, struct rp_proxy *p, const struct rp_crumbs *crumbs,
+                    uint32_t worker)
+{
+    struct rp_host *h = attached(c);
+    RP_CHECK(!h->proxy);
+    h->proxy = p;
+    h->worker = worker;
+    if (crumbs) name_crumbs(h, crumbs, worker);
+    h->face.guilty = (uint16_t *)(void *)&h->crumb->where + 2;
+    rp_watchdog_start(h);
+}
+
+/* ---- start and stop hooks ------------------------------------------------------------------- */
+
+static void tell(struct rp_defer *d)
+{
+    struct rp_vm_life *life = RP_CONTAINER(rp_vm_life, defer, d);
+    void (*done)(void *arg, rp_err e) = life->done;
+    life->done = NULL;
+    if (done) done(life->arg, life->result);
+}
+
+static void finish(struct rp_vm_life *life, rp_err e)
+{
+    if (life->task) life->task->on_end = NULL;
+    life->task = NULL;
+    life->result = e;
+    rp_timer_clear(life->host->proxy->loop, &life->timer);
+    rp_loop_defer(life->host->proxy->loop, &life->defer);
+}
+
+static void starting_ended(struct rp_task *t, rp_err e)
+{
+    finish(&t->host->starting, e);
+}
+
+static void stopping_ended(struct rp_task *t, rp_err e)
+{
+    finish(&t->host->stopping, e);
+}
+
+static void out_of_time(struct rp_timer *timer)
+{
+    struct rp_vm_life *life = RP_CONTAINER(rp_vm_life, timer, timer);
+    struct rp_task *t = life->task;
+    finish(life, RP_E_HOOK_TIMEOUT);
+    if (t) rp_task_drop(t);
+}
+
+/* Push run_life and its arguments; false when there is nothing to run or no memory for it. */
+static bool push_life(struct rp_host *h, const char *what)
+{
+    lua_State *L = h->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, h->has_life_fn);
+    lua_pushstring(L, what);
+    bool any = rp_host_call(h, 1, 1) && lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    if (!any) return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, h->life_fn);
+    lua_pushstring(L, what);
+    lua_pushinteger(L, (lua_Integer)h->worker);
+    lua_pushinteger(L, (lua_Integer)getpid());
+    return true;
+}
+
+static void run_life(struct rp_host *h, struct rp_vm_life *life, const char *what,
+                     void (*ended)(struct rp_task *t, rp_err e), rp_ms deadline_ms)
+{
+    life->host = h;
+    life->defer.run = tell;
+    rp_timer_init(&life->timer, out_of_time);
+    if (!push_life(h, what)) {
+        finish(life, RP_OK);
+        return;
+    }
+    life->task = rp_sched_spawn(h, h->L, LIFE_ARGS, NULL, NULL);
+    if (!life->task) {
+        lua_pop(h->L, 1 + LIFE_ARGS);
+        finish(life, RP_E_NOMEM);
+        return;
+    }
+    life->task->on_end = ended;
+    rp_timer_set(h->proxy->loop, &life->timer, deadline_ms);
+}
+
+void rp_host_start(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
+                   void *arg)
+{
+    struct rp_host *h = attached(c);
+    h->starting.done = done;
+    h->starting.arg = arg;
+    run_life(h, &h->starting, "start", starting_ended, deadline_ms);
+}
+
+void rp_host_stop(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
+                  void *arg)
+{
+    struct rp_host *h = attached(c);
+    h->stopping.done = done;
+    h->stopping.arg = arg;
+    run_life(h, &h->stopping, "stop", stopping_ended, deadline_ms);
+}
+
+void rp_host_retire(struct rp_conf *c)
+{
+    struct rp_host *h = attached(c);
+    h->retired = true;
+    while (h->background.tasks) {
+        struct rp_task *t = h->background.tasks;
+        if (t->on_end) t->on_end(t, RP_E_CANCELLED);
+        rp_task_drop(t);
+    }
+}
+
+void rp_life_fini(struct rp_host *h)
+{
+    struct rp_vm_life *lives[] = {&h->starting, &h->stopping};
+    for (size_t i = 0; i < RP_COUNT(lives); i++) {
+        if (!lives[i]->host) continue;
+        rp_timer_clear(h->proxy->loop, &lives[i]->timer);
+        rp_loop_undefer(h->proxy->loop, &lives[i]->defer);
+    }
+}
+
+/* ---- describe ------------------------------------------------------------------------------- */
+
+struct describing {
+    struct rp_buf *out;
+};
+
+static int describe_protected(lua_State *L)
+{
+    const struct describing *d = lua_touserdata(L, 1);
+    size_t n;
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "rproxy.config.boot");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "describe");
+    lua_call(L, 0, 1);
+    const char *text = lua_tolstring(L, -1, &n);
+    if (text) rp_buf_add(d->out, rp_str_of(text, n));
+    return 0;
+}
+
+void rp_host_describe(const struct rp_conf *c, struct rp_buf *out)
+{
+    struct rp_host *h = attached(c);
+    struct describing d = {out};
+    if (lua_cpcall(h->L, describe_protected, &d) == 0) return;
+    rp_buf_addf(out, "%s\n", lua_tostring(h->L, -1) ? lua_tostring(h->L, -1) : "cannot describe");
+    lua_pop(h->L, 1);
+}

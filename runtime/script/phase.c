@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * phase: the hooks of proxy/hook.h: run a request's chain of one phase on a pooled coroutine, park
+ * it, go on with it, and apply a plugin's policy when it fails.
+ *
+ * A hook that raises is logged once, with its traceback on the same line, and its plugin's on_error
+ * decides: "500" answers 500; "closed" answers 503, a refusal that says nothing about the client;
+ * "open" goes on with the handlers after the one that failed. A body_filter that fails under "500"
+ * or "closed" breaks the response off: half of it may be out already. Log hooks only log.
+ */
+#include "script/vm.h"
+
+#include "base/log.h"
+
+/* One call from the request's life. */
+struct pass {
+    struct rp_host *h;
+    struct rp_req *r;
+    enum rp_phase phase;
+    struct rp_chain *in, *out; /* body_filter */
+    bool last;
+};
+
+static rp_err enter(const struct pass *a, uint32_t chain);
+
+/* ---- wrappers ------------------------------------------------------------------------------- */
+
+struct rp_vm_slot *rp_phase_slot(struct rp_host *h, const struct rp_req *r)
+{
+    return r->slot < h->slots_n ? h->slots[r->slot] : NULL;
+}
+
+static struct rp_vm_slot *slot_make(struct rp_host *h, const struct rp_req *r)
+{
+    if (r->slot >= h->slots_n) {
+        uint32_t n = (r->slot / 64 + 1) * 64;
+        h->slots = rp_realloc(h->slots, n * sizeof *h->slots);
+        memset(h->slots + h->slots_n, 0, (n - h->slots_n) * sizeof *h->slots);
+        h->slots_n = n;
+    }
+    struct rp_vm_slot *s = rp_alloc(sizeof *s);
+    s->ref = LUA_NOREF;
+    h->slots[r->slot] = s;
+    return s;
+}
+
+struct making {
+    struct rp_host *h;
+    struct rp_req *r;
+    struct rp_vm_slot *slot;
+};
+
+static int make_wrapper(lua_State *L)
+{
+    const struct making *m = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, m->h->wrap_fn);
+    lua_pushlightuserdata(L, m->r);
+    lua_pushlightuserdata(L, &m->slot->dirty);
+    lua_call(L, 2, 1);
+    m->slot->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* The table stays with the slot; writing nil or a pointer to its array part allocates nothing. */
+rp_err rp_phase_push_wrapper(struct rp_host *h, struct rp_req *r, lua_State *L)
+{
+    struct rp_vm_slot *s = rp_phase_slot(h, r);
+    if (RP_UNLIKELY(!s)) s = slot_make(h, r);
+    if (RP_UNLIKELY(s->ref == LUA_NOREF)) {
+        struct making m = {h, r, s};
+        if (lua_cpcall(h->L, make_wrapper, &m) != 0) {
+            lua_pop(h->L, 1);
+            return RP_E_NOMEM;
+        }
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->ref);
+    if (!s->bound) {
+        lua_rawgeti(L, -1, RP_WRAP_POINTER);
+        lua_rawseti(L, -2, RP_WRAP_REQ);
+        s->bound = true;
+    }
+    return RP_OK;
+}
+
+/* Whoever still holds the table finds no request in it. */
+static void unbind(struct rp_host *h, struct rp_vm_slot *s)
+{
+    lua_rawgeti(h->L, LUA_REGISTRYINDEX, s->ref);
+    int last = s->dirty ? RP_WRAP_LAST_DROPPED : RP_WRAP_REQ;
+    for (int i = RP_WRAP_REQ; i <= last; i++) {
+        lua_pushnil(h->L);
+        lua_rawseti(h->L, -2, i);
+    }
+    lua_pop(h->L, 1);
+    if (s->leaked) {
+        luaL_unref(h->L, LUA_REGISTRYINDEX, s->ref);
+        s->ref = LUA_NOREF;
+    }
+    s->bound = s->leaked = s->answered = false;
+    s->dirty = 0;
+}
+
+static void forget(struct rp_req *r)
+{
+    struct rp_host *h = r->conf->script;
+    struct rp_vm_slot *s = rp_phase_slot(h, r);
+    if (r->task) rp_task_drop(r->task);
+    r->task = NULL;
+    if (!s || !s->bound) return;
+    rp_scope_close(h, &s->scope);
+    unbind(h, s);
+}
+
+void rp_phase_slots_free(struct rp_host *h)
+{
+    for (uint32_t i = 0; i < h->slots_n; i++) rp_free(h->slots[i]);
+    rp_free(h->slots);
+}
+
+/* ---- pieces of a body ----------------------------------------------------------------------- */
+
+struct pushing {
+    const struct pass *pass;
+    lua_State *co;
+};
+
+static int push_piece(lua_State *L)
+{
+    const struct pushing *p = lua_touserdata(L, 1);
+    const struct rp_chain *in = p->pass->in;
+    struct rp_buf *joined = &p->pass->h->text;
+    if (in->head && !in->head->next) {
+        lua_pushlstring(L, in->head->ptr, in->head->len);
+    } else {
+        rp_buf_clear(joined);
+        for (const struct rp_piece *it = in->head; it; it = it->next)
+            rp_buf_add(joined, rp_str_of(it->ptr, it->len));
+        if (joined->failed) return luaL_error(L, "body piece too large");
+        lua_pushlstring(L, joined->ptr ? joined->ptr : "", joined->len);
+    }
+    lua_xmove(L, p->co, 1);
+    return 0;
+}
+
+/* The piece and whether it is the last, on top of co; the wrapper lies at its position 2. What
+ * earlier handlers of this pass made of the piece comes first. */
+static rp_err push_body(const struct pass *a, lua_State *co)
+{
+    lua_rawgeti(co, 2, RP_WRAP_CHUNK);
+    if (lua_isnil(co, -1)) {
+        lua_pop(co, 1);
+        struct pushing p = {a, co};
+        if (lua_cpcall(a->h->L, push_piece, &p) != 0) {
+            lua_pop(a->h->L, 1);
+            return RP_E_NOMEM;
+        }
+    }
+    lua_pushboolean(co, a->last);
+    return RP_OK;
+}
+
+/* The pass is over: the input, or what the handlers made of it, goes out. */
+static void take_body(const struct pass *a)
+{
+    lua_State *L = a->h->L;
+    struct rp_vm_slot *s = rp_phase_slot(a->h, a->r);
+    size_t n;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->ref);
+    lua_rawgeti(L, -1, RP_WRAP_CHUNK);
+    const char *made = lua_tolstring(L, -1, &n);
+    if (made) {
+        rp_chain_clear(a->in);
+        rp_chain_add_copy(a->out, rp_str_of(made, n));
+        lua_pushnil(L);
+        lua_rawseti(L, -3, RP_WRAP_CHUNK);
+    } else {
+        (void)rp_chain_move(a->out, a->in, a->in->bytes); /* all of it */
+    }
+    lua_pop(L, 2);
+}
+
+/* ---- failures ------------------------------------------------------------------------------- */
+
+static const char *plugin_name(const struct rp_host *h, uint32_t plugin)
+{
+    return plugin == UINT32_MAX ? "?" : rp_log_esc(h->conf->plugins[plugin].name);
+}
+
+static void log_failure(const struct pass *a, uint32_t plugin, rp_str what)
+{
+    struct rp_req *r = a->r;
+    rp_log(error, "hook failed plugin=%s hook=%s route=\"%s\" request=%s error=\"%.*s\"",
+           plugin_name(a->h, plugin), rp_phase_name(a->phase),
+           r->route ? rp_log_esc(r->route->id) : "-", rp_req_id(r).ptr, RP_STR_ARG(what));
+}
+
+static rp_err refuse(const struct pass *a)
+{
+    struct rp_req *r = a->r;
+    if (a->phase == RP_PHASE_BODY_FILTER) return RP_E_HOOK;
+    if (r->fail == RP_OK) r->fail = RP_E_HOOK;
+    rp_req_answer_error(r, RP_E_BUSY); /* 503 */
+    return RP_END;
+}
+
+static rp_err go_on_after(const struct pass *a, uint32_t chain, uint32_t at)
+{
+    uint32_t rest;
+    rp_err e = rp_chain_rest(a->h, chain, at, &rest);
+    if (e != RP_OK) return e;
+    if (rest) return enter(a, rest);
+    if (a->in) take_body(a);
+    return RP_OK;
+}
+
+static rp_err by_policy(const struct pass *a, uint32_t chain, uint32_t at, rp_err e)
+{
+    uint32_t plugin = rp_chain_plugin(a->h, chain, at);
+    uint32_t policy = plugin == UINT32_MAX ? RP_PLUGIN_500 : a->h->conf->plugins[plugin].on_error;
+    a->r->proxy->stats.hook_errors++;
+    /* A hook that answered and then failed: half an answer is no reason to go on. */
+    bool open = policy == RP_PLUGIN_OPEN && !rp_phase_slot(a->h, a->r)->answered;
+    if (a->phase == RP_PHASE_LOG || open) return go_on_after(a, chain, at);
+    return policy == RP_PLUGIN_CLOSED ? refuse(a) : e;
+}
+
+static bool is_abort(const struct rp_task *t)
+{
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->host->abort_ref);
+    bool same = lua_rawequal(t->co, -1, -2) != 0;
+    lua_pop(t->co, 1);
+    return same;
+}
+
+static rp_err raised(const struct pass *a, struct rp_task *t, bool stopped)
+{
+    uint32_t chain = t->chain, at = t->at;
+    if (is_abort(t) && rp_phase_slot(a->h, a->r)->answered) {
+        rp_task_drop(t);
+        return RP_END;
+    }
+    log_failure(a, rp_chain_plugin(a->h, chain, at), rp_task_complaint(t));
+    rp_task_drop(t);
+    return by_policy(a, chain, at, stopped ? RP_E_HOOK_BUDGET : RP_E_HOOK);
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static bool must_answer(enum rp_phase p)
+{
+    return p <= RP_PHASE_BALANCE;
+}
+
+static rp_err returned(const struct pass *a, struct rp_task *t)
+{
+    uint32_t chain = t->chain, at = t->at;
+    bool stop = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1);
+    rp_task_put(t);
+    if (a->in) {
+        take_body(a);
+        return RP_OK;
+    }
+    if (rp_phase_slot(a->h, a->r)->answered) return RP_END;
+    if (!stop || !must_answer(a->phase)) return RP_OK;
+    log_failure(a, rp_chain_plugin(a->h, chain, at),
+                RP_STR("it returned a true value without req:exit or req:redirect"));
+    return by_policy(a, chain, at, RP_E_HOOK);
+}
+
+static rp_err settle(const struct pass *a, struct rp_task *t, int rc)
+{
+    bool stopped = rp_watchdog_leave(a->h);
+    if (rc == 0) return returned(a, t);
+    if (rc != LUA_YIELD) return raised(a, t, stopped);
+    if (t->state != RP_TASK_RUNNING) {
+        a->r->task = t;
+        return RP_AGAIN;
+    }
+    uint32_t chain = t->chain, at = t->at;
+    log_failure(a, rp_chain_plugin(a->h, chain, at),
+                RP_STR("coroutine.yield outside of a coroutine of its own"));
+    rp_task_drop(t);
+    return by_policy(a, chain, at, RP_E_HOOK);
+}
+
+/* Arguments after the wrapper; how many, or < 0. */
+static int push_rest(const struct pass *a, lua_State *co)
+{
+    switch (a->phase) {
+    case RP_PHASE_BALANCE: lua_rawgeti(co, 2, RP_WRAP_UP); return 1;
+    case RP_PHASE_HEADER_FILTER:
+    case RP_PHASE_LOG: lua_rawgeti(co, 2, RP_WRAP_RES); return 1;
+    case RP_PHASE_BODY_FILTER:
+        lua_rawgeti(co, 2, RP_WRAP_RES);
+        return push_body(a, co) == RP_OK ? 3 : RP_E_NOMEM;
+    case RP_PHASE_EARLY:
+    case RP_PHASE_ACCESS:
+    case RP_PHASE_REWRITE:
+    case RP_PHASE_CONTENT:
+    case RP_PHASE_COUNT: break;
+    }
+    return 0;
+}
+
+static rp_err enter(const struct pass *a, uint32_t chain)
+{
+    struct rp_host *h = a->h;
+    struct rp_task *t = rp_task_get(h);
+    if (!t) return RP_E_BUSY;
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, h->chains[chain].fn);
+    struct rp_vm_slot *s = rp_phase_slot(h, a->r);
+    rp_err e = RP_OK;
+    if (s && s->bound) { /* not the request's first hook */
+        lua_rawgeti(t->co, LUA_REGISTRYINDEX, s->ref);
+    } else {
+        e = rp_phase_push_wrapper(h, a->r, t->co);
+        s = rp_phase_slot(h, a->r);
+    }
+    int more = e == RP_OK ? push_rest(a, t->co) : e;
+    if (more < 0) {
+        rp_task_put(t);
+        return more;
+    }
+    s->answered = false;
+    t->req = a->r;
+    t->scope = &s->scope;
+    t->is_hook = true;
+    t->phase = (uint8_t)a->phase;
+    t->chain = chain;
+    t->at = 1;
+    return settle(a, t, rp_task_resume(t, 1 + more));
+}
+
+static rp_err go_on(const struct pass *a, struct rp_task *t)
+{
+    if (t->state == RP_TASK_PARKED && t->wants_body &&
+        rp_req_buffer_body(a->r, (uint64_t)t->body_max) != RP_AGAIN) {
+        rp_timer_clear(a->r->proxy->loop, &t->timer);
+        t->state = RP_TASK_READY; /* the hook asks again and gets the body or the failure */
+        t->fired = true;
+    }
+    if (t->state != RP_TASK_READY) return RP_AGAIN;
+    t->wants_body = false;
+    a->r->task = NULL;
+    lua_settop(t->co, 0);
+    lua_pushboolean(t->co, t->fired);
+    return settle(a, t, rp_task_resume(t, 1));
+}
+
+/* Each attempt is chosen anew. */
+static uint32_t balance_chain(struct rp_req *r)
+{
+    r->pick.want_peer = -1;
+    r->pick.want_addr.family = RP_ADDR_NONE;
+    return r->upstream ? r->upstream->balance_chain : 0;
+}
+
+static rp_err run(struct rp_req *r, enum rp_phase p)
+{
+    const struct pass a = {.h = r->conf->script, .r = r, .phase = p};
+    if (r->task) return go_on(&a, r->task);
+    uint32_t chain;
+    if (p == RP_PHASE_EARLY) chain = r->conf->site_chains.at[p];
+    else if (p == RP_PHASE_BALANCE) chain = balance_chain(r);
+    else chain = r->route ? r->route->chains.at[p] : 0;
+    return chain ? enter(&a, chain) : RP_OK;
+}
+
+static rp_err filter_body(struct rp_req *r, struct rp_chain *in, bool last, struct rp_chain *out)
+{
+    const struct pass a = {.h = r->conf->script,
+                           .r = r,
+                           .phase = RP_PHASE_BODY_FILTER,
+                           .in = in,
+                           .out = out,
+                           .last = last};
+    if (r->task) return go_on(&a, r->task);
+    uint32_t chain = r->route ? r->route->chains.at[RP_PHASE_BODY_FILTER] : 0;
+    if (chain) return enter(&a, chain);
+    (void)rp_chain_move(out, in, in->bytes); /* all of it */
+    return RP_OK;
+}
+
+static void cancel(struct rp_req *r)
+{
+    if (r->task) rp_task_drop(r->task);
+    r->task = NULL;
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+struct reading {
+    struct rp_host *h;
+    struct rp_req *r;
+    rp_str key, text;
+};
+
+static int read_ctx(lua_State *L)
+{
+    struct reading *g = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rp_phase_slot(g->h, g->r)->ref);
+    lua_rawgeti(L, -1, RP_WRAP_CTX);
+    if (!lua_istable(L, -1)) return 0;
+    lua_pushlstring(L, g->key.ptr, g->key.len);
+    lua_rawget(L, -2);
+    size_t n;
+    const char *text = NULL;
+    if (lua_type(L, -1) == LUA_TBOOLEAN) {
+        text = lua_toboolean(L, -1) ? "true" : "false";
+        n = strlen(text);
+    } else {
+        text = lua_tolstring(L, -1, &n);
+    }
+    if (text) g->text = rp_arena_copy(&g->r->x.arena, rp_str_of(text, n));
+    return 0;
+}
+
+static rp_str ctx_text(struct rp_req *r, rp_str key)
+{
+    struct reading g = {.h = r->conf->script, .r = r, .key = key};
+    struct rp_vm_slot *s = rp_phase_slot(g.h, r);
+    if (!s || !s->bound) return RP_STR_NONE;
+    if (lua_cpcall(g.h->L, read_ctx, &g) != 0) lua_pop(g.h->L, 1);
+    return g.text;
+}
+
+static void drop_generation(struct rp_conf *c)
+{
+    struct rp_host *h = c->script;
+    c->script = NULL;
+    c->hooks = NULL;
+    rp_host_free(h);
+}
+
+const struct rp_hooks rp_phase_hooks = {
+    .run = run,
+    .filter_body = filter_body,
+    .cancel = cancel,
+    .forget = forget,
+    .ctx_text = ctx_text,
+    .drop_generation = drop_generation,
+};

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sched: tasks that no request's life resumes: children of requests (rp.spawn), background tasks
+ * (rp.detach, rp.every, rp.after, start and stop hooks). They run from one end-of-tick job, in the
+ * order in which they became ready. Also the collector's work between ticks.
+ */
+#include "script/vm.h"
+
+enum {
+    RUN_MOST = 256,  /* tasks resumed in one go before sockets get their turn */
+    GC_STEP_KB = 64, /* how much the collector does at the end of a tick */
+};
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static void log_failure(struct rp_task *t)
+{
+    rp_str what = rp_task_complaint(t);
+    rp_log(error, "background task failed error=\"%.*s\"", RP_STR_ARG(what));
+}
+
+static void end(struct rp_task *t, rp_err e)
+{
+    if (t->on_end) t->on_end(t, e);
+    if (e == RP_OK) rp_task_put(t);
+    else rp_task_drop(t);
+}
+
+static void after(struct rp_task *t, int rc)
+{
+    bool stopped = rp_watchdog_leave(t->host);
+    if (rc == LUA_YIELD && t->state != RP_TASK_RUNNING && !t->cancelled) return;
+    if (rc == 0) {
+        end(t, RP_OK);
+    } else if (t->cancelled) {
+        end(t, RP_E_CANCELLED);
+    } else if (rc == LUA_YIELD) {
+        rp_log(error, "background task failed error=\"coroutine.yield outside of a coroutine\"");
+        end(t, RP_E_HOOK);
+    } else {
+        log_failure(t);
+        end(t, stopped ? RP_E_HOOK_BUDGET : RP_E_HOOK);
+    }
+}
+
+static void run_one(struct rp_task *t)
+{
+    if (t->cancelled) {
+        t->state = RP_TASK_RUNNING; /* it left the queue */
+        end(t, RP_E_CANCELLED);
+        return;
+    }
+    int nargs = lua_gettop(t->co);
+    if (lua_status(t->co) == LUA_YIELD) {
+        lua_settop(t->co, 0);
+        lua_pushboolean(t->co, t->fired);
+        nargs = 1;
+    } else {
+        nargs--; /* the function */
+    }
+    after(t, rp_task_resume(t, nargs));
+}
+
+static void run_ready(struct rp_defer *d)
+{
+    struct rp_host *h = RP_CONTAINER(rp_host, ready, d);
+    for (int n = 0; h->ready_head && n < RUN_MOST; n++) {
+        struct rp_task *t = h->ready_head;
+        h->ready_head = t->next;
+        if (!h->ready_head) h->ready_tail = NULL;
+        t->next = NULL;
+        run_one(t);
+    }
+    if (h->ready_head) rp_loop_defer(h->proxy->loop, &h->ready);
+}
+
+/* ---- making --------------------------------------------------------------------------------- */
+
+static void enlist(struct rp_scope *s, struct rp_task *t)
+{
+    t->sib_prev = NULL;
+    t->sib_next = s->tasks;
+    if (s->tasks) s->tasks->sib_prev = t;
+    s->tasks = t;
+}
+
+struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struct rp_scope *parent,
+                               struct rp_req *r)
+{
+    struct rp_task *t = rp_task_get(h);
+    if (!t) return NULL;
+    t->phase = RP_PHASE_COUNT;
+    t->why = "its turn";
+    t->req = r;
+    t->scope = parent ? parent : &t->own;
+    enlist(parent ? parent : &h->background, t);
+    lua_xmove(L, t->co, nargs + 1);
+    t->state = RP_TASK_PARKED;
+    rp_task_ready(t, true);
+    return t;
+}
+
+/* spawn(detached, fn, ...) -> handle. A child belongs to what runs now and ends with it. */
+static int lua_spawn(lua_State *L)
+{
+    struct rp_host *h = rp_host_of(L);
+    bool detached = lua_toboolean(L, 1) != 0;
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (!h->current) return luaL_error(L, "tasks start in hooks: move this into a start hook");
+    if (h->retired) return luaL_error(L, "this configuration is being replaced: no new tasks");
+    int nargs = lua_gettop(L) - 2;
+    if (nargs > 16) return luaL_error(L, "too many arguments for a task");
+    struct rp_req *r = h->current->req;
+    if (detached && r) rp_phase_slot(h, r)->leaked = true;
+    struct rp_task *t =
+        rp_sched_spawn(h, L, nargs, detached ? NULL : h->current->scope, detached ? NULL : r);
+    if (!t) return luaL_error(L, "too many tasks");
+    lua_pushnumber(L, rp_task_handle(t));
+    return 1;
+}
+
+/* park() -> true when the event came, false at the deadline. After an rp_abi_park. */
+static int lua_park(lua_State *L)
+{
+    struct rp_host *h = rp_host_of(L);
+    struct rp_task *t = h->current;
+    if (!t) return luaL_error(L, "only hooks can wait: move this into a start hook");
+    if (t->co != L) {
+        t->state = RP_TASK_RUNNING;
+        rp_timer_clear(h->proxy->loop, &t->timer);
+        return luaL_error(L, "cannot wait inside a coroutine.create of one's own: use rp.spawn");
+    }
+    return lua_yield(L, 0);
+}
+
+static const luaL_Reg LIBRARY[] = {
+    {"spawn", lua_spawn},
+    {"park", lua_park},
+    {NULL, NULL},
+};
+
+void rp_sched_open(lua_State *L)
+{
+    luaL_openlib(L, NULL, LIBRARY, 1);
+}
+
+/* ---- garbage -------------------------------------------------------------------------------- */
+
+/* Not inside lua_cpcall, which allocates: there may be nothing left. Nothing in a collection can
+ * raise: site code has no way to set a finaliser. */
+static void run_gc(struct rp_defer *d)
+{
+    struct rp_host *h = RP_CONTAINER(rp_host, gc, d);
+    bool all = h->heap_hit;
+    h->heap_hit = false;
+    h->since_gc_bytes = 0;
+    (void)lua_gc(h->L, all ? LUA_GCCOLLECT : LUA_GCSTEP, all ? 0 : GC_STEP_KB);
+}
+
+void rp_sched_note_garbage(struct rp_host *h)
+{
+    if (h->proxy) rp_loop_defer(h->proxy->loop, &h->gc);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+void rp_sched_init(struct rp_host *h)
+{
+    h->ready.run = run_ready;
+    h->gc.run = run_gc;
+}
+
+void rp_sched_fini(struct rp_host *h)
+{
+    if (h->L)
+        for (uint32_t i = 0; i < h->tasks_n; i++) rp_task_drop(h->tasks[i]);
+    for (uint32_t i = 0; i < h->tasks_n; i++) rp_free(h->tasks[i]);
+    rp_free(h->tasks);
+    if (!h->proxy) return;
+    rp_loop_undefer(h->proxy->loop, &h->ready);
+    rp_loop_undefer(h->proxy->loop, &h->gc);
+}

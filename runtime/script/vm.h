@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vm: the inside of one Lua host, for the .c files of script/ only.
+ *
+ * Owns: the lua_State, its chains, a pool of tasks (each with its coroutine), what Lua holds of
+ * every request slot, and the sockets of running tasks. One thread at a time: the one that builds
+ * it, then the loop's.
+ */
+#ifndef RP_SCRIPT_VM_H
+#define RP_SCRIPT_VM_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "base/buf.h"
+#include "script/abi.h"
+#include "script/host.h"
+
+enum { RP_HOST_MAGIC = 0x484f5354, RP_TASK_MAGIC = 0x5441534b, RP_SOCK_MAGIC = 0x534f434b };
+
+enum {
+    RP_TASKS_MOST = 1 << 18,       /* live tasks of one VM; a coroutine takes about 1 KB */
+    RP_SOCKS_MOST = 1 << 16,       /* open sockets of one VM */
+    RP_SCRATCH_BYTES = 4096,       /* first block for decoded bytes */
+    RP_GC_IDLE_BYTES = 256 * 1024, /* garbage after which the collector runs at the end of a tick */
+};
+
+/* ---- chains --------------------------------------------------------------------------------- */
+
+/* One Lua function that runs the handlers of one phase in order. Its number (from 1) is what conf
+ * keeps in struct rp_chains. */
+struct rp_vm_chain {
+    int fn;              /* registry reference */
+    uint32_t n;          /* handlers */
+    uint32_t *plugins;   /* index in conf->plugins, by position */
+    uint16_t *crumb_ids; /* name ids of the breadcrumb page, by position; Lua reads them too */
+    uint32_t *rest;      /* chain that begins after a position, made when needed; 0 not yet */
+};
+
+/* ---- tasks ---------------------------------------------------------------------------------- */
+
+/* What ends together: a request's or a background task's sockets and child tasks. */
+struct rp_scope {
+    struct rp_sock *socks;
+    struct rp_task *tasks; /* children; not the task that owns the scope */
+};
+
+/* A task's `phase` while the connect hooks of a stream run; RP_PHASE_COUNT is no hook's. */
+enum { RP_TASK_CONNECT = RP_PHASE_COUNT + 1, RP_TASK_PHASES };
+
+enum rp_task_state {
+    RP_TASK_FREE,
+    RP_TASK_RUNNING,
+    RP_TASK_PARKED, /* waits for an event or its timer */
+    RP_TASK_READY,  /* one of them came: to be resumed */
+};
+
+struct rp_task {
+    uint32_t magic;
+    uint32_t index, gen; /* handle for Lua */
+    struct rp_host *host;
+    lua_State *co;
+    int co_ref;
+    struct rp_req *req;       /* whose hook or child it is; NULL in the background */
+    struct rp_stream *stream; /* the relayed connection whose hook it is */
+    struct rp_scope *scope;   /* what it makes belongs here */
+    struct rp_scope own;      /* the scope of a background task */
+    uint8_t state;            /* enum rp_task_state */
+    uint8_t phase;            /* of a hook; RP_PHASE_COUNT for others */
+    bool is_hook;             /* resumed by the request's life, not by us */
+    bool fired;               /* the event came, not the deadline */
+    bool cancelled;           /* ended by itself while running: drop it when it yields */
+    bool wants_body;          /* parked until the request body is whole */
+    double body_max;
+    uint32_t chain, at; /* where a hook is */
+    size_t piece_n;     /* body_filter: bytes of the input given to Lua */
+    const char *why;    /* what it waits for */
+    struct rp_timer timer;
+    void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
+    struct rp_task *next;                        /* free list, ready queue */
+    struct rp_task *sib_next, *sib_prev; /* list of the scope's children, or of the background */
+};
+
+/* What Lua holds of a request slot. */
+struct rp_vm_slot {
+    int ref;       /* the wrapper table; LUA_NOREF: none yet */
+    bool bound;    /* the wrapper is a live request's */
+    bool leaked;   /* a task may outlive the request with the wrapper in hand: make a new one */
+    bool answered; /* a hook answered since the chain was entered */
+    uint8_t dirty; /* Lua put something into the wrapper that must not outlive the request */
+    struct rp_scope scope;
+};
+
+/* Array positions in a wrapper table; lua/rproxy/object.lua has the same. */
+enum {
+    RP_WRAP_REQ = 1, /* cdata pointer; nil: the request has ended */
+    RP_WRAP_CTX = 2,
+    RP_WRAP_PARAMS = 3,
+    RP_WRAP_BODY = 4,
+    RP_WRAP_CHUNK = 5,        /* body_filter: the piece as edited so far */
+    RP_WRAP_LAST_DROPPED = 5, /* 1..5 go when the request ends */
+    RP_WRAP_UP = 6,
+    RP_WRAP_RES = 7,
+    RP_WRAP_POINTER = 9, /* the cdata pointer, kept; 10: cdata pointer to the slot's `dirty` */
+};
+
+struct rp_watchdog;
+
+struct rp_vm_life { /* a run of the start or stop hooks */
+    struct rp_task *task;
+    struct rp_timer timer;
+    struct rp_defer defer;
+    struct rp_host *host;
+    void (*done)(void *arg, rp_err e);
+    void *arg;
+    rp_err result;
+};
+
+struct rp_host {
+    struct rp_host_face face; /* first: Lua's pointer is the host's */
+    uint32_t magic;
+    lua_State *L;
+    struct rp_conf *conf;
+    uint32_t worker; /* which of them we are in, from 0 */
+    struct rp_hooks hooks;
+    struct rp_bundle *bundle; /* while the site is evaluated */
+
+    /* heap: LuaJIT's own allocator behind a counter */
+    lua_Alloc alloc;
+    void *alloc_arg;
+    size_t heap_bytes, heap_cap;
+    size_t since_gc_bytes; /* allocated since the collector last ran in idle time */
+    bool heap_hit;         /* an allocation was refused: collect everything soon */
+    struct rp_defer gc;
+
+    /* Lua functions and values by registry reference */
+    int wrap_fn, wrap_conn_fn, rest_fn, life_fn, has_life_fn, abort_ref;
+
+    struct rp_vm_chain *chains; /* [0] unused */
+    uint32_t chains_n, chains_room;
+
+    struct rp_task **tasks; /* by index */
+    uint32_t tasks_n, tasks_room;
+    struct rp_task *free_tasks;
+    struct rp_task *current;    /* running now */
+    struct rp_scope background; /* tasks without a request */
+    struct rp_task *ready_head, *ready_tail;
+    struct rp_defer ready;
+
+    struct rp_vm_slot **slots; /* by request slot */
+    uint32_t slots_n;
+
+    struct rp_sock **socks;
+    uint32_t socks_n, socks_room;
+    struct rp_sock *free_socks;
+
+    struct rp_proxy *proxy; /* NULL until attached */
+    struct rp_crumb *crumb; /* the page, or own_crumb */
+    struct rp_crumb own_crumb;
+    uint16_t *plugin_ids, *route_ids; /* names on the page, by conf index */
+    uint16_t hook_ids[RP_TASK_PHASES];
+    struct rp_watchdog *watchdog;
+    struct rp_vm_life starting, stopping;
+    bool retired;
+
+    struct rp_regex_ctx *regex;
+    struct rp_arena scratch; /* decoded bytes; reset by each call that uses it */
+    struct rp_buf line;      /* the log line being built */
+    struct rp_buf text;      /* encoded and decoded text */
+    struct rp_vm_digest *digest;
+    char scratch_first[RP_SCRATCH_BYTES] __attribute__((aligned(16)));
+};
+
+static inline struct rp_host *rp_vm_of(struct rp_host_face *f)
+{
+    return (struct rp_host *)(void *)f;
+}
+
+/* ---- vm_task.c ------------------------------------------------------------------------------ */
+
+/* A task with an empty coroutine; NULL when there are too many or the VM's heap is full. */
+struct rp_task *rp_task_get(struct rp_host *h);
+/* Back to the pool: its coroutine returned and is reusable. */
+void rp_task_put(struct rp_task *t);
+/* End it wherever it is; its coroutine is thrown away unless it never ran. */
+void rp_task_drop(struct rp_task *t);
+struct rp_task *rp_task_find(struct rp_host *h, double handle); /* NULL when stale */
+double rp_task_handle(const struct rp_task *t);
+/* The event or the deadline came. */
+void rp_task_ready(struct rp_task *t, bool fired);
+/* Enter or go on: nargs values are on its stack. The breadcrumb is set for the time it runs.
+ * Result of lua_resume. */
+int rp_task_resume(struct rp_task *t, int nargs);
+/* The text of what a failed coroutine raised, with traceback on one line; borrowed until the next
+ * call. */
+rp_str rp_task_complaint(struct rp_task *t);
+void rp_scope_close(struct rp_host *h, struct rp_scope *s);
+
+/* ---- sched.c -------------------------------------------------------------------------------- */
+
+/* host.spawn(detached, fn, ...), host.park(); the library table and the host lie on top of L, the
+ * host goes. */
+void rp_sched_open(lua_State *L);
+/* A new task that will call the function below the nargs values on top of L (all are moved). It
+ * belongs to `parent`, or with NULL to the background. NULL: too many (the values stay). */
+struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struct rp_scope *parent,
+                               struct rp_req *r);
+void rp_sched_init(struct rp_host *h);
+void rp_sched_fini(struct rp_host *h); /* ends every task */
+/* Some garbage was made: let the collector work when the tick ends. */
+void rp_sched_note_garbage(struct rp_host *h);
+
+/* ---- phase.c -------------------------------------------------------------------------------- */
+
+extern const struct rp_hooks rp_phase_hooks;
+struct rp_vm_slot *rp_phase_slot(struct rp_host *h, const struct rp_req *r); /* NULL: none yet */
+/* Push r's wrapper on L, making and binding it when needed. RP_E_NOMEM: nothing is pushed. */
+RP_MUST rp_err rp_phase_push_wrapper(struct rp_host *h, struct rp_req *r, lua_State *L);
+void rp_phase_slots_free(struct rp_host *h);
+
+/* ---- phase_stream.c ------------------------------------------------------------------------- */
+
+/* Fill in the hooks of relayed connections. */
+void rp_phase_stream_hooks(struct rp_hooks *hooks);
+
+/* ---- host.c --------------------------------------------------------------------------------- */
+
+struct rp_host *rp_host_of(lua_State *L); /* in a function with the host as its upvalue */
+void rp_host_free(struct rp_host *h);
+/* lua_pcall without a way to escape: false when it raised (message on top of L). */
+bool rp_host_call(struct rp_host *h, int nargs, int nresults);
+
+/* ---- vm_chain.c ----------------------------------------------------------------------------- */
+
+/* host.chain_new, host.chain_set; the library table and the host lie on top of L, the host goes. */
+void rp_chain_open(lua_State *L);
+/* Plugin names on the breadcrumb page are known now. */
+void rp_chain_name_crumbs(struct rp_host *h);
+/* The chain of what follows position `at`; 0 when nothing does. RP_E_HOOK when it cannot be
+ * made. */
+RP_MUST rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *rest);
+/* Index of the plugin at a position; UINT32_MAX when there is none. */
+uint32_t rp_chain_plugin(const struct rp_host *h, uint32_t chain, uint32_t at);
+void rp_chain_fini(struct rp_host *h);
+
+/* ---- host_life.c ---------------------------------------------------------------------------- */
+
+void rp_life_fini(struct rp_host *h);
+
+/* ---- abi_sock.c ----------------------------------------------------------------------------- */
+
+void rp_sock_forget_task(struct rp_scope *s, const struct rp_task *t); /* it waits no more */
+void rp_sock_close_all(struct rp_host *h, struct rp_scope *s);
+void rp_sock_fini(struct rp_host *h);
+
+/* ---- abi_crypto.c --------------------------------------------------------------------------- */
+
+void rp_digest_fini(struct rp_host *h);
+
+/* ---- watchdog.c ----------------------------------------------------------------------------- */
+
+/* Watch the hooks of h, which run on the calling thread. */
+void rp_watchdog_start(struct rp_host *h);
+void rp_watchdog_free(struct rp_host *h);
+/* A coroutine came back: did the watchdog stop it? */
+bool rp_watchdog_leave(struct rp_host *h);
+
+#endif

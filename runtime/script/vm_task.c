@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vm_task: tasks: a pooled coroutine, what it waits for and what it belongs to.
+ *
+ * FREE -> RUNNING -> PARKED -> READY -> RUNNING .. -> FREE. A task that ends by itself gives its
+ * coroutine back to the pool; one that fails or is dropped while parked loses it (LuaJIT has no way
+ * to reset a coroutine), and the next user of the task makes a new one.
+ */
+#include "script/vm.h"
+
+enum {
+    /* Lua holds a task as index + gen * HANDLE_GEN: below 2^53 for 2^35 uses of one index. */
+    HANDLE_GEN = RP_TASKS_MOST,
+    TRACE_MOST = 4096, /* bytes of a traceback in a log line */
+};
+
+/* ---- pool ----------------------------------------------------------------------------------- */
+
+static int make_thread(lua_State *L)
+{
+    struct rp_task *t = lua_touserdata(L, 1);
+    t->co = lua_newthread(L);
+    t->co_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+static struct rp_task *task_new(struct rp_host *h)
+{
+    if (h->tasks_n == RP_TASKS_MOST) return NULL;
+    if (h->tasks_n == h->tasks_room) {
+        h->tasks_room = h->tasks_room ? h->tasks_room * 2 : 64;
+        h->tasks = rp_realloc(h->tasks, h->tasks_room * sizeof *h->tasks);
+    }
+    struct rp_task *t = rp_alloc(sizeof *t);
+    t->magic = RP_TASK_MAGIC;
+    t->host = h;
+    t->index = h->tasks_n;
+    t->co_ref = LUA_NOREF;
+    h->tasks[h->tasks_n++] = t;
+    return t;
+}
+
+static void on_deadline(struct rp_timer *timer)
+{
+    rp_task_ready(RP_CONTAINER(rp_task, timer, timer), false);
+}
+
+struct rp_task *rp_task_get(struct rp_host *h)
+{
+    struct rp_task *t = h->free_tasks;
+    if (t) h->free_tasks = t->next;
+    else if (!(t = task_new(h))) return NULL;
+    if (!t->co && lua_cpcall(h->L, make_thread, t) != 0) {
+        lua_pop(h->L, 1);
+        t->co = NULL;
+        t->next = h->free_tasks;
+        h->free_tasks = t;
+        return NULL;
+    }
+    t->next = NULL;
+    t->gen++;
+    t->state = RP_TASK_RUNNING;
+    return t;
+}
+
+static void unlink_task(struct rp_task *t)
+{
+    struct rp_host *h = t->host;
+    if (t->sib_prev) t->sib_prev->sib_next = t->sib_next;
+    else if (t->scope && t->scope != &t->own && t->scope->tasks == t) t->scope->tasks = t->sib_next;
+    else if (h->background.tasks == t) h->background.tasks = t->sib_next;
+    if (t->sib_next) t->sib_next->sib_prev = t->sib_prev;
+    t->sib_next = t->sib_prev = NULL;
+}
+
+static void unqueue(struct rp_task *t)
+{
+    struct rp_host *h = t->host;
+    struct rp_task *prev = NULL;
+    for (struct rp_task *it = h->ready_head; it; prev = it, it = it->next) {
+        if (it != t) continue;
+        if (prev) prev->next = t->next;
+        else h->ready_head = t->next;
+        if (h->ready_tail == t) h->ready_tail = prev;
+        return;
+    }
+}
+
+static void give_back(struct rp_task *t)
+{
+    struct rp_host *h = t->host;
+    /* The tests are for the common case, a hook that neither waited nor made anything. */
+    if (t->timer.link.next) rp_timer_clear(h->proxy->loop, &t->timer);
+    if (t->scope && t->scope->socks) rp_sock_forget_task(t->scope, t);
+    if (!t->is_hook) unlink_task(t);
+    t->state = RP_TASK_FREE;
+    if (t->own.tasks || t->own.socks) rp_scope_close(h, &t->own);
+    t->req = NULL;
+    t->stream = NULL;
+    t->scope = NULL;
+    t->is_hook = t->fired = t->cancelled = t->wants_body = false;
+    t->chain = t->at = 0;
+    t->on_end = NULL;
+    t->next = h->free_tasks;
+    h->free_tasks = t;
+}
+
+void rp_task_put(struct rp_task *t)
+{
+    if (lua_gettop(t->co) > 0) lua_settop(t->co, 0); /* most hooks return nothing */
+    give_back(t);
+}
+
+void rp_task_drop(struct rp_task *t)
+{
+    struct rp_host *h = t->host;
+    if (t->state == RP_TASK_FREE) return;
+    if (t->state == RP_TASK_READY && !t->is_hook) unqueue(t);
+    luaL_unref(h->L, LUA_REGISTRYINDEX, t->co_ref);
+    t->co_ref = LUA_NOREF;
+    t->co = NULL;
+    give_back(t);
+}
+
+double rp_task_handle(const struct rp_task *t)
+{
+    return (double)t->index + (double)t->gen * HANDLE_GEN;
+}
+
+struct rp_task *rp_task_find(struct rp_host *h, double handle)
+{
+    if (!(handle >= 0 && handle < 9007199254740992.0)) return NULL;
+    uint64_t n = (uint64_t)handle;
+    uint32_t index = (uint32_t)(n % HANDLE_GEN);
+    if (index >= h->tasks_n) return NULL;
+    struct rp_task *t = h->tasks[index];
+    return t->state != RP_TASK_FREE && t->gen == (uint32_t)(n / HANDLE_GEN) ? t : NULL;
+}
+
+void rp_scope_close(struct rp_host *h, struct rp_scope *s)
+{
+    while (s->tasks) rp_task_drop(s->tasks);
+    if (s->socks) rp_sock_close_all(h, s);
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+void rp_task_ready(struct rp_task *t, bool fired)
+{
+    struct rp_host *h = t->host;
+    if (t->state != RP_TASK_PARKED) return;
+    rp_timer_clear(h->proxy->loop, &t->timer);
+    t->state = RP_TASK_READY;
+    t->fired = fired;
+    if (t->is_hook) {
+        if (t->stream) rp_stream_wake(t->stream, RP_WAKE_TASK);
+        else rp_req_wake(t->req, RP_WAKE_TASK);
+        return;
+    }
+    t->next = NULL;
+    if (h->ready_head) h->ready_tail->next = t;
+    else h->ready_head = t;
+    h->ready_tail = t;
+    rp_loop_defer(h->proxy->loop, &h->ready);
+}
+
+static uint64_t where(const struct rp_host *h, const struct rp_task *t)
+{
+    uint16_t plugin = 0, route = 0;
+    if (t->chain && t->at) plugin = h->chains[t->chain].crumb_ids[t->at - 1];
+    if (t->req && t->req->route && h->route_ids) route = h->route_ids[t->req->route->index];
+    return rp_crumb_where(plugin, h->hook_ids[t->phase], route);
+}
+
+int rp_task_resume(struct rp_task *t, int nargs)
+{
+    struct rp_host *h = t->host;
+    t->state = RP_TASK_RUNNING;
+    h->current = t;
+    h->face.req = t->req;
+    h->face.at = t->at;
+    rp_crumb_enter(h->crumb, where(h, t));
+    int rc = lua_resume(t->co, nargs);
+    rp_crumb_leave(h->crumb);
+    t->at = h->face.at;
+    h->face.req = NULL;
+    h->current = NULL;
+    if (RP_UNLIKELY(h->since_gc_bytes > RP_GC_IDLE_BYTES || h->heap_hit)) rp_sched_note_garbage(h);
+    return rc;
+}
+
+/* ---- failures ------------------------------------------------------------------------------- */
+
+static int trace_protected(lua_State *L)
+{
+    struct rp_task *t = lua_touserdata(L, 1);
+    struct rp_host *h = t->host;
+    const char *message = lua_tostring(t->co, -1);
+    if (!message) message = lua_pushfstring(L, "(a %s was raised)", luaL_typename(t->co, -1));
+    luaL_traceback(L, t->co, message, 0);
+    size_t n;
+    const char *text = lua_tolstring(L, -1, &n);
+    for (size_t i = 0; i < n && i < TRACE_MOST; i++) {
+        if (text[i] == '\t') continue;
+        if (text[i] == '\n') rp_buf_add_z(&h->text, " | ");
+        else rp_buf_add_escaped(&h->text, rp_str_of(&text[i], 1));
+    }
+    return 0;
+}
+
+rp_str rp_task_complaint(struct rp_task *t)
+{
+    struct rp_host *h = t->host;
+    rp_buf_clear(&h->text);
+    if (lua_cpcall(h->L, trace_protected, t) != 0) {
+        lua_pop(h->L, 1);
+        rp_buf_clear(&h->text);
+        rp_buf_add_z(&h->text, "not enough memory");
+    }
+    return rp_buf_str(&h->text);
+}
+
+/* ---- ABI ------------------------------------------------------------------------------------ */
+
+void rp_abi_park(struct rp_host_face *f, const char *why, double seconds)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_task *t = h->current;
+    if (!t || !h->proxy) return;
+    t->state = RP_TASK_PARKED;
+    t->why = why;
+    if (seconds < 0) return;
+    rp_timer_init(&t->timer, on_deadline);
+    rp_timer_set(h->proxy->loop, &t->timer, (rp_ms)(RP_MIN(seconds, 1e9) * 1000 + 0.999));
+}
+
+double rp_abi_task_self(const struct rp_host_face *f)
+{
+    const struct rp_host *h = (const struct rp_host *)(const void *)f;
+    return h->current ? rp_task_handle(h->current) : -1;
+}
+
+void rp_abi_task_wake(struct rp_host_face *f, double task)
+{
+    struct rp_task *t = rp_task_find(rp_vm_of(f), task);
+    if (t) rp_task_ready(t, true);
+}
+
+void rp_abi_task_cancel(struct rp_host_face *f, double task)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_task *t = rp_task_find(h, task);
+    if (!t || t->is_hook) return;
+    /* It may be the running one or own what runs: it is dropped when its turn comes. */
+    t->cancelled = true;
+    if (t != h->current) rp_task_ready(t, true);
+}
+
+double rp_abi_now(const struct rp_host_face *f)
+{
+    const struct rp_host *h = (const struct rp_host *)(const void *)f;
+    return h->proxy ? (double)rp_loop_now(h->proxy->loop) / 1000 : 0;
+}
+
+double rp_abi_wall(const struct rp_host_face *f)
+{
+    const struct rp_host *h = (const struct rp_host *)(const void *)f;
+    return h->proxy ? rp_loop_wall(h->proxy->loop) : rp_clock_wall();
+}
+
+double rp_abi_clock_ns(void)
+{
+    return (double)rp_clock_mono_ns();
+}

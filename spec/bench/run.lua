@@ -1,0 +1,407 @@
+-- SPDX-License-Identifier: MIT
+--
+-- run: measure rproxy beside nginx, haproxy and the floor program, on this machine, in one run.
+--
+--   luajit spec/bench/run.lua [scenario ...] [--rounds=3] [--seconds=4] [--servers=floor,nginx]
+--
+-- The figure that counts is CPU microseconds of the proxy per request: time on the processor of its
+-- whole process tree, from schedstat, divided by wrk's count. It moves little on a busy machine,
+-- where requests per second and latency move a lot. The proxy has core 0 and one worker; origin and
+-- load generator share core 1. Servers take turns round by round; medians are printed.
+--
+-- Environment: RP_BIN (build/rproxy). Results: a table, and build/bench/latest.json.
+
+package.path = "./?.lua;" .. package.path
+
+local posix = require("spec.support.posix")
+
+local OUT = "build/bench"
+local ORIGIN_PORT = 21080
+local PORTS = { floor = 21081, nginx = 21082, haproxy = 21083, rproxy = 21084 }
+local ORDER = { "floor", "nginx", "haproxy", "rproxy" }
+local PEERS = { "nginx", "haproxy" }
+local PROXY_CORE, LOAD_CORE = 0, 1
+local WARM_SECONDS = 1
+
+-- path: what the origin is asked for; bytes: of the right answer; skip: whom it says nothing of.
+local SCENARIOS = {
+    plain = { path = "/plain", bytes = 64, conns = 64 },
+    ["1k"] = { path = "/1k", bytes = 1024, conns = 64 },
+    -- The floor opens an upstream connection per client, which the others need not.
+    conn = { path = "/plain", bytes = 64, conns = 64, close = true, skip = { floor = true } },
+    luanoop = { path = "/plain", bytes = 64, conns = 64, site = "luanoop" },
+    ["100k"] = { path = "/100k", bytes = 100 * 1024, conns = 64 },
+    big = { path = "/big", bytes = 10 * 1024 * 1024, conns = 8 },
+}
+local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "100k", "big" }
+
+local NGINX_COMMON = [[
+daemon off;
+worker_processes 1;
+user root;
+pid %(dir)/%(name).pid;
+error_log %(dir)/%(name).log warn;
+events { worker_connections 4096; multi_accept on; }
+http {
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    tcp_nodelay on;
+    keepalive_requests 100000000;
+    keepalive_timeout 300;
+    open_file_cache max=100 inactive=300s;
+    client_body_temp_path %(dir)/tmp;
+    proxy_temp_path %(dir)/tmp;
+    fastcgi_temp_path %(dir)/tmp;
+    uwsgi_temp_path %(dir)/tmp;
+    scgi_temp_path %(dir)/tmp;
+]]
+
+local ORIGIN_CONF = NGINX_COMMON .. [[
+    server {
+        listen 127.0.0.1:%(origin) backlog=4096;
+        root %(dir)/files;
+        location = /plain { default_type text/plain; return 200 "%(body64)"; }
+    }
+}
+]]
+
+local NGINX_CONF = NGINX_COMMON .. [[
+    upstream origin {
+        server 127.0.0.1:%(origin);
+        keepalive 256;
+        keepalive_requests 100000000;
+        keepalive_timeout 300;
+    }
+    server {
+        listen 127.0.0.1:%(port) backlog=4096;
+        location / {
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffers 16 16k;
+            proxy_buffer_size 16k;
+            proxy_max_temp_file_size 0;
+        }
+    }
+}
+]]
+
+local HAPROXY_CONF = [[
+global
+    nbthread 1
+    maxconn 2000
+    no log
+defaults
+    mode http
+    option http-keep-alive
+    option splice-auto
+    http-reuse always
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+frontend in
+    bind 127.0.0.1:%(port) backlog 4096
+    default_backend out
+backend out
+    server origin 127.0.0.1:%(origin) pool-max-conn 256 pool-purge-delay 300s
+]]
+
+-- ---------------------------------------------------------------- small tools
+
+local function say(fmt, ...)
+    io.stdout:write(fmt:format(...), "\n")
+    io.stdout:flush()
+end
+
+local function fill(text, vars)
+    return (text:gsub("%%%((%w+)%)", function(name) return tostring(assert(vars[name], name)) end))
+end
+
+local function run(command)
+    local pipe = assert(io.popen(command .. " 2>&1"))
+    local text = pipe:read("*a")
+    pipe:close()
+    return text
+end
+
+local function find_program(name)
+    local path = run("PATH=$PATH:/usr/sbin:/sbin command -v " .. name):match("^(/%S+)")
+    return path
+end
+
+local function median(list)
+    local sorted = { unpack(list) }
+    table.sort(sorted)
+    local n = #sorted
+    if n == 0 then return nil end
+    return n % 2 == 1 and sorted[(n + 1) / 2] or (sorted[n / 2] + sorted[n / 2 + 1]) / 2
+end
+
+local function pinned(core, argv)
+    local all = { "taskset", "-c", tostring(core) }
+    for _, arg in ipairs(argv) do all[#all + 1] = arg end
+    return all
+end
+
+-- ---------------------------------------------------------------- servers
+
+local running = {}
+
+local function start(name, argv, core, port)
+    local log = OUT .. "/" .. name .. ".out"
+    os.remove(log)
+    local pid = posix.spawn(pinned(core, argv), { stdout = log, stderr = log })
+    running[pid] = true
+    local up = posix.poll(function() return posix.is_listening(port) or posix.wait(pid) end, 10)
+    if type(up) == "table" or not up then
+        running[pid] = nil
+        return nil, (posix.read_file(log) or ""):sub(1, 600)
+    end
+    return pid
+end
+
+local function stop(pid)
+    local tree = posix.tree(pid)
+    posix.kill(pid, "TERM")
+    if not posix.wait(pid, 3) then
+        for _, p in ipairs(tree) do posix.kill(p, "KILL") end
+        posix.wait(pid, 3)
+    end
+    running[pid] = nil
+end
+
+local function nginx_argv(name, conf, port)
+    local program = find_program("nginx")
+    if not program then return nil, "nginx is not installed" end
+    local dir = run("pwd"):match("%S+") .. "/" .. OUT
+    posix.write_file(("%s/%s.conf"):format(OUT, name), fill(conf, { dir = dir, name = name,
+        port = port, origin = ORIGIN_PORT, body64 = ("x"):rep(64) }))
+    return { program, "-p", dir, "-e", dir .. "/" .. name .. ".log", "-c",
+        dir .. "/" .. name .. ".conf" }
+end
+
+-- name -> function(scenario) returning argv, or nil and why not
+local SERVERS = {}
+
+function SERVERS.floor()
+    local out = run("cc -O2 -Wall -Wextra -D_GNU_SOURCE -o " .. OUT .. "/floor spec/bench/floor.c")
+    if out ~= "" then return nil, out end
+    return { OUT .. "/floor", tostring(PORTS.floor), tostring(ORIGIN_PORT) }
+end
+
+function SERVERS.nginx(scenario)
+    if scenario.site then return nil, "no Lua in Debian's nginx-light" end
+    return nginx_argv("nginx", NGINX_CONF, PORTS.nginx)
+end
+
+function SERVERS.haproxy(scenario)
+    if scenario.site then return nil, "its Lua is compared elsewhere" end
+    local program = find_program("haproxy")
+    if not program then return nil, "haproxy is not installed" end
+    posix.write_file(OUT .. "/haproxy.cfg", fill(HAPROXY_CONF,
+        { port = PORTS.haproxy, origin = ORIGIN_PORT }))
+    return { program, "-db", "-f", OUT .. "/haproxy.cfg" }
+end
+
+function SERVERS.rproxy(scenario)
+    local bin = os.getenv("RP_BIN") or "build/rproxy"
+    if not posix.exists(bin) then return nil, bin .. " is not built" end
+    return { bin, "-p", "spec/bench/sites/" .. (scenario.site or "proxy") .. ".lua" }
+end
+
+local function make_origin()
+    os.execute("mkdir -p " .. OUT .. "/files " .. OUT .. "/tmp")
+    for _, name in ipairs { "1k", "100k", "big" } do
+        local scenario = SCENARIOS[name]
+        posix.write_file(OUT .. "/files/" .. name, ("0123456789abcdef"):rep(scenario.bytes / 16))
+    end
+    local argv, why = nginx_argv("origin", ORIGIN_CONF, ORIGIN_PORT)
+    if not argv then error(why, 0) end
+    local pid, err = start("origin", argv, LOAD_CORE, ORIGIN_PORT)
+    if not pid then error("the origin does not start: " .. err, 0) end
+    return pid
+end
+
+-- ---------------------------------------------------------------- measuring
+
+-- Nanoseconds on a processor so far, of all threads of a process tree.
+local function cpu_ns(pid)
+    local ns = 0
+    for _, p in ipairs(posix.tree(pid)) do
+        for word in run("cat /proc/" .. p .. "/task/*/schedstat"):gmatch("(%d+) %d+ %d+\n") do
+            ns = ns + tonumber(word)
+        end
+    end
+    return ns
+end
+
+-- Three requests on one connection must bring the right bytes before anything is measured.
+local function check_answer(port, scenario)
+    local url = ("http://127.0.0.1:%d%s"):format(port, scenario.path)
+    local out = run(("curl -sS --max-time 20 -o %s/got -w '%%{http_code} %%{size_download} ' "
+        .. "%s -o %s/got %s -o %s/got %s"):format(OUT, url, OUT, url, OUT, url))
+    local want = ("200 %d "):format(scenario.bytes):rep(3)
+    if out ~= want then return nil, ("answers %q, not %q"):format(out, want) end
+    local body = posix.read_file(OUT .. "/got")
+    local right = scenario.path == "/plain" and ("x"):rep(64)
+        or posix.read_file(OUT .. "/files" .. scenario.path)
+    if body ~= right then return nil, "the body is not the origin's" end
+    return true
+end
+
+local UNITS = { us = 1, ms = 1000, s = 1000000 }
+
+local function wrk(port, scenario, seconds)
+    local text = run(("taskset -c %d wrk -t1 -c%d -d%ds --latency %s http://127.0.0.1:%d%s"):format(
+        LOAD_CORE, scenario.conns, seconds, scenario.close and "-H 'Connection: close'" or "",
+        port, scenario.path))
+    local requests = tonumber(text:match("(%d+) requests in "))
+    if not requests or requests == 0 then return nil, text end
+    local function latency(percent)
+        local value, unit = text:match("%s" .. percent .. "%%%s+([%d.]+)(%a+)")
+        return value and tonumber(value) * (UNITS[unit] or 0)
+    end
+    local trouble = text:match("Non%-2xx[^\n]*") or text:match("Socket errors[^\n]*")
+    return { requests = requests, rate = tonumber(text:match("Requests/sec:%s+([%d.]+)")),
+        p50_us = latency("50"), p99_us = latency("99"), trouble = trouble }
+end
+
+local function measure(server, scenario, seconds)
+    local before = cpu_ns(server.pid)
+    local result, err = wrk(server.port, scenario, seconds)
+    if not result then return nil, err end
+    result.cpu_us = (cpu_ns(server.pid) - before) / 1000 / result.requests
+    return result
+end
+
+local function start_servers(scenario, wanted)
+    local servers = {}
+    for _, name in ipairs(ORDER) do
+        if wanted[name] and not (scenario.skip and scenario.skip[name]) then
+            local argv, why = SERVERS[name](scenario)
+            local pid
+            if argv then pid, why = start(name, argv, PROXY_CORE, PORTS[name]) end
+            local server = { name = name, port = PORTS[name], pid = pid, rounds = {} }
+            if pid then
+                local ok
+                ok, why = check_answer(server.port, scenario)
+                if ok then
+                    server.idle_kb = posix.tree_cost(pid)
+                    servers[#servers + 1] = server
+                else
+                    stop(pid)
+                end
+            end
+            if why then say("  %s skipped: %s", name, why) end
+        end
+    end
+    return servers
+end
+
+local function summarize(server)
+    local function of(field)
+        local list = {}
+        for _, r in ipairs(server.rounds) do list[#list + 1] = r[field] end
+        return median(list)
+    end
+    local trouble
+    for _, r in ipairs(server.rounds) do trouble = trouble or r.trouble end
+    return { cpu_us = of("cpu_us"), rate = of("rate"), p50_us = of("p50_us"), p99_us = of("p99_us"),
+        idle_kb = server.idle_kb, loaded_kb = posix.tree_cost(server.pid), trouble = trouble }
+end
+
+local function print_table(results)
+    local best
+    for _, name in ipairs(PEERS) do
+        local r = results[name]
+        if r and (not best or r.cpu_us < best) then best = r.cpu_us end
+    end
+    say("  %-8s %10s %9s %9s %10s %9s %9s %9s", "", "cpu us/req", "x floor", "x peer", "req/s",
+        "p50 us", "p99 us", "PSS MB")
+    local function ratio(a, b) return a and b and ("%.2f"):format(a / b) or "-" end
+    for _, name in ipairs(ORDER) do
+        local r = results[name]
+        if r then
+            say("  %-8s %10.2f %9s %9s %10.0f %9.0f %9.0f %4.1f/%4.1f%s", name, r.cpu_us,
+                ratio(r.cpu_us, results.floor and results.floor.cpu_us), ratio(r.cpu_us, best),
+                r.rate, r.p50_us or 0, r.p99_us or 0, r.idle_kb / 1024, r.loaded_kb / 1024,
+                r.trouble and ("  ! " .. r.trouble) or "")
+        end
+    end
+end
+
+local function run_scenario(name, opt)
+    local scenario = SCENARIOS[name]
+    say("\n%s: GET %s (%d bytes), %d connections, %d rounds of %d s", name, scenario.path,
+        scenario.bytes, scenario.conns, opt.rounds, opt.seconds)
+    local servers = start_servers(scenario, opt.servers)
+    for _, server in ipairs(servers) do
+        wrk(server.port, scenario, WARM_SECONDS)
+    end
+    for _ = 1, opt.rounds do
+        for _, server in ipairs(servers) do
+            local result, err = measure(server, scenario, opt.seconds)
+            if result then
+                server.rounds[#server.rounds + 1] = result
+            else
+                say("  %s: %s", server.name, err)
+            end
+        end
+    end
+    local results = {}
+    for _, server in ipairs(servers) do
+        if #server.rounds > 0 then results[server.name] = summarize(server) end
+        stop(server.pid)
+    end
+    print_table(results)
+    return results
+end
+
+-- ---------------------------------------------------------------- main
+
+local function parse_args(args)
+    local opt = { rounds = 3, seconds = 4, names = {}, servers = {} }
+    for _, name in ipairs(ORDER) do opt.servers[name] = true end
+    for _, a in ipairs(args) do
+        local key, value = a:match("^%-%-(%w+)=(.+)$")
+        if key == "servers" then
+            opt.servers = {}
+            for name in value:gmatch("[^,]+") do opt.servers[name] = true end
+        elseif key == "rounds" or key == "seconds" then
+            opt[key] = assert(tonumber(value))
+        elseif SCENARIOS[a] then
+            opt.names[#opt.names + 1] = a
+        else
+            local known = table.concat(SCENARIO_ORDER, " ")
+            error("unknown argument " .. a .. "; scenarios: " .. known, 0)
+        end
+    end
+    if #opt.names == 0 then opt.names = SCENARIO_ORDER end
+    return opt
+end
+
+local function main()
+    local opt = parse_args(arg)
+    for _, tool in ipairs { "wrk", "taskset", "curl", "nginx" } do
+        if not find_program(tool) then error(tool .. " is needed", 0) end
+    end
+    if tonumber(run("nproc")) < 2 then error("two cores are needed", 0) end
+    os.execute("mkdir -p " .. OUT)
+    local origin = make_origin()
+    local all = { date = os.date("!%Y-%m-%dT%H:%M:%SZ"), rounds = opt.rounds,
+        seconds = opt.seconds, load = run("cat /proc/loadavg"):match("%S+"), scenarios = {} }
+    for _, name in ipairs(opt.names) do
+        all.scenarios[name] = run_scenario(name, opt)
+    end
+    stop(origin)
+    posix.write_file(OUT .. "/latest.json", require("cjson").encode(all) .. "\n")
+    say("\nwritten to %s/latest.json", OUT)
+end
+
+local ok, err = xpcall(main, debug.traceback)
+for pid in pairs(running) do stop(pid) end
+if not ok then
+    io.stderr:write("bench: ", tostring(err), "\n")
+    os.exit(1)
+end

@@ -1,0 +1,310 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Requests: what RFC 9110 and 9112 ask of an intermediary and no other spec proves. Rows of
+-- docs/reference/conformance.md name these tests. Responses are in conformance_response_spec.lua.
+
+local e2e = require("spec.support.e2e")
+local http = require("spec.support.http")
+local origin = require("spec.support.origin")
+local wire = require("spec.support.wire")
+
+local function request(line, ...)
+    return line .. "\r\n" .. table.concat({ ... }, "\r\n") .. "\r\n\r\n"
+end
+
+describe("conformance: requests", function()
+    local up, rp
+
+    setup(function()
+        up = origin.start { ["*"] = { status = 200, body = "ok" } }
+        rp = e2e.proxy { vars = { origin = up.port }, site = [[
+            upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
+            hosts = {
+                rp.host { default = true, routes = {
+                    rp.route { "TRACE /traced", upstream = "o" },
+                rp.route { "/*", upstream = "o" },
+                    rp.route { "*", upstream = "o" },
+                } } },
+        ]] }
+    end)
+
+    teardown(function() e2e.stop(rp) end)
+    after_each(wire.close_all)
+
+    local function send(bytes)
+        local w = wire.connect(rp.port)
+        w:send(bytes)
+        return w
+    end
+
+    --- The response, and what the origin got (nil when nothing came).
+    local function exchange(bytes, opt)
+        local before = #up:requests()
+        local w = send(bytes)
+        local res = http.read(w, opt)
+        local all = up:requests()
+        assert.is_true(#all <= before + 1)
+        return res, all[before + 1], w
+    end
+
+    -- ---------------------------------------------------------------- start line and target
+
+    it("go up in HTTP/1.1 whatever the client's version, and responses come so", function()
+        for _, version in ipairs { "1.0", "1.1", "1.7" } do
+            local res, got = exchange(request("GET /v HTTP/" .. version, "Host: a"))
+            assert.equal("HTTP/1.1", res.version)
+            assert.equal("HTTP/1.1", got.version)
+        end
+    end)
+
+    it("go up in origin-form, Host first, from the target's authority", function()
+        local _, got = exchange(request("GET http://b.example:81/p?q HTTP/1.1", "X-A: 1",
+            "Host: other"))
+        assert.equal(1, (got.head:find("GET /p?q HTTP/1.1\r\nHost: b.example:81\r\n", 1, true)))
+        assert.same({ "b.example:81" }, e2e.values(got.fields, "host"))
+    end)
+
+    it("of HTTP/1.0 without Host go up with one", function()
+        local _, got = exchange("GET /x HTTP/1.0\r\n\r\n")
+        assert.same({ "127.0.0.1:" .. up.port }, e2e.values(got.fields, "host"))
+    end)
+
+    it("OPTIONS of a whole server goes up as an asterisk, of a path as the path", function()
+        for target, sent in pairs { ["http://a"] = "*", ["*"] = "*", ["http://a/"] = "/",
+            ["http://a?q"] = "/?q", ["http://a/x"] = "/x" } do
+            local _, got = exchange(request("OPTIONS " .. target .. " HTTP/1.1", "Host: a"))
+            assert.equal(sent, got.target)
+            assert.same({ "a" }, e2e.values(got.fields, "host"))
+        end
+    end)
+
+    it("for https on a plain connection are misdirected", function()
+        local res, got = exchange(request("GET https://a/x HTTP/1.1", "Host: a"))
+        assert.equal(421, res.status)
+        assert.is_nil(got)
+        assert.equal(421, (exchange(request("GET HTTPS://a/x HTTP/1.1", "Host: a"))).status)
+    end)
+
+    it("have a target of 8,000 bytes at least", function()
+        local path = "/" .. ("x"):rep(7999)
+        local res, got = exchange(request("GET " .. path .. " HTTP/1.1", "Host: a"))
+        assert.equal(200, res.status)
+        assert.equal(path, got.target)
+    end)
+
+    -- ---------------------------------------------------------------- methods
+
+    it("CONNECT is 405 with Allow and never goes up", function()
+        local res, got, w = exchange(request("CONNECT a:443 HTTP/1.1", "Host: a:443"))
+        assert.is_nil(got)
+        assert.equal(405, res.status)
+        assert.is_nil(res:header("allow"):find("CONNECT", 1, true))
+        w:close()
+    end)
+
+    it("CONNECT with content is refused", function()
+        local w = send(request("CONNECT a:443 HTTP/1.1", "Host: a:443", "Content-Length: 2") .. "hi")
+        assert.equal(400, http.read(w).status)
+        assert.is_true(w:is_closed())
+    end)
+
+    it("TRACE and OPTIONS have their hops counted", function()
+        for _, method in ipairs { "TRACE", "OPTIONS" } do
+            local _, got = exchange(request(method .. " /traced HTTP/1.1", "Host: a",
+                "Max-Forwards: 5"))
+            assert.equal(method, got.method)
+            assert.same({ "4" }, e2e.values(got.fields, "max-forwards"))
+            _, got = exchange(request(method .. " /traced HTTP/1.1", "Host: a", "Max-Forwards: 1"))
+            assert.same({ "0" }, e2e.values(got.fields, "max-forwards"))
+            _, got = exchange(request(method .. " /traced HTTP/1.1", "Host: a"))
+            assert.same({}, e2e.values(got.fields, "max-forwards"))
+        end
+    end)
+
+    it("TRACE without hops left is 405 with Allow, and stays here", function()
+        local res, got = exchange(request("TRACE /x HTTP/1.1", "Host: a", "Max-Forwards: 0",
+            "Cookie: secret"))
+        assert.is_nil(got)
+        assert.equal(405, res.status)
+        assert.truthy((", " .. res:header("allow") .. ","):find(", GET,", 1, true))
+        assert.is_nil(res:header("allow"):find("TRACE", 1, true))
+        assert.is_nil(res.body:find("secret", 1, true))
+    end)
+
+    it("OPTIONS without hops left is answered here", function()
+        local res, got = exchange(request("OPTIONS /x HTTP/1.1", "Host: a", "Max-Forwards: 0"))
+        assert.is_nil(got)
+        assert.equal(204, res.status)
+    end)
+
+    it("of other methods keep Max-Forwards as it is", function()
+        for _, value in ipairs { "0", "7" } do
+            local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "Max-Forwards: " .. value))
+            assert.same({ value }, e2e.values(got.fields, "max-forwards"))
+        end
+    end)
+
+    it("of an unknown method go up with their body", function()
+        local _, got = exchange(request("BREW /x HTTP/1.1", "Host: a", "Content-Length: 3") .. "pot")
+        assert.equal("BREW", got.method)
+        assert.equal("pot", got.body)
+    end)
+
+    -- ---------------------------------------------------------------- fields
+
+    it("keep fields that belong to others: conditions, ranges, credentials, cache rules", function()
+        local sent = { "Authorization: Basic  dTpw", "If-Match: \"a\", W/\"b\"", "If-None-Match: *",
+            "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT", "If-Range: \"x\"",
+            "If-Unmodified-Since: nonsense", "Range: bytes=0-1,5-", "Cache-Control: no-transform",
+            "Pragma: no-cache", "Accept-Encoding: gzip;q=0.1, *;q=0", "Cookie: a=b; c=d",
+            "Referer: http://c/", "User-Agent: x (y)", "Trailer: X-Sum", "X-Unknown: \"q\\\"\"" }
+        local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", unpack(sent)))
+        local lines = {}
+        for _, line in ipairs(sent) do
+            if got.head:find("\r\n" .. line .. "\r\n", 1, true) then lines[#lines + 1] = line end
+        end
+        assert.same(sent, lines)
+    end)
+
+    it("keep fields of one name in order, not joined", function()
+        local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "X-A: 1", "X-B: 2", "x-a: 3",
+            "X-A:", "X-A: 4"))
+        assert.same({ "1", "3", "", "4" }, e2e.values(got.fields, "x-a"))
+    end)
+
+    it("may have empty elements and blanks in Connection, and several lines of it", function()
+        local res, got, w = exchange(request("GET /x HTTP/1.1", "Host: a", "X-A: 1", "X-B: 2",
+            "Connection: , ,\tx-a ,,", "Connection: ", "connection: X-B ,CLOSE,"))
+        assert.same({}, e2e.values(got.fields, "x-a"))
+        assert.same({}, e2e.values(got.fields, "x-b"))
+        assert.same({}, e2e.values(got.fields, "connection"))
+        assert.equal("close", res:header("connection"))
+        assert.is_true(w:is_closed())
+    end)
+
+    it("lose no field that others rely on to a word in Connection", function()
+        local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "Cookie: c",
+            "Authorization: z", "X-Forwarded-For: 6.6.6.6", "Via: 1.1 x",
+            "Connection: cookie, authorization, x-forwarded-for, via, host, cache-control",
+            "Cache-Control: no-store"))
+        assert.same({ "c" }, e2e.values(got.fields, "cookie"))
+        assert.same({ "z" }, e2e.values(got.fields, "authorization"))
+        assert.same({ "127.0.0.1" }, e2e.values(got.fields, "x-forwarded-for"))
+        assert.same({ "1.1 x, 1.1 rproxy" }, e2e.values(got.fields, "via"))
+        assert.same({ "no-store" }, e2e.values(got.fields, "cache-control"))
+    end)
+
+    it("with TE: trailers say so upstream, as an option of that connection", function()
+        local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "TE: gzip;q=1, trailers",
+            "Connection: te"))
+        assert.same({ "trailers" }, e2e.values(got.fields, "te"))
+        assert.same({ "te" }, e2e.values(got.fields, "connection"))
+        _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "TE: gzip", "Connection: te"))
+        assert.same({}, e2e.values(got.fields, "te"))
+        assert.same({}, e2e.values(got.fields, "connection"))
+    end)
+
+    it("with several lines of Via go up with one, all in order", function()
+        local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "Via: 1.0 a, 1.1 b (c)",
+            "Via: 1.1 d"))
+        assert.same({ "1.0 a, 1.1 b (c), 1.1 d, 1.1 rproxy" }, e2e.values(got.fields, "via"))
+    end)
+
+    -- ---------------------------------------------------------------- expectations
+
+    it("with an expectation we do not know go up with it", function()
+        local _, got = exchange(request("POST /x HTTP/1.1", "Host: a", "Expect: the=unexpected",
+            "Content-Length: 2") .. "hi")
+        assert.same({ "the=unexpected" }, e2e.values(got.fields, "expect"))
+        assert.equal("hi", got.body)
+    end)
+
+    it("of HTTP/1.0 that expect 100 get none, and their body goes up", function()
+        local res, got = exchange(request("POST /x HTTP/1.0", "Host: a", "Expect: 100-continue",
+            "Content-Length: 2") .. "hi")
+        assert.equal(200, res.status)
+        assert.same({}, res.interim)
+        assert.equal("hi", got.body)
+    end)
+
+    -- ---------------------------------------------------------------- framing and connections
+
+    it("never go up with both framings, nor with a length that is not theirs", function()
+        local _, got = exchange(request("POST /x HTTP/1.1", "Host: a",
+            "Transfer-Encoding: chunked") .. "2\r\nhi\r\n0\r\nContent-Length: 9\r\n\r\n")
+        assert.same({ "chunked" }, e2e.values(got.fields, "transfer-encoding"))
+        assert.same({}, e2e.values(got.fields, "content-length"))
+        assert.same({}, got.trailers)
+        _, got = exchange(request("POST /x HTTP/1.1", "Host: a", "Content-Length: 002") .. "hi")
+        assert.same({ "2" }, e2e.values(got.fields, "content-length"))
+        assert.same({}, e2e.values(got.fields, "transfer-encoding"))
+    end)
+
+    it("that are refused end the connection, and the answer says so", function()
+        local w = send("GET /x HTTP/1.1\r\nHost : a\r\n\r\n" .. request("GET /y HTTP/1.1", "Host: a"))
+        local res = http.read(w)
+        assert.equal(400, res.status)
+        assert.equal("close", res:header("connection"))
+        assert.is_true(w:is_closed())
+    end)
+
+    it("behind one that closes are not looked at", function()
+        local before = #up:requests()
+        local w = send(request("GET /x HTTP/1.0", "Host: a") .. request("GET /y HTTP/1.1", "Host: a"))
+        assert.equal(200, http.read(w).status)
+        assert.is_true(w:is_closed())
+        assert.equal(before + 1, #up:requests())
+    end)
+
+    it("that end in the middle of chunks never end upstream", function()
+        local before = #up:requests()
+        local w = send(request("POST /cut HTTP/1.1", "Host: a", "Transfer-Encoding: chunked") ..
+            "5\r\nhel")
+        up:wait_connections(function(list)
+            for i = 1, #list do
+                if up:received(i):find("/cut", 1, true) then return true end
+            end
+        end)
+        w:finish()
+        local got = up:wait_requests(before + 1)[before + 1]
+        assert.equal("/cut", got.target)
+        assert.is_false(got.complete)
+    end)
+end)
+
+describe("conformance: a proxy before us", function()
+    local up, rp
+
+    setup(function()
+        up = origin.start { ["*"] = { status = 200, body = "ok" } }
+        rp = e2e.proxy { vars = { origin = up.port }, site = [[
+            trust = { "127.0.0.0/8" },
+            upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
+            hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "o" } } } },
+        ]] }
+    end)
+
+    teardown(function() e2e.stop(rp) end)
+    after_each(wire.close_all)
+
+    it("that is trusted may ask for https on a plain connection", function()
+        local w = wire.connect(rp.port)
+        w:send(request("GET https://a/x HTTP/1.1", "Host: a"))
+        assert.equal(200, http.read(w).status)
+        assert.equal("/x", e2e.last(up).target)
+    end)
+end)
+
+describe("conformance: requests", function()
+    it("that come back to us for ever are ended by the growing head", function()
+        local rp = e2e.proxy { site = [[
+            upstreams = { me = rp.upstream { peers = { "127.0.0.1:${port}" } } },
+            hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "me" } } } },
+        ]] }
+        local w = wire.connect(rp.port, nil, { timeout = 20 })
+        w:send(request("GET /x HTTP/1.1", "Host: a"))
+        local status = http.read(w).status
+        e2e.stop(rp)
+        assert.is_true(status == 431 or status == 502)
+    end)
+end)

@@ -1,0 +1,100 @@
+-- SPDX-License-Identifier: MIT
+--
+-- process: what the specs of master, workers and commands share.
+--
+--   local process = require("spec.support.process")
+--   local rp = process.start { routes = [[ rp.route { "/*", respond = { 200, "one" } } ]] }
+--   local how, out, err = process.run(rp, "reload")   -- rproxy reload -p its site
+--   process.workers(rp)                               -- pids of the workers, in no order
+--   process.stop(rp)                                  -- in teardown
+
+local http = require("spec.support.http")
+local posix = require("spec.support.posix")
+local proc = require("spec.support.proc")
+local wire = require("spec.support.wire")
+
+local M = {}
+
+M.BIN = os.getenv("RP_BIN") or "build/rproxy"
+
+--- Text of a site. opt: workers (2), routes, more (further options), listen (extra listeners).
+function M.site(opt)
+    return ([[return rp.site { workers = %s, %s
+        listeners = { rp.listen { "127.0.0.1:${port}" }, %s },
+        hosts = { rp.host { default = true, routes = { %s } } } }]]):format(opt.workers or 2,
+        opt.more or "", opt.listen or "",
+        opt.routes or 'rp.route { "/*", respond = { 200, "one" } }')
+end
+
+--- Start a site and wait until it listens and says that it serves. Options as for M.site, and those
+--- of proc.rproxy but site.
+function M.start(opt)
+    opt = opt or {}
+    local all = {}
+    for name, value in pairs(opt) do all[name] = value end
+    all.site = M.site(opt)
+    local rp = proc.rproxy(all)
+    rp:wait_stderr("serving site=")
+    return rp
+end
+
+--- Write another site for a running one; options as for M.site.
+function M.change(rp, opt)
+    rp:write_site(M.site(opt))
+end
+
+--- Run the program: process.run(rp, "reload", ...) adds -p SITE; process.run({...}) does not.
+function M.run(rp, ...)
+    if rp.site_path then return proc.run { M.BIN, "-p", rp.site_path, ... } end
+    local argv = { M.BIN }
+    for _, word in ipairs(rp) do argv[#argv + 1] = word end
+    return proc.run(argv)
+end
+
+--- Run a command that must succeed; its output.
+function M.must(rp, ...)
+    local how, out, err = M.run(rp, ...)
+    if how.exit ~= 0 then error(("%s failed: %s%s"):format((...), out, err), 2) end
+    return out
+end
+
+--- Pids of the workers. While a reload checks, its checker is no worker: none may be under way.
+function M.workers(rp)
+    local pids = posix.tree(rp.pid)
+    table.remove(pids, 1)
+    return pids
+end
+
+--- Wait until there are n workers, none of which is in `without` (a list).
+function M.wait_workers(rp, n, without)
+    local gone = {}
+    for _, pid in ipairs(without or {}) do gone[pid] = true end
+    local found = posix.poll(function()
+        local live = {}
+        for _, pid in ipairs(M.workers(rp)) do
+            if gone[pid] then return nil end
+            if posix.alive(pid) then live[#live + 1] = pid end
+        end
+        return #live == n and live
+    end, 10)
+    if not found then
+        error(("not %d workers but %d; stderr:\n%s"):format(n, #M.workers(rp), rp:stderr()), 2)
+    end
+    return found
+end
+
+--- Body of GET target; raises when there is no answer.
+function M.body(rp, target)
+    return http.get(rp.port, target or "/").body
+end
+
+--- End it cleanly and whatever else a spec started.
+function M.stop(rp, opt)
+    wire.close_all()
+    local ok, err = true, nil
+    if rp then ok, err = pcall(rp.stop, rp, opt) end
+    proc.cleanup()
+    if not ok then error(err, 0) end
+end
+
+return M

@@ -1,0 +1,198 @@
+-- SPDX-License-Identifier: MIT
+
+local net = require("spec.support.net")
+local C, ffi, c, posix = net.C, net.ffi, net.c, net.posix
+
+describe("rp_loop", function()
+    local env
+
+    before_each(function() env = net.open() end)
+    after_each(function() env:close() end)
+
+    local function job(fn)
+        local d = ffi.new("struct rp_defer")
+        d.run = env:callback("void (*)(struct rp_defer *)", function() fn(d) end)
+        return d
+    end
+
+    describe("deferred jobs", function()
+        it("run once, in order, not before the turn", function()
+            local ran = {}
+            local a = job(function() ran[#ran + 1] = "a" end)
+            local b = job(function() ran[#ran + 1] = "b" end)
+            C.rp_loop_defer(env.loop, a)
+            C.rp_loop_defer(env.loop, b)
+            C.rp_loop_defer(env.loop, a) -- queued already
+            assert.same({}, ran)
+            assert.is_true(a.queued)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ "a", "b" }, ran)
+            assert.is_false(a.queued)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ "a", "b" }, ran)
+        end)
+
+        it("may queue themselves and others again in the same turn", function()
+            local ran = {}
+            local a, b
+            a = job(function(d)
+                ran[#ran + 1] = "a"
+                if #ran < 4 then C.rp_loop_defer(env.loop, d) end
+            end)
+            b = job(function() ran[#ran + 1] = "b" end)
+            C.rp_loop_defer(env.loop, a)
+            C.rp_loop_defer(env.loop, b)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ "a", "b", "a", "a" }, ran)
+        end)
+
+        it("that queue themselves for ever leave time for timers and sockets", function()
+            local runs, fired, stop = 0, false, false
+            local a
+            a = job(function(d)
+                runs = runs + 1
+                if not stop then C.rp_loop_defer(env.loop, d) end
+            end)
+            local t = ffi.new("struct rp_timer")
+            C.rp_timer_init(t, env:callback("void (*)(struct rp_timer *)", function()
+                fired = true
+            end))
+            C.rp_timer_set(env.loop, t, 5)
+            local near, far = net.socketpair()
+            env:own(far)
+            local conn = env:adopt(near)
+            net.write(far, "x")
+            C.rp_loop_defer(env.loop, a)
+            env:until_true(function() return fired and conn.readable > 0 end)
+            -- and the wait does not block while jobs are left
+            local before, from = runs, posix.now()
+            C.rp_loop_turn(env.loop, 1000)
+            assert.is_true(posix.now() - from < 0.5)
+            assert.is_true(runs > before)
+            stop = true
+            C.rp_loop_turn(env.loop, 0)
+            C.rp_loop_turn(env.loop, 0)
+            assert.is_false(a.queued)
+            before = runs
+            conn:close()
+            C.rp_loop_turn(env.loop, 0) -- the close callback
+            from = posix.now()
+            C.rp_loop_turn(env.loop, 20) -- blocks again
+            assert.is_true(posix.now() - from > 0.01)
+            assert.equal(before, runs)
+        end)
+
+        it("can be taken out of the head, the middle and the end", function()
+            local ran, jobs = {}, {}
+            for i = 1, 5 do
+                jobs[i] = job(function() ran[#ran + 1] = i end)
+                C.rp_loop_defer(env.loop, jobs[i])
+            end
+            C.rp_loop_undefer(env.loop, jobs[1])
+            C.rp_loop_undefer(env.loop, jobs[3])
+            C.rp_loop_undefer(env.loop, jobs[5])
+            C.rp_loop_undefer(env.loop, jobs[5]) -- not queued: no effect
+            local late = job(function() ran[#ran + 1] = "late" end)
+            C.rp_loop_defer(env.loop, late)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ 2, 4, "late" }, ran)
+        end)
+
+        it("can be taken out by one that runs before them", function()
+            local ran = {}
+            local b = job(function() ran[#ran + 1] = "b" end)
+            local a = job(function()
+                ran[#ran + 1] = "a"
+                C.rp_loop_undefer(env.loop, b)
+            end)
+            local d = job(function() ran[#ran + 1] = "d" end)
+            C.rp_loop_defer(env.loop, a)
+            C.rp_loop_defer(env.loop, b)
+            C.rp_loop_defer(env.loop, d)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ "a", "d" }, ran)
+        end)
+
+        it("queued by a timer run in the same turn", function()
+            local ran = false
+            local a = job(function() ran = true end)
+            local t = ffi.new("struct rp_timer")
+            C.rp_timer_init(t, env:callback("void (*)(struct rp_timer *)", function()
+                C.rp_loop_defer(env.loop, a)
+            end))
+            C.rp_timer_set(env.loop, t, 1)
+            env:until_true(function() return not C.rp_timer_is_armed(t) end)
+            assert.is_true(ran)
+        end)
+    end)
+
+    describe("time", function()
+        it("stands still within a tick and moves between ticks", function()
+            local first_ns, second_ns
+            local a = job(function()
+                first_ns = C.rp_loop_now_ns(env.loop)
+                local ms = C.rp_loop_now(env.loop)
+                local wall = C.rp_loop_wall(env.loop)
+                posix.sleep(0.005)
+                assert.is_true(C.rp_loop_now_ns(env.loop) == first_ns)
+                assert.is_true(C.rp_loop_now(env.loop) == ms)
+                assert.equal(wall, C.rp_loop_wall(env.loop))
+            end)
+            C.rp_loop_defer(env.loop, a)
+            C.rp_loop_turn(env.loop, 0)
+            C.rp_loop_turn(env.loop, 0)
+            second_ns = C.rp_loop_now_ns(env.loop)
+            assert.is_true(second_ns - first_ns >= 5000000)
+        end)
+
+        it("is the wall's within a second", function()
+            assert.is_true(math.abs(C.rp_loop_wall(env.loop) - os.time()) <= 1.5)
+        end)
+
+        -- Read at the turn, and finer than time(): near a second's edge the two differ by one.
+        it("has the date of this second", function()
+            local near, now = {}, os.time()
+            for t = now - 1, now + 1 do near[os.date("!%a, %d %b %Y %H:%M:%S GMT", t)] = true end
+            C.rp_loop_turn(env.loop, 0)
+            local got = c.lua(C.rp_loop_date(env.loop))
+            assert.is_true(near[got], got)
+            posix.sleep(1.01)
+            C.rp_loop_turn(env.loop, 0)
+            assert.is_true(c.lua(C.rp_loop_date(env.loop)) ~= got)
+        end)
+    end)
+
+    it("runs until it is stopped", function()
+        local ticks = 0
+        local t
+        t = ffi.new("struct rp_timer")
+        C.rp_timer_init(t, env:callback("void (*)(struct rp_timer *)", function()
+            ticks = ticks + 1
+            if ticks == 3 then C.rp_loop_stop(env.loop) else C.rp_timer_set(env.loop, t, 1) end
+        end))
+        C.rp_timer_set(env.loop, t, 1)
+        C.rp_loop_run(env.loop)
+        assert.equal(3, ticks)
+    end)
+
+    it("waits no longer than it was told", function()
+        local from = posix.now()
+        C.rp_loop_turn(env.loop, 30)
+        local took = posix.now() - from
+        assert.is_true(took > 0.02 and took < 0.5, took)
+        from = posix.now()
+        C.rp_loop_turn(env.loop, 0)
+        assert.is_true(posix.now() - from < 0.02)
+    end)
+
+    it("closes what is left when it is freed", function()
+        local near, far = net.socketpair()
+        env:own(far)
+        env:adopt(near)
+        env:adopt((net.socketpair()))
+        assert.is_true(net.fd_is_open(near))
+        env:close()
+        assert.is_false(net.fd_is_open(near))
+        env = net.open()
+    end)
+end)

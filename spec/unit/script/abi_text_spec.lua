@@ -1,0 +1,102 @@
+-- SPDX-License-Identifier: MIT
+
+local support = require("spec.unit.script.support")
+
+local site
+
+local function run(code, before)
+    site = support.site(([[ rp.route { "/*", content = function(req) %s end } ]]):format(code),
+        { before = before or "local _" })
+    return site:get("/").body
+end
+
+local function value(expression, before)
+    return run(("return req:exit(200, tostring(%s))"):format(expression), before)
+end
+
+describe("script/abi: library", function()
+    after_each(function()
+        if site then site:close() end
+        site = nil
+    end)
+
+    it("has digests (FIPS 180-4) and HMAC (RFC 4231 case 2)", function()
+        assert.equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            value('rp.hex(rp.crypto.sha256("a", "", "bc"))'))
+        site:close()
+        assert.equal("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            value('rp.hex(rp.crypto.hmac("sha256", "Jefe", "what do ya want ", "for nothing?"))'))
+        site:close()
+        -- RFC 4231 case 6: a key longer than the block
+        assert.equal("60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            value('rp.hex(rp.crypto.hmac("sha256", ("\\170"):rep(131), '
+                .. '"Test Using Larger Than Block-Size Key - Hash Key First"))'))
+        site:close()
+        assert.equal("cf83e135", value('rp.hex(rp.crypto.sha512("")):sub(1, 8)'))
+    end)
+
+    it("has random bytes and comparison", function()
+        assert.equal("16 false true false", run([[ local c = rp.crypto
+            local a, b = c.random(16), c.random(16)
+            return req:exit(200, table.concat({ #a, tostring(a == b), tostring(c.equal(a, a)),
+                tostring(c.equal(a, a .. "x")) }, " ")) ]]))
+    end)
+
+    it("has codecs, strict ones", function()
+        assert.equal("aGk=|hi|nil|-_8|%2F a|a%2Fb|nil|&lt;&amp;", run([[
+            local bad, err = rp.unb64("a=")
+            return req:exit(200, table.concat({ rp.b64("hi"), rp.unb64("aGk="), tostring(bad),
+                rp.b64url("\251\255"), rp.uri.unescape("%252F a"), rp.uri.escape("a/b"),
+                tostring((rp.uri.unescape("%zz"))), rp.html_escape("<&") }, "|")) ]]))
+    end)
+
+    it("has a hash that everybody agrees on", function()
+        assert.equal("true true true", run([[ local h = rp.hash("user", "canary")
+            return req:exit(200, table.concat({ tostring(h == rp.hash("user", "canary")),
+                tostring(h ~= rp.hash("user2", "canary")),
+                tostring(h >= 0 and h < 2^52) }, " ")) ]]))
+        site:close()
+        assert.equal("3506615387336436", value('("%d"):format(rp.hash("a"))'))
+    end)
+
+    it("has regular expressions", function()
+        assert.equal("true,false,b,c,nil,2,3,x-x-,2,<1><2>", run([[
+            local re = rp.regex([=[(b)(c)|(d)]=])
+            local b, c, d = re:match("abcd")
+            local first, last = re:find("abc")
+            local gone, n = rp.regex("[0-9]"):gsub("1-2-", "x")
+            return req:exit(200, table.concat({ tostring(re:test("bc")), tostring(re:test("x")),
+                b, c, tostring(d), first, last, gone, n,
+                (rp.regex("[0-9]"):gsub("12", function(s) return "<" .. s .. ">" end)) }, ",")) ]]))
+    end)
+
+    it("refuses a bad pattern at its line", function()
+        local _, err = support.build(support.HEAD .. 'local re = rp.regex "("')
+        assert.matches('^/srv/site/site%.lua:2: pattern "%("', err)
+        _, err = support.build(support.HEAD .. 'local re = rp.regex("a", "q")')
+        assert.matches("unknown flags", err)
+    end)
+
+    it("raises where a pattern hits its limits, so that no rule is passed by", function()
+        assert.matches("on this input", run([[
+            local re = rp.regex("^(a+)+$")
+            local ok, err = pcall(re.test, re, ("a"):rep(40) .. "b")
+            return req:exit(200, tostring(ok) .. tostring(err)) ]]))
+    end)
+
+    it("replaces empty matches without standing still", function()
+        assert.equal("-a-b- 3", run([[ local s, n = rp.regex("x*"):gsub("ab", "-")
+            return req:exit(200, s .. " " .. n) ]]))
+    end)
+
+    it("logs with fields, without raising on odd values", function()
+        assert.equal("ok", run([[ rp.log.info("hello\nworld", { a = 1, b = { 1 },
+            ["k k"] = "\27[0m", f = print }) rp.log.debug("not shown") print("x", nil)
+            return req:exit(200, "ok") ]]))
+    end)
+
+    it("raises for names that rproxy does not have, with the nearest", function()
+        assert.matches('rproxy has no "slep"; did you mean "sleep"', run([[
+            local _, err = pcall(function() return rp.slep end) return req:exit(200, err) ]]))
+    end)
+end)

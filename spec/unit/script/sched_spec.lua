@@ -1,0 +1,239 @@
+-- SPDX-License-Identifier: MIT
+
+local support = require("spec.unit.script.support")
+
+local C, ffi = support.C, support.c.ffi
+local site
+
+-- A site whose content hook is `body`; `seen` is a table that hooks share.
+local function serve(body, before)
+    site = support.site(([[ rp.route { "/*", content = function(req) %s end } ]]):format(body),
+        { before = "local seen = {}\n" .. (before or "") })
+    return site
+end
+
+local function answer(body, before)
+    return serve(body, before):get("/").body
+end
+
+local function active()
+    return tonumber(site.proxy.stats.requests_active)
+end
+
+-- Run the start hooks; their result by name once they are done.
+local function start(deadline_ms)
+    local result
+    local done = ffi.cast("void (*)(void *, rp_err)", function(_, e) result = e end)
+    C.rp_host_start(site.conf, deadline_ms or 1000, done, nil)
+    assert.is_nil(result) -- never from inside
+    site:until_true(function() return result end)
+    done:free()
+    return support.c.err_name(result)
+end
+
+local function with_hooks(hooks, before)
+    site = support.site([[ rp.route { "/*", content = function(req)
+        return req:exit(200, tostring(seen.n)) end } ]], { before = "local seen = { n = 0 }\n"
+        .. (before or ""), more = "use = { " .. hooks .. " }," })
+    return site
+end
+
+describe("script/sched", function()
+    after_each(function()
+        if site then site:close() end
+        site = nil
+    end)
+
+    it("sleeps for the time asked", function()
+        local ms = tonumber(answer [[ local t = rp.clock() rp.sleep(0.03)
+            return req:exit(200, tostring((rp.clock() - t) / 1e6)) ]])
+        assert.is_true(ms >= 25 and ms < 500, ms)
+    end)
+
+    it("runs children beside the hook and waits for them", function()
+        assert.equal("3 a b", answer [[
+            local t = rp.spawn(function(x, y) rp.sleep(0.002) return x .. " " .. y end, "a", "b")
+            local u = rp.spawn(function() return 3 end)
+            local _, ab = t:wait()
+            local _, n = u:wait()
+            return req:exit(200, n .. " " .. ab) ]])
+    end)
+
+    it("gives a child's error to who waits for it", function()
+        assert.matches("site.lua:%d+: boom", answer [[
+            local ok, err = rp.spawn(function() rp.sleep(0.001) error("boom") end):wait()
+            return req:exit(200, tostring(err)) ]])
+    end)
+
+    it("waits for all", function()
+        assert.equal("1,2,3", answer [[
+            local r = rp.all {
+                function() rp.sleep(0.005) return 1 end,
+                function() return 2 end,
+                function() rp.sleep(0.001) return 3 end }
+            return req:exit(200, table.concat(r, ",")) ]])
+    end)
+
+    it("takes the first that succeeds and cancels the others", function()
+        assert.equal("fast 0", answer([[
+            seen.n = 0
+            local r = rp.any {
+                function() error("no") end,
+                function() rp.sleep(0.005) return "fast" end,
+                function() rp.sleep(0.02) seen.n = seen.n + 1 return "slow" end }
+            rp.sleep(0.05)
+            return req:exit(200, r .. " " .. seen.n) ]]))
+    end)
+
+    it("says what the last failed with when none succeeds", function()
+        assert.matches("^nil .*two", answer [[
+            local r, err = rp.any { function() error("one") end,
+                function() rp.sleep(0.001) error("two") end }
+            return req:exit(200, tostring(r) .. " " .. tostring(err)) ]])
+    end)
+
+    it("ends children with their request", function()
+        serve([[ if req.path == "/n" then return req:exit(200, tostring(seen.n)) end
+            rp.spawn(function() rp.sleep(0.01) seen.n = 1 end)
+            return req:exit(200) ]])
+        site:get("/")
+        site:turn(40)
+        assert.equal("nil", site:get("/n").body)
+    end)
+
+    it("lets background tasks outlive the request", function()
+        serve([[ if req.path == "/n" then return req:exit(200, tostring(seen.n)) end
+            rp.detach(function() rp.sleep(0.01) seen.n = 1 end)
+            return req:exit(200) ]])
+        site:get("/")
+        site:until_true(function() return site:get("/n").body == "1" end)
+    end)
+
+    it("runs timers until they are cancelled", function()
+        serve([[ if req.path == "/n" then return req:exit(200, tostring(seen.n)) end
+            seen.n = 0
+            local t
+            t = rp.every(0.002, function()
+                seen.n = seen.n + 1
+                if seen.n == 3 then t:cancel() end
+            end)
+            local gone = rp.after(0.001, function() seen.n = 100 end)
+            gone:cancel()
+            return req:exit(200) ]])
+        site:get("/")
+        site:until_true(function() return site:get("/n").body == "3" end)
+        site:turn(30)
+        assert.equal("3", site:get("/n").body)
+    end)
+
+    it("goes on with a timer whose round raised", function()
+        serve([[ if req.path == "/n" then return req:exit(200, tostring(seen.n)) end
+            seen.n = 0
+            rp.every(0.002, function() seen.n = seen.n + 1 error("round") end)
+            return req:exit(200) ]])
+        site:get("/")
+        site:until_true(function() return tonumber(site:get("/n").body) >= 2 end)
+    end)
+
+    it("cancels a task that waits, from itself and from its child", function()
+        assert.equal("nil cancelled", answer [[
+            local t = rp.spawn(function() rp.sleep(10) end)
+            rp.spawn(function() t:cancel() end)
+            local ok, err = t:wait()
+            return req:exit(200, tostring(ok) .. " " .. tostring(err)) ]])
+        site:close()
+        assert.equal("over", answer [[
+            local d
+            d = rp.detach(function()
+                rp.spawn(function() d:cancel() rp.sleep(0.01) seen.bad = true end)
+                rp.sleep(10)
+            end)
+            rp.sleep(0.03)
+            return req:exit(200, seen.bad and "bad" or "over") ]])
+    end)
+
+    it("refuses to wait inside a coroutine of the hook's own, and says how", function()
+        assert.matches("use rp.spawn", answer [[
+            local co = coroutine.create(function() rp.sleep(0.001) end)
+            local _, err = coroutine.resume(co)
+            rp.sleep(0.001)
+            return req:exit(200, err) ]])
+    end)
+
+    it("lets hooks use coroutines that do not wait", function()
+        assert.equal("6", answer [[
+            local sum = 0
+            for i in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end) do
+                sum = sum + i
+            end
+            return req:exit(200, tostring(sum)) ]])
+    end)
+
+    it("fails a hook that yields to nobody", function()
+        assert.equal(500, serve("coroutine.yield()"):get("/").status)
+    end)
+
+    it("waits under pcall", function()
+        assert.equal("true 5", answer [[
+            local ok, v = pcall(function() rp.sleep(0.002) return 5 end)
+            return req:exit(200, tostring(ok) .. " " .. v) ]])
+    end)
+
+    it("frees what is parked when the worker ends", function()
+        serve [[ rp.spawn(function() rp.sleep(60) end) rp.detach(function() rp.sleep(60) end)
+            rp.every(60, function() end) rp.sleep(60) ]]
+        local sock = site:connect()
+        sock:send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        site:until_true(function() return active() == 1 end)
+        site:turn(5)
+        site:close() -- the sanitizers look
+        site = nil
+        sock:close()
+    end)
+
+    describe("start hooks", function()
+        it("run one after the other and may wait", function()
+            with_hooks([[ { start = function() rp.sleep(0.002) seen.n = seen.n + 1 end },
+                { start = function() seen.n = seen.n * 10 end } ]])
+            assert.equal("OK", start())
+            assert.equal("10", site:get("/").body)
+        end)
+
+        it("are done at once when there are none", function()
+            with_hooks("")
+            assert.equal("OK", start())
+        end)
+
+        it("fail when one raises", function()
+            with_hooks("{ start = function() error('no keys') end }")
+            assert.equal("HOOK", start())
+        end)
+
+        it("fail when they take too long", function()
+            with_hooks("{ start = function() rp.sleep(10) end }")
+            assert.equal("HOOK_TIMEOUT", start(20))
+        end)
+
+        it("leave timers behind, which retiring ends", function()
+            with_hooks([[ { start = function()
+                rp.every(0.002, function() seen.n = seen.n + 1 end) end } ]])
+            assert.equal("OK", start())
+            site:until_true(function() return tonumber(site:get("/").body) >= 2 end)
+            C.rp_host_retire(site.conf)
+            local n = site:get("/").body
+            site:turn(20)
+            assert.equal(n, site:get("/").body)
+        end)
+    end)
+
+    it("collects a big heap's garbage before it refuses memory for good", function()
+        site = support.site([[ rp.route { "/eat", content = function(req)
+                local t = {} for i = 1, 1e8 do t[i] = { i } end end },
+            rp.route { "/ok", content = function(req) return req:exit(200, ("x"):rep(1e6)) end } ]],
+            { more = "lua = { heap = 64 * 2^20, cpu_budget = 0 }," })
+        for _ = 1, 3 do
+            assert.equal(500, site:get("/eat", nil, 20).status)
+            assert.equal(1e6, #site:get("/ok").body)
+        end
+    end)
+end)

@@ -1,0 +1,113 @@
+-- SPDX-License-Identifier: MIT
+--
+-- tokens: find perfect hashes for the names of runtime/http/token.tbl.
+--
+--   luajit tools/tokens.lua > runtime/http/token_hash.h      after every change of token.tbl
+--
+-- The hash of a name: two little-endian words, its bytes 1-8 and 9-16 with zeros behind the end (of
+-- 16 bytes and more: the first and the last 8), mixed with the length, times an odd constant; the
+-- top bits are the slot. The search is seeded, so the same table gives the same file. token.c has
+-- the same hash in C.
+
+local bit = require("bit")
+local ffi = require("ffi")
+
+local M = {}
+
+local HEADER_BITS, METHOD_BITS = 8, 6
+local MOST_TRIES = 10 * 1000 * 1000
+
+--- The rows of one kind ("F" or "M") in order: a list of names.
+function M.rows(path, kind)
+    local names = {}
+    for line in io.lines(path) do
+        local name = line:match("^" .. kind .. '%([%u%d_]+, "([^"]+)", %w+%)')
+        if name then names[#names + 1] = name end
+    end
+    return names
+end
+
+-- Eight bytes from `from` on, zeros behind the end.
+local function word(s, from)
+    local w = ffi.new("uint64_t", 0)
+    for i = from + 7, from, -1 do
+        w = w * 256 + (s:byte(i) or 0)
+    end
+    return w
+end
+
+local function mixed(name)
+    local n = #name
+    assert(n >= 2 and n <= 32, name)
+    local last = word(name, n < 16 and 9 or n - 7)
+    return bit.bxor(bit.bxor(word(name, 1), bit.rol(last, 23)), ffi.new("uint64_t", n))
+end
+
+-- xorshift64: LuaJIT's math.random is seeded by nothing we control across versions.
+local function dice(seed)
+    local x = ffi.new("uint64_t", seed)
+    return function()
+        x = bit.bxor(x, bit.lshift(x, 13))
+        x = bit.bxor(x, bit.rshift(x, 7))
+        x = bit.bxor(x, bit.lshift(x, 17))
+        return x
+    end
+end
+
+local function try(keys, multiplier, bits)
+    local slots = {}
+    for id, key in ipairs(keys) do
+        local slot = tonumber(bit.rshift(key * multiplier, 64 - bits))
+        if slots[slot] then return nil end
+        slots[slot] = id
+    end
+    return slots
+end
+
+--- A multiplier without collisions and its slots (slot -> index of the name).
+function M.search(names, bits)
+    local keys, roll = {}, dice(0x9e3779b97f4a7c15ULL)
+    for i, name in ipairs(names) do
+        keys[i] = mixed(name)
+    end
+    for _ = 1, MOST_TRIES do
+        local multiplier = bit.bor(roll(), 1)
+        local slots = try(keys, multiplier, bits)
+        if slots then return multiplier, slots end
+    end
+    error("no perfect hash found: raise the number of bits")
+end
+
+local function emit(out, what, names, bits)
+    local multiplier, slots = M.search(names, bits)
+    local upper = what:upper()
+    out[#out + 1] = ("#define TOKEN_%sS_N %d"):format(upper, #names)
+    out[#out + 1] = ("#define TOKEN_%s_BITS %d"):format(upper, bits)
+    out[#out + 1] = ("#define TOKEN_%s_MUL UINT64_C(0x%s)"):format(upper, bit.tohex(multiplier))
+    out[#out + 1] = ("static const uint8_t %s_slots[%d] = {"):format(what, 2 ^ bits)
+    for base = 0, 2 ^ bits - 1, 16 do
+        local row = {}
+        for i = 0, 15 do
+            row[#row + 1] = ("%d,"):format(slots[base + i] or 0)
+        end
+        out[#out + 1] = "    " .. table.concat(row, " ")
+    end
+    out[#out + 1] = "};"
+end
+
+--- The text of token_hash.h.
+function M.generate(path)
+    local out = {
+        "/* SPDX-License-Identifier: MIT",
+        " *",
+        " * token_hash: perfect hashes of token.tbl, written by tools/tokens.lua; do not edit.",
+        " */",
+    }
+    emit(out, "header", M.rows(path, "F"), HEADER_BITS)
+    emit(out, "method", M.rows(path, "M"), METHOD_BITS)
+    return table.concat(out, "\n") .. "\n"
+end
+
+if not ... then io.write(M.generate("runtime/http/token.tbl")) end
+
+return M

@@ -1,0 +1,175 @@
+---@meta
+-- SPDX-License-Identifier: MIT
+--
+-- Editor types of site.lua, made from the option table by `make docs`; do not edit.
+
+---@class rproxy.SiteLimits
+---@field args? integer Query arguments of one request; more is answered 400.
+---@field body? number|string Bytes of a request body; more is answered 413. 0 and math.huge are no limit. A route may say otherwise.
+---@field body_rate? number|string Bytes per second of a request body at least, on average over the time that rproxy waits for it; below it is answered 408. 0 is no limit.
+---@field connections? integer Client connections at one time; more are answered 503 and closed. Each worker takes its share, and the system spreads connections by chance: leave room. 0 is no limit.
+---@field connections_per_ip? integer Of one client (an IPv4 address, an IPv6 /64) in one worker; more are answered 503 and closed. Networks of `trust` are not counted. 0 is no limit.
+---@field header_bytes? number|string Bytes of one request head; more is answered 431.
+---@field headers? integer Header lines of one request; more is answered 431.
+---@field keepalive_requests? integer Requests on one client connection before it is closed; 0 is no limit.
+---@field rate_grace? number|string Waiting that body_rate and send_rate always allow.
+---@field send_rate? number|string Bytes per second that a client takes of a response at least, on average over the time that rproxy waits for it; below it the connection ends. 0 is no limit.
+---@field uri? number|string Bytes of the request target; more is answered 414.
+
+---@class rproxy.SiteLogAccess
+---@field buffer? number|string Bytes that a worker gathers before it writes.
+---@field fields? string[] Members of a json line, in order: those of the list of access log fields, `request.NAME` and `response.NAME` (headers), `ctx.NAME` (what a hook left in req.ctx).
+---@field flush? number|string Gathered lines are written at the latest after this time.
+---@field format? ("combined"|"json") combined is the format of Apache and nginx.
+---@field to? string "stdout", "stderr" or a file.
+
+---@class rproxy.SiteLogError
+---@field level? ("debug"|"info"|"notice"|"warn"|"error"|"alert") The lowest level that is written.
+---@field to? string "stderr", "stdout" or a file.
+
+---@class rproxy.SiteLog
+---@field access? rproxy.SiteLogAccess|false One line per request. There is no access log unless this is given.
+---@field error? rproxy.SiteLogError
+
+---@class rproxy.SiteLua
+---@field cpu_budget? number|string CPU time of one hook before it is stopped; 0 is no limit.
+---@field heap? number|string Memory of one Lua VM.
+---@field path? string Where require looks for the site's own modules; relative to the folder of site.lua. It holds from the moment the site is checked: site.lua itself is run with the default, or with `-g lua.path=...`.
+
+---@class rproxy.SiteTimeouts
+---@field body? number|string Between two pieces of a request body (408).
+---@field drain? number|string A stopping worker waits for running requests.
+---@field header? number|string For a whole request head to arrive (408).
+---@field hook_wait? number|string One hook may wait in all (500).
+---@field keepalive? number|string A client connection may be idle between requests.
+---@field send? number|string A client may read nothing of its response.
+---@field tunnel? number|string A WebSocket may be silent in both directions.
+
+---@class rproxy.Site
+---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
+---@field forwarded? ("x-forwarded-for"|"x-forwarded-proto"|"x-forwarded-host"|"x-forwarded-port"|"forwarded")[] Forwarding headers made for the upstream ("forwarded" is that of RFC 7239). Those that a client outside `trust` sent are dropped, listed or not; a trusted one's are continued when listed, and passed on as they are when not.
+---@field hosts? any List of rp.host { ... }; not needed without listeners.
+---@field limits? rproxy.SiteLimits
+---@field listeners? any List of rp.listen { ... }; not needed beside streams.
+---@field log? rproxy.SiteLog
+---@field lua? rproxy.SiteLua
+---@field pid? string One more pid file of the master, beside the one in the run directory.
+---@field server? string|false Server header of rproxy's own answers; false sends none.
+---@field streams? any List of rp.stream { ... }: connections whose bytes are relayed.
+---@field timeouts? rproxy.SiteTimeouts
+---@field trust? string[] Networks (CIDR) of clients that may say where a request came from: other proxies of yours. Nobody else's X-Forwarded-* and Forwarded count.
+---@field upstreams? any Table of rp.upstream { ... } by name.
+---@field use? any Plugins of every request, in order.
+---@field user? string Account that workers change to when the master runs as root.
+---@field via? string|false Name in the Via header of messages passed on (RFC 9110 §7.6.3); false adds none.
+---@field workers? any Worker processes: one loop and one Lua VM each. "auto" is one per core.
+
+---@class rproxy.Listen
+---@field proxy_protocol? boolean Connections begin with a header of the PROXY protocol (version 1 or 2) that says who the client is. Only networks of `trust` and unix sockets may connect; a connection without the header is closed.
+---@field redirect_https? boolean Answer every request with a redirect to https:// on the same host.
+
+---@class rproxy.UpstreamKeepalive
+---@field idle? number|string A connection may be idle in the pool.
+---@field max? integer Idle connections kept per peer and worker; 0 keeps none.
+---@field requests? integer Requests on one connection; 0 is no limit.
+
+---@class rproxy.UpstreamTimeouts
+---@field connect? number|string To connect to a peer.
+---@field first_byte? number|string From the request sent to the response head.
+---@field idle? number|string Between two pieces of the response body.
+---@field send? number|string A peer may read nothing of the request.
+
+---@class rproxy.Upstream
+---@field balance? any "round_robin", a function(req, up) called once per attempt, or a plugin with a balance hook.
+---@field fail_rest? number|string How long a peer rests.
+---@field host? string Host header that the peers get; unsaid, it is the client's.
+---@field keepalive? rproxy.UpstreamKeepalive
+---@field max_fails? integer Failures in a row before a peer rests; 0: it never does. An only peer never rests.
+---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
+---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
+---@field timeouts? rproxy.UpstreamTimeouts
+---@field tries? integer Attempts in all, each on another peer: after a failure to connect. Not counted: a kept connection that broke before the response; an idempotent request without a body is then sent once more, on a new one.
+
+---@class rproxy.Host
+---@field default? boolean Takes requests for names that no host has. One host may say so; without it such requests are answered 421.
+---@field error_pages? any Before the site's: see there.
+---@field routes? any List of rp.route { ... }.
+---@field use? any Plugins of the host's requests, after the site's.
+
+---@class rproxy.RouteHeadersRequest
+---@field add? table<string, string> See headers.request.set.
+---@field remove? string[] See headers.request.set.
+---@field set? table<string, string> Edits of the request header that goes upstream; set replaces or adds, add adds one more, remove removes.
+
+---@class rproxy.RouteHeadersResponse
+---@field add? table<string, string> See headers.response.set.
+---@field remove? string[] See headers.response.set.
+---@field set? table<string, string> Edits of the response header that goes to the client; set replaces or adds, add adds one more, remove removes.
+
+---@class rproxy.RouteHeaders
+---@field request? rproxy.RouteHeadersRequest
+---@field response? rproxy.RouteHeadersResponse
+
+---@class rproxy.RouteLimits
+---@field body? number|string Bytes of a request body; more is answered 413. 0 and math.huge are no limit.
+
+---@class rproxy.RouteTimeouts
+---@field connect? number|string To connect to a peer.
+---@field first_byte? number|string From the request sent to the response head.
+---@field idle? number|string Between two pieces of the response body.
+---@field send? number|string A peer may read nothing of the request.
+
+---@class rproxy.RouteUnless
+---@field header? table<string, any> By header name: "value", true (is there), { prefix = "x" } or { regex = "x" }.
+---@field query? table<string, any> By query argument; as header.
+---@field source? string[] The client's address is in one of these networks (CIDR).
+
+---@class rproxy.RouteWhen
+---@field header? table<string, any> By header name: "value", true (is there), { prefix = "x" } or { regex = "x" }.
+---@field query? table<string, any> By query argument; as header.
+---@field source? string[] The client's address is in one of these networks (CIDR).
+
+---@class rproxy.Route
+---@field access_log? boolean Write a line of the access log.
+---@field content? any Action: answer by a function(req), or by a plugin with a content hook.
+---@field error_pages? any Before the host's: see the site's.
+---@field headers? rproxy.RouteHeaders
+---@field id? string Name of the route in logs, in req.route.id and in -T.
+---@field limits? rproxy.RouteLimits
+---@field meta? any Anything; hooks read it as req.route.meta.
+---@field name? string Another word for id.
+---@field redirect? any Action: redirect to "url", or { code, "url" }; 302 unless said. {param}, {host}, {path}, {query} and {uri} are filled in.
+---@field respond? any Action: answer with { status, body, headers = { name = value } }; body and headers may be left out.
+---@field skip? string[] Names of inherited plugins that do not run here.
+---@field strip_prefix? string Removed from the start of the path that goes upstream.
+---@field timeouts? rproxy.RouteTimeouts
+---@field unless? rproxy.RouteUnless As `when`: none of them may hold.
+---@field upgrade? boolean Pass WebSocket upgrades on. false: the request goes on as a plain one, as requests for other upgrades always do.
+---@field upstream? string Action: pass to this upstream.
+---@field use? any Plugins of this route, after the host's.
+---@field when? rproxy.RouteWhen Conditions beside the path: all must hold, or the next route is looked at.
+
+---@class rproxy
+local rp = {}
+
+---@param given rproxy.Site
+---@return table
+function rp.site(given) end
+
+---@param given rproxy.Listen
+---@return table
+function rp.listen(given) end
+
+---@param given rproxy.Upstream
+---@return table
+function rp.upstream(given) end
+
+---@param given rproxy.Host
+---@return table
+function rp.host(given) end
+
+---@param given rproxy.Route
+---@return table
+function rp.route(given) end
+
+return rp
