@@ -541,11 +541,9 @@ describe("HTTP/1.1", function()
     describe("upstream connections", function()
         it("are used again, by other clients too", function()
             get("/hi")
-            local first = e2e.last(up).conn
-            get("/hi")
-            local second = e2e.last(up)
-            assert.equal(first, second.conn)
-            assert.is_true(second.n > 1)
+            get("/hi") -- which of the idle ones it gets depends on what earlier specs left behind
+            local last = e2e.last(up)
+            assert.is_true(last.n > 1, last.n)
         end)
 
         it("are not used again with garbage behind the response", function()

@@ -9,6 +9,9 @@
 --
 -- Linux on x86-64 and arm64. Functions raise on errors that no spec expects.
 
+-- Never compiled: what it does is system calls, and their errno must be theirs.
+require("jit").off(true, true)
+
 local ffi = require("ffi")
 local bit = require("bit")
 
@@ -47,6 +50,7 @@ local WNOHANG = 1
 local PR_SET_PDEATHSIG = 1
 local O_WRONLY_CREAT_APPEND = bit.bor(1, 64, 1024)
 local CLOCK_MONOTONIC = 1
+local EADDRINUSE = 98
 local SOCK_STREAM_CLOEXEC = bit.bor(1, 0x80000)
 
 M.EAGAIN, M.EINTR, M.EINPROGRESS, M.ECONNRESET, M.EPIPE = 11, 4, 115, 104, 32
@@ -217,7 +221,7 @@ function M.tree_cost(pid)
 end
 
 local PORT_FIRST, PORT_RANGES, PORT_RANGE_N = 10000, 220, 100 -- below the ephemeral ports
-local ports_base, ports_next
+local ports_base, ports_next, ports_tried
 
 -- Spec processes run side by side: each holds a range of its own. What marks it as taken is a name
 -- in the abstract unix namespace: as wide as the ports are, and gone with the process.
@@ -237,24 +241,34 @@ end
 
 -- Is anything bound to the port (listening, or with SO_REUSEPORT)?
 local function port_is_free(port)
-    local fd = C.socket(2, 1, 0)
-    local free = C.bind(fd, M.inet("127.0.0.1", port), 16) == 0
-    C.close(fd)
-    return free
+    local fd = C.socket(2, SOCK_STREAM_CLOEXEC, 0)
+    local errno = fd < 0 and ffi.errno() or 0
+    if fd >= 0 then
+        if C.bind(fd, M.inet("127.0.0.1", port), 16) ~= 0 then errno = ffi.errno() end
+        C.close(fd)
+    end
+    if errno ~= 0 and errno ~= EADDRINUSE then
+        error(("cannot try port %d: errno %d"):format(port, errno))
+    end
+    return errno == 0
 end
 
---- A port that is free now and that no other spec process will take.
+--- A port that is free now and that no other spec process will take. Where the ports of a range are
+--- all held by connections of an earlier process that linger (TIME_WAIT), the next range serves.
 function M.free_port()
-    if not ports_base then
-        ports_base = claim_range()
-        ports_next = 0
-    end
-    for _ = 1, PORT_RANGE_N do
+    while true do
+        if not ports_base or ports_tried == PORT_RANGE_N then
+            ports_base = claim_range()
+            ports_next, ports_tried = 0, 0
+        end
         local port = ports_base + ports_next % PORT_RANGE_N
         ports_next = ports_next + 1
-        if port_is_free(port) then return port end
+        if port_is_free(port) then
+            ports_tried = 0
+            return port
+        end
+        ports_tried = ports_tried + 1
     end
-    error("no free port in this process's range")
 end
 
 --- Does some process listen on the port? Looks without connecting.
