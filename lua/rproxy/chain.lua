@@ -160,7 +160,7 @@ end
 function M.run_life(what, id, pid)
     local worker = { id = id, pid = pid }
     for _, hook in ipairs(life[what]) do
-        H.at = hook[2]
+        H.at = hook[2] + 1 -- outside of a chain: whose code runs, from 1
         hook[1](worker)
     end
 end

@@ -14,8 +14,9 @@ local ffi_string, raise, tonumber = abi.string, object.raise, tonumber
 local M = {}
 
 -- enum rp_abi_conn_text, enum rp_abi_conn_number
-local REMOTE_IP, LISTENER, SNI, UPSTREAM, PEER, REASON = 0, 1, 2, 3, 4, 5
+local REMOTE_IP, LISTENER, SNI, UPSTREAM, PEER, REASON, TRANSPORT = 0, 1, 2, 3, 4, 5, 6
 local PORT, BYTES_UP, BYTES_DOWN, DURATION, TRIES = 0, 1, 2, 3, 4
+local DATAGRAMS_UP, DATAGRAMS_DOWN = 5, 6
 
 local get, set, methods = {}, {}, {}
 
@@ -32,6 +33,8 @@ end
 
 get.remote_ip, get.peer_ip = text(REMOTE_IP), text(REMOTE_IP)
 get.listener, get.sni, get.peer, get.reason = text(LISTENER), text(SNI), text(PEER), text(REASON)
+get.transport = text(TRANSPORT)
+get.datagrams_up, get.datagrams_down = number(DATAGRAMS_UP), number(DATAGRAMS_DOWN)
 get.port, get.tries = number(PORT), number(TRIES)
 get.bytes_up, get.bytes_down, get.duration = number(BYTES_UP), number(BYTES_DOWN), number(DURATION)
 
@@ -64,7 +67,9 @@ function set.upstream(self, value)
     if code == 0 then return end
     if code == E.PHASE then raise("conn.upstream can be assigned in connect") end
     if code == E.INVALID then
-        raise("conn.upstream: %s has a balance hook, which chooses by request", tostring(value))
+        raise("conn.upstream: %s " .. (self.transport == "udp"
+            and "takes no datagrams (unix sockets, a PROXY header or a balance hook)"
+            or "has a balance hook, which chooses by request"), tostring(value))
     end
     raise("conn.upstream: %s", abi.text(code))
 end

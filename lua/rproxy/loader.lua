@@ -97,7 +97,7 @@ local ENV = {
 local PUBLIC = {
     rproxy = true, ["rproxy.json"] = true, ["rproxy.log"] = true, ["rproxy.regex"] = true,
     ["rproxy.text"] = true, ["rproxy.crypto"] = true, ["rproxy.time"] = true,
-    ["rproxy.schema"] = true, ["rproxy.plugin"] = true, ["rproxy.test"] = true,
+    ["rproxy.schema"] = true, ["rproxy.plugin"] = true,
     ["string.buffer"] = true, ["table.new"] = true, ["table.clear"] = true, bit = true,
 }
 
@@ -144,14 +144,33 @@ local function search(name)
     return compile(source, path)
 end
 
+-- What is said of a module that is nowhere: one line, where Lua's own has one per searcher.
+local function not_found(name)
+    local files = {}
+    for i, path in ipairs(candidates(name)) do files[i] = path end
+    local built_in = name:find("^plugins%.") and ", and no plugin of that name is built in" or ""
+    return ("module %q not found: no file %s%s"):format(name, table.concat(files, ", no file "),
+        built_in)
+end
+
+local function load_module(name)
+    local ok, result = pcall(require, name)
+    if ok then return result end
+    local lost = ("module '%s' not found:"):format(name)
+    if type(result) == "string" and result:sub(1, #lost) == lost then
+        error(not_found(name), 2) -- called as a tail: the site is next
+    end
+    error(result, 0)
+end
+
 --- What site code has as `require`. The modules it finds are confined like the site itself.
 function M.require(name)
     if type(name) ~= "string" then error("require takes a module name", 2) end
-    if PUBLIC[name] or from_site[name] then return require(name) end
+    if PUBLIC[name] or from_site[name] then return load_module(name) end
     if name:find("^rproxy%.") or package.loaded[name] ~= nil or package.preload[name] then
         error(('module %q is not for sites: use what require "rproxy" returns'):format(name), 2)
     end
-    return require(name)
+    return load_module(name)
 end
 base.require = M.require
 

@@ -181,7 +181,10 @@ local function assign(self, what, name, value)
     end
     local code = C.rp_abi_req_assign(H, self[1], what, value, value and #value or 0)
     if code == 0 then return end
-    if code == E.PHASE then raise("req.%s can be assigned in early and rewrite", name) end
+    if code == E.PHASE then
+        raise(what == CONSUMER and "req.%s can be assigned in early, access and rewrite"
+            or "req.%s can be assigned in early and rewrite", name)
+    end
     if code == E.INVALID then raise("req.%s: %q is no valid %s", name, tostring(value), name) end
     raise("req.%s: %s", name, abi.text(code))
 end
@@ -200,6 +203,10 @@ function set.upstream(self, value)
     local index = up.index(value)
     local code = C.rp_abi_req_set_upstream(self[1], index)
     if code == E.PHASE then raise("req.upstream can be assigned in access and rewrite") end
+    if code == E.INVALID then
+        raise("req.upstream: route %q asks no upstream: give it one with upstream = ..",
+            self.route.id)
+    end
     if code ~= 0 then raise("req.upstream: %s", abi.text(code)) end
 end
 

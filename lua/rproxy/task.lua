@@ -144,8 +144,8 @@ local function log_failure(what, err)
 end
 
 local function guarded(what, fn, ...)
-    local ok, err = xpcall(fn, debug.traceback, ...)
-    if not ok then log_failure(what, (tostring(err):gsub("\n%s*", " | "))) end
+    local ok, err = xpcall(fn, host.trace, ...)
+    if not ok then log_failure(what, err) end
 end
 
 --- Run a function in the background: it outlives the request that starts it.

@@ -6,7 +6,10 @@
  */
 #include "base/clock.h"
 
+#include <errno.h>
 #include <time.h>
+
+#include "base/fault.h"
 
 static const char days[] = "ThuFriSatSunMonTueWed"; /* the epoch was a Thursday */
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -27,6 +30,8 @@ double rp_clock_wall(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
+    int jump = RP_FAULT(wall);
+    if (jump) t.tv_sec += jump == ERANGE ? 3652 * (time_t)DAY_S : -3600;
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 

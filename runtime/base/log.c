@@ -9,6 +9,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ static const char hex_digits[] = "0123456789abcdef";
 static void write_stderr(void *arg, enum rp_log_level level, rp_str line)
 {
     (void)arg, (void)level;
-    ssize_t written = write(STDERR_FILENO, line.ptr, line.len);
+    ssize_t written = RP_SYS(write, write(STDERR_FILENO, line.ptr, line.len));
     (void)written; /* nowhere left to complain */
 }
 

@@ -20,6 +20,11 @@ void rp_pool_init(struct rp_pool *p, uint32_t object_bytes, uint32_t keep_n)
 void rp_pool_fini(struct rp_pool *p)
 {
     RP_CHECK(p->live_n == 0);
+    rp_pool_trim(p);
+}
+
+void rp_pool_trim(struct rp_pool *p)
+{
     while (p->free_list) {
         void *object = p->free_list;
         p->free_list = *(void **)object;

@@ -17,6 +17,7 @@ struct rp_pool {
 
 void rp_pool_init(struct rp_pool *p, uint32_t object_bytes, uint32_t keep_n);
 void rp_pool_fini(struct rp_pool *p);                        /* frees the list; live_n must be 0 */
+void rp_pool_trim(struct rp_pool *p);                        /* frees the list */
 RP_INLINE void *rp_pool_get(struct rp_pool *p);              /* not zeroed; never NULL */
 RP_INLINE void rp_pool_put(struct rp_pool *p, void *object); /* NULL is accepted */
 

@@ -18,9 +18,11 @@ enum rp_body_in_mode {
 };
 
 struct rp_body_in {
-    uint8_t mode;           /* enum rp_body_in_mode */
-    uint64_t left;          /* LENGTH */
-    struct rp_h1_chunk dec; /* CHUNKED */
+    union {
+        uint64_t left;          /* LENGTH */
+        struct rp_h1_chunk dec; /* CHUNKED */
+    };
+    uint8_t mode; /* enum rp_body_in_mode */
 };
 
 void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length);

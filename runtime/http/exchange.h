@@ -44,6 +44,9 @@ struct rp_exchange_ops {
     rp_err (*send_body)(struct rp_exchange *x, struct rp_chain *in, bool last);
     /* Try to write what is queued now. RP_OK all is in the socket; RP_AGAIN; RP_E_CLIENT_GONE. */
     rp_err (*flush)(struct rp_exchange *x);
+    /* Response bytes that the client has taken, counted from any point: only the growth means
+     * something. A system call in HTTP/1: for clients that keep us waiting. */
+    uint64_t (*taken)(struct rp_exchange *x);
     /* No more of the request body is wanted: throw away what is at hand. When that was not all of it
      * the connection ends after the response (x->close_after). */
     void (*skip_body)(struct rp_exchange *x);
@@ -81,9 +84,16 @@ struct rp_exchange {
     bool head_sent;           /* the final response head is queued */
     bool response_done;       /* the last byte is queued */
     bool close_after;         /* this connection ends after the response */
+    bool half_closed;         /* set by `open`: a client that ends its side waits for the answer */
     struct rp_field fields[RP_EXCHANGE_FIELDS];
     char arena_first[RP_EXCHANGE_ARENA_BYTES] __attribute__((aligned(16)));
 };
+
+/* After each read of the request body: is it too slow? got: bytes that came; e: what the read said,
+ * which is returned unless it is RP_E_BODY_SLOW. The time in which nobody wanted bytes does not
+ * count, nor that in which the client waits for 100 (Continue). */
+rp_err rp_exchange_check_pace(struct rp_exchange *x, const struct rp_pace_rule *rule, uint64_t got,
+                              rp_err e);
 
 /* Filled by proxy/server.c; what sessions call. */
 struct rp_exchange_user {

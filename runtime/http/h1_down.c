@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "http/body_in.h"
 #include "http/h1_write.h"
+#include "http/h2_down.h"
 #include "net/timer.h"
 
 enum {
@@ -21,6 +22,7 @@ enum {
     SKIP_MAX = 64 * 1024,     /* body bytes thrown away to keep a connection */
     LINGER_BYTES = 1 << 20,   /* bytes thrown away while the client reads our last answer */
     COPY_MAX = 1024,          /* a body piece up to this is copied behind the head: one send */
+    LAST_MS = 1000,           /* an old connection in use waits for its last request */
     HEAD_EXTRA = 256,         /* status line, Date, Connection, framing, with room to spare */
 };
 
@@ -32,15 +34,12 @@ struct rp_h1_down {
     uint8_t state;    /* enum state */
     uint8_t out_mode; /* enum out_mode */
     struct rp_conn *conn;
-    struct rp_mem *mem;
     const struct rp_h1_settings *settings;
-    const struct rp_exchange_user *user;
     struct rp_h1_downs *all;
     struct rp_h1_down *next, *prev;
     void *listener;
     struct rp_exchange *x; /* BUSY only */
     struct rp_reader in;
-    size_t scanned; /* of the head that is being received */
     struct rp_body_in body;
     struct rp_chain out;
     uint64_t out_left;         /* OUT_LENGTH */
@@ -48,11 +47,38 @@ struct rp_h1_down {
     struct rp_defer next_head; /* a pipelined head waits */
     uint64_t conn_id;
     uint32_t requests;
+    uint32_t scanned; /* of the head that is being received: at most limits.head_bytes */
 };
+
+/* Idle connections are the many: 240 bytes of heap each, and rp_conn. */
+_Static_assert(sizeof(struct rp_h1_down) <= 232, "grows with every idle connection");
 
 static struct rp_loop *loop_of(const struct rp_h1_down *s)
 {
     return rp_conn_loop(s->conn);
+}
+
+static struct rp_mem *mem_of(const struct rp_h1_down *s)
+{
+    return s->out.mem;
+}
+
+static const struct rp_exchange_user *user_of(const struct rp_h1_down *s)
+{
+    return s->all->user;
+}
+
+static void set_state(struct rp_h1_down *s, enum state state)
+{
+    s->all->idle_n += (uint32_t)(state == IDLE) - (uint32_t)(s->state == IDLE);
+    s->state = (uint8_t)state;
+}
+
+/* The connection has lived as long as it may. */
+static bool is_old(const struct rp_h1_down *s)
+{
+    rp_ms most = s->settings->age_ms;
+    return most && rp_conn_age(s->conn) >= most;
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -66,6 +92,7 @@ static void release(struct rp_h1_down *s)
     if (s->prev) s->prev->next = s->next;
     else s->all->first = s->next;
     if (s->next) s->next->prev = s->prev;
+    set_state(s, CLOSING);
     s->all->n--;
     s->magic = 0;
     rp_free(s);
@@ -106,14 +133,14 @@ static void close_gently(struct rp_h1_down *s)
 
 static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
 {
-    struct rp_exchange *x = s->user->open(s->user->arg, s->listener);
+    struct rp_exchange *x = user_of(s)->open(user_of(s)->arg, s->listener);
     if (!x) {
         close_now(s);
         return;
     }
     extern const struct rp_exchange_ops rp_h1_down_ops;
     rp_timer_clear(loop_of(s), &s->timer);
-    s->state = BUSY;
+    set_state(s, BUSY);
     s->x = x;
     s->scanned = 0;
     s->requests++;
@@ -132,11 +159,11 @@ static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
     }
     uint64_t most = s->settings->requests_max;
     x->close_after = bad != RP_OK || !x->head.keepalive || s->settings->draining ||
-                     (most && s->requests >= most);
+                     (most && s->requests >= most) || is_old(s);
     if (bad == RP_OK) rp_body_in_init(&s->body, x->head.framing, x->head.content_length);
     else rp_body_in_init(&s->body, RP_BODY_NONE, 0);
     if (s->body.mode == RP_IN_DONE) rp_reader_listen(&s->in, s->conn); /* for the client's end */
-    s->user->start(x, bad);
+    user_of(s)->start(x, bad);
 }
 
 /* Empty lines before a request line are dropped, a few of them (RFC 9112 §2.2). False when more bytes
@@ -149,13 +176,40 @@ static bool skip_empty_lines(struct rp_h1_down *s)
     return left > 1 || (left == 1 && *rp_reader_ptr(&s->in) != '\r');
 }
 
+/* A client that knows we speak HTTP/2 begins with its preface (RFC 9113 §3.3): the connection goes to
+ * that session. *more: what came so far may become one. */
+static bool hand_to_h2(struct rp_h1_down *s, bool *more)
+{
+    rp_str preface = RP_H2_PREFACE;
+    rp_str have = rp_str_of(rp_reader_ptr(&s->in), rp_reader_len(&s->in));
+    rp_str begin = rp_str_head(have, preface.len);
+    *more = false;
+    if (!s->settings->h2 || s->requests > 0 || !rp_str_starts(preface, begin)) return false;
+    *more = begin.len < preface.len;
+    if (*more) return false;
+    struct rp_chunk *chunk = rp_chunk_hold(s->in.chunk);
+    struct rp_conn *c = s->conn;
+    struct rp_h2_downs *h2 = s->settings->h2;
+    void *listener = s->listener;
+    uint64_t id = s->conn_id;
+    release(s);
+    rp_conn_resume(c); /* the reader may have paused it */
+    rp_h2_down_open(h2, c, listener, id, chunk, have);
+    rp_chunk_drop(chunk);
+    return true;
+}
+
 /* Is there a whole head? Starts the exchange when there is, or when it can never become one. */
 static bool try_head(struct rp_h1_down *s)
 {
+    bool more;
+    if (RP_UNLIKELY(s->requests == 0) && hand_to_h2(s, &more)) return true;
+    if (RP_UNLIKELY(s->requests == 0) && more) return false;
     if (!skip_empty_lines(s)) return false;
     size_t have = rp_reader_len(&s->in);
     const char *p = rp_reader_ptr(&s->in);
-    size_t head_n = rp_h1_head_end(p, have, &s->scanned);
+    size_t scanned = s->scanned, head_n = rp_h1_head_end(p, have, &scanned);
+    s->scanned = (uint32_t)scanned;
     uint32_t most = s->settings->limits.head_bytes;
     if (head_n > most || (head_n == 0 && have > most)) {
         start_exchange(s, 0, RP_E_H1_HEAD_BIG);
@@ -174,7 +228,7 @@ static void read_head(struct rp_h1_down *s)
     if (rp_reader_len(&s->in) > 0 && s->state == HEAD && !s->in.readable) return;
     for (;;) {
         if (rp_reader_len(&s->in) > 0 && try_head(s)) return;
-        rp_err e = rp_reader_fill(&s->in, s->mem, s->conn, s->settings->limits.head_bytes + 1);
+        rp_err e = rp_reader_fill(&s->in, mem_of(s), s->conn, s->settings->limits.head_bytes + 1);
         if (e == RP_AGAIN) break;
         if (e != RP_OK) { /* FIN, reset, or (never) an oversize that try_head let pass */
             close_now(s);
@@ -183,9 +237,9 @@ static void read_head(struct rp_h1_down *s)
     }
     if (rp_reader_len(&s->in) == 0) {
         rp_reader_clear(&s->in);
-        s->state = IDLE; /* it was empty lines: the deadline stands */
+        set_state(s, IDLE); /* it was empty lines: the deadline stands */
     } else if (s->state == IDLE) {
-        s->state = HEAD; /* the whole head must come in head_ms from its first byte */
+        set_state(s, HEAD); /* the whole head must come in head_ms from its first byte */
         rp_timer_set(loop_of(s), &s->timer, s->settings->head_ms);
     }
 }
@@ -195,18 +249,19 @@ static void watch_busy(struct rp_h1_down *s)
 {
     if (s->body.mode != RP_IN_DONE) {
         rp_pace_go(&s->x->body_pace, rp_loop_now(loop_of(s))); /* reading may wait for others */
-        s->user->wake(s->x, RP_WAKE_BODY);
+        user_of(s)->wake(s->x, RP_WAKE_BODY);
         return;
     }
     rp_err e = RP_OK;
     while (e == RP_OK && rp_reader_len(&s->in) < PIPELINE_MAX) {
-        e = rp_reader_fill(&s->in, s->mem, s->conn, 2 * PIPELINE_MAX);
+        e = rp_reader_fill(&s->in, mem_of(s), s->conn, 2 * PIPELINE_MAX);
     }
     if (e == RP_AGAIN || e == RP_OK || e == RP_E_TOO_BIG) return;
-    /* With pipelined requests behind it a FIN only says "no more"; alone it says "gone". */
-    if (e == RP_END && rp_reader_len(&s->in) > 0) return;
+    /* With pipelined requests behind it a FIN only says "no more"; alone it says "gone", unless the
+     * listener has clients that end their side first. */
+    if (e == RP_END && (rp_reader_len(&s->in) > 0 || s->x->half_closed)) return;
     if (s->x->fail == RP_OK) s->x->fail = RP_E_CLIENT_GONE;
-    s->user->wake(s->x, RP_WAKE_ABORT);
+    user_of(s)->wake(s->x, RP_WAKE_ABORT);
 }
 
 /* ---- ops ---------------------------------------------------------------------------------- */
@@ -225,22 +280,10 @@ static rp_err note_trailers(struct rp_exchange *x, rp_str section)
     if (!copy.ptr || !t) return RP_E_CAP;
     rp_msg_init(t, NULL, 0, x->head.fields_max);
     rp_err e = rp_h1_parse_trailers(copy.ptr, copy.len, &x->arena, t);
-    if (e == RP_OK) x->trailers = t;
-    return e;
-}
-
-/* A body that comes in drops is refused; the time in which nobody wanted its bytes does not count,
- * nor that in which the client waits for 100 (Continue). */
-static rp_err check_pace(struct rp_h1_down *s, uint64_t got, rp_err e)
-{
-    struct rp_exchange *x = s->x;
-    rp_ms now = rp_loop_now(loop_of(s));
-    if (s->body.mode == RP_IN_RAW) return e;
-    rp_pace_go(&x->body_pace, now);
-    x->body_pace.bytes += got;
-    if (e != RP_AGAIN) return e;
-    if (rp_pace_is_slow(&x->body_pace, &s->settings->body_pace, now)) return RP_E_BODY_SLOW;
-    if (!x->head.expect_continue || x->body_in_bytes > 0) rp_pace_wait(&x->body_pace, now);
+    if (e == RP_OK) {
+        rp_msg_drop_named(t, &x->head);
+        x->trailers = t;
+    }
     return e;
 }
 
@@ -249,7 +292,7 @@ static rp_err down_read_body(struct rp_exchange *x, struct rp_chain *out, size_t
     struct rp_h1_down *s = x->session;
     size_t before = out->bytes;
     rp_str trailers = RP_STR_NONE;
-    rp_err e = rp_body_in_read(&s->body, &s->in, s->mem, s->conn, out, max, &trailers);
+    rp_err e = rp_body_in_read(&s->body, &s->in, mem_of(s), s->conn, out, max, &trailers);
     x->body_in_bytes += out->bytes - before;
     if (s->body.mode == RP_IN_DONE) rp_reader_listen(&s->in, s->conn); /* for the client's end */
     if (trailers.ptr) {
@@ -258,14 +301,15 @@ static rp_err down_read_body(struct rp_exchange *x, struct rp_chain *out, size_t
     }
     if (x->body_in_bytes > x->body_limit) return RP_E_BODY_TOO_BIG;
     if (e == RP_E_CLOSED || e == RP_E_OS) return client_gone(x);
-    return check_pace(s, out->bytes - before, e);
+    if (s->body.mode == RP_IN_RAW) return e;
+    return rp_exchange_check_pace(x, &s->settings->body_pace, out->bytes - before, e);
 }
 
 static rp_err down_send_info(struct rp_exchange *x, const struct rp_msg *info)
 {
     struct rp_h1_down *s = x->session;
     if (x->head.version < 11) return RP_OK; /* RFC 9110 §15.2: 1.0 clients do not know 1xx */
-    struct rp_h1_writer w = rp_h1_writer_new(s->mem, rp_h1_fields_bound(info) + HEAD_EXTRA);
+    struct rp_h1_writer w = rp_h1_writer_new(mem_of(s), rp_h1_fields_bound(info) + HEAD_EXTRA);
     rp_h1_put_status(&w, info);
     if (info->status == 101) rp_h1_put(&w, RP_STR("Connection: upgrade\r\n"));
     rp_h1_put_fields(&w, info, &rp_h1_hop);
@@ -294,6 +338,8 @@ static void put_framing(struct rp_h1_writer *w, struct rp_h1_down *s, const stru
         rp_h1_put_field(w, RP_STR("Upgrade"), rp_msg_get(res, RP_H_UPGRADE));
         return;
     }
+    /* RFC 9110 §9.3.6: MUST NOT frame a 2xx to CONNECT: the tunnel's bytes follow. */
+    if (x->head.method == RP_M_CONNECT && res->status / 100 == 2) return;
     /* RFC 9110 §15.5.22: a 426 MUST name a protocol; of those that we relay there is one. */
     if (res->status == 426 && rp_str_list_has(rp_msg_get(res, RP_H_UPGRADE), RP_STR("websocket"))) {
         rp_h1_put(w, RP_STR("Connection: upgrade\r\nUpgrade: websocket\r\n"));
@@ -320,7 +366,7 @@ static rp_err down_send_head(struct rp_exchange *x, const struct rp_msg *res)
     if (s->settings->draining) x->close_after = true;
     s->out_mode = (uint8_t)choose_out(x, res);
     s->out_left = res->content_length;
-    struct rp_h1_writer w = rp_h1_writer_new(s->mem, rp_h1_fields_bound(res) + HEAD_EXTRA);
+    struct rp_h1_writer w = rp_h1_writer_new(mem_of(s), rp_h1_fields_bound(res) + HEAD_EXTRA);
     rp_h1_put_status(&w, res);
     rp_h1_put_fields(&w, res, &rp_h1_hop);
     if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1: a recipient with a clock adds it */
@@ -368,14 +414,19 @@ static rp_err down_send_body(struct rp_exchange *x, struct rp_chain *in, bool la
     return s->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
 }
 
+static uint64_t down_taken(struct rp_exchange *x)
+{
+    /* The socket's own buffer holds megabytes, and says that it has room only when much of it was
+     * taken: so the system is asked. */
+    return rp_conn_face(x->conn)->out_bytes - rp_conn_unsent(x->conn);
+}
+
 /* The client keeps us waiting, or no longer. */
 static void note_pace(struct rp_exchange *x, rp_err sent)
 {
     rp_ms now = rp_loop_now(rp_conn_loop(x->conn));
     bool first = !x->send_pace.waiting && x->send_pace.waited_ms == 0;
-    if (sent == RP_AGAIN && first) {
-        x->send_base = rp_conn_face(x->conn)->out_bytes - rp_conn_unsent(x->conn);
-    }
+    if (sent == RP_AGAIN && first) x->send_base = down_taken(x);
     if (sent == RP_AGAIN) rp_pace_wait(&x->send_pace, now);
     else rp_pace_go(&x->send_pace, now);
 }
@@ -395,12 +446,12 @@ static void down_skip_body(struct rp_exchange *x)
 {
     struct rp_h1_down *s = x->session;
     struct rp_chain trash;
-    rp_chain_init(&trash, s->mem);
+    rp_chain_init(&trash, mem_of(s));
     rp_str trailers = RP_STR_NONE;
     rp_err e = RP_OK;
     bool asked = x->head.expect_continue && x->body_in_bytes == 0;
     for (size_t seen = 0; !asked && e == RP_OK && s->body.mode != RP_IN_DONE && seen < SKIP_MAX;) {
-        e = rp_body_in_read(&s->body, &s->in, s->mem, s->conn, &trash, SKIP_MAX, &trailers);
+        e = rp_body_in_read(&s->body, &s->in, mem_of(s), s->conn, &trash, SKIP_MAX, &trailers);
         seen += trash.bytes;
         rp_chain_clear(&trash);
     }
@@ -415,7 +466,7 @@ static void down_tunnel(struct rp_exchange *x)
     s->out_mode = OUT_TUNNEL;
     x->body_limit = UINT64_MAX;
     x->close_after = true;
-    if (rp_reader_len(&s->in) > 0 || s->in.readable) s->user->wake(x, RP_WAKE_BODY);
+    if (rp_reader_len(&s->in) > 0 || s->in.readable) user_of(s)->wake(x, RP_WAKE_BODY);
 }
 
 static void down_end_output(struct rp_exchange *x)
@@ -430,12 +481,22 @@ static void run_next_head(struct rp_defer *d)
     if (s->state == IDLE && !try_head(s)) read_head(s);
 }
 
+/* An idle connection that is closed may have its next request on the way: one that is in use gets
+ * the time to ask again, and is told that this was the last. */
+static rp_ms life_left(const struct rp_h1_down *s)
+{
+    rp_ms age = rp_conn_age(s->conn), most = s->settings->age_ms;
+    return RP_MAX(most > age ? most - age : 0, (rp_ms)LAST_MS);
+}
+
 static void become_idle(struct rp_h1_down *s)
 {
-    s->state = IDLE;
+    rp_ms wait = s->settings->keepalive_ms;
+    set_state(s, IDLE);
     s->out_mode = OUT_NONE;
     if (rp_reader_len(&s->in) == 0) rp_reader_clear(&s->in);
-    rp_timer_set(loop_of(s), &s->timer, s->settings->keepalive_ms);
+    if (s->settings->age_ms) wait = RP_MIN(wait, life_left(s));
+    rp_timer_set(loop_of(s), &s->timer, wait);
     if (rp_reader_len(&s->in) > 0 || s->in.readable) rp_loop_defer(loop_of(s), &s->next_head);
 }
 
@@ -459,6 +520,7 @@ const struct rp_exchange_ops rp_h1_down_ops = {
     .send_head = down_send_head,
     .send_body = down_send_body,
     .flush = down_flush,
+    .taken = down_taken,
     .skip_body = down_skip_body,
     .tunnel = down_tunnel,
     .end_output = down_end_output,
@@ -473,8 +535,8 @@ static void on_writable(struct rp_h1_down *s)
     if (s->state != BUSY) return;
     size_t before = s->out.bytes;
     rp_err e = down_flush(s->x);
-    if (e < 0) s->user->wake(s->x, RP_WAKE_ABORT);
-    else if (s->out.bytes < before) s->user->wake(s->x, RP_WAKE_SINK);
+    if (e < 0) user_of(s)->wake(s->x, RP_WAKE_ABORT);
+    else if (s->out.bytes < before) user_of(s)->wake(s->x, RP_WAKE_SINK);
 }
 
 static void on_conn_event(struct rp_conn *c, unsigned events)
@@ -501,16 +563,16 @@ void rp_h1_down_open(struct rp_conn *conn, struct rp_mem *mem,
     struct rp_h1_down *s = rp_alloc(sizeof(*s));
     s->magic = MAGIC;
     s->conn = conn;
-    s->mem = mem;
     s->settings = settings;
-    s->user = user;
     s->all = all;
     s->listener = listener;
     s->conn_id = conn_id;
+    all->user = user;
     s->next = all->first;
     if (s->next) s->next->prev = s;
     all->first = s;
     all->n++;
+    all->idle_n++; /* the state that it is made in */
     s->next_head.run = run_next_head;
     rp_chain_init(&s->out, mem);
     rp_timer_init(&s->timer, on_timer);

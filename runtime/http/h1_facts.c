@@ -160,8 +160,9 @@ rp_err rp_h1_facts_request(const struct rp_h1_facts *f, struct rp_msg *m)
     m->framing = f->coding ? RP_BODY_CHUNKED : f->length ? RP_BODY_LENGTH : RP_BODY_NONE;
     bool has_content = f->coding || (f->length && m->content_length > 0);
     /* RFC 9110 §9.3.6: CONNECT has no content, and the tunnel's bytes must not be taken for some.
-     */
-    if (m->method == RP_M_CONNECT && has_content) return RP_E_H1_FRAMING;
+     * §9.3.8: a client MUST NOT send content in a TRACE, so a server may not look for it. */
+    if ((m->method == RP_M_CONNECT || m->method == RP_M_TRACE) && has_content)
+        return RP_E_H1_FRAMING;
     m->keepalive = persists(f, m->version);
     /* RFC 9110 §7.8: MUST ignore Upgrade in a 1.0 request. */
     m->upgrade = f->upgrade && f->upgrade_field && m->version >= 11;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * h1_facts: what the fields of an HTTP/1 head decide: host, framing, connection life, expectations.
- * Pure. Used by h1_parse only.
+ * Pure. Used by h1_parse and h2_msg.
  */
 #ifndef RP_HTTP_H1_FACTS_H
 #define RP_HTTP_H1_FACTS_H

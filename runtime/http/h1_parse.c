@@ -210,7 +210,7 @@ static inline rp_err parse_field(const struct parse *x, struct rp_scan_breaks *b
 
 /* RFC 9110 §6.5.1: no trailer may frame, route, modify the request, authenticate, or control how
  * the content is processed: all that token.tbl knows, but these. */
-static bool trailer_is_allowed(uint16_t id)
+bool rp_h1_trailer_is_allowed(uint16_t id)
 {
     switch (id) {
     case RP_H_OTHER:
@@ -241,7 +241,7 @@ static rp_err parse_fields(struct parse *x, unsigned fields_max, struct rp_h1_fa
         struct rp_field *f = &m->fields[m->fields_n];
         e = parse_field(x, &breaks, &p, f);
         if (RP_UNLIKELY(e != RP_OK)) return e;
-        if (RP_UNLIKELY(!facts) && !trailer_is_allowed(f->id)) continue;
+        if (RP_UNLIKELY(!facts) && !rp_h1_trailer_is_allowed(f->id)) continue;
         uint16_t at = m->fields_n++;
         if ((unsigned)f->id - 1 >= RP_H1_FACTS_LAST || !facts) continue;
         e = rp_h1_facts_note(facts, m, at);

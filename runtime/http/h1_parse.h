@@ -51,5 +51,7 @@ RP_MUST rp_err rp_h1_parse_response(char *p, size_t n, const struct rp_h1_limits
  * authenticate (RFC 9110 §6.5.1) are dropped. ret RP_OK; RP_E_H1_FIELD, RP_E_H1_FIELDS_MANY */
 RP_MUST rp_err rp_h1_parse_trailers(const char *p, size_t n, struct rp_arena *a,
                                     struct rp_msg *out);
+/* May a field with this id stand in a trailer section? */
+bool rp_h1_trailer_is_allowed(uint16_t id);
 
 #endif

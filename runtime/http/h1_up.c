@@ -72,13 +72,24 @@ void rp_h1_up_bind(struct rp_h1_up *u, rp_h1_up_fn wake, void *user)
     u->user = user;
 }
 
-void rp_h1_up_close(struct rp_h1_up *u)
+static struct rp_conn *release(struct rp_h1_up *u)
 {
-    rp_conn_close(u->conn);
+    struct rp_conn *c = u->conn;
     rp_reader_clear(&u->in);
     rp_chain_clear(&u->out);
     u->magic = 0;
     rp_free(u);
+    return c;
+}
+
+void rp_h1_up_close(struct rp_h1_up *u)
+{
+    rp_conn_close(release(u));
+}
+
+void rp_h1_up_linger(struct rp_h1_up *u, rp_ms ms, size_t bytes)
+{
+    rp_conn_linger(release(u), ms, bytes);
 }
 
 struct rp_h1_up_face *rp_h1_up_face(struct rp_h1_up *u)

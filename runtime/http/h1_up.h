@@ -23,6 +23,8 @@ RP_MUST rp_err rp_h1_up_finish_connect(struct rp_h1_up *u);
 /* From now on `wake` is told of every event (connected, bytes, room, end); NULL to unbind. */
 void rp_h1_up_bind(struct rp_h1_up *u, rp_h1_up_fn wake, void *user);
 void rp_h1_up_close(struct rp_h1_up *u); /* at once; no more wakes */
+/* The same, but what was sent last can still be read: see rp_conn_linger. */
+void rp_h1_up_linger(struct rp_h1_up *u, rp_ms ms, size_t bytes);
 
 /* Start a request whose head bytes are in `head` (moved). method: enum rp_method, decides whether
  * the response has a body. framing: how the request body goes out; length with RP_BODY_LENGTH. */

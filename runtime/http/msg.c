@@ -176,6 +176,18 @@ void rp_msg_drop_conn_options(struct rp_msg *m)
     m->conn_options = false;
 }
 
+void rp_msg_drop_named(struct rp_msg *trailers, const struct rp_msg *head)
+{
+    const struct rp_field *c = rp_msg_find(head, RP_H_CONNECTION);
+    for (; c; c = rp_msg_find_next(head, c)) {
+        for (unsigned i = 0; i < trailers->fields_n; i++) {
+            struct rp_field *f = &trailers->fields[i];
+            if (f->name_n == 0 || f->id != RP_H_OTHER) continue;
+            if (rp_str_list_has(rp_field_value(c), rp_field_name(f))) f->name_n = 0;
+        }
+    }
+}
+
 /* ------------------------------------------------------------------ reasons */
 
 static const struct {

@@ -81,6 +81,8 @@ bool rp_msg_is_conn_option(const struct rp_msg *m, const struct rp_field *f);
 /* Delete all of them and clear conn_options. The h1 parser has done so before anybody adds a field:
  * a sender can then not make us drop what a hook or a forwarder set. */
 void rp_msg_drop_conn_options(struct rp_msg *m);
+/* Delete the trailers that the head's Connection names: it speaks for them, too. */
+void rp_msg_drop_named(struct rp_msg *trailers, const struct rp_msg *head);
 /* Deep enough copy to edit: own field array, shared bytes. RP_E_CAP. */
 RP_MUST rp_err rp_msg_clone(struct rp_msg *dst, const struct rp_msg *src, struct rp_arena *a);
 /* Reason phrase of a status code ("Not Found"); "Unknown" for unlisted ones. */

@@ -10,6 +10,7 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "net/addr_sys.h"
 #include "net/loop_uv.h"
 #include "net/timer.h"
@@ -28,7 +30,7 @@ enum {
     LINGER_POOL_KEEP = 256,
 };
 
-enum state { CONNECTING, OPEN, CLOSING };
+enum state { CONNECTING, SHAKING, OPEN, CLOSING };
 
 /* The IP form of struct rp_addr. */
 struct end {
@@ -41,7 +43,6 @@ struct end {
 
 struct rp_conn {
     struct rp_conn_face face;
-    struct rp_loop *loop;
     struct rp_conn *next, *prev; /* all conns of the loop */
     int fd;
     uint8_t state; /* enum state */
@@ -51,16 +52,24 @@ struct rp_conn {
     bool connect_told; /* the kernel has decided about the connect */
     bool ended;        /* recv saw the end of the stream */
     bool failed;       /* uv_poll gave up on an error the owner has not met yet */
+    bool fin_wanted;   /* close_notify waits for room; a FIN follows it */
     struct end peer, local;
-    struct lingering *linger;
-    uv_poll_t poll;
+    struct rp_tls *tls; /* NULL: plain */
+    uint32_t born_ms;   /* of the loop's time, cut to what 32 bits hold: 49 days */
+    uv_poll_t poll;     /* its data is the loop */
 };
 
+/* The owner of a conn that lingers. */
 struct lingering {
     struct rp_timer timer;
     struct rp_conn *conn;
     size_t left_bytes;
 };
+
+static struct rp_loop *loop_of(const struct rp_conn *c)
+{
+    return c->poll.data;
+}
 
 /* ---- ends ---------------------------------------------------------------------------------- */
 
@@ -153,9 +162,11 @@ static void failure_met(struct rp_conn *c)
     arm_wanted(c);
 }
 
+static unsigned tls_on_poll(struct rp_conn *c, unsigned events);
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
-    struct rp_conn *c = h->data;
+    struct rp_conn *c = RP_CONTAINER(rp_conn, poll, h);
     unsigned want = wanted(c), got = (unsigned)events;
     if (status < 0) { /* EPOLLERR: the handle is stopped; recv, send or SO_ERROR know the reason */
         c->armed = 0;
@@ -170,9 +181,17 @@ static void on_poll(uv_poll_t *h, int status, int events)
         c->connect_told = true;
         c->want_write = false;
     }
-    unsigned tell = (got & want & UV_READABLE ? RP_CONN_READABLE : 0u) |
-                    (got & want & UV_WRITABLE ? RP_CONN_WRITABLE : 0u);
+    got &= want;
+    if (RP_UNLIKELY(c->tls != NULL) && c->state != CONNECTING) got = tls_on_poll(c, got);
+    unsigned tell =
+        (got & UV_READABLE ? RP_CONN_READABLE : 0u) | (got & UV_WRITABLE ? RP_CONN_WRITABLE : 0u);
     if (tell && c->face.on_event) c->face.on_event(c, tell);
+}
+
+/* Bytes wait in the TLS: epoll knows nothing of them. */
+static void tell_more(struct rp_conn *c)
+{
+    rp_loop_defer(loop_of(c), &rp_tls_face(c->tls)->again);
 }
 
 void rp_conn_pause(struct rp_conn *c)
@@ -185,6 +204,7 @@ void rp_conn_resume(struct rp_conn *c)
     c->paused = false;
     c->failed = false; /* an error nobody heard of is reported again by the kernel */
     if (c->state != CLOSING) arm_wanted(c);
+    if (c->tls && rp_tls_face(c->tls)->more) tell_more(c);
 }
 
 /* ---- birth --------------------------------------------------------------------------------- */
@@ -193,6 +213,12 @@ void rp_conn_pools_init(struct rp_loop *l)
 {
     rp_pool_init(&l->conn_pool, sizeof(struct rp_conn), POOL_KEEP);
     rp_pool_init(&l->linger_pool, sizeof(struct lingering), LINGER_POOL_KEEP);
+}
+
+void rp_conn_pools_trim(struct rp_loop *l)
+{
+    rp_pool_trim(&l->conn_pool);
+    rp_pool_trim(&l->linger_pool);
 }
 
 void rp_conn_pools_fini(struct rp_loop *l)
@@ -204,17 +230,17 @@ void rp_conn_pools_fini(struct rp_loop *l)
 static rp_err make(struct rp_loop *l, int fd, enum state state, int *os, struct rp_conn **out)
 {
     struct rp_conn *c = rp_pool_get(&l->conn_pool);
-    int e = uv_poll_init(&l->uv, &c->poll, fd);
+    int e = RP_SYS_OR(watch, -errno, uv_poll_init(&l->uv, &c->poll, fd));
     if (e != 0) { /* not a socket, watched already, or no memory in the kernel */
         rp_pool_put(&l->conn_pool, c);
         *os = -e;
         return RP_E_OS;
     }
     memset(c, 0, offsetof(struct rp_conn, poll));
-    c->loop = l;
     c->fd = fd;
     c->state = (uint8_t)state;
-    c->poll.data = c;
+    c->born_ms = (uint32_t)rp_loop_now(l);
+    c->poll.data = l;
     c->next = l->conns;
     if (l->conns) l->conns->prev = c;
     l->conns = c;
@@ -239,7 +265,7 @@ static int open_socket(const struct rp_addr *to)
     int domain = to->family == RP_ADDR_UNIX  ? AF_UNIX
                  : to->family == RP_ADDR_IP6 ? AF_INET6
                                              : AF_INET;
-    int fd = socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    int fd = RP_SYS(socket, socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)), on = 1;
     if (fd >= 0 && domain != AF_UNIX) /* a socket just made cannot refuse it */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
@@ -252,7 +278,8 @@ static int start_connect(int fd, const struct rp_addr *to)
     socklen_t n = rp_addr_to_sys(to, &ss);
     if (n == 0) return EAFNOSUPPORT;
     /* A connect that was interrupted goes on by itself, like one that is in progress. */
-    if (connect(fd, (const struct sockaddr *)&ss, n) == 0) return 0;
+    if (RP_SYS(connect, connect(fd, (const struct sockaddr *)&ss, n)) == 0) return 0;
+    (void)RP_FAULT(connect_cut);
     return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
 }
 
@@ -269,6 +296,13 @@ rp_err rp_conn_connect(struct rp_loop *l, const struct rp_addr *to, struct rp_co
     return RP_E_UP_CONNECT;
 }
 
+static rp_err wait_writable(struct rp_conn *c)
+{
+    c->want_write = true;
+    arm_wanted(c);
+    return RP_AGAIN;
+}
+
 /* First failure sticks. */
 static rp_err note_failure(struct rp_conn *c, rp_err code, int os, const char *step)
 {
@@ -276,17 +310,34 @@ static rp_err note_failure(struct rp_conn *c, rp_err code, int os, const char *s
     return code;
 }
 
+/* One step of the handshake. */
+static rp_err shake(struct rp_conn *c)
+{
+    rp_err e = rp_tls_shake(c->tls);
+    struct rp_tls_face *f = rp_tls_face(c->tls);
+    if (e < 0) {
+        /* An upstream that broke it off is one of the reasons of a handshake's failure. */
+        bool up = e == RP_E_CLOSED && c->connect_told;
+        return note_failure(c, up ? RP_E_UP_TLS_HANDSHAKE : e, f->os, "tls");
+    }
+    if (c->failed) failure_met(c);
+    if (!rp_tls_is_flushed(c->tls)) RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
+    if (e == RP_OK) c->state = OPEN;
+    if (e == RP_OK && f->more) tell_more(c);
+    return e;
+}
+
 rp_err rp_conn_finish_connect(struct rp_conn *c)
 {
-    if (c->state != CONNECTING || c->face.fail.code != RP_OK) return c->face.fail.code;
-    if (!c->connect_told) return RP_AGAIN;
+    if (c->face.fail.code != RP_OK || c->state == OPEN) return c->face.fail.code;
+    if (!c->connect_told || c->state == SHAKING) return RP_AGAIN;
     int os = 0;
     socklen_t n = sizeof os;
-    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &os, &n) != 0) os = errno;
+    if (RP_SYS(so_error, getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &os, &n)) != 0) os = errno;
     if (os == 0 && c->failed) os = ECONNABORTED; /* an error was reported, and is gone */
     if (os != 0) return note_failure(c, RP_E_UP_CONNECT, os, "connect");
-    c->state = OPEN;
-    return RP_OK;
+    c->state = c->tls ? SHAKING : OPEN;
+    return c->tls ? shake(c) : RP_OK;
 }
 
 struct rp_conn_face *rp_conn_face(struct rp_conn *c)
@@ -296,7 +347,97 @@ struct rp_conn_face *rp_conn_face(struct rp_conn *c)
 
 struct rp_loop *rp_conn_loop(const struct rp_conn *c)
 {
-    return c->loop;
+    return loop_of(c);
+}
+
+rp_ms rp_conn_age(const struct rp_conn *c)
+{
+    return (uint32_t)rp_loop_now(loop_of(c)) - c->born_ms;
+}
+
+/* ---- TLS ----------------------------------------------------------------------------------- */
+
+static void run_again(struct rp_defer *d)
+{
+    const struct rp_tls_face *f = RP_CONTAINER(rp_tls_face, again, d);
+    struct rp_conn *c = f->conn;
+    if (f->more && !c->paused && c->state == OPEN && c->face.on_event)
+        c->face.on_event(c, RP_CONN_READABLE);
+}
+
+static void wear_tls(struct rp_conn *c, struct rp_tls *t)
+{
+    struct rp_tls_face *f = rp_tls_face(t);
+    f->again.run = run_again;
+    f->conn = c;
+    f->in_bytes = &c->face.in_bytes;
+    f->out_bytes = &c->face.out_bytes;
+    c->tls = t;
+}
+
+static void drop_tls(struct rp_conn *c)
+{
+    if (!c->tls) return;
+    rp_loop_undefer(loop_of(c), &rp_tls_face(c->tls)->again);
+    rp_tls_free(&c->tls);
+}
+
+void rp_conn_start_tls(struct rp_conn *c, struct rp_tls_server *server,
+                       const struct rp_tls_tickets *tickets)
+{
+    RP_CHECK(c->state == OPEN && !c->tls);
+    wear_tls(c, rp_tls_accept(loop_of(c), c->fd, server, tickets));
+    c->state = SHAKING;
+}
+
+rp_err rp_conn_finish_tls(struct rp_conn *c)
+{
+    return c->state == SHAKING && c->face.fail.code == RP_OK ? RP_AGAIN : c->face.fail.code;
+}
+
+void rp_conn_stop_tls(struct rp_conn *c)
+{
+    RP_CHECK(c->state == SHAKING);
+    drop_tls(c);
+    c->state = OPEN;
+    c->want_write = false;
+    c->face.fail = (struct rp_conn_fail){0};
+}
+
+void rp_conn_use_tls(struct rp_conn *c, struct rp_tls_client *client, rp_str name,
+                     struct rp_tls_memory *memory)
+{
+    RP_CHECK(c->state == CONNECTING && !c->tls);
+    wear_tls(c, rp_tls_connect(loop_of(c), c->fd, client, name, memory));
+}
+
+const struct rp_tls *rp_conn_tls(const struct rp_conn *c)
+{
+    return c->tls;
+}
+
+const char *rp_conn_why(const struct rp_conn *c)
+{
+    const char *why = c->tls ? rp_tls_why(c->tls) : NULL;
+    return why ? why : c->face.fail.os ? strerror(c->face.fail.os) : NULL;
+}
+
+/* Room again: what was kept goes first, then the FIN that waited for it. */
+static rp_err flush_tls(struct rp_conn *c)
+{
+    rp_err e = rp_tls_flush(c->tls);
+    if (e == RP_AGAIN) return wait_writable(c);
+    if (c->fin_wanted) (void)RP_SYS(shutdown, shutdown(c->fd, SHUT_WR)); /* gone: recv tells */
+    c->fin_wanted = false;
+    return e;
+}
+
+/* What the TLS needs of an event comes first; what is left is the owner's. */
+static unsigned tls_on_poll(struct rp_conn *c, unsigned events)
+{
+    if (c->state == SHAKING) return shake(c) == RP_AGAIN ? 0 : UV_WRITABLE;
+    if ((events & UV_WRITABLE) && flush_tls(c) == RP_AGAIN) events &= ~(unsigned)UV_WRITABLE;
+    return events;
 }
 
 /* ---- bytes --------------------------------------------------------------------------------- */
@@ -309,12 +450,31 @@ static rp_err io_failure(struct rp_conn *c, int os, const char *step)
     return note_failure(c, gone ? RP_E_CLOSED : RP_E_OS, os, step);
 }
 
-rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
+static ssize_t receive(struct rp_conn *c, char *buf, size_t n)
 {
-    RP_ASSERT(n > 0 && c->state != CLOSING);
-    ssize_t r = recv(c->fd, buf, n, 0);
-    while (r < 0 && errno == EINTR) r = recv(c->fd, buf, n, 0);
-    *got = 0;
+    return RP_SYS(recv, recv(c->fd, buf, RP_SHORT(recv, n), 0));
+}
+
+static rp_err tls_failure(struct rp_conn *c, const char *step)
+{
+    int os = rp_tls_face(c->tls)->os;
+    return os ? io_failure(c, os, step) : note_failure(c, RP_E_CLOSED, 0, "tls");
+}
+
+static rp_err tls_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
+{
+    rp_err e = rp_tls_recv(c->tls, buf, n, got);
+    if (e < 0) return tls_failure(c, "recv");
+    if (c->failed) failure_met(c);
+    if (e == RP_END) c->ended = true;
+    if (!rp_tls_is_flushed(c->tls)) RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
+    if (rp_tls_face(c->tls)->more) tell_more(c);
+    return e;
+}
+
+/* What a recv or a splice said. */
+static inline rp_err received(struct rp_conn *c, ssize_t r, size_t *got)
+{
     if (RP_UNLIKELY(r < 0 && errno != EAGAIN)) return io_failure(c, errno, "recv");
     if (RP_UNLIKELY(c->failed)) failure_met(c);
     if (r < 0) return RP_AGAIN;
@@ -324,10 +484,30 @@ rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
     return r > 0 ? RP_OK : RP_END;
 }
 
+rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
+{
+    RP_ASSERT(n > 0 && c->state != CLOSING);
+    if (RP_UNLIKELY(c->tls != NULL)) return tls_recv(c, buf, n, got);
+    ssize_t r = receive(c, buf, n);
+    while (r < 0 && errno == EINTR) r = receive(c, buf, n);
+    *got = 0;
+    return received(c, r, got);
+}
+
+static ssize_t peek(const struct rp_conn *c, char *buf, size_t n)
+{
+    return RP_SYS(peek, recv(c->fd, buf, n, MSG_PEEK));
+}
+
 rp_err rp_conn_peek(struct rp_conn *c, char *buf, size_t n, size_t *got)
 {
-    ssize_t r = recv(c->fd, buf, n, MSG_PEEK);
-    while (r < 0 && errno == EINTR) r = recv(c->fd, buf, n, MSG_PEEK);
+    if (c->tls) {
+        rp_err e = rp_tls_peek(c->tls, buf, n, got);
+        if (rp_tls_face(c->tls)->more) tell_more(c);
+        return e < 0 ? tls_failure(c, "recv") : e;
+    }
+    ssize_t r = peek(c, buf, n);
+    while (r < 0 && errno == EINTR) r = peek(c, buf, n);
     *got = r > 0 ? (size_t)r : 0;
     if (r < 0 && errno != EAGAIN) return io_failure(c, errno, "recv");
     return r > 0 ? RP_OK : r == 0 ? RP_END : RP_AGAIN;
@@ -342,8 +522,9 @@ size_t rp_conn_unsent(const struct rp_conn *c)
 bool rp_conn_is_quiet(const struct rp_conn *c)
 {
     char byte;
-    ssize_t r = recv(c->fd, &byte, 1, MSG_PEEK);
-    while (r < 0 && errno == EINTR) r = recv(c->fd, &byte, 1, MSG_PEEK);
+    if (c->tls && rp_tls_face(c->tls)->more) return false;
+    ssize_t r = peek(c, &byte, 1);
+    while (r < 0 && errno == EINTR) r = peek(c, &byte, 1);
     return r < 0 && errno == EAGAIN;
 }
 
@@ -353,26 +534,34 @@ static ssize_t send_front(struct rp_conn *c, const struct rp_chain *chain, size_
     const struct rp_piece *first = chain->head;
     if (!first->next) { /* a head, with its small body or without one */
         *asked = first->len;
-        return send(c->fd, first->ptr, first->len, MSG_NOSIGNAL);
+        return RP_SYS(send, send(c->fd, first->ptr, RP_SHORT(send, first->len), MSG_NOSIGNAL));
     }
     struct iovec iov[IOV_MOST];
     int n = rp_chain_iov(chain, iov, IOV_MOST);
     *asked = 0;
     for (int i = 0; i < n; i++) *asked += iov[i].iov_len;
+    size_t front = RP_SHORT(send, iov[0].iov_len);
+    if (front < iov[0].iov_len) return send(c->fd, iov[0].iov_base, front, MSG_NOSIGNAL);
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-    return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    return RP_SYS(send, sendmsg(c->fd, &msg, MSG_NOSIGNAL));
 }
 
-static rp_err wait_writable(struct rp_conn *c)
+static rp_err tls_send(struct rp_conn *c, struct rp_chain *chain)
 {
-    c->want_write = true;
-    arm_wanted(c);
-    return RP_AGAIN;
+    rp_err e = rp_tls_send(c->tls, chain);
+    if (e < 0) return tls_failure(c, "send");
+    if (e == RP_AGAIN) {
+        c->failed = false;
+        return wait_writable(c);
+    }
+    c->want_write = false;
+    return RP_OK;
 }
 
 rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain)
 {
     RP_ASSERT(c->state != CLOSING);
+    if (RP_UNLIKELY(c->tls != NULL)) return tls_send(c, chain);
     while (chain->bytes > 0) {
         size_t asked = 0;
         ssize_t r = send_front(c, chain, &asked);
@@ -390,32 +579,78 @@ rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain)
     return RP_OK;
 }
 
+/* What kernels and seccomp filters without splice say. Where it was about the socket the copying that
+ * follows meets the same failure. */
+static bool has_no_splice(int os)
+{
+    return os == EINVAL || os == ENOSYS || os == EPERM || os == EOPNOTSUPP || os == ENOMEM;
+}
+
+static ssize_t move(int from, int to, size_t n)
+{
+    return splice(from, NULL, to, NULL, n, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+}
+
+rp_err rp_conn_to_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *got)
+{
+    RP_ASSERT(n > 0 && c->state == OPEN && !c->tls);
+    ssize_t r;
+    do r = RP_SYS(splice_in, move(c->fd, pipe_fd, RP_SHORT(splice_in, n)));
+    while (r < 0 && errno == EINTR);
+    *got = 0;
+    if (r < 0 && has_no_splice(errno)) return RP_E_BUSY;
+    return received(c, r, got);
+}
+
+rp_err rp_conn_from_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *gone)
+{
+    RP_ASSERT(n > 0 && c->state == OPEN && !c->tls);
+    ssize_t r;
+    do r = RP_SYS(splice_out, move(pipe_fd, c->fd, RP_SHORT(splice_out, n)));
+    while (r < 0 && errno == EINTR);
+    *gone = 0;
+    if (r < 0 && has_no_splice(errno)) return RP_E_BUSY;
+    if (r < 0 && errno != EAGAIN) return io_failure(c, errno, "send");
+    if (r < 0) c->failed = false;
+    else *gone = (size_t)r;
+    c->face.out_bytes += *gone;
+    if (*gone < n) return wait_writable(c);
+    c->want_write = false;
+    return RP_OK;
+}
+
 /* ---- end ----------------------------------------------------------------------------------- */
 
 static void on_closed(uv_handle_t *h)
 {
-    struct rp_conn *c = h->data;
-    rp_pool_put(&c->loop->conn_pool, c);
+    struct rp_conn *c = RP_CONTAINER(rp_conn, poll, (uv_poll_t *)h);
+    rp_pool_put(&loop_of(c)->conn_pool, c);
 }
+
+static void on_linger_event(struct rp_conn *c, unsigned events);
 
 static void drop_linger(struct rp_conn *c)
 {
-    if (!c->linger) return;
-    rp_timer_clear(c->loop, &c->linger->timer);
-    rp_pool_put(&c->loop->linger_pool, c->linger);
-    c->linger = NULL;
+    struct lingering *g = c->face.owner;
+    if (c->face.on_event != on_linger_event) return;
+    rp_timer_clear(loop_of(c), &g->timer);
+    rp_pool_put(&loop_of(c)->linger_pool, g);
+    c->face.owner = NULL;
 }
 
 void rp_conn_close(struct rp_conn *c)
 {
     if (c->state == CLOSING) return;
     drop_linger(c);
-    rp_meter_leave(&c->face.pass);
+    /* A good end says so, or a client could not tell it from one that somebody cut. */
+    if (c->tls && c->state == OPEN) RP_IGNORE(rp_tls_notify(c->tls)); /* what fits */
+    drop_tls(c);
+    rp_meter_leave(&loop_of(c)->meter, &c->face.pass);
     c->state = CLOSING;
     c->face.on_event = NULL;
     if (c->next) c->next->prev = c->prev;
     if (c->prev) c->prev->next = c->next;
-    else c->loop->conns = c->next;
+    else loop_of(c)->conns = c->next;
     uv_close((uv_handle_t *)&c->poll, on_closed);
     (void)close(c->fd); /* on a socket an error here says nothing we could act on */
 }
@@ -424,14 +659,25 @@ void rp_conn_reset(struct rp_conn *c)
 {
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     if (c->state == CLOSING) return;
+    drop_tls(c); /* no close_notify: this is no good end */
     /* Should it be refused, the peer gets a FIN instead. */
     (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     rp_conn_close(c);
 }
 
+/* Say that nothing more comes. False: the connection is gone (recv tells the owner). */
+static bool end_output(struct rp_conn *c)
+{
+    if (!c->tls || rp_tls_notify(c->tls) != RP_AGAIN)
+        return RP_SYS(shutdown, shutdown(c->fd, SHUT_WR)) == 0;
+    c->fin_wanted = true;
+    RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
+    return true;
+}
+
 void rp_conn_shutdown(struct rp_conn *c)
 {
-    (void)shutdown(c->fd, SHUT_WR); /* fails when the connection is gone: recv tells the owner */
+    (void)end_output(c);
 }
 
 static void on_linger_timer(struct rp_timer *t)
@@ -443,27 +689,28 @@ static void on_linger_event(struct rp_conn *c, unsigned events)
 {
     char discard[DISCARD_BYTES];
     size_t got = 0;
-    (void)events; /* nothing is written, so it is READABLE */
+    struct lingering *g = c->face.owner;
+    if (!(events & RP_CONN_READABLE)) return; /* close_notify found room */
     rp_err e = rp_conn_recv(c, discard, sizeof discard, &got);
     if (e == RP_AGAIN) return;
-    if (e != RP_OK || got >= c->linger->left_bytes) rp_conn_close(c);
-    else c->linger->left_bytes -= got;
+    if (e != RP_OK || got >= g->left_bytes) rp_conn_close(c);
+    else g->left_bytes -= got;
 }
 
 void rp_conn_linger(struct rp_conn *c, rp_ms ms, size_t bytes)
 {
     bool pointless = c->state != OPEN || c->ended || c->face.fail.code != RP_OK;
-    if (pointless || bytes == 0 || ms == 0 || shutdown(c->fd, SHUT_WR) != 0) {
+    if (pointless || bytes == 0 || ms == 0 || !end_output(c)) {
         rp_conn_close(c);
         return;
     }
-    struct lingering *g = rp_pool_get(&c->loop->linger_pool);
+    if (!c->fin_wanted) drop_tls(c); /* what still comes is thrown away sealed */
+    struct lingering *g = rp_pool_get(&loop_of(c)->linger_pool);
     *g = (struct lingering){.conn = c, .left_bytes = bytes};
     rp_timer_init(&g->timer, on_linger_timer);
-    rp_timer_set(c->loop, &g->timer, ms);
-    c->linger = g;
-    c->face.owner = NULL;
+    rp_timer_set(loop_of(c), &g->timer, ms);
+    c->face.owner = g;
     c->face.on_event = on_linger_event;
-    c->want_write = false;
+    c->want_write = c->fin_wanted;
     rp_conn_resume(c);
 }

@@ -2,7 +2,7 @@
  *
  * conn: one stream socket on uv_poll with our own recv and writev.
  *
- * States: CONNECTING -> OPEN -> CLOSING. Reads stay armed; `pause` only notes that nobody wants
+ * States: CONNECTING -> SHAKING (TLS) -> OPEN -> CLOSING. Reads stay armed; `pause` only notes that nobody wants
  * bytes, and the loop is told (epoll_ctl) when an event really comes while paused. Writing is tried
  * at once; the writable event is armed only after EAGAIN. The owner gets one callback.
  */
@@ -13,6 +13,7 @@
 #include "net/addr.h"
 #include "net/loop.h"
 #include "net/meter.h"
+#include "net/tls.h"
 
 enum rp_conn_event {
     RP_CONN_READABLE = 1, /* bytes, end of stream or an error wait in recv */
@@ -26,7 +27,7 @@ typedef void (*rp_conn_fn)(struct rp_conn *c, unsigned events);
 struct rp_conn_fail {
     rp_err code;
     int os;           /* errno, 0 when none */
-    const char *step; /* "connect", "recv", "send" */
+    const char *step; /* "connect", "tls", "recv", "send" */
 };
 
 /* Fields an owner may read. */
@@ -46,8 +47,26 @@ RP_MUST rp_err rp_conn_adopt(struct rp_loop *l, int fd, const struct rp_addr *pe
  * rp_conn_finish_connect. RP_E_UP_CONNECT with fail set in *fail when it failed at once. */
 RP_MUST rp_err rp_conn_connect(struct rp_loop *l, const struct rp_addr *to, struct rp_conn **out,
                                struct rp_conn_fail *fail);
-/* RP_OK connected; RP_AGAIN not yet; RP_E_UP_CONNECT (see face->fail). */
+/* RP_OK connected (with TLS: and shaken hands); RP_AGAIN not yet, WRITABLE follows; RP_E_UP_CONNECT,
+ * RP_E_UP_TLS_HANDSHAKE, RP_E_UP_TLS_VERIFY (see face->fail and rp_conn_why). */
 RP_MUST rp_err rp_conn_finish_connect(struct rp_conn *c);
+
+/* Speak TLS, as the server, from the next byte on. Every other call then works as on a plain conn,
+ * but that in_bytes and out_bytes count what is on the wire. WRITABLE comes when the handshake is over;
+ * then ask rp_conn_finish_tls. server: held meanwhile; tickets (NULL: none): kept. */
+void rp_conn_start_tls(struct rp_conn *c, struct rp_tls_server *server,
+                       const struct rp_tls_tickets *tickets);
+/* RP_OK; RP_AGAIN; RP_E_TLS_HANDSHAKE, RP_E_TLS_PLAIN_HTTP, RP_E_CLOSED (see rp_conn_why). */
+RP_MUST rp_err rp_conn_finish_tls(struct rp_conn *c);
+/* The other side does not speak TLS: plain from now on. What it sent is lost. */
+void rp_conn_stop_tls(struct rp_conn *c);
+/* Speak TLS, as a client, on a connection that was just started: rp_conn_finish_connect covers the
+ * handshake. name: of the server; memory (NULL: none): held. */
+void rp_conn_use_tls(struct rp_conn *c, struct rp_tls_client *client, rp_str name,
+                     struct rp_tls_memory *memory);
+const struct rp_tls *rp_conn_tls(const struct rp_conn *c); /* NULL: plain */
+/* Words for face->fail: the system's, or OpenSSL's; NULL when there are none. */
+const char *rp_conn_why(const struct rp_conn *c);
 
 struct rp_conn_face *rp_conn_face(struct rp_conn *c);
 /* The two ends. A conn keeps only the IP form (a struct rp_addr would double its size), so these
@@ -57,6 +76,8 @@ void rp_conn_local(struct rp_conn *c, struct rp_addr *out);
 /* Put other ends in their place (PROXY protocol); NULL leaves one as it is. */
 void rp_conn_set_ends(struct rp_conn *c, const struct rp_addr *peer, const struct rp_addr *local);
 struct rp_loop *rp_conn_loop(const struct rp_conn *c);
+/* Time since it was accepted or began to connect; starts again after 49 days. */
+rp_ms rp_conn_age(const struct rp_conn *c);
 
 /* One recv of at most n bytes. RP_OK with *got > 0; RP_AGAIN; RP_END at end of stream; RP_E_CLOSED
  * (reset), RP_E_OS. After a short read a caller should not recv again before the next event; after
@@ -71,6 +92,10 @@ bool rp_conn_is_quiet(const struct rp_conn *c);
 /* Write as much as the socket takes, consuming from the chain. RP_OK: chain is empty; RP_AGAIN: rest
  * stays and WRITABLE will come; RP_E_CLOSED, RP_E_OS. */
 RP_MUST rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain);
+/* For splice.c: between the socket of a plain conn and a pipe, at most n bytes. As recv into an empty
+ * pipe; as send of n bytes that are in one, *gone of them. RP_E_BUSY: the kernel does not do that. */
+RP_MUST rp_err rp_conn_to_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *got);
+RP_MUST rp_err rp_conn_from_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *gone);
 void rp_conn_pause(struct rp_conn *c);    /* no READABLE until resumed */
 void rp_conn_resume(struct rp_conn *c);   /* if bytes are waiting READABLE comes again */
 void rp_conn_shutdown(struct rp_conn *c); /* send FIN; reading goes on */

@@ -10,8 +10,10 @@
 #include "net/dns.h"
 
 #include <ares.h>
+#include <errno.h>
 #include <netdb.h>
 
+#include "base/fault.h"
 #include "base/map.h"
 #include "net/addr_sys.h"
 #include "net/loop_uv.h"
@@ -321,7 +323,8 @@ static void watch_close(struct watch *w)
 static struct watch *watch_open(struct rp_dns *d, ares_socket_t fd)
 {
     struct watch *w = rp_alloc(sizeof *w);
-    if (uv_poll_init(&d->loop->uv, &w->poll, fd) != 0) { /* the query will time out */
+    if (RP_SYS(watch, uv_poll_init(&d->loop->uv, &w->poll, fd)) !=
+        0) { /* the query will time out */
         rp_free(w);
         return NULL;
     }
@@ -350,11 +353,23 @@ static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writabl
     (void)uv_poll_start(&w->poll, events, on_poll); /* fails only for a doubly watched fd */
 }
 
+/* What c-ares would say. */
+static int fault_status(int os)
+{
+    return os == ENOMEM         ? ARES_ENOMEM
+           : os == ETIMEDOUT    ? ARES_ETIMEOUT
+           : os == ENOENT       ? ARES_ENOTFOUND
+           : os == ECONNREFUSED ? ARES_ECONNREFUSED
+                                : ARES_ESERVFAIL;
+}
+
 static void ask(struct entry *e)
 {
     struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     e->in_flight = true;
-    ares_getaddrinfo(e->dns->channel, e->name, NULL, &hints, on_answer, e);
+    int os = RP_FAULT(dns_ask);
+    if (os) on_answer(e, fault_status(os), 0, NULL);
+    else ares_getaddrinfo(e->dns->channel, e->name, NULL, &hints, on_answer, e);
     set_timer(e->dns);
 }
 
@@ -387,6 +402,7 @@ rp_err rp_dns_resolve(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
                       struct rp_dns_query **out)
 {
     char clean[NAME_MOST + 1];
+    if (!d) return RP_E_UP_RESOLVE; /* rp_dns_new has failed */
     rp_err err = clean_name(name, clean);
     if (err != RP_OK) return err;
     name.ptr = clean;
@@ -424,7 +440,7 @@ static int open_channel(struct rp_dns *d)
         .sock_state_cb = on_sock_state,
         .sock_state_cb_data = d,
     };
-    int status = ares_library_init(ARES_LIB_INIT_ALL);
+    int status = RP_SYS_OR(dns_open, ARES_ENOMEM, ares_library_init(ARES_LIB_INIT_ALL));
     if (status != ARES_SUCCESS) return status;
     status = ares_init_options(&d->channel, &ao,
                                ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);

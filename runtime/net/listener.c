@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "net/addr_sys.h"
 #include "net/loop_uv.h"
@@ -75,7 +76,7 @@ static rp_err remove_stale(const struct rp_addr *a, int *os)
     if (a->unix_path[0] == '@' || lstat(a->unix_path, &st) != 0) return RP_OK;
     *os = EADDRINUSE;
     if (!S_ISSOCK(st.st_mode)) return RP_E_BUSY;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = RP_SYS(socket, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (fd < 0) return os_failure(os);
     socklen_t n = rp_addr_to_sys(a, &ss);
     bool refused = connect(fd, (const struct sockaddr *)&ss, n) != 0 && errno == ECONNREFUSED;
@@ -90,10 +91,10 @@ static rp_err bind_and_listen(int fd, const struct rp_addr *a, const struct rp_l
     struct sockaddr_storage ss;
     socklen_t n = rp_addr_to_sys(a, &ss);
     if (!set_options(fd, a, o)) return os_failure(os);
-    if (bind(fd, (const struct sockaddr *)&ss, n) != 0) return os_failure(os);
+    if (RP_SYS(bind, bind(fd, (const struct sockaddr *)&ss, n)) != 0) return os_failure(os);
     bool file = a->family == RP_ADDR_UNIX && a->unix_path[0] != '@';
     if (file && chmod(a->unix_path, (mode_t)o->unix_mode) != 0) return os_failure(os);
-    return listen(fd, o->backlog) == 0 ? RP_OK : os_failure(os);
+    return RP_SYS(listen, listen(fd, o->backlog)) == 0 ? RP_OK : os_failure(os);
 }
 
 rp_err rp_listener_bind(const struct rp_addr *a, const struct rp_listener_options *o, int *fd,
@@ -105,7 +106,7 @@ rp_err rp_listener_bind(const struct rp_addr *a, const struct rp_listener_option
     if (rp_addr_to_sys(a, &ss) == 0) return RP_E_INVALID;
     rp_err e = a->family == RP_ADDR_UNIX ? remove_stale(a, os) : RP_OK;
     if (e != RP_OK) return e;
-    int s = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int s = RP_SYS(socket, socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (s < 0) return os_failure(os);
     e = bind_and_listen(s, a, o, os);
     if (e == RP_OK) *fd = s;
@@ -165,7 +166,8 @@ static bool accept_one(struct rp_listener *ln)
 {
     struct sockaddr_storage ss;
     socklen_t n = sizeof ss;
-    int fd = accept4(ln->fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd =
+        RP_SYS(accept, accept4(ln->fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd >= 0) {
         ln->starved = false;
         deliver(ln, fd, (const struct sockaddr *)&ss, n);
@@ -199,7 +201,8 @@ rp_err rp_listener_open(struct rp_loop *l, int fd, rp_listener_fn on_accept, voi
     struct sockaddr_storage ss;
     socklen_t n = sizeof ss;
     struct rp_listener *ln = rp_alloc(sizeof *ln);
-    if (getsockname(fd, (struct sockaddr *)&ss, &n) != 0 || uv_poll_init(&l->uv, &ln->poll, fd)) {
+    if (getsockname(fd, (struct sockaddr *)&ss, &n) != 0 ||
+        RP_SYS(watch, uv_poll_init(&l->uv, &ln->poll, fd)) != 0) {
         rp_free(ln);
         return RP_E_OS;
     }

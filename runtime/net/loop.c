@@ -7,7 +7,9 @@
 #include "net/loop_uv.h"
 
 #include "net/conn.h"
+#include "net/dgram.h"
 #include "net/listener.h"
+#include "net/tls.h"
 
 /* Jobs queue jobs (a wake leads to a write leads to a wake). So many generations run before sockets
  * get their turn again; a request needs about four. */
@@ -137,7 +139,6 @@ struct rp_loop *rp_loop_new(struct rp_mem *m)
     (void)uv_check_start(&l->check, on_check);
     rp_wheel_init(&l->wheel, uv_now(&l->uv));
     rp_conn_pools_init(l);
-    rp_meter_init(&l->meter);
     return l;
 }
 
@@ -153,14 +154,16 @@ void rp_loop_free(struct rp_loop **lp)
     if (!l) return;
     *lp = NULL;
     while (l->listeners) rp_listener_close(l->listeners);
+    while (l->dgrams) rp_dgram_close(l->dgrams);
     while (l->conns) rp_conn_close(l->conns);
+    rp_splice_pool_fini(l);
     uv_walk(&l->uv, close_handle, NULL);
     while (uv_loop_close(&l->uv) == UV_EBUSY) {
         (void)uv_run(&l->uv, UV_RUN_ONCE);
         uv_walk(&l->uv, close_handle, NULL); /* what late work callbacks opened */
     }
     rp_conn_pools_fini(l);
-    rp_meter_fini(&l->meter);
+    RP_CHECK(l->meter.conns_n == 0);
     rp_free(l);
 }
 
@@ -187,6 +190,12 @@ void rp_loop_stop(struct rp_loop *l)
 struct rp_mem *rp_loop_mem(const struct rp_loop *l)
 {
     return l->mem;
+}
+
+void rp_loop_give_back(struct rp_loop *l)
+{
+    rp_conn_pools_trim(l);
+    rp_heap_trim();
 }
 
 struct rp_meter *rp_loop_meter(struct rp_loop *l)

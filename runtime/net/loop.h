@@ -38,6 +38,8 @@ rp_ns rp_loop_now_ns(
 double rp_loop_wall(const struct rp_loop *l); /* wall time of this tick, seconds */
 struct rp_mem *rp_loop_mem(const struct rp_loop *l);
 struct rp_meter *rp_loop_meter(struct rp_loop *l); /* counts the loop's client connections */
+/* A rush is over: free the connections that are kept for the next ones, and give pages back. */
+void rp_loop_give_back(struct rp_loop *l);
 /* "Sun, 06 Nov 1994 08:49:37 GMT" of this second; made once a second. */
 rp_str rp_loop_date(struct rp_loop *l);
 

@@ -9,9 +9,11 @@
 
 #include "net/loop.h"
 #include "net/meter.h"
+#include "net/splice.h"
 #include "net/wheel.h"
 
 struct rp_conn;
+struct rp_dgram;
 struct rp_listener;
 
 struct rp_loop {
@@ -31,13 +33,17 @@ struct rp_loop {
     char date[RP_CLOCK_DATE_BYTES];
     struct rp_conn *conns; /* all open ones, so that rp_loop_free can close them */
     struct rp_listener *listeners;
+    struct rp_dgram *dgrams;
     struct rp_pool conn_pool, linger_pool;
+    struct rp_tls_room *tls_room; /* tls_bio.c; NULL until a connection speaks TLS */
+    struct rp_splice_pool splices;
     struct rp_meter meter;
     struct rp_wheel wheel;
 };
 
 /* Sizes that only conn.c knows, for rp_loop_new. */
 void rp_conn_pools_init(struct rp_loop *l);
+void rp_conn_pools_trim(struct rp_loop *l);
 void rp_conn_pools_fini(struct rp_loop *l);
 
 #endif

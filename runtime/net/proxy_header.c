@@ -99,17 +99,22 @@ static uint32_t crc_add(uint32_t crc, uint8_t byte)
     return crc;
 }
 
-/* The sum is over the whole header with the sum itself as zeros (§2.2.7). */
-static bool crc_is_right(rp_str header, rp_str sum)
+/* The sum is over the whole header with the sum itself, at `hole`, as zeros (§2.2.7). */
+static uint32_t crc_of(rp_str header, size_t hole)
 {
-    size_t at = (size_t)(sum.ptr - header.ptr);
-    uint32_t crc = UINT32_MAX, said = 0;
-    for (size_t i = 0; i < CRC_BYTES; i++) said = said << 8 | (uint8_t)sum.ptr[i];
+    uint32_t crc = UINT32_MAX;
     for (size_t i = 0; i < header.len; i++) {
-        bool inside = i >= at && i < at + CRC_BYTES;
+        bool inside = i >= hole && i < hole + CRC_BYTES;
         crc = crc_add(crc, inside ? 0 : (uint8_t)header.ptr[i]);
     }
-    return (crc ^ UINT32_MAX) == said;
+    return crc ^ UINT32_MAX;
+}
+
+static bool crc_is_right(rp_str header, rp_str sum)
+{
+    uint32_t said = 0;
+    for (size_t i = 0; i < CRC_BYTES; i++) said = said << 8 | (uint8_t)sum.ptr[i];
+    return crc_of(header, (size_t)(sum.ptr - header.ptr)) == said;
 }
 
 bool rp_proxy_tlv_next(rp_str *rest, uint8_t *type, rp_str *value)
@@ -128,9 +133,11 @@ static bool check_tlvs(rp_str header, rp_str tlvs)
 {
     uint8_t type;
     rp_str value;
+    unsigned sums = 0;
     while (rp_proxy_tlv_next(&tlvs, &type, &value)) {
         if (type != RP_PROXY_TLV_CRC32C) continue;
-        if (value.len != CRC_BYTES || !crc_is_right(header, value)) return false;
+        /* Of two sums each would have to be right with the other's bytes, and with zeros for them. */
+        if (sums++ || value.len != CRC_BYTES || !crc_is_right(header, value)) return false;
     }
     return tlvs.len == 0;
 }
@@ -273,4 +280,29 @@ size_t rp_proxy_header_put(unsigned version, const struct rp_addr *from, const s
                            char out[RP_PROXY_PUT_MOST])
 {
     return version == 1 ? put_v1(from, to, out) : put_v2(from, to, out);
+}
+
+static char *put_tlv(char *p, uint8_t type, rp_str value)
+{
+    if (value.len == 0 || value.len > RP_PROXY_TLV_TEXT_MOST) return p;
+    *p++ = (char)type;
+    put_u16(p, (uint16_t)value.len);
+    return put(p + 2, value);
+}
+
+size_t rp_proxy_header_add(char header[RP_PROXY_ADD_MOST], size_t n,
+                           const struct rp_proxy_said *said)
+{
+    if (n < FIXED_BYTES || memcmp(header, SIGNATURE, SIGNATURE_BYTES) != 0) return n;
+    char *p = header + n;
+    p = put_tlv(p, RP_PROXY_TLV_ALPN, said->alpn);
+    p = put_tlv(p, RP_PROXY_TLV_AUTHORITY, said->authority);
+    p = put_tlv(p, RP_PROXY_TLV_UNIQUE_ID, said->unique_id);
+    if (said->crc32c) p = put_tlv(p, RP_PROXY_TLV_CRC32C, RP_STR("0000")); /* its place */
+    size_t whole = (size_t)(p - header);
+    put_u16(header + 14, (uint16_t)(whole - FIXED_BYTES));
+    if (!said->crc32c) return whole;
+    uint32_t crc = crc_of(rp_str_of(header, whole), whole - CRC_BYTES);
+    for (unsigned i = 0; i < CRC_BYTES; i++) p[-1 - (int)i] = (char)(crc >> 8 * i & 0xff);
+    return whole;
 }

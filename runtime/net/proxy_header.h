@@ -14,6 +14,8 @@ enum {
     RP_PROXY_V1_MOST = 107,  /* §2.1: the longest line, CRLF included */
     RP_PROXY_V2_MOST = 4096, /* ours: 16 + 36 bytes of ends, the rest for TLVs */
     RP_PROXY_PUT_MOST = RP_PROXY_V1_MOST,
+    RP_PROXY_TLV_TEXT_MOST = 255, /* bytes of a name or id that we write */
+    RP_PROXY_ADD_MOST = RP_PROXY_PUT_MOST + 3 * (3 + RP_PROXY_TLV_TEXT_MOST) + 3 + 4,
 };
 
 struct rp_proxy_header {
@@ -45,5 +47,17 @@ bool rp_proxy_tlv_next(rp_str *rest, uint8_t *type, rp_str *value);
  * is written as a mapped address. */
 size_t rp_proxy_header_put(unsigned version, const struct rp_addr *from, const struct rp_addr *to,
                            char out[RP_PROXY_PUT_MOST]);
+
+/* What a header of version 2 may say besides; a text without bytes, or over RP_PROXY_TLV_TEXT_MOST,
+ * is left out. */
+struct rp_proxy_said {
+    rp_str authority; /* host name that the client asked for: SNI */
+    rp_str alpn;      /* protocol in use */
+    rp_str unique_id;
+    bool crc32c; /* a checksum over all */
+};
+/* Add TLVs to a header of n bytes; returns its new length. One of version 1 stays as it is. */
+size_t rp_proxy_header_add(char header[RP_PROXY_ADD_MOST], size_t n,
+                           const struct rp_proxy_said *said);
 
 #endif

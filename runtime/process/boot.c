@@ -108,7 +108,9 @@ static rp_err open_logs(struct rp_master *m, struct rp_buf *error)
 static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
 {
     size_t bytes = rp_crumb_bytes(RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT) +
-                   rp_counter_bytes(RP_PLAN_WORKERS_MOST, RP_STATS_CAP) + RP_ZONE_HEAD_BYTES;
+                   rp_counter_bytes(RP_PLAN_WORKERS_MOST, RP_STATS_CAP) +
+                   rp_census_bytes(RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT) +
+                   RP_ZONE_HEAD_BYTES;
     rp_err e = rp_zone_new(RP_STR("rproxy"), bytes, &m->zone);
     if (e == RP_OK)
         e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT,
@@ -117,6 +119,9 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
         e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_WORKERS_MOST, RP_STATS_CAP,
                            &m->counters);
     if (e == RP_OK) e = rp_stats_register(m->counters);
+    if (e == RP_OK)
+        e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST,
+                          RP_CENSUS_NETS_DEFAULT, &m->census);
     if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
     return e;
 }
@@ -165,6 +170,7 @@ void rp_boot_undo(struct rp_master *m)
     rp_control_close(&m->control);
     rp_reload_fini(m);
     rp_crew_fini(m);
+    rp_census_free(&m->census);
     rp_counter_free(&m->counters);
     rp_crumb_free(&m->crumbs);
     rp_zone_free(&m->zone);

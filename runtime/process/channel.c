@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/fault.h"
 #include "process/os.h"
 
 enum { CONTROL_BYTES = CMSG_SPACE(sizeof(int) * RP_CHANNEL_FDS) };
@@ -21,7 +22,7 @@ union control {
 rp_err rp_channel_pair(bool non_blocking, int fds[2])
 {
     int type = SOCK_SEQPACKET | SOCK_CLOEXEC | (non_blocking ? SOCK_NONBLOCK : 0);
-    return socketpair(AF_UNIX, type, 0, fds) == 0 ? RP_OK : RP_E_OS;
+    return RP_SYS(socketpair, socketpair(AF_UNIX, type, 0, fds)) == 0 ? RP_OK : RP_E_OS;
 }
 
 static void put_fds(struct msghdr *msg, union control *control, const int *fds, size_t n)
@@ -49,7 +50,7 @@ rp_err rp_channel_send(int fd, const struct rp_message_head *head, rp_str text, 
     union control control;
     if (fds_n) put_fds(&msg, &control, fds, fds_n);
     ssize_t n;
-    do n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+    do n = RP_SYS(sendmsg, sendmsg(fd, &msg, MSG_NOSIGNAL));
     while (n < 0 && errno == EINTR);
     if (n >= 0) return RP_OK;
     if (errno == EAGAIN) return RP_AGAIN;
@@ -80,7 +81,7 @@ rp_err rp_channel_recv(int fd, struct rp_message *m)
                          .msg_controllen = sizeof control.bytes};
     ssize_t n;
     m->fds_n = m->text_n = 0;
-    do n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+    do n = RP_SYS(recvmsg, recvmsg(fd, &msg, MSG_CMSG_CLOEXEC));
     while (n < 0 && errno == EINTR);
     if (n < 0) return errno == EAGAIN ? RP_AGAIN : errno == ECONNRESET ? RP_END : RP_E_OS;
     take_fds(&msg, m);
@@ -119,7 +120,8 @@ rp_err rp_channel_wait(int fd, uint64_t wait_ms)
     for (;;) {
         rp_ms now = rp_os_now_ms();
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int n = poll(&p, 1, until > now ? (int)RP_MIN(until - now, (rp_ms)1000000) : 0);
+        int n =
+            RP_SYS(poll, poll(&p, 1, until > now ? (int)RP_MIN(until - now, (rp_ms)1000000) : 0));
         if (n > 0) return RP_OK;
         if (n < 0 && errno != EINTR) return RP_E_OS;
         if (n == 0 && rp_os_now_ms() >= until) return RP_E_TIMEOUT;

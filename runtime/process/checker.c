@@ -4,8 +4,10 @@
  */
 #include "process/checker.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "process/channel.h"
 #include "process/evaluator.h"
@@ -26,16 +29,20 @@ enum {
 /* ---- source files -------------------------------------------------------------------------- */
 
 /* What may be opened, by the end of its name. The contents of a page go to everybody, so it must be
- * a file that everybody may read already: the reader's rights open nothing here. */
+ * a file that everybody may read already: the reader's rights open nothing there. Certificates and keys
+ * are what the reader keeps its rights for. */
+enum use { SOURCE, PAGE, CERT };
 struct kind {
     const char *end;
     off_t most_bytes;
-    bool shown;
+    enum use use;
 };
 static const struct kind KINDS[] = {
-    {".lua", RP_CHECK_SOURCE_MOST, false}, {".html", RP_CHECK_PAGE_MOST, true},
-    {".htm", RP_CHECK_PAGE_MOST, true},    {".json", RP_CHECK_PAGE_MOST, true},
-    {".txt", RP_CHECK_PAGE_MOST, true},    {".xml", RP_CHECK_PAGE_MOST, true},
+    {".lua", RP_CHECK_SOURCE_MOST, SOURCE}, {".html", RP_CHECK_PAGE_MOST, PAGE},
+    {".htm", RP_CHECK_PAGE_MOST, PAGE},     {".json", RP_CHECK_PAGE_MOST, PAGE},
+    {".txt", RP_CHECK_PAGE_MOST, PAGE},     {".xml", RP_CHECK_PAGE_MOST, PAGE},
+    {".pem", RP_CHECK_CERT_MOST, CERT},     {".crt", RP_CHECK_CERT_MOST, CERT},
+    {".cer", RP_CHECK_CERT_MOST, CERT},     {".key", RP_CHECK_CERT_MOST, CERT},
 };
 
 static const struct kind *kind_of(rp_str path)
@@ -59,14 +66,14 @@ static bool is_source_path(rp_str path)
     return true;
 }
 
-/* A link called x.lua must not lead to what is not a source, nor x.html to one. */
+/* A link called x.lua must not lead to what is not a source, nor x.html to one or to a key. */
 static bool leads_to(const struct kind *kind, int fd)
 {
     char link[40], target[PATH_MOST];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, target, sizeof target);
     const struct kind *real = n > 0 ? kind_of(rp_str_of(target, (size_t)n)) : NULL;
-    return real && real->shown == kind->shown;
+    return real && real->use == kind->use;
 }
 
 static rp_err check_source(const struct kind *kind, int fd)
@@ -74,7 +81,7 @@ static rp_err check_source(const struct kind *kind, int fd)
     struct stat st;
     if (fstat(fd, &st) != 0) return RP_E_OS;
     if (!S_ISREG(st.st_mode) || !leads_to(kind, fd)) return RP_E_INVALID;
-    if (kind->shown && !(st.st_mode & S_IROTH)) return RP_E_INVALID;
+    if (kind->use == PAGE && !(st.st_mode & S_IROTH)) return RP_E_INVALID;
     return st.st_size > kind->most_bytes ? RP_E_TOO_BIG : RP_OK;
 }
 
@@ -90,6 +97,62 @@ rp_err rp_check_open_source(rp_str path, int *fd)
     if (*fd < 0) return errno == ENOENT || errno == ENOTDIR ? RP_E_NOT_FOUND : RP_E_OS;
     rp_err e = check_source(kind_of(path), *fd);
     if (e != RP_OK) rp_os_close(fd);
+    return e;
+}
+
+/* ---- lists of certificates ----------------------------------------------------------------- */
+
+bool rp_check_is_list(rp_str path)
+{
+    return memchr(path.ptr, '*', path.len) != NULL;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names of a folder that fit the pattern, in order, as whole paths and one a line. */
+static rp_err put_names(const char *folder, const char *pattern, struct rp_buf *out)
+{
+    char **names = NULL;
+    size_t n = 0, room = 0;
+    DIR *d = opendir(folder[0] ? folder : "/");
+    if (!d) return errno == ENOENT || errno == ENOTDIR ? RP_E_NOT_FOUND : RP_E_OS;
+    for (const struct dirent *e; (e = readdir(d)) != NULL && n < RP_CHECK_LIST_MOST;) {
+        if (fnmatch(pattern, e->d_name, FNM_PERIOD) != 0 || strchr(e->d_name, '\n')) continue;
+        if (n == room) {
+            room = room ? room * 2 : 64;
+            names = rp_realloc(names, room * sizeof *names);
+        }
+        names[n++] = rp_strdup_n(e->d_name, strlen(e->d_name));
+    }
+    (void)closedir(d); /* was only read */
+    if (n) qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 0; i < n; i++) {
+        rp_buf_addf(out, "%s/%s\n", folder, names[i]);
+        rp_free(names[i]);
+    }
+    rp_free(names);
+    return out->failed ? RP_E_TOO_BIG : RP_OK;
+}
+
+rp_err rp_check_open_list(rp_str path, int *fd)
+{
+    char name[PATH_MOST];
+    struct rp_buf list;
+    *fd = -1;
+    const struct kind *kind = is_source_path(path) ? kind_of(path) : NULL;
+    if (!kind || kind->use != CERT) return RP_E_INVALID;
+    memcpy(name, path.ptr, path.len);
+    name[path.len] = 0;
+    char *last = strrchr(name, '/');
+    *last = 0;
+    if (strchr(name, '*')) return RP_E_INVALID; /* in the last part only */
+    rp_buf_init(&list, RP_CHECK_SOURCE_MOST);
+    rp_err e = put_names(name, last + 1, &list);
+    if (e == RP_OK) e = rp_os_memfd_seal("rproxy-list", rp_buf_str(&list), fd);
+    rp_buf_fini(&list);
     return e;
 }
 
@@ -132,8 +195,9 @@ static void give_file(struct reader *r, const struct rp_message *m)
 {
     int fd;
     rp_str path = rp_channel_text(m);
-    rp_err e = rp_check_open_source(path, &fd);
-    if (e == RP_OK && kind_of(path)->shown && !lies_with_site(r->order->site, fd)) {
+    rp_err e =
+        rp_check_is_list(path) ? rp_check_open_list(path, &fd) : rp_check_open_source(path, &fd);
+    if (e == RP_OK && kind_of(path)->use == PAGE && !lies_with_site(r->order->site, fd)) {
         rp_os_close(&fd);
         e = RP_E_INVALID;
     }
@@ -225,7 +289,7 @@ static bool can_read_site(struct reader *r)
 static void start_evaluator(struct reader *r)
 {
     int pair[2], parent = (int)getpid();
-    if (rp_channel_pair(false, pair) != RP_OK || (r->pid = fork()) < 0) {
+    if (rp_channel_pair(false, pair) != RP_OK || (r->pid = RP_SYS(fork, fork())) < 0) {
         report(r, RP_STR("cannot start a process to evaluate the site"));
         return;
     }
@@ -259,7 +323,7 @@ rp_err rp_check_start(const struct rp_check_order *order, struct rp_check *out)
     rp_ms limit = order->limit_ms ? order->limit_ms : RP_CHECK_LIMIT_MS;
     *out = (struct rp_check){.channel = -1};
     if (rp_channel_pair(false, pair) != RP_OK) return RP_E_OS;
-    int pid = fork();
+    int pid = RP_SYS(fork, fork());
     if (pid < 0) {
         rp_os_close(&pair[0]);
         rp_os_close(&pair[1]);

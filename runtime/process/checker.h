@@ -3,7 +3,8 @@
  * checker: evaluates a site outside the master, in two processes that live for one check:
  *
  *   reader     keeps the master's rights; opens the source files that the evaluator asks for
- *              (regular files ending in .lua, and error pages) and watches over it
+ *              (regular files ending in .lua, error pages, certificates and keys) and watches
+ *              over it
  *   evaluator  drops its rights, then loads Lua and runs the site; never touches the file system
  *
  * A site that loops, crashes or eats memory hurts only them. The result is a boot plan with the
@@ -19,6 +20,8 @@ enum {
     RP_CHECK_LIMIT_MS = 30000,       /* for evaluating a site */
     RP_CHECK_SOURCE_MOST = 16 << 20, /* bytes of one source file */
     RP_CHECK_PAGE_MOST = 64 << 10,   /* ... of one error page */
+    RP_CHECK_CERT_MOST = 4 << 20,    /* ... of one file of certificates */
+    RP_CHECK_LIST_MOST = 65536,      /* files that one pattern may name */
     RP_CHECK_ERROR_MOST = 64 * 1024,
 };
 
@@ -59,7 +62,13 @@ RP_MUST rp_err rp_check_run(const struct rp_check_order *order, struct rp_checke
                             struct rp_buf *error);
 
 /* Open a file for the evaluator: an absolute path without "." and ".." parts of a regular file that
- * ends in ".lua", or in ".html", ".htm", ".json", ".txt" or ".xml" and may be read by everybody. RP_E_NOT_FOUND, RP_E_INVALID, RP_E_TOO_BIG, RP_E_OS. */
+ * ends in ".lua", in ".pem", ".crt", ".cer" or ".key", or in ".html", ".htm", ".json", ".txt" or ".xml"
+ * and may be read by everybody. RP_E_NOT_FOUND, RP_E_INVALID, RP_E_TOO_BIG, RP_E_OS. */
 RP_MUST rp_err rp_check_open_source(rp_str path, int *fd);
+
+/* The same for a pattern of certificates, a path with "*" in its last part: fd holds the paths that
+ * fit, one a line, in order. */
+bool rp_check_is_list(rp_str path);
+RP_MUST rp_err rp_check_open_list(rp_str path, int *fd);
 
 #endif

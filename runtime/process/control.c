@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "process/master_in.h"
 
@@ -53,9 +54,9 @@ static bool bind_socket(int fd, const char *path)
     if (!put_address(&un, path)) return false;
     if (unlink(path) != 0 && errno != ENOENT) return false;
     mode_t before = umask(0177);
-    bool bound = bind(fd, (const struct sockaddr *)&un, sizeof un) == 0;
+    bool bound = RP_SYS(bind, bind(fd, (const struct sockaddr *)&un, sizeof un)) == 0;
     (void)umask(before); /* cannot fail */
-    return bound && listen(fd, BACKLOG) == 0;
+    return bound && RP_SYS(listen, listen(fd, BACKLOG)) == 0;
 }
 
 rp_err rp_control_open(const char *path, struct rp_control **out, struct rp_buf *error)
@@ -63,7 +64,7 @@ rp_err rp_control_open(const char *path, struct rp_control **out, struct rp_buf 
     struct rp_control *c = rp_alloc(sizeof *c);
     for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++) c->clients[i].fd = -1;
     snprintf(c->path, sizeof c->path, "%s", path);
-    c->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    c->fd = RP_SYS(socket, socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (c->fd >= 0 && bind_socket(c->fd, path)) {
         *out = c;
         return RP_OK;
@@ -188,7 +189,7 @@ static void accept_client(struct rp_control *c)
 {
     struct ucred who;
     socklen_t n = sizeof who;
-    int fd = accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = RP_SYS(accept, accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd < 0) return;
     bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 &&
                  (who.uid == 0 || who.uid == geteuid());

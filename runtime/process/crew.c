@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "process/master_in.h"
 #include "process/worker.h"
@@ -53,6 +54,7 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .account = m->has_account ? &m->account : NULL,
         .crumbs = m->crumbs,
         .counters = m->counters,
+        .census = m->census,
     };
     rp_worker_run(&in);
 }
@@ -94,7 +96,7 @@ void rp_crew_start(struct rp_master *m, uint32_t worker)
     int pair[2] = {-1, -1}, master = (int)getpid();
     m->crew.changed = true;
     if (!has_sockets(m, worker)) return;
-    int pid = rp_channel_pair(true, pair) == RP_OK ? fork() : -1;
+    int pid = rp_channel_pair(true, pair) == RP_OK ? RP_SYS(fork, fork()) : -1;
     if (pid == 0) be_worker(m, worker, master, pair[1]);
     rp_os_close(&pair[1]);
     if (pid < 0) {
@@ -230,6 +232,8 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     m->crew.changed = true;
     rp_crew_read(m, worker); /* its last words */
     rp_os_close(&s->channel);
+    rp_census_forget(m->census, worker); /* its connections are gone with it */
+    rp_counter_start(m->counters, worker);
     bool expected = s->state == RP_SLOT_LEAVING;
     s->kill_ms = 0;
     bool early = m->turn_ms - s->started_ms < EARLY_MS && !was_stuck(status);

@@ -20,13 +20,15 @@ struct rp_ear {
     rp_str text; /* own */
     int fd;
     struct rp_listener *listener;
+    struct rp_udp_door *udp; /* instead of a listener */
     unsigned looks;
     bool wanted;
 };
 
 static void ear_close(struct rp_ears *all, struct rp_ear *ear)
 {
-    rp_proxy_unlisten(all->proxy, ear->listener);
+    if (ear->udp) rp_proxy_unlisten_udp(all->proxy, ear->udp);
+    else rp_proxy_unlisten(all->proxy, ear->listener);
     rp_os_close(&ear->fd);
     rp_free((void *)(uintptr_t)ear->text.ptr);
     rp_free(ear);
@@ -86,13 +88,18 @@ static struct rp_ear *find(const struct rp_ears *all, rp_str text)
 
 static rp_err add(struct rp_ears *all, struct rp_conf_listener *which, int *fd)
 {
-    struct rp_listener *listener;
-    if (*fd < 0 || rp_proxy_listen(all->proxy, *fd, which, &listener) != RP_OK) {
+    struct rp_listener *listener = NULL;
+    struct rp_udp_door *udp = NULL;
+    rp_err e = RP_E_OS;
+    if (*fd >= 0 && which->udp) e = rp_proxy_listen_udp(all->proxy, *fd, which, &udp);
+    else if (*fd >= 0) e = rp_proxy_listen(all->proxy, *fd, which, &listener);
+    if (e != RP_OK) {
         rp_log(error, "cannot serve a listening socket listener=%s", rp_log_esc(which->text));
         return RP_E_OS;
     }
     struct rp_ear *ear = rp_alloc(sizeof *ear);
-    *ear = (struct rp_ear){.next = all->list, .fd = *fd, .listener = listener, .wanted = true};
+    *ear = (struct rp_ear){
+        .next = all->list, .fd = *fd, .listener = listener, .udp = udp, .wanted = true};
     ear->text = rp_str_of(rp_strdup_n(which->text.ptr, which->text.len), which->text.len);
     all->list = ear;
     *fd = -1;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "process/os.h"
 
 static void write_line(void *arg, enum rp_log_level level, rp_str line)
@@ -31,7 +32,7 @@ void rp_errlog_use(struct rp_errlog *log, int fd)
     } else if (log->fd < 0) {
         log->fd = rp_os_dup(fd);
     } else {
-        (void)dup3(fd, log->fd, O_CLOEXEC); /* on failure the old file goes on */
+        (void)RP_SYS(dup, dup3(fd, log->fd, O_CLOEXEC)); /* on failure the old file goes on */
     }
 }
 

@@ -13,6 +13,7 @@
 #define RP_PROCESS_INHERIT_H
 
 #include "process/os.h"
+#include "shm/census.h"
 #include "shm/counter.h"
 #include "shm/crumb.h"
 
@@ -29,6 +30,7 @@ struct rp_inherit {
     const struct rp_os_account *account; /* NULL: stay who we are */
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
+    struct rp_census *census;
 };
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "process/os.h"
 
@@ -21,7 +22,8 @@ static int open_file(rp_str file, const char *site)
     int n = snprintf(path, sizeof path, "%.*s%.*s", (int)folder, site, RP_STR_ARG(file));
     RP_CHECK(n < (int)sizeof path);
     /* NONBLOCK: opening a named pipe that nobody reads must fail, not wait. */
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    return RP_SYS(
+        open, open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640));
 }
 
 rp_err rp_logs_open(struct rp_logs *l, const struct rp_plan *plan, const char *site,

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "process/boot.h"
 #include "process/master_in.h"
@@ -143,7 +144,7 @@ static void reap(struct rp_master *m)
 {
     for (;;) {
         int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+        pid_t pid = RP_SYS(waitpid, waitpid(-1, &status, WNOHANG));
         if (pid < 0 && errno == EINTR) continue;
         if (pid <= 0) return;
         if (pid == m->reload.check.pid) m->reload.check.pid = 0;
@@ -221,7 +222,7 @@ static void turn(struct rp_master *m, struct turn *t)
 {
     gather_fds(m, t);
     size_t n = 2 + t->control_n + t->workers_n;
-    int found = poll(t->fds, n, patience(m));
+    int found = RP_SYS(poll, poll(t->fds, n, patience(m)));
     note_time(m);
     for (size_t i = 0; found > 0 && i < t->workers_n; i++)
         if (t->fds[2 + t->control_n + i].revents) rp_crew_read(m, t->workers[i]);

@@ -108,6 +108,7 @@ struct rp_master {
     struct rp_zone *zone;
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
+    struct rp_census *census;
     struct rp_crew crew;
     struct rp_reload reload;
     struct rp_control *control;

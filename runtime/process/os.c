@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 enum { READ_STEP = 64 * 1024 };
 
 /* ---- descriptors and files ----------------------------------------------------------------- */
@@ -33,7 +35,7 @@ void rp_os_close(int *fd)
 rp_err rp_os_write_all(int fd, rp_str bytes)
 {
     while (bytes.len) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
+        ssize_t n = RP_SYS(write, write(fd, bytes.ptr, RP_SHORT(write, bytes.len)));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return RP_E_OS;
         bytes = rp_str_from(bytes, (size_t)n);
@@ -48,7 +50,7 @@ rp_err rp_os_read_all(int fd, size_t most, struct rp_buf *out)
     size_t total = 0;
     rp_err e = RP_OK;
     for (;;) {
-        ssize_t n = read(fd, step, READ_STEP);
+        ssize_t n = RP_SYS(read, read(fd, step, RP_SHORT(read, READ_STEP)));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) e = RP_E_OS;
         if (n <= 0) break;
@@ -67,9 +69,10 @@ enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
 rp_err rp_os_memfd_seal(const char *name, rp_str bytes, int *fd)
 {
-    *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    *fd = RP_SYS(memfd, memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (*fd < 0) return RP_E_OS;
-    if (rp_os_write_all(*fd, bytes) == RP_OK && fcntl(*fd, F_ADD_SEALS, SEALS) == 0) return RP_OK;
+    if (rp_os_write_all(*fd, bytes) == RP_OK && RP_SYS(seal, fcntl(*fd, F_ADD_SEALS, SEALS)) == 0)
+        return RP_OK;
     rp_os_close(fd);
     return RP_E_OS;
 }
@@ -82,7 +85,8 @@ rp_err rp_os_memfd_map(int fd, size_t most, rp_str *bytes)
     if (fstat(fd, &st) != 0) return RP_E_OS;
     if (st.st_size <= 0) return RP_E_INVALID;
     if ((uint64_t)st.st_size > most) return RP_E_TOO_BIG;
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    void *p =
+        RP_SYS_OR(mmap, MAP_FAILED, mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0));
     if (p == MAP_FAILED) return RP_E_OS;
     *bytes = rp_str_of(p, (size_t)st.st_size);
     return RP_OK;
@@ -96,7 +100,7 @@ void rp_os_unmap(rp_str *bytes)
 
 int rp_os_dup(int fd)
 {
-    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return RP_SYS(dup, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
 static int by_number(const void *a, const void *b)
@@ -148,7 +152,7 @@ char rp_os_process_state(int pid)
 {
     char path[32], text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = RP_SYS(open, open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0) return '?';
     ssize_t n = read(fd, text, sizeof text);
     rp_os_close(&fd);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/codec.h"
+#include "base/fault.h"
 #include "base/hash.h"
 #include "process/os.h"
 
@@ -200,7 +201,7 @@ static int read_pid(int fd)
 int rp_pidfile_find(const struct rp_pidfile *p, int *stale)
 {
     *stale = 0;
-    int fd = open(p->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = RP_SYS(open, open(p->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (fd < 0) return 0;
     int pid = holder(fd);
     if (pid == 0) *stale = read_pid(fd);
@@ -220,13 +221,14 @@ static rp_err write_pid(struct rp_pidfile *p)
 {
     char text[24];
     int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
-    if (ftruncate(p->fd, 0) != 0) return RP_E_OS;
+    if (RP_SYS(ftruncate, ftruncate(p->fd, 0)) != 0) return RP_E_OS;
     return rp_os_write_all(p->fd, rp_str_of(text, (size_t)n));
 }
 
 static rp_err try_take(struct rp_pidfile *p, struct rp_buf *error)
 {
-    p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+    p->fd =
+        RP_SYS(open, open(p->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
     if (p->fd < 0) {
         rp_buf_addf(error, "pid file %s: %s", p->path, strerror(errno));
         return RP_E_OS;

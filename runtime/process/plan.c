@@ -41,10 +41,13 @@ void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, st
     put_u64(out, RP_MIN(c->drain_ms, (uint64_t)DRAIN_MOST_MS));
     put_text(out, c->user);
     put_text(out, c->pid_file);
+    put_text(out, c->user_at);
+    put_text(out, c->pid_file_at);
     put_u64(out, c->listeners_n);
     for (uint32_t i = 0; i < c->listeners_n; i++) {
         put(out, &c->listeners[i].addr, sizeof c->listeners[i].addr);
         put_text(out, c->listeners[i].text);
+        put_u64(out, c->listeners[i].udp);
     }
     put_u64(out, c->files_n);
     for (uint32_t i = 0; i < c->files_n; i++) put_text(out, c->files[i]);
@@ -115,7 +118,9 @@ static void get_listeners(struct reader *r, struct rp_plan *p)
     for (uint32_t i = 0; i < p->listeners_n && !r->bad; i++) {
         get(r, &p->listeners[i].addr, sizeof p->listeners[i].addr);
         p->listeners[i].text = get_text(r);
+        p->listeners[i].udp = get_u64(r, 0, 1);
         if (!is_address(&p->listeners[i].addr)) r->bad = true;
+        if (p->listeners[i].udp && p->listeners[i].addr.family == RP_ADDR_UNIX) r->bad = true;
     }
 }
 
@@ -140,6 +145,8 @@ static void get_plan(struct reader *r, struct rp_plan *p)
     p->drain_ms = get_u64(r, 0, DRAIN_MOST_MS);
     p->user = get_text(r);
     p->pid_file = get_text(r);
+    p->user_at = get_text(r);
+    p->pid_file_at = get_text(r);
     get_listeners(r, p);
     get_files(r, p);
     p->bundle = get_bytes(r, RP_PLAN_BYTES_MOST);

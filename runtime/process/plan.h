@@ -26,6 +26,7 @@ enum {
 struct rp_plan_listener {
     struct rp_addr addr;
     rp_str text; /* as written; its identity across reloads */
+    bool udp;
 };
 
 /* Texts are views into the flat form. */
@@ -34,7 +35,8 @@ struct rp_plan {
     uint32_t log_level;      /* enum rp_log_level */
     uint32_t error_log_file; /* index of files; RP_PLAN_NO_FILE: stderr */
     uint64_t drain_ms;
-    rp_str user, pid_file; /* empty: not said */
+    rp_str user, pid_file;       /* empty: not said */
+    rp_str user_at, pid_file_at; /* where the site says so */
     struct rp_plan_listener *listeners;
     uint32_t listeners_n;
     rp_str *files;

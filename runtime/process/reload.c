@@ -208,12 +208,20 @@ static void finish_if_all_serve(struct rp_master *m)
     tell_success(m);
 }
 
+/* What only a start can do. */
+static void warn_of_restart(const char *option, rp_str before, rp_str after, rp_str at)
+{
+    if (rp_str_eq(before, after)) return;
+    rp_log(warn, "%s: the option %s changed: that takes a restart", rp_log_esc(at), option);
+}
+
 /* The new generation becomes the current one, here and for every worker that starts from now on. */
 static void take_over(struct rp_master *m)
 {
     struct rp_reload *r = &m->reload;
-    if (!rp_str_eq(m->site->plan->user, r->site->plan->user))
-        rp_log(warn, "the option user changed: that takes a restart");
+    const struct rp_plan *old = m->site->plan, *fresh = r->site->plan;
+    warn_of_restart("user", old->user, fresh->user, fresh->user_at);
+    warn_of_restart("pid", old->pid_file, fresh->pid_file, fresh->pid_file_at);
     rp_sockets_close(&m->sockets);
     rp_logs_close(&m->logs);
     rp_checked_free(&m->site);

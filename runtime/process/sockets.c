@@ -10,15 +10,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "net/addr_sys.h"
+#include "net/dgram.h"
 #include "net/listener.h"
 #include "process/os.h"
 
 enum {
     BACKLOG = 4096,   /* the kernel cuts it to net.core.somaxconn */
     UNIX_MODE = 0666, /* who may connect is decided by the folder's rights */
+    HASH_CODE_MOST = 8, /* instructions of add_client_hash */
 };
 
 /* One socket of a listener. A TCP listener's members are in the order of the kernel's group: new
@@ -36,6 +40,7 @@ struct rp_socket {
     rp_str text; /* own */
     struct member *members;
     uint32_t n, room;
+    bool udp;
     bool routed; /* the kernel has a program of ours */
     dev_t dev;   /* the file of a unix socket, to remove only our own */
     ino_t ino;
@@ -43,10 +48,12 @@ struct rp_socket {
 
 /* ---- words --------------------------------------------------------------------------------- */
 
-static const char *advice(int os)
+static const char *advice(int os, bool udp)
 {
     switch (os) {
-    case EADDRINUSE: return "; another program listens there (ss -ltnp shows which)";
+    case EADDRINUSE:
+        return udp ? "; another program listens there (ss -lunp shows which)"
+                   : "; another program listens there (ss -ltnp shows which)";
     case EACCES:
         return "; ports below 1024 need root or CAP_NET_BIND_SERVICE, unix sockets a "
                "folder that we may write to";
@@ -61,7 +68,7 @@ static const char *advice(int os)
 static rp_err complain(const struct rp_socket *s, int os, struct rp_buf *error)
 {
     rp_buf_addf(error, "cannot listen on %.*s: %s%s", RP_STR_ARG(s->text), strerror(os),
-                advice(os));
+                advice(os, s->udp));
     return RP_E_OS;
 }
 
@@ -69,25 +76,27 @@ static rp_err complain(const struct rp_socket *s, int os, struct rp_buf *error)
 
 /* SO_REUSEPORT lets a second rproxy of the same user bind the port of a first one, and the kernel
  * would share clients out between them. A plain bind finds that out. */
-static int foreign_use(const struct rp_addr *a)
+static int foreign_use(const struct rp_addr *a, bool udp)
 {
     struct sockaddr_storage ss;
     int on = 1, os = 0;
     socklen_t n = rp_addr_to_sys(a, &ss);
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int type = (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
+    int fd = RP_SYS(socket, socket(ss.ss_family, type, 0));
     if (fd < 0) return errno;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* TIME_WAIT does not count */
+    if (!udp) /* TIME_WAIT does not count; on UDP it would let two share a port */
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (a->family == RP_ADDR_IP6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (bind(fd, (const struct sockaddr *)&ss, n) != 0) os = errno;
+    if (RP_SYS(bind, bind(fd, (const struct sockaddr *)&ss, n)) != 0) os = errno;
     rp_os_close(&fd);
     return os;
 }
 
 /* Our own wildcard and specific sockets of one port do not count as foreign. */
-static bool has_port(const struct rp_sockets *s, uint16_t port)
+static bool has_port(const struct rp_sockets *s, uint16_t port, bool udp)
 {
     for (uint32_t i = 0; s && i < s->n; i++) {
-        if (!s->list[i]) continue;
+        if (!s->list[i] || s->list[i]->udp != udp) continue;
         if (s->list[i]->addr.family != RP_ADDR_UNIX && s->list[i]->addr.port == port) return true;
     }
     return false;
@@ -98,7 +107,8 @@ static rp_err bind_one(struct rp_socket *s, int *fd, struct rp_buf *error)
     struct rp_listener_options options = {
         .backlog = BACKLOG, .reuseport = true, .ipv6_only = true, .unix_mode = UNIX_MODE};
     int os = 0;
-    rp_err e = rp_listener_bind(&s->addr, &options, fd, &os);
+    rp_err e = s->udp ? rp_dgram_bind(&s->addr, fd, &os)
+                      : rp_listener_bind(&s->addr, &options, fd, &os);
     return e == RP_OK ? RP_OK : complain(s, os ? os : EINVAL, error);
 }
 
@@ -158,7 +168,7 @@ static struct rp_socket *find(const struct rp_sockets *s, rp_str text)
 
 static rp_err socket_open(struct rp_socket *s, bool ours, uint32_t workers, struct rp_buf *error)
 {
-    int os = s->addr.family == RP_ADDR_UNIX || ours ? 0 : foreign_use(&s->addr);
+    int os = s->addr.family == RP_ADDR_UNIX || ours ? 0 : foreign_use(&s->addr, s->udp);
     if (os) return complain(s, os, error);
     rp_err e = RP_OK;
     for (uint32_t i = 0; i < workers && e == RP_OK; i++) e = socket_ensure(s, i, error);
@@ -176,11 +186,12 @@ rp_err rp_sockets_open(struct rp_sockets *s, const struct rp_sockets *old,
     for (uint32_t i = 0; i < s->n; i++) {
         const struct rp_plan_listener *l = &plan->listeners[i];
         struct rp_socket *known = find(old, l->text);
-        bool ours = has_port(old, l->addr.port) || has_port(s, l->addr.port);
+        bool ours = has_port(old, l->addr.port, l->udp) || has_port(s, l->addr.port, l->udp);
         s->list[i] = known ? known : rp_alloc(sizeof **s->list);
         s->list[i]->refs++;
         if (known) continue;
         s->list[i]->addr = l->addr;
+        s->list[i]->udp = l->udp;
         s->list[i]->text = rp_str_of(rp_strdup_n(l->text.ptr, l->text.len), l->text.len);
         rp_err e = socket_open(s->list[i], ours, workers, error);
         if (e == RP_OK) continue;
@@ -242,15 +253,37 @@ void rp_sockets_gone(struct rp_sockets *s, uint32_t worker)
     }
 }
 
-/* A program that picks one of these places of the group, evenly. A place that does not exist makes
- * the kernel fall back to its own choice. */
+static void add_code(struct sock_filter *code, uint16_t *len, uint32_t op, uint32_t k)
+{
+    code[(*len)++] = (struct sock_filter)BPF_STMT((uint16_t)op, k);
+}
+
+/* A number of the client's own, the same for all its datagrams: its address (its last four bytes,
+ * which tell clients apart for IPv6 too) and port, mixed with a secret, so that nobody can aim at one
+ * worker. The port follows an IPv4 header of 20 bytes; behind options of the header it is a part of
+ * those instead, which are as constant. */
+static void add_client_hash(struct sock_filter *code, uint16_t *len, bool ip6)
+{
+    uint32_t secret;
+    rp_random_bytes(&secret, sizeof secret);
+    add_code(code, len, BPF_LD | BPF_H | BPF_ABS, (uint32_t)(SKF_NET_OFF + (ip6 ? 40 : 20)));
+    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, secret | 1);
+    add_code(code, len, BPF_MISC | BPF_TAX, 0);
+    add_code(code, len, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_NET_OFF + (ip6 ? 20 : 12)));
+    add_code(code, len, BPF_ALU | BPF_XOR | BPF_X, 0);
+    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1); /* high bits depend on all */
+    add_code(code, len, BPF_ALU | BPF_RSH | BPF_K, 12);
+}
+
+/* A program that picks one of these places of the group, evenly: by chance for a connection, by
+ * client for a datagram. A place that does not exist makes the kernel fall back to its own choice. */
 static void attach(const struct rp_socket *s, const uint32_t *places, uint32_t n)
 {
-    struct sock_filter *code = rp_alloc(sizeof *code * (2 + 2 * (size_t)n));
+    struct sock_filter *code = rp_alloc(sizeof *code * (HASH_CODE_MOST + 1 + 2 * (size_t)n));
     uint16_t len = 0;
-    code[len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                               (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM));
-    code[len++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n);
+    if (s->udp) add_client_hash(code, &len, s->addr.family == RP_ADDR_IP6);
+    else add_code(code, &len, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM));
+    add_code(code, &len, BPF_ALU | BPF_MOD | BPF_K, n);
     for (uint32_t i = 0; i < n; i++) {
         if (i + 1 < n)
             code[len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, i, 0, 1);

@@ -39,6 +39,7 @@ static void beat(struct rp_worker *w)
 {
     rp_crumb_tick(w->page, rp_os_now_ms());
     if (!w->proxy) return;
+    rp_proxy_beat(w->proxy);
     rp_stats_publish(w->counts, &w->proxy->stats, &w->published);
     forget_old_names(w);
 }
@@ -110,7 +111,7 @@ static void boot(struct rp_worker *w)
         return;
     }
     w->proxy = rp_proxy_new(w->loop, w->mem, s->conf);
-    w->proxy->cores = rp_os_cores();
+    rp_proxy_use_census(w->proxy, in->census, in->worker);
     rp_ears_init(&w->ears, w->proxy);
     rp_worker_use_logs(w, s->conf, s->files);
     rp_worker_dress(w, s);
@@ -216,7 +217,8 @@ static void on_signal(uv_signal_t *s, int number)
 /* The terminal sends INT and HUP to the whole group, and the master tells us what they mean. */
 static void set_signals(void)
 {
-    static const int ignored[] = {SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2};
+    /* XFSZ: a file that reaches RLIMIT_FSIZE is a failed write. */
+    static const int ignored[] = {SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2, SIGXFSZ};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     rp_os_reset_signals();
     for (size_t i = 0; i < RP_COUNT(ignored); i++)

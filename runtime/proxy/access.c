@@ -9,6 +9,7 @@
 #include "proxy/access.h"
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "proxy/access_line.h"
 #include "proxy/proxy.h"
@@ -85,7 +86,8 @@ static void flush_file(struct rp_access *a, struct log_file *f)
 {
     rp_str rest = rp_buf_str(&f->lines);
     while (rest.len > 0) {
-        ssize_t n = f->fd >= 0 ? write(f->fd, rest.ptr, rest.len) : -1;
+        ssize_t n =
+            f->fd >= 0 ? RP_SYS(write, write(f->fd, rest.ptr, RP_SHORT(write, rest.len))) : -1;
         if (n < 0 && f->fd >= 0 && errno == EINTR) continue;
         if (n <= 0) {
             f->os = f->fd >= 0 ? errno : 0;

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "http/h1_up.h"
 #include "net/proxy_header.h"
+#include "proxy/buffering.h"
+#include "proxy/dial.h"
 #include "proxy/headers.h"
 #include "proxy/lifecycle.h"
 #include "proxy/proxy.h"
@@ -52,11 +54,11 @@ void rp_attempt_release(struct rp_req *r)
 void rp_attempt_log_failure(struct rp_req *r, rp_err e)
 {
     char addr[RP_ADDR_TEXT_BYTES + 1] = "-";
-    const struct rp_conn_fail *f = r->up ? rp_h1_up_face(r->up)->fail : NULL;
+    const char *why = r->up ? rp_conn_why(rp_h1_up_face(r->up)->conn) : NULL;
     if (r->pick.pool_slot) addr[rp_addr_put(rp_connpool_addr(r->pick.pool_slot), addr)] = '\0';
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
            rp_log_esc(r->upstream->name), addr, r->tries,
-           f && f->os ? strerror(f->os) : rp_err_reason(e), rp_req_id(r).ptr);
+           why ? why : rp_err_reason(e), rp_req_id(r).ptr);
     r->proxy->stats.up_failures++;
 }
 
@@ -68,7 +70,8 @@ static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
         .reused = r->up_reused,
         .answered = r->up && rp_h1_up_has_answer(r->up),
         .idempotent = rp_token_method_is_idempotent(r->up_head->method),
-        .body_used = r->up && rp_h1_up_has_sent_body(r->up),
+        .body_used = !r->spool && r->up && rp_h1_up_has_sent_body(r->up),
+        .unsent = r->up && rp_conn_face(rp_h1_up_face(r->up)->conn)->out_bytes == r->up_out_base,
         .tries = r->tries,
         .tries_max = r->upstream->tries,
     };
@@ -88,7 +91,9 @@ static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
 
 enum rp_verdict rp_step_pick(struct rp_req *r)
 {
+    enum rp_verdict v;
     if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
+    if (r->route->buffer_request && !rp_buffering_gather(r, &v)) return v;
     r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
     if (r->upstream->balance == RP_BALANCE_HOOK) {
         rp_err e = rp_step_hook(r, RP_PHASE_BALANCE);
@@ -111,8 +116,8 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
  * cannot be repeated its answer (502), so for those a system call is spent. */
 static struct rp_h1_up *find_pooled(struct rp_req *r)
 {
-    bool repeatable =
-        rp_token_method_is_idempotent(r->up_head->method) && r->x.head.framing == RP_BODY_NONE;
+    bool repeatable = rp_token_method_is_idempotent(r->up_head->method) &&
+                      (r->x.head.framing == RP_BODY_NONE || r->spool);
     struct rp_h1_up *u = rp_connpool_take(r->pick.pool_slot);
     while (u && !repeatable && !rp_h1_up_is_quiet(u)) {
         rp_h1_up_close(u);
@@ -123,7 +128,8 @@ static struct rp_h1_up *find_pooled(struct rp_req *r)
 
 static bool take_pooled(struct rp_req *r)
 {
-    r->up = r->up_fresh || r->upstream->proxy_protocol ? NULL : find_pooled(r);
+    bool fresh = r->up_fresh || r->upstream->proxy_protocol || r->x.head.method == RP_M_CONNECT;
+    r->up = fresh ? NULL : find_pooled(r);
     r->up_reused = r->up != NULL;
     if (!r->up) return false;
     rp_h1_up_bind(r->up, on_up_event, r);
@@ -142,6 +148,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
         r->up = NULL;
         return try_failed(r, e, RP_RETRY_CONNECTING);
     }
+    rp_upstream_dress(&r->pick, rp_h1_up_face(r->up)->conn);
     rp_h1_up_bind(r->up, on_up_event, r);
     return rp_step_wait(r, "upstream connect",
                         pick_ms(r->route->connect_ms, r->upstream->connect_ms),
@@ -178,10 +185,14 @@ enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
 
 static void put_proxy_header(struct rp_req *r, struct rp_chain *out)
 {
-    char text[RP_PROXY_PUT_MOST];
+    char text[RP_PROXY_ADD_MOST];
     struct rp_addr to;
+    uint8_t says = r->upstream->proxy_tlvs;
+    struct rp_proxy_said said = {.crc32c = (says & RP_PROXY_SAYS_CRC) != 0};
     rp_conn_local(r->x.conn, &to);
     size_t n = rp_proxy_header_put(r->upstream->proxy_protocol, &r->client, &to, text);
+    if (says & RP_PROXY_SAYS_ID) said.unique_id = rp_req_id(r);
+    n = rp_proxy_header_add(text, n, &said);
     rp_chain_add_copy(out, rp_str_of(text, n));
 }
 
@@ -191,9 +202,12 @@ enum rp_verdict rp_step_send(struct rp_req *r)
     enum rp_framing framing;
     uint64_t length;
     rp_chain_init(&head, r->proxy->mem);
+    r->up_out_base = rp_conn_face(rp_h1_up_face(r->up)->conn)->out_bytes;
     if (r->upstream->proxy_protocol) put_proxy_header(r, &head);
+    if (r->x.head.method == RP_M_CONNECT) return rp_dial_done(r, &head); /* no request goes up */
     rp_headers_put_request(r, &head, &framing, &length);
     rp_h1_up_start(r->up, &head, r->up_head->method, framing, length);
+    if (r->spool) rp_spool_rewind(r->spool);
     r->body_sent = framing == RP_BODY_NONE;
     if (r->body_sent) r->sent_ns = rp_loop_now_ns(r->proxy->loop);
     return rp_step_to(r, RP_STEP_AWAIT);
@@ -202,6 +216,7 @@ enum rp_verdict rp_step_send(struct rp_req *r)
 /* RP_OK something was queued; RP_AGAIN the client has nothing now. */
 static rp_err pump_once(struct rp_req *r)
 {
+    if (r->spool) return rp_buffering_pump(r);
     rp_err e = RP_OK;
     if (!r->body_ended && r->body.bytes < PUMP_BYTES) {
         e = r->x.ops->read_body(&r->x, &r->body, PUMP_BYTES);
@@ -238,8 +253,7 @@ rp_err rp_attempt_pump(struct rp_req *r)
 
 /* ---- AWAIT ------------------------------------------------------------------------------------------- */
 
-/* Silence has a limit, and so has a body that comes too slowly on the whole. */
-static enum rp_verdict wait_for_body(struct rp_req *r)
+enum rp_verdict rp_attempt_wait_body(struct rp_req *r)
 {
     struct rp_proxy *p = r->proxy;
     rp_ms left = rp_pace_left(&r->x.body_pace, &p->settings.body_pace, rp_loop_now(p->loop));
@@ -260,12 +274,12 @@ static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
         return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
                             RP_E_UP_SEND_TIMEOUT);
     }
-    if (r->x.head.expect_continue && r->x.body_in_bytes == 0) {
+    if (!r->spool && r->x.head.expect_continue && r->x.body_in_bytes == 0) {
         return rp_step_wait(r, "upstream to ask for the body",
                             pick_ms(r->route->first_byte_ms, c->first_byte_ms),
                             RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
-    return wait_for_body(r);
+    return r->spool ? rp_buffering_wait(r) : rp_attempt_wait_body(r);
 }
 
 /* 1xx: relayed, except what the client did not ask for (RFC 9110 §15.2). */
@@ -289,12 +303,13 @@ static void reset_response(struct rp_req *r)
     rp_msg_init(&r->res, r->res_fields, RP_EXCHANGE_FIELDS, r->res.fields_max);
 }
 
-/* RFC 9110 §7.8: a server MUST NOT switch to a protocol that the client did not ask for. */
+/* RFC 9110 §7.8: a server MUST NOT switch to a protocol that the client did not ask for, and MUST say
+ * `Connection: upgrade` where it says Upgrade: a client would break off without (RFC 6455 §4.1). */
 static bool is_bad_switch(const struct rp_req *r)
 {
     if (r->res.status != 101) return false;
     rp_str to = rp_msg_get(&r->res, RP_H_UPGRADE);
-    return !r->upgrading || !rp_str_list_has(to, RP_STR("websocket"));
+    return !r->upgrading || !r->res.upgrade || !rp_str_list_has(to, RP_STR("websocket"));
 }
 
 static enum rp_verdict take_response(struct rp_req *r)

@@ -15,8 +15,23 @@
 #include "proxy/hook.h"
 
 struct rp_regex;
+struct rp_tls_server; /* net/tls_server.h */
+struct rp_tls_client; /* net/tls_client.h */
 struct rp_router;     /* proxy/route.h */
 struct rp_conf_draft; /* proxy/conf_build.h */
+
+/* One way of ending TLS, or of speaking it to upstreams, while it is built and after. */
+struct rp_conf_tls {
+    struct rp_tls_server *server; /* NULL until made; freed with the generation */
+    uint8_t profile, versions;    /* enum rp_tls_profile; bits, 0: the profile's */
+    uint8_t ask, depth;           /* of clients' certificates: enum rp_tls_ask */
+    bool refuse;                  /* names that no certificate has */
+    bool verify;                  /* upstreams */
+    rp_ms session_ms;             /* life of a ticket; 0: none */
+    rp_str alpn;                  /* as on the wire */
+    rp_str cas;                   /* PEM; only while it is built */
+    rp_str sni, name;             /* upstreams */
+};
 
 struct rp_conf_stream;
 struct rp_conf_listener {
@@ -24,7 +39,10 @@ struct rp_conf_listener {
     rp_str text; /* as written: "0.0.0.0:80"; also the identity across reloads */
     bool redirect_https;
     bool proxy_protocol;           /* connections begin with a PROXY header */
+    bool half_closed;              /* clients may end their side and wait for the answer */
+    bool udp;                      /* datagrams, of a stream only */
     struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
+    struct rp_conf_tls *tls;       /* NULL: plain */
 };
 
 struct rp_conf_peer {
@@ -36,6 +54,8 @@ struct rp_conf_peer {
 };
 
 enum rp_balance { RP_BALANCE_ROUND_ROBIN, RP_BALANCE_HOOK };
+
+enum { RP_PROXY_SAYS_AUTHORITY = 1, RP_PROXY_SAYS_ALPN = 2, RP_PROXY_SAYS_ID = 4, RP_PROXY_SAYS_CRC = 8 };
 
 struct rp_conf_upstream {
     rp_str name;
@@ -52,7 +72,9 @@ struct rp_conf_upstream {
     rp_ms pool_idle_ms, connect_ms, send_ms, first_byte_ms, idle_ms;
     uint8_t
         proxy_protocol; /* version of the PROXY header that new connections begin with; 0: none */
+    uint8_t proxy_tlvs; /* RP_PROXY_SAYS_ bits: what one of version 2 says besides */
     rp_str host_header; /* what Host the upstream sees: empty = the client's */
+    struct rp_tls_client *tls; /* NULL: plain */
 };
 
 /* What is answered instead of the standard page when a request fails here (page.h). */
@@ -80,10 +102,31 @@ struct rp_conf_stream { /* what the listeners of one rp.stream do */
     bool access_log;
     rp_ms connect_ms; /* 0: the upstream's */
     rp_ms idle_ms, hello_ms;
+    rp_ms udp_idle_ms;
+    uint32_t udp_responses; /* answers to each datagram, after which a session ends; 0: not known */
+    uint32_t udp_requests;  /* datagrams of a client in one session; 0: any number */
+    uint32_t udp_sessions;  /* most per listener and worker */
     uint32_t connect_chain, log_chain; /* script's references; 0: none */
 };
 
-enum rp_action { RP_ACTION_UPSTREAM, RP_ACTION_RESPOND, RP_ACTION_REDIRECT, RP_ACTION_CONTENT };
+enum rp_action {
+    RP_ACTION_UPSTREAM,
+    RP_ACTION_RESPOND,
+    RP_ACTION_REDIRECT,
+    RP_ACTION_CONTENT,
+    RP_ACTION_CONNECT, /* a tunnel to where the client says */
+};
+
+struct rp_connect_allow; /* proxy/connect_allow.h */
+struct rp_conf_tunnel {  /* what the tunnels of a route may do; 0: no limit */
+    rp_ms idle_ms;       /* no byte either way; 0: the site's */
+    rp_ms time_ms;       /* in all */
+    uint64_t bytes_in, bytes_out;    /* from and to the client */
+    uint64_t frame_max, message_max; /* WebSocket: payload bytes */
+    rp_ms ping_ms, pong_ms; /* WebSocket: silence before a ping, then before we give up */
+    bool ping_upstream;     /* ... of the upstream, too */
+    bool check;             /* WebSocket: look at frames also without a limit */
+};
 
 enum rp_edit_kind { RP_EDIT_SET, RP_EDIT_ADD, RP_EDIT_DEL };
 struct rp_conf_edit { /* a header edit done in C */
@@ -130,8 +173,13 @@ struct rp_route {
     struct rp_chains chains;
     uint32_t meta; /* script's reference for req.route.meta; 0 none */
     bool upgrade;  /* WebSocket and other upgrades are relayed */
+    bool buffer_request, buffer_response; /* bodies pass through a spool */
+    uint32_t buffer_memory;               /* bytes of one body in memory */
+    uint64_t buffer_max;                  /* bytes of one response in its file */
     bool access_log;
     struct rp_conf_pages pages;
+    struct rp_connect_allow *connect; /* CONNECT */
+    struct rp_conf_tunnel tunnel;
 };
 
 struct rp_conf_host {
@@ -184,6 +232,8 @@ struct rp_conf {
     uint32_t upstreams_n;
     struct rp_conf_stream **streams;
     uint32_t streams_n;
+    struct rp_conf_tls **tls;
+    uint32_t tls_n;
     struct rp_conf_host **hosts;
     uint32_t hosts_n;
     struct rp_route **routes;
@@ -202,10 +252,17 @@ struct rp_conf {
     uint64_t head_bytes, uri_bytes, fields_n, body_limit, args_n;
     uint64_t keepalive_requests;   /* per client connection; 0 = no limit */
     uint64_t connections;          /* of clients, all workers together; 0 = no limit */
-    uint64_t conns_per_ip;         /* of one client and worker; 0 = no limit */
+    uint64_t conns_per_ip;         /* of one client, all workers together; 0 = no limit */
+    uint64_t ip6_bits;             /* of an IPv6 address that say who the client is */
     uint64_t body_rate, send_rate; /* bytes per second at least; 0 = any */
     uint64_t rate_grace_ms;
+    uint64_t spill_bytes; /* of all spill files of a worker */
+    uint64_t connection_ms; /* that a client connection may live; 0 = no limit */
     uint64_t head_ms, body_ms, keepalive_ms, send_ms, drain_ms, tunnel_ms, hook_wait_ms;
+    uint64_t tls_ms;         /* for a whole handshake */
+    uint64_t tls_rate;       /* handshakes a second and worker; 0 = no limit */
+    uint64_t ticket_keys_ms; /* between two rotations of the ticket keys */
+    uint64_t http2, h2_streams, h2_window; /* bool; streams at once; bytes a stream may wait with */
     uint64_t forward; /* RP_FORWARD_ bits */
     uint64_t via;     /* bool: add Via */
     uint64_t cpu_budget_us, heap_bytes;
@@ -215,6 +272,8 @@ struct rp_conf {
     rp_str via_name;         /* pseudonym in Via: "rproxy" */
     rp_str user;
     rp_str pid_file; /* a second pid file beside the one in the run directory */
+    rp_str spill_dir; /* where spill files are made */
+    rp_str user_at, pid_file_at; /* where the site says so, "site.lua:3" */
     struct rp_conf_access_log access;
     struct rp_conf_pages pages;
 };
@@ -247,7 +306,7 @@ RP_MUST rp_err rp_conf_set_text(struct rp_conf *c, rp_str key, rp_str value);
 RP_MUST rp_err rp_conf_add_listener(struct rp_conf *c, rp_str addr, bool redirect_https,
                                     uint32_t *index, struct rp_conf_error *e);
 RP_MUST rp_err rp_conf_set_listener(struct rp_conf *c, uint32_t listener, rp_str key,
-                                    double value); /* "proxy_protocol" */
+                                    double value); /* "proxy_protocol", "half_closed" */
 RP_MUST rp_err rp_conf_add_trust(struct rp_conf *c, rp_str cidr, struct rp_conf_error *e);
 RP_MUST rp_err rp_conf_add_file(struct rp_conf *c, rp_str path,
                                 uint32_t *index); /* same path, same index */
@@ -257,7 +316,8 @@ RP_MUST rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_er
 RP_MUST rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
                                     struct rp_conf_error *e);
 /* "tries", "pool_max", "max_requests", "max_fails", "fail_rest_ms", "pool_idle_ms", "connect_ms",
- * "send_ms", "first_byte_ms", "idle_ms", "balance", "balance_chain", "proxy_protocol" */
+ * "send_ms", "first_byte_ms", "idle_ms", "balance", "balance_chain", "proxy_protocol",
+ * "proxy_tlvs" */
 RP_MUST rp_err rp_conf_set_upstream(struct rp_conf *c, uint32_t upstream, rp_str key, double value);
 RP_MUST rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, rp_str key,
                                          rp_str value); /* "host_header" */
@@ -265,10 +325,30 @@ RP_MUST rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, r
 RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str text, uint32_t weight,
                                 bool backup, struct rp_conf_error *e);
 
+/* A set of TLS settings: numbers and texts first, then one of the two makes. */
+RP_MUST rp_err rp_conf_add_tls(struct rp_conf *c, uint32_t *index);
+/* "profile", "versions", "refuse", "ask", "depth", "session_ms", "verify" */
+RP_MUST rp_err rp_conf_set_tls(struct rp_conf *c, uint32_t tls, rp_str key, double value);
+/* "alpn" (length and name of each), "cas" (PEM), "sni", "name" */
+RP_MUST rp_err rp_conf_set_tls_text(struct rp_conf *c, uint32_t tls, rp_str key, rp_str value);
+RP_MUST rp_err rp_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e);
+/* PEM; the texts may be the same, and nothing of them is kept as text. *ends_s (NULL: nobody wants to
+ * know): when it ends, seconds since 1970. The first one is the default. */
+RP_MUST rp_err rp_conf_add_cert(struct rp_conf *c, uint32_t tls, rp_str cert_pem, rp_str key_pem,
+                                double *ends_s, struct rp_conf_error *e);
+/* The listener ends TLS: its server is made, and all certificates are there before freeze. */
+RP_MUST rp_err rp_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
+/* cert_pem and key_pem: our own certificate; empty: none. */
+RP_MUST rp_err rp_conf_make_tls_client(struct rp_conf *c, uint32_t tls, uint32_t upstream,
+                                       rp_str cert_pem, rp_str key_pem, struct rp_conf_error *e);
+
 RP_MUST rp_err rp_conf_add_stream(struct rp_conf *c, uint32_t *index);
-/* "upstream", "peek", "access_log", "connect_ms", "idle_ms", "hello_ms", "connect_chain", "log_chain" */
+/* "upstream", "peek", "access_log", "connect_ms", "idle_ms", "hello_ms", "udp_idle_ms",
+ * "udp_responses", "udp_requests", "udp_sessions", "connect_chain", "log_chain" */
 RP_MUST rp_err rp_conf_set_stream(struct rp_conf *c, uint32_t stream, rp_str key, double value);
-/* A listener of its own, numbered with all others. */
+/* May datagrams be sent there? Not with a PROXY header in front, nor to unix sockets. */
+bool rp_conf_takes_udp(const struct rp_conf_upstream *u);
+/* A listener of its own, numbered with all others. addr: "udp:" in front for datagrams. */
 RP_MUST rp_err rp_conf_add_stream_listener(struct rp_conf *c, uint32_t stream, rp_str addr,
                                            uint32_t *index, struct rp_conf_error *e);
 /* kind: enum rp_stream_rule_kind. SNI: "a.example", "*.a.example" (one or more labels in front).
@@ -300,6 +380,9 @@ RP_MUST rp_err rp_conf_set_route_chain(struct rp_conf *c, uint32_t route, uint32
 RP_MUST rp_err rp_conf_set_site_chain(struct rp_conf *c, uint32_t phase, uint32_t ref);
 RP_MUST rp_err rp_conf_add_edit(struct rp_conf *c, uint32_t route, uint32_t kind, bool response,
                                 rp_str name, rp_str value, struct rp_conf_error *e);
+/* An entry of a CONNECT route's list (connect_allow.h says what it may be). */
+RP_MUST rp_err rp_conf_add_connect(struct rp_conf *c, uint32_t route, bool deny, rp_str text,
+                                   struct rp_conf_error *e);
 /* An error page of the site, a host or a route (index; 0 for the site). which: "404", "5xx" or "*"
  * (any 4xx and 5xx), each once per level. A page of the route wins over its host's, that over the
  * site's; within one level the narrowest. At most RP_CONF_PAGE_MOST bytes: RP_E_TOO_BIG. */

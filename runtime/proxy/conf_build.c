@@ -57,13 +57,15 @@ rp_err rp_conf_add_listener(struct rp_conf *c, rp_str addr, bool redirect_https,
 {
     struct rp_conf_listener l = {.redirect_https = redirect_https};
     if (c->frozen) return frozen(e);
-    if (rp_addr_parse(addr, &l.addr) != RP_OK)
+    l.udp = rp_str_starts(addr, RP_STR("udp:"));
+    rp_err parsed = rp_addr_parse(rp_str_from(addr, l.udp ? 4 : 0), &l.addr);
+    if (parsed != RP_OK || (l.udp && l.addr.family == RP_ADDR_UNIX))
         return rp_conf_fail(e, RP_E_INVALID,
                             "\"%.*s\" is no address to listen on (\"0.0.0.0:80\", \"[::]:80\", "
                             "\"unix:/run/x\")",
                             RP_STR_ARG(addr));
     for (uint32_t i = 0; i < c->listeners_n; i++)
-        if (rp_addr_eq(&c->listeners[i].addr, &l.addr))
+        if (c->listeners[i].udp == l.udp && rp_addr_eq(&c->listeners[i].addr, &l.addr))
             return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\" is listened on already",
                                 RP_STR_ARG(addr));
     if (rp_conf_copy(c, addr, &l.text) != RP_OK) return rp_conf_full(e);

@@ -68,8 +68,14 @@ void rp_conf_put_defaults(void *object, const struct rp_conf_number *rows, size_
 /* Make what no_host and no_route of `host` (UINT32_MAX: the site) need. */
 RP_MUST rp_err rp_conf_make_fallback(struct rp_conf *c, uint32_t host, struct rp_conf_error *e);
 
+/* Does a route take CONNECT and nothing else? */
+bool rp_conf_is_connect_only(const struct rp_route *r);
+
 /* Streams as a whole: rules in order, each name once, something to do. */
 RP_MUST rp_err rp_conf_finish_streams(struct rp_conf *c, struct rp_conf_error *e);
+
+/* Default certificates go into their places. */
+RP_MUST rp_err rp_conf_finish_tls(struct rp_conf *c, struct rp_conf_error *e);
 
 /* Units of conf.tbl. */
 #define MB (UINT64_C(1024) * 1024)

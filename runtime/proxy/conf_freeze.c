@@ -6,6 +6,7 @@
 
 #include "http/token.h"
 #include "proxy/access_field.h"
+#include "proxy/connect_allow.h"
 #include "proxy/route.h"
 
 /* ---- routes --------------------------------------------------------------------------------- */
@@ -86,6 +87,11 @@ static rp_err check_action(struct rp_route *r, struct rp_conf_error *e)
     case RP_ACTION_CONTENT:
         return r->chains.at[RP_PHASE_CONTENT] ? RP_OK : route_fault(r, e, "it has no content hook");
     case RP_ACTION_REDIRECT: return check_location(r, e);
+    case RP_ACTION_CONNECT:
+        if (!rp_conf_is_connect_only(r))
+            return route_fault(r, e, "connect is for the method CONNECT alone");
+        if (r->connect && !rp_connect_allow_is_empty(r->connect)) break;
+        return route_fault(r, e, "connect allows nothing");
     case RP_ACTION_RESPOND: break;
     }
     return RP_OK;
@@ -164,6 +170,7 @@ rp_err rp_conf_freeze(struct rp_conf *c, struct rp_conf_error *e)
     if (err == RP_OK) err = check_hosts(c, e);
     if (err == RP_OK) err = finish_routes(c, e);
     if (err == RP_OK) err = rp_conf_finish_streams(c, e);
+    if (err == RP_OK) err = rp_conf_finish_tls(c, e);
     if (err == RP_OK) err = finish_trust(c, e);
     if (err == RP_OK) err = finish_logs(c, e);
     if (err != RP_OK) return err;

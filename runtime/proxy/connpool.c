@@ -10,6 +10,8 @@ struct rp_pool_slot {
     struct rp_connpool *pool;
     struct rp_pool_slot *next, *prev;
     struct rp_addr addr;
+    uint64_t owner;
+    struct rp_tls_memory *memory; /* NULL: none yet */
     struct rp_h1_up *newest, *oldest;
     uint32_t idle_n, refs;
     rp_ms idle_ms; /* of the last put */
@@ -60,6 +62,7 @@ static void forget_slot(struct rp_pool_slot *s)
     else s->pool->slots = s->next;
     if (s->next) s->next->prev = s->prev;
     rp_timer_clear(s->pool->loop, &s->timer);
+    rp_tls_memory_drop(&s->memory);
     rp_free(s);
 }
 
@@ -86,14 +89,16 @@ static void on_idle_event(void *user, struct rp_h1_up *u)
     forget_slot(s);
 }
 
-struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a)
+struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a,
+                                      uint64_t owner)
 {
     struct rp_pool_slot *s = p->slots;
-    while (s && !rp_addr_eq(&s->addr, a)) s = s->next;
+    while (s && (s->owner != owner || !rp_addr_eq(&s->addr, a))) s = s->next;
     if (!s) { /* a walk is fine: only when addresses change */
         s = rp_alloc(sizeof(*s));
         s->pool = p;
         s->addr = *a;
+        s->owner = owner;
         s->next = p->slots;
         if (s->next) s->next->prev = s;
         p->slots = s;
@@ -101,6 +106,12 @@ struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_add
     }
     s->refs++;
     return s;
+}
+
+struct rp_tls_memory *rp_connpool_memory(struct rp_pool_slot *s)
+{
+    if (!s->memory) s->memory = rp_tls_memory_new();
+    return s->memory;
 }
 
 struct rp_pool_slot *rp_connpool_ref(struct rp_pool_slot *s)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * connpool: idle upstream connections of one worker, by address, newest first.
+ * connpool: idle upstream connections of one worker, by address and owner, newest first.
  *
- * Keyed by address and not by generation, so a reload keeps warm connections. A connection that has
+ * The owner is what an upstream is across generations (struct rp_group, pool_key), so a reload keeps
+ * warm connections and no upstream meets those that another one made with other settings. A connection that has
  * news while idle (FIN, reset, stray bytes) is closed at once: it never meets a request.
  */
 #ifndef RP_PROXY_CONNPOOL_H
@@ -11,12 +12,16 @@
 #include "http/h1_up.h"
 
 struct rp_connpool;
-struct rp_pool_slot; /* the idle list of one address; counted by its users */
+struct rp_pool_slot; /* the idle list of one address and owner; counted by its users */
 
 struct rp_connpool *rp_connpool_new(struct rp_loop *l);
 void rp_connpool_free(
     struct rp_connpool **p); /* closes all idle connections; no slot may be held */
-struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a);
+/* The idle list of an owner's connections to an address. */
+struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a,
+                                      uint64_t owner);
+/* What TLS remembers of that address, made at first use. */
+struct rp_tls_memory *rp_connpool_memory(struct rp_pool_slot *s);
 /* One more user of a slot that somebody holds. */
 struct rp_pool_slot *rp_connpool_ref(struct rp_pool_slot *s);
 void rp_connpool_drop(struct rp_connpool *p, struct rp_pool_slot *s);

@@ -2,8 +2,10 @@
  *
  * door: see door.h.
  *
- * Caps are per worker: connections are shared out by the system, and counting across workers would
- * cost each of them an atomic. A worker's share of the total is rounded up.
+ * Caps hold over all workers: the census in shared memory counts. A client that the census has no
+ * room for is let in, uncounted: it takes more client networks at a time than anybody with few
+ * addresses has, and refusing would let whoever has many lock out all others. The cap on all
+ * connections is the one against those.
  */
 #include "proxy/door.h"
 
@@ -11,6 +13,7 @@
 #include "base/mem.h"
 #include "net/proxy_header.h"
 #include "net/timer.h"
+#include "shm/census.h"
 
 enum {
     GREET_MAGIC = 0x47524554,
@@ -18,6 +21,7 @@ enum {
     POLITE_MS = 1000,         /* a refused client gets this long to read why */
     POLITE_BYTES = 16 * 1024, /* ... and may send this much meanwhile: a request */
     SECOND_MS = 1000,
+    MINUTE_MS = 60 * SECOND_MS,
 };
 
 static const char ANSWER[] = "HTTP/1.1 503 Service Unavailable\r\n"
@@ -45,16 +49,24 @@ static void say_refused(struct rp_serve *s, rp_err e, const struct rp_addr *clie
     d->unsaid_n = 0;
 }
 
+static void count_refused(struct rp_proxy *p, rp_err e)
+{
+    p->stats.conns_refused++;
+    if (e == RP_E_CONNS_MANY) p->stats.refused_many++;
+    else if (e == RP_E_CONNS_CLIENT) p->stats.refused_client++;
+    else p->stats.refused_greeting++;
+}
+
 static void refuse(struct rp_serve *s, struct rp_conn *c, rp_err e)
 {
     struct rp_proxy *p = s->proxy;
     struct rp_addr client;
     struct rp_chain out;
-    rp_meter_leave(&rp_conn_face(c)->pass);
+    rp_meter_leave(rp_loop_meter(p->loop), &rp_conn_face(c)->pass);
     rp_conn_peer(c, &client);
     say_refused(s, e, &client);
-    p->stats.conns_refused++;
-    if (s->stream || p->door.polite_n >= POLITE_PER_SECOND) {
+    count_refused(p, e);
+    if (s->stream || s->tls || p->door.polite_n >= POLITE_PER_SECOND) {
         rp_conn_reset(c);
         return;
     }
@@ -67,22 +79,63 @@ static void refuse(struct rp_serve *s, struct rp_conn *c, rp_err e)
     else rp_conn_close(c);
 }
 
+/* One line a minute at most. */
+static void say_uncounted(struct rp_proxy *p)
+{
+    struct rp_door *d = &p->door;
+    rp_ms now = rp_loop_now(p->loop);
+    p->stats.conns_uncounted++;
+    if (d->uncounted_ms && now - d->uncounted_ms < MINUTE_MS) return;
+    d->uncounted_ms = now;
+    rp_log(warn,
+           "too many client networks at a time to count each, letting in "
+           "reason=connections_per_ip uncounted_n=%llu",
+           (unsigned long long)p->stats.conns_uncounted);
+}
+
 /* ---- caps ------------------------------------------------------------------------------------ */
 
-static uint64_t share_of(const struct rp_proxy *p, uint64_t total)
+static void on_leave(void *arg, uint32_t seat)
 {
-    uint64_t workers = p->conf->workers ? p->conf->workers : RP_MAX(p->cores, 1u);
-    return (total + workers - 1) / workers;
+    struct rp_proxy *p = arg;
+    if (seat) rp_census_part(p->census, p->worker, seat);
+    rp_census_leave(p->census, p->worker);
+}
+
+void rp_door_use(struct rp_proxy *p, struct rp_census *census, uint32_t worker)
+{
+    struct rp_meter *m = rp_loop_meter(p->loop);
+    if (p->census) rp_census_forget(p->census, p->worker);
+    if (census) rp_census_forget(census, worker);
+    p->census = census;
+    p->worker = worker;
+    m->on_leave = census ? on_leave : NULL;
+    m->arg = p;
+}
+
+static rp_err count(struct rp_proxy *p, struct rp_conn *c)
+{
+    rp_err e = RP_OK;
+    if (p->census) e = rp_census_enter(p->census, p->worker, p->conf->connections);
+    if (e == RP_OK) rp_meter_enter(rp_loop_meter(p->loop), &rp_conn_face(c)->pass);
+    return e;
 }
 
 static rp_err count_client(struct rp_serve *s, struct rp_conn *c)
 {
-    const struct rp_conf *conf = s->proxy->conf;
+    struct rp_proxy *p = s->proxy;
+    const struct rp_conf *conf = p->conf;
     struct rp_addr client;
-    if (!conf->conns_per_ip) return RP_OK;
+    uint8_t net[RP_METER_NET_BYTES];
+    if (!conf->conns_per_ip || !p->census) return RP_OK;
     rp_conn_peer(c, &client);
     if (rp_cidr_set_has(conf->trust, &client)) return RP_OK; /* a proxy speaks for many */
-    return rp_meter_join(&rp_conn_face(c)->pass, &client, conf->conns_per_ip);
+    if (!rp_meter_net(&client, (uint32_t)conf->ip6_bits, net)) return RP_OK;
+    rp_err e =
+        rp_census_join(p->census, p->worker, net, conf->conns_per_ip, &rp_conn_face(c)->pass.seat);
+    if (e != RP_E_CAP) return e;
+    say_uncounted(p);
+    return RP_OK;
 }
 
 /* Who the client is is known now. */
@@ -128,7 +181,7 @@ static void turn_away(struct rp_serve *s, struct rp_conn *c, rp_err e)
     struct rp_addr who;
     rp_conn_peer(c, &who);
     say_refused(s, e, &who);
-    s->proxy->stats.conns_refused++;
+    count_refused(s->proxy, e);
     rp_conn_close(c);
 }
 
@@ -225,8 +278,7 @@ void rp_door_close(struct rp_proxy *p)
 void rp_door_open(struct rp_serve *s, struct rp_conn *c)
 {
     struct rp_proxy *p = s->proxy;
-    rp_err e = rp_meter_enter(rp_loop_meter(p->loop), share_of(p, p->conf->connections),
-                              &rp_conn_face(c)->pass);
+    rp_err e = count(p, c);
     if (e != RP_OK) refuse(s, c, e);
     else if (!s->proxy_protocol) let_in(s, c);
     else if (may_greet(s, c)) greet(s, c);

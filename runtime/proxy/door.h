@@ -11,6 +11,8 @@
 
 #include "proxy/server.h"
 
+/* Count in this census as this worker, before the first connection; NULL: no caps. */
+void rp_door_use(struct rp_proxy *p, struct rp_census *census, uint32_t worker);
 /* A connection came in on s (own): rp_server_begin follows, or it is refused. */
 void rp_door_open(struct rp_serve *s, struct rp_conn *c);
 /* Close what waits at the door (drain, stop). */

@@ -16,7 +16,10 @@
 #include "proxy/server.h"
 #include "proxy/upstream.h"
 
-enum { HEAD_EXTRA = 2048 }; /* request line and the fields we make, addresses and ports included */
+enum {
+    HEAD_EXTRA = 2048, /* request line and the fields we make, addresses and ports included */
+    LOOP_MOST = 10,    /* passes by us, or by others of our name in one chain: more is a loop */
+};
 
 static rp_str const VERSIONS[] = {{"1.0 ", 4}, {"1.1 ", 4}, {"2.0 ", 4}};
 
@@ -65,25 +68,67 @@ rp_err rp_headers_edit_response(struct rp_req *r)
 
 /* ---- to the upstream ----------------------------------------------------------------------- */
 
-rp_err rp_headers_count_hop(struct rp_req *r)
+/* Bytes of a word, which ends at a blank or a semicolon. */
+static size_t word_n(rp_str s)
 {
-    uint64_t hops;
-    rp_str text = rp_msg_get(r->up_head, RP_H_MAX_FORWARDS);
-    bool counts = r->up_head->method == RP_M_OPTIONS || r->up_head->method == RP_M_TRACE;
-    if (!counts || !text.ptr || rp_str_u64(text, &hops) != RP_OK) return RP_OK;
-    if (hops == 0) return RP_END;
+    size_t n = 0;
+    while (n < s.len && s.ptr[n] != ' ' && s.ptr[n] != '\t' && s.ptr[n] != ';') n++;
+    return n;
+}
+
+/* How often do the members of a list name us? "1.1 rproxy (why)" of Via, "rproxy; x=y" of CDN-Loop. */
+static unsigned times_named(rp_str list, rp_str name, bool after_version)
+{
+    unsigned n = 0;
+    rp_str item;
+    while (rp_str_list_next(&list, &item)) {
+        if (after_version) item = rp_str_trim(rp_str_from(item, word_n(item)));
+        n += rp_str_ieq(rp_str_head(item, word_n(item)), name);
+    }
+    return n;
+}
+
+/* RFC 9110 §7.6: a message MUST NOT come back to us for ever. */
+static bool is_looping(const struct rp_req *r)
+{
+    const struct rp_conf *c = r->conf;
+    const struct rp_msg *h = &r->x.head;
+    unsigned n = 0;
+    const struct rp_field *f = rp_msg_find(h, c->via ? RP_H_VIA : RP_H_CDN_LOOP);
+    for (; f; f = rp_msg_find_next(h, f)) n += times_named(rp_field_value(f), c->via_name, c->via);
+    return n >= LOOP_MOST;
+}
+
+/* RFC 9110 §7.6.2: the lesser of one hop less and the most that we can count. */
+static rp_err count_down(struct rp_req *r, rp_str text)
+{
+    uint64_t hops = 0;
+    bool counted = rp_str_u64(text, &hops) == RP_OK;
+    for (size_t i = 0; i < text.len && !counted; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') return RP_OK; /* no number: passed as it is */
+    }
+    if (text.len == 0) return RP_OK;
+    if (counted && hops == 0) return RP_END;
     struct rp_msg *m = rp_req_edit_up(r);
     char *left = rp_arena_alloc(&r->x.arena, 20);
     if (!m || !left) return RP_E_CAP;
     return rp_msg_set(m, &r->x.arena, RP_H_MAX_FORWARDS, RP_STR("Max-Forwards"),
-                      rp_str_of(left, rp_str_put_u64(left, hops - 1)));
+                      rp_str_of(left, rp_str_put_u64(left, counted ? hops - 1 : UINT64_MAX)));
+}
+
+rp_err rp_headers_count_hop(struct rp_req *r)
+{
+    if (is_looping(r)) return RP_E_LOOP;
+    if (r->up_head->method != RP_M_OPTIONS && r->up_head->method != RP_M_TRACE) return RP_OK;
+    rp_str text = rp_msg_get(r->up_head, RP_H_MAX_FORWARDS);
+    return text.ptr ? count_down(r, text) : RP_OK;
 }
 
 bool rp_headers_is_upgrade(const struct rp_req *r)
 {
     const struct rp_msg *h = &r->x.head;
     bool has_content = h->framing == RP_BODY_CHUNKED || h->content_length > 0;
-    if (!h->upgrade || !r->route->upgrade || h->version != 11) return false;
+    if (!h->upgrade || !r->route->upgrade || h->version < 11) return false;
     /* RFC 6455 §4.1: a GET; content would have to be told from the tunnel's bytes. */
     if (h->method != RP_M_GET || has_content) return false;
     return rp_str_list_has(rp_msg_get(&r->x.head, RP_H_UPGRADE), RP_STR("websocket"));
@@ -138,17 +183,23 @@ static void put_host(struct rp_h1_writer *w, const struct rp_req *r)
     rp_h1_put_field(w, RP_STR("Host"), host);
 }
 
+/* "name: old, " of all lines; the caller adds the last member and the line's end. */
+static void put_list_start(struct rp_h1_writer *w, const struct rp_msg *m, uint16_t id, rp_str name)
+{
+    rp_h1_put(w, name);
+    const struct rp_field *f = rp_msg_find(m, id);
+    for (; f; f = rp_msg_find_next(m, f)) {
+        rp_h1_put(w, rp_field_value(f));
+        rp_h1_put(w, RP_STR(", "));
+    }
+}
+
 /* "name: old, new" where the old list counts only from trusted clients. */
 static void put_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id, rp_str name,
                      rp_str item)
 {
-    rp_h1_put(w, name);
-    rp_h1_put(w, RP_STR(": "));
-    const struct rp_field *f = r->from_trusted ? rp_msg_find(r->up_head, id) : NULL;
-    for (; f; f = rp_msg_find_next(r->up_head, f)) {
-        rp_h1_put(w, rp_field_value(f));
-        rp_h1_put(w, RP_STR(", "));
-    }
+    if (r->from_trusted) put_list_start(w, r->up_head, id, name);
+    else rp_h1_put(w, name);
     rp_h1_put(w, item);
     rp_h1_put(w, RP_STR("\r\n"));
 }
@@ -161,11 +212,10 @@ static void put_fact(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id
     rp_h1_put_field(w, name, theirs.ptr ? theirs : value);
 }
 
-/* for= of RFC 7239 §6: IPv6 in brackets and quotes, unix sockets are "unknown". */
+/* for= of RFC 7239 §6: IPv6 in brackets and quotes. */
 static rp_str forwarded_node(const struct rp_req *r, rp_str ip, char buf[160])
 {
-    if (r->conn_addr.family == RP_ADDR_UNIX) return RP_STR("unknown");
-    if (r->conn_addr.family == RP_ADDR_IP4) return ip;
+    if (r->conn_addr.family != RP_ADDR_IP6) return ip;
     int n = snprintf(buf, 160, "\"[%.*s]\"", RP_STR_ARG(ip));
     return rp_str_of(buf, (size_t)n);
 }
@@ -179,20 +229,32 @@ static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str i
     int n = snprintf(text, sizeof(text), "for=%.*s;proto=%s;host=%s%.*s%s", RP_STR_ARG(from),
                      r->x.secure ? "https" : "http", quote, (int)RP_MIN(host.len, (size_t)512),
                      host.ptr, quote);
-    put_list(w, r, RP_H_FORWARDED, RP_STR("Forwarded"), rp_str_of(text, (size_t)n));
+    put_list(w, r, RP_H_FORWARDED, RP_STR("Forwarded: "), rp_str_of(text, (size_t)n));
+}
+
+/* A unix socket has no port: without a trusted client's word there is none to tell. */
+static void put_port(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    char port[20];
+    const struct rp_serve *s = r->x.listener;
+    bool known = s->port || (r->from_trusted && rp_msg_find(r->up_head, RP_H_X_FORWARDED_PORT));
+    size_t n = rp_str_put_u64(port, s->port);
+    if (known)
+        put_fact(w, r, RP_H_X_FORWARDED_PORT, RP_STR("X-Forwarded-Port"), rp_str_of(port, n));
 }
 
 static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r)
 {
     uint64_t bits = r->conf->forward;
-    char ip_text[RP_ADDR_TEXT_BYTES], port[20];
+    char ip_text[RP_ADDR_TEXT_BYTES];
     rp_str ip = {ip_text, 0};
     if (bits & (RP_FORWARD_FOR | RP_FORWARD_RFC7239)) {
         ip.len = rp_addr_put_ip(&r->conn_addr, ip_text);
-        if (r->conn_addr.family == RP_ADDR_UNIX) ip = RP_STR("unix:");
+        /* RFC 7239 §6.2; a socket's path is nobody's to see. */
+        if (r->conn_addr.family == RP_ADDR_UNIX) ip = RP_STR("unknown");
     }
     if (bits & RP_FORWARD_FOR) {
-        put_list(w, r, RP_H_X_FORWARDED_FOR, RP_STR("X-Forwarded-For"), ip);
+        put_list(w, r, RP_H_X_FORWARDED_FOR, RP_STR("X-Forwarded-For: "), ip);
     }
     if (bits & RP_FORWARD_PROTO) {
         put_fact(w, r, RP_H_X_FORWARDED_PROTO, RP_STR("X-Forwarded-Proto"),
@@ -201,25 +263,20 @@ static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r)
     if (bits & RP_FORWARD_HOST) {
         put_fact(w, r, RP_H_X_FORWARDED_HOST, RP_STR("X-Forwarded-Host"), asked_host(r));
     }
-    if (bits & RP_FORWARD_PORT) {
-        const struct rp_serve *s = r->x.listener;
-        size_t n = rp_str_put_u64(port, s->port);
-        put_fact(w, r, RP_H_X_FORWARDED_PORT, RP_STR("X-Forwarded-Port"), rp_str_of(port, n));
-    }
+    if (bits & RP_FORWARD_PORT) put_port(w, r);
     if (bits & RP_FORWARD_RFC7239) put_rfc7239(w, r, ip);
 }
 
-/* Via of all messages that pass (RFC 9110 §7.6.3), lines joined into one. */
+/* Via of all messages that pass (RFC 9110 §7.6.3), lines joined into one. A site without Via is
+ * known again by CDN-Loop (RFC 8586), which no server changes its behaviour for. */
 static void put_via(struct rp_h1_writer *w, const struct rp_req *r)
 {
-    if (!r->conf->via) return;
-    rp_h1_put(w, RP_STR("Via: "));
-    const struct rp_field *f = rp_msg_find(r->up_head, RP_H_VIA);
-    for (; f; f = rp_msg_find_next(r->up_head, f)) {
-        rp_h1_put(w, rp_field_value(f));
-        rp_h1_put(w, RP_STR(", "));
+    if (r->conf->via) {
+        put_list_start(w, r->up_head, RP_H_VIA, RP_STR("Via: "));
+        rp_h1_put(w, via_version(&r->x.head));
+    } else {
+        put_list_start(w, r->up_head, RP_H_CDN_LOOP, RP_STR("CDN-Loop: "));
     }
-    rp_h1_put(w, via_version(&r->x.head));
     rp_h1_put(w, r->conf->via_name);
     rp_h1_put(w, RP_STR("\r\n"));
 }
@@ -229,8 +286,9 @@ static struct rp_h1_skip request_skip(const struct rp_req *r)
     struct rp_h1_skip s = rp_h1_hop;
     uint64_t bits = r->conf->forward;
     rp_h1_skip_add(&s, RP_H_HOST);
-    if (r->body_whole) rp_h1_skip_add(&s, RP_H_EXPECT); /* it was met here */
-    if (r->conf->via) rp_h1_skip_add(&s, RP_H_VIA);
+    /* Met here, or said by a 1.0 client, whose expectation MUST be ignored (RFC 9110 §10.1.1). */
+    if (r->body_whole || r->spool || r->x.head.version < 11) rp_h1_skip_add(&s, RP_H_EXPECT);
+    rp_h1_skip_add(&s, r->conf->via ? RP_H_VIA : RP_H_CDN_LOOP);
     if ((bits & RP_FORWARD_FOR) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_FOR);
     if ((bits & RP_FORWARD_PROTO) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PROTO);
     if ((bits & RP_FORWARD_HOST) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_HOST);
@@ -244,6 +302,11 @@ static void choose_framing(const struct rp_req *r, enum rp_framing *framing, uin
 {
     *framing = (enum rp_framing)r->x.head.framing;
     *length = r->x.head.content_length;
+    if (r->spool) {
+        *framing = RP_BODY_LENGTH;
+        *length = rp_spool_bytes(r->spool);
+        return;
+    }
     if (!r->body_whole) return;
     bool had_body = *framing != RP_BODY_NONE || r->body.bytes > 0;
     *framing = had_body ? RP_BODY_LENGTH : RP_BODY_NONE;

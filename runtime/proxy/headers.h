@@ -11,7 +11,7 @@
 /* Apply the route's request edits to the outgoing head. RP_E_CAP. */
 RP_MUST rp_err rp_headers_edit_request(struct rp_req *r);
 /* OPTIONS and TRACE may be told how far to go (RFC 9110 §7.6.2): count this hop. RP_OK go on; RP_END
- * not any further: the answer is ours; RP_E_CAP. */
+ * not any further: the answer is ours; RP_E_LOOP it was here too often; RP_E_CAP. */
 RP_MUST rp_err rp_headers_count_hop(struct rp_req *r);
 /* The request head for the upstream as bytes; *framing and *length tell how its body must go out. */
 void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_framing *framing,

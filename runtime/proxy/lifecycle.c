@@ -11,9 +11,12 @@
 #include "base/log.h"
 #include "http/field.h"
 #include "proxy/access.h"
+#include "proxy/buffering.h"
+#include "proxy/dial.h"
 #include "proxy/headers.h"
 #include "proxy/local.h"
 #include "proxy/server.h"
+#include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
 /* ---- moving on ------------------------------------------------------------------------------- */
@@ -193,15 +196,14 @@ static enum rp_verdict run_content(struct rp_req *r)
     return rp_step_fail(r, RP_E_HOOK);
 }
 
-/* CONNECT is never relayed: we are no forward proxy, and a tunnel to wherever the client says is
- * nobody's intention. TRACE would show the client what proxies before us added (RFC 9110 §9.3.8), so
- * only routes that name it take it. */
+/* A tunnel to wherever the client says is nobody's intention, and TRACE would show the client what
+ * proxies before us added (RFC 9110 §9.3.8): only routes that name these methods take them. CONNECT
+ * is never sent on: it ends here, in a tunnel (dial.h) or an answer. */
 static bool is_refused(const struct rp_req *r)
 {
     uint8_t method = r->x.head.method;
     bool named = (r->route->methods >> method) & 1;
-    if (method == RP_M_CONNECT) return r->route->action == RP_ACTION_UPSTREAM || !named;
-    return method == RP_M_TRACE && !named;
+    return (method == RP_M_CONNECT || method == RP_M_TRACE) && !named;
 }
 
 static enum rp_verdict refuse_method(struct rp_req *r)
@@ -232,6 +234,7 @@ static enum rp_verdict step_lookup(struct rp_req *r)
     case RP_ACTION_CONTENT: return run_content(r);
     case RP_ACTION_RESPOND: e = rp_local_respond(r); break;
     case RP_ACTION_REDIRECT: e = rp_local_redirect(r); break;
+    case RP_ACTION_CONNECT: return rp_step_to(r, RP_STEP_DIAL);
     }
     return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
 }
@@ -252,7 +255,9 @@ static void end_response(struct rp_req *r)
 {
     if (r->end_ns) return;
     r->end_ns = rp_loop_now_ns(r->proxy->loop);
+    rp_dial_cancel(r);
     rp_attempt_release(r);
+    rp_buffering_end(r);
     if (r->task && r->conf->hooks) r->conf->hooks->cancel(r);
     r->phase = RP_PHASE_COUNT;
     if (r->fail == RP_OK) r->fail = r->x.fail;
@@ -260,6 +265,7 @@ static void end_response(struct rp_req *r)
     r->x.ops = NULL;
     r->x.conn = NULL;
     count_response(r);
+    rp_tunnel_count_end(r);
 }
 
 static enum rp_verdict write_log(struct rp_req *r)
@@ -314,6 +320,7 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
     if (wakes & (RP_WAKE_ABORT | RP_WAKE_STOP)) {
         if (r->x.fail == RP_OK) r->x.fail = RP_E_DRAINING;
         if (r->fail == RP_OK) r->fail = r->x.fail;
+        if (wakes & RP_WAKE_STOP) rp_tunnel_say_goodbye(r);
         (void)rp_step_to(r, RP_STEP_LOG); /* always GO */
         return true;
     }
@@ -326,7 +333,8 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
     if (of_client) r->x.fail = r->timer_means;
     bool trying =
         r->step == RP_STEP_CONNECT || r->step == RP_STEP_AWAIT || r->step == RP_STEP_RELAY;
-    (void)(trying ? rp_attempt_timeout(r, r->timer_means) : rp_step_fail(r, r->timer_means));
+    if (r->step == RP_STEP_DIAL) (void)rp_dial_timeout(r, r->timer_means);
+    else (void)(trying ? rp_attempt_timeout(r, r->timer_means) : rp_step_fail(r, r->timer_means));
     return true; /* both always say GO */
 }
 
@@ -340,6 +348,7 @@ static enum rp_verdict run_step(struct rp_req *r)
     case RP_STEP_LOOKUP: return step_lookup(r);
     case RP_STEP_PICK: return rp_step_pick(r);
     case RP_STEP_CONNECT: return rp_step_connect(r);
+    case RP_STEP_DIAL: return rp_step_dial(r);
     case RP_STEP_SEND: return rp_step_send(r);
     case RP_STEP_AWAIT: return rp_step_await(r);
     case RP_STEP_RESPOND: return rp_step_respond(r);

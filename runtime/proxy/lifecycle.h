@@ -44,6 +44,8 @@ enum rp_verdict rp_step_await(struct rp_req *r);
 /* Move request body from the client to the upstream as far as it goes. RP_OK all sent; RP_AGAIN;
  * < 0 the client's fault (the upstream's faults show when its response is read). */
 RP_MUST rp_err rp_attempt_pump(struct rp_req *r);
+/* Wait for the client to go on with its body: silence has a limit, and so has slowness. */
+enum rp_verdict rp_attempt_wait_body(struct rp_req *r);
 /* One line for a failure of the upstream. */
 void rp_attempt_log_failure(struct rp_req *r, rp_err e);
 /* The deadline of a step that waits for the upstream passed: e says which. */

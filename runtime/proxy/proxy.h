@@ -8,15 +8,31 @@
 
 #include "base/buf.h"
 #include "net/dns.h"
-#include "http/h1_down.h"
+#include "http/h2_down.h"
 #include "net/listener.h"
 #include "proxy/request.h"
+#include "proxy/spool.h"
 
 struct rp_connpool;
 struct rp_serve;  /* server.h */
 struct rp_access; /* access log writer, access.h */
 struct rp_groups; /* live upstream state by generation, upstream.h */
 struct rp_stream; /* stream.h */
+struct rp_udp;    /* stream_udp.h */
+struct rp_udp_door;
+struct rp_census; /* shm/census.h */
+
+enum rp_tunnel_end_by { /* why tunnels ended */
+    RP_TUNNEL_CLOSED,   /* by both ends */
+    RP_TUNNEL_BROKEN,   /* an end went away */
+    RP_TUNNEL_IDLE,
+    RP_TUNNEL_LIMIT,    /* of time or bytes */
+    RP_TUNNEL_PROTOCOL, /* a WebSocket frame was malformed */
+    RP_TUNNEL_TOO_BIG,  /* ... or larger than the limits */
+    RP_TUNNEL_PING,     /* no answer to a ping */
+    RP_TUNNEL_DRAINED,
+    RP_TUNNEL_ENDS
+};
 
 /* Live counters of the worker, plain integers; process/ copies them to the shared page. */
 struct rp_proxy_stats {
@@ -25,6 +41,28 @@ struct rp_proxy_stats {
     uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
     uint64_t bytes_in, bytes_out;
     uint64_t streams, streams_active;
+    struct rp_h2_counts h2;
+    struct rp_spill_counts spill;
+    uint64_t tunnels, tunnels_active, tunnel_bytes_in, tunnel_bytes_out;
+    uint64_t tunnel_ends[RP_TUNNEL_ENDS], ws_frames_in, ws_frames_out, connect_denied;
+    uint64_t udp_in, udp_out, udp_dropped, udp_evicted; /* datagrams; sessions evicted */
+    uint64_t conns_idle;                                       /* no request under way */
+    uint64_t refused_many, refused_client, refused_greeting; /* of conns_refused, by reason */
+    uint64_t tls_handshakes, tls_resumed;
+    uint64_t tls_failed, tls_timeouts, tls_plain_http, tls_closed; /* that came to nothing */
+    uint64_t conns_uncounted; /* let in although the census of clients was full */
+};
+
+struct rp_shake; /* a connection that shakes hands, tls_door.c */
+
+/* What the TLS door remembers, tls_door.h. */
+struct rp_tls_gate {
+    struct rp_shake *newest, *oldest;
+    struct rp_tls_tickets tickets; /* as the keyring had them last */
+    struct rp_timer turn;          /* of those that wait */
+    rp_ms second_ms, said_ms;      /* begin of the second that is counted; of the last log line */
+    uint32_t waiting_n, begun_n;   /* not begun yet; begun in this second */
+    uint32_t unsaid_n;             /* failures since the last log line */
 };
 
 struct rp_greet; /* a connection whose PROXY header is awaited, door.c */
@@ -35,6 +73,7 @@ struct rp_door {
     rp_ms since_ms;    /* of the second that is counted */
     uint32_t polite_n; /* answers given to refused connections in it */
     uint32_t unsaid_n; /* refusals since the last log line */
+    rp_ms uncounted_ms; /* of the last log line about these; 0: never */
 };
 
 struct rp_proxy {
@@ -45,19 +84,25 @@ struct rp_proxy {
     struct rp_connpool *pool;
     struct rp_access *access;
     struct rp_groups *groups; /* live upstream state, one per generation in use */
+    struct rp_spill *spill;   /* bodies that are kept in files */
     struct rp_req **slots;    /* by slot index */
     uint32_t slots_n, slots_room;
     uint32_t *slot_gens;
     struct rp_req *free_reqs;       /* chained by next */
     struct rp_req *live;            /* list of live requests */
     struct rp_h1_downs sessions;    /* client connections */
+    struct rp_h2_downs h2_sessions; /* ... in HTTP/2 */
     struct rp_h1_settings settings; /* what they obey; of the current generation */
     struct rp_h1_limits up_limits;  /* response heads */
     struct rp_stream *streams;      /* list of relayed connections */
     struct rp_pool stream_pool;
+    struct rp_udp *udp; /* what datagrams need; NULL: no listener for them yet */
     struct rp_serve *serves; /* listening sockets */
     struct rp_door door;
-    uint32_t cores; /* workers that "auto" means; 0: one */
+    struct rp_tls_gate tls;
+    struct rp_census *census; /* shared by all workers; NULL: no caps */
+    uint32_t worker;          /* our number in it */
+    uint32_t conns_peak;      /* most client connections since memory was given back */
     uint64_t next_conn_id;
     bool draining; /* no keep-alive, stop when the last exchange ends */
     void (*on_drained)(void *arg);
@@ -76,10 +121,22 @@ RP_MUST rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listen
                                struct rp_listener **out);
 /* Stop accepting on it; its connections live on. */
 void rp_proxy_unlisten(struct rp_proxy *p, struct rp_listener *ln);
+/* The same for datagrams: fd is borrowed. After unlisten sessions go on while the proxy drains, else
+ * for a second; *door is not to be touched then. */
+RP_MUST rp_err rp_proxy_listen_udp(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
+                                   struct rp_udp_door **door);
+void rp_proxy_unlisten_udp(struct rp_proxy *p, struct rp_udp_door *door);
 /* Graceful: answer what runs, no keep-alive, close idle connections; tell when none is left. */
 void rp_proxy_drain(struct rp_proxy *p, void (*done)(void *arg), void *arg);
 /* End every request and connection now. */
 void rp_proxy_abort_all(struct rp_proxy *p);
+/* The keys of session tickets from now on; NULL: none. */
+void rp_proxy_set_tickets(struct rp_proxy *p, const struct rp_tls_tickets *tickets);
+/* Take part in the instance's caps, before the first connection: census is kept. Without it caps on
+ * connections do not hold. */
+void rp_proxy_use_census(struct rp_proxy *p, struct rp_census *census, uint32_t worker);
+/* Once a second: bring the gauges of p->stats up to date, give back the memory of a rush. */
+void rp_proxy_beat(struct rp_proxy *p);
 /* One line per live request: slot, step, waiting_for, age, client, target; then one per stream. */
 void rp_proxy_dump(struct rp_proxy *p, struct rp_buf *out);
 /* Give the access-log writer (re)opened file descriptors, by conf->files index; own. */

@@ -5,6 +5,7 @@
 #include "proxy/request.h"
 
 #include "base/random.h"
+#include "proxy/buffering.h"
 #include "proxy/lifecycle.h"
 #include "proxy/local.h"
 #include "proxy/proxy.h"
@@ -81,6 +82,7 @@ void rp_req_free(struct rp_req *r)
 {
     struct rp_proxy *p = r->proxy;
     rp_timer_clear(p->loop, &r->timer);
+    rp_buffering_end(r);
     rp_loop_undefer(p->loop, &r->run);
     rp_chain_clear(&r->body);
     rp_chain_clear(&r->out);
@@ -137,7 +139,7 @@ struct rp_msg *rp_req_edit_up(struct rp_req *r)
 }
 
 /* A client that waits for 100 (Continue) gets it when somebody wants its body (RFC 9110 §10.1.1). */
-static rp_err invite_body(struct rp_req *r)
+rp_err rp_req_invite_body(struct rp_req *r)
 {
     struct rp_msg info;
     if (!r->x.head.expect_continue || r->x.body_in_bytes > 0 || r->x.head_sent) return RP_OK;
@@ -155,7 +157,8 @@ rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max)
     if (r->body_whole) return r->body.bytes <= max ? RP_OK : RP_E_TOO_BIG;
     if (r->step >= RP_STEP_SEND) return RP_E_PHASE;
     if (r->x.head.framing == RP_BODY_LENGTH && r->x.head.content_length > max) return RP_E_TOO_BIG;
-    rp_err e = invite_body(r);
+    if (r->spool) return rp_buffering_collect(r, max);
+    rp_err e = rp_req_invite_body(r);
     while (e == RP_OK) {
         if (r->body.bytes > max) return RP_E_TOO_BIG;
         e = r->x.ops->read_body(&r->x, &r->body, BODY_READ);
@@ -170,6 +173,7 @@ rp_err rp_req_set_body(struct rp_req *r, rp_str body)
 {
     if (r->step >= RP_STEP_SEND) return RP_E_PHASE;
     if (!r->body_ended) r->x.ops->skip_body(&r->x);
+    if (r->spool) rp_buffering_end(r);
     rp_chain_clear(&r->body);
     rp_chain_add_copy(&r->body, body);
     r->body_whole = r->body_ended = true;
@@ -180,6 +184,7 @@ rp_err rp_req_set_upstream(struct rp_req *r, uint32_t index)
 {
     if (r->step > RP_STEP_PICK) return RP_E_PHASE;
     if (index >= r->conf->upstreams_n) return RP_E_NOT_FOUND;
+    if (r->route && r->route->action != RP_ACTION_UPSTREAM) return RP_E_INVALID;
     r->upstream = r->conf->upstreams[index];
     return RP_OK;
 }

@@ -35,6 +35,9 @@ enum { RP_REQ_MAGIC = 0x52455130 };
 
 struct rp_proxy;
 struct rp_h1_up;
+struct rp_spool;
+struct rp_dial;   /* dial.h */
+struct rp_tunnel; /* tunnel.h */
 
 struct rp_req {
     uint32_t magic;
@@ -72,16 +75,21 @@ struct rp_req {
     rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
     rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
     struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
+    struct rp_spool *spool;    /* the whole request body, where the route wants it; else NULL */
 
     /* upstream; the pick's peer and group stay until END so that logs can name them */
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
     struct rp_h1_up *up;                     /* bound connection */
+    uint64_t up_out_base;                    /* bytes sent on it before this request */
+    struct rp_dial *dial;                    /* CONNECT: its target, once that is looked for */
+    struct rp_tunnel *tunnel;                /* since it is one */
 
     /* response */
     struct rp_msg res;          /* head to the client; valid from RESPOND on */
     struct rp_chunk *res_chunk; /* holds the bytes of an upstream's head */
     struct rp_chain out;        /* response body bytes in hand; whole body of a local answer */
     struct rp_chain filtered;   /* ... after the body_filter hooks */
+    struct rp_spool *res_spool; /* ... before `out`, where the route wants it; else NULL */
 
     /* times, loop nanoseconds; 0 = did not happen */
     rp_ns start_ns, connect_start_ns, connected_ns, sent_ns, first_byte_ns, end_ns;
@@ -123,9 +131,12 @@ struct rp_msg *rp_req_edit_up(struct rp_req *r);
 /* Read the whole request body into r->body. RP_OK: all there (r->body_whole); RP_AGAIN: call again
  * after RP_WAKE_BODY; RP_E_TOO_BIG over max bytes; RP_E_PHASE once sending began; read errors. */
 RP_MUST rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max);
+/* A client that waits for 100 (Continue) gets it: somebody wants its body. */
+RP_MUST rp_err rp_req_invite_body(struct rp_req *r);
 /* Replace the request body that goes upstream (copied). RP_E_PHASE once sending began. */
 RP_MUST rp_err rp_req_set_body(struct rp_req *r, rp_str body);
-/* Use another upstream of this generation, by index. RP_E_NOT_FOUND; RP_E_PHASE after PICK. */
+/* Use another upstream of this generation, by index. RP_E_NOT_FOUND; RP_E_PHASE after PICK;
+ * RP_E_INVALID: the route answers without one. */
 RP_MUST rp_err rp_req_set_upstream(struct rp_req *r, uint32_t index);
 
 #endif

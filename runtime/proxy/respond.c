@@ -8,10 +8,13 @@
  */
 #include "base/log.h"
 #include "http/h1_up.h"
+#include "proxy/buffering.h"
+#include "proxy/dial.h"
 #include "proxy/headers.h"
 #include "proxy/lifecycle.h"
 #include "proxy/local.h"
 #include "proxy/proxy.h"
+#include "proxy/tunnel.h"
 
 enum {
     PUMP_BYTES = 128 * 1024, /* response bytes in hand before the client must take some */
@@ -43,13 +46,22 @@ static rp_err run_header_filter(struct rp_req *r)
 
 static enum rp_verdict begin_tunnel(struct rp_req *r)
 {
-    rp_err e = r->x.ops->send_head(&r->x, &r->res);
+    rp_err e = rp_tunnel_begin(r);
+    if (e == RP_OK) e = r->x.ops->send_head(&r->x, &r->res);
     if (e < 0) return rp_step_fail(r, e);
     r->x.ops->tunnel(&r->x);
     rp_h1_up_tunnel(r->up);
     r->body_ended = r->body_sent = false;
     rp_tunnel_rehome(r); /* should a reload have come since the request began */
     return rp_step_to(r, RP_STEP_TUNNEL);
+}
+
+/* The upstream answered without the whole body and does not want the rest, or is unlikely to: then
+ * the client's connection ends behind the response, whose head SHOULD say so (RFC 9112 §9.6). One
+ * that accepts and goes on reading keeps both ways open. */
+static bool is_early_end(const struct rp_req *r)
+{
+    return r->up && !r->body_ended && (!r->res.keepalive || r->res.status >= 300);
 }
 
 enum rp_verdict rp_step_respond(struct rp_req *r)
@@ -61,11 +73,15 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
         rp_attempt_release(r);
         rp_req_answer_error(r, e);
     }
-    if (r->res.status == 101 && r->up) return begin_tunnel(r);
+    if ((r->res.status == 101 && r->up) || rp_dial_is_tunnel(r)) return begin_tunnel(r);
+    if (r->x.head.method == RP_M_CONNECT) rp_dial_refuse(r);
     if (r->answered && !r->body_ended) r->x.ops->skip_body(&r->x);
+    if (is_early_end(r)) r->x.close_after = true;
     if (chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE) {
         r->res.framing = RP_BODY_CHUNKED; /* its length is known only when the hooks are done */
     }
+    if (r->spool && r->body_sent) rp_spool_free(&r->spool); /* no try will want it again */
+    if (r->up && r->route->buffer_response) rp_buffering_begin(r);
     e = r->x.ops->send_head(&r->x, &r->res);
     return e < 0 ? rp_step_fail(r, e) : rp_step_to(r, RP_STEP_RELAY);
 }
@@ -73,21 +89,29 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
 /* ---- RELAY -------------------------------------------------------------------------------------- */
 
 /* Read what the upstream has. RP_OK; RP_AGAIN nothing new; < 0. At its end the connection is let go,
- * so `!r->up` says that r->out holds the rest. */
+ * so `!r->up` says that r->out holds the rest: but for a response that is buffered. */
 static rp_err read_upstream(struct rp_req *r)
 {
+    if (r->res_spool) return rp_buffering_take(r, PUMP_BYTES);
     rp_err e = RP_OK;
     while (r->up && r->out.bytes < PUMP_BYTES && e == RP_OK) {
         e = rp_h1_up_read(r->up, &r->out, PUMP_BYTES, &r->x.arena, &r->x.res_trailers);
+        if (e == RP_END && r->x.res_trailers) rp_msg_drop_named(r->x.res_trailers, &r->res);
         if (e == RP_END) rp_attempt_release(r);
     }
     return e == RP_END ? RP_OK : e;
 }
 
+/* r->out holds the rest of the response. */
+static bool is_read(const struct rp_req *r)
+{
+    return !r->up && !r->res_spool;
+}
+
 /* Response bytes in hand to the session. RP_OK; RP_AGAIN a hook is parked. */
 static rp_err queue_body(struct rp_req *r)
 {
-    bool last = !r->up;
+    bool last = is_read(r);
     struct rp_chain *bytes = &r->out;
     if (chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE) {
         r->phase = RP_PHASE_BODY_FILTER;
@@ -118,12 +142,11 @@ static enum rp_verdict relay_failed(struct rp_req *r, rp_err e)
     return rp_step_fail(r, e);
 }
 
-/* Bytes that the client has taken since it first kept us waiting. The socket's own buffer holds
- * megabytes, and says that it has room only when much of it was taken: so the system is asked. */
+/* Bytes that the client has taken since it first kept us waiting. */
 static void look_at_taken(struct rp_req *r)
 {
-    uint64_t out = rp_conn_face(r->x.conn)->out_bytes, unsent = rp_conn_unsent(r->x.conn);
-    r->x.send_pace.bytes = out - unsent > r->x.send_base ? out - unsent - r->x.send_base : 0;
+    uint64_t taken = r->x.ops->taken(&r->x);
+    r->x.send_pace.bytes = taken > r->x.send_base ? taken - r->x.send_base : 0;
 }
 
 static enum rp_verdict wait_for_client(struct rp_req *r)
@@ -160,7 +183,7 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
 {
     bool parked = r->phase == RP_PHASE_BODY_FILTER;
     rp_err read = parked ? RP_OK : read_upstream(r);
-    if (r->out.bytes || parked || !r->up) {
+    if (r->out.bytes || parked || is_read(r)) {
         rp_err e = queue_body(r);
         if (e == RP_AGAIN || e < 0) {
             *v = e < 0 ? relay_failed(r, e) : rp_step_wait_hook(r);
@@ -169,9 +192,12 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
     }
     if (read == RP_OK) return true;
     rp_err flushed = r->x.ops->flush(&r->x);
-    if (read < 0) *v = upstream_failed(r, read);
+    if (read < 0 && r->res_spool) *v = rp_step_fail(r, read); /* was logged */
+    else if (read < 0) *v = upstream_failed(r, read);
     else if (flushed < 0) *v = relay_failed(r, flushed);
-    else *v = flushed == RP_AGAIN ? wait_for_client(r) : wait_for_upstream(r);
+    else if (flushed == RP_AGAIN) *v = wait_for_client(r);
+    else if (r->res_spool && rp_spool_is_reading(r->res_spool)) *v = rp_buffering_wait(r);
+    else *v = wait_for_upstream(r);
     return false;
 }
 
@@ -181,12 +207,16 @@ enum rp_verdict rp_step_relay(struct rp_req *r)
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
         if (e < 0) return relay_failed(r, e);
+        if (r->res_spool) rp_buffering_fill(r);
         /* Nothing more is read while the client has not taken what is there: that bounds memory. The
          * head waits for the first piece of the body: one write for both. */
         bool head_alone = turn == 0 && r->x.wire_out_bytes == 0;
         e = head_alone ? RP_OK : r->x.ops->flush(&r->x);
         if (e < 0) return relay_failed(r, e);
-        if (e == RP_AGAIN) return wait_for_client(r);
+        if (e == RP_AGAIN) {
+            if (r->res_spool) rp_buffering_spill(r);
+            return wait_for_client(r);
+        }
         if (r->x.response_done) return rp_step_to(r, RP_STEP_LOG);
         if (!relay_piece(r, &v)) return v;
     }

@@ -18,6 +18,7 @@ struct rp_retry_facts {
     bool answered;             /* some byte of a response arrived */
     bool idempotent;           /* the method (RFC 9110 §9.2.2) */
     bool body_used;            /* body bytes were read from the client and cannot be had again */
+    bool unsent;               /* the system took no byte of the request */
     uint32_t tries, tries_max; /* this try included */
 };
 

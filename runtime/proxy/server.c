@@ -8,13 +8,17 @@
 #include "proxy/access.h"
 #include "proxy/door.h"
 #include "proxy/lifecycle.h"
+#include "net/tls_server.h"
 #include "proxy/stream.h"
+#include "proxy/tls_door.h"
+#include "proxy/stream_udp.h"
 #include "proxy/upstream.h"
 
 enum {
     LINGER_MS = 5000,          /* a client gets this long to read an answer that closes */
     UP_HEAD_BYTES = 64 * 1024, /* response heads: cookies make them large */
     UP_FIELDS = 250,
+    RUSH = 2048, /* connections that ended, 1.2 MB: worth looking for pages to give back */
     STREAMS_KEPT = 1024, /* 1 MB of relayed connections that ended, for the next ones */
 };
 
@@ -22,12 +26,15 @@ enum {
 
 static struct rp_exchange *open_exchange(void *arg, void *listener)
 {
-    (void)listener;
-    return &rp_req_new(arg)->x;
+    const struct rp_serve *s = listener;
+    struct rp_exchange *x = &rp_req_new(arg)->x;
+    x->half_closed = s->half_closed;
+    return x;
 }
 
 static void start_exchange(struct rp_exchange *x, rp_err head)
 {
+    x->secure = rp_conn_tls(x->conn) != NULL;
     rp_lifecycle_start(RP_CONTAINER(rp_req, x, x), head);
 }
 
@@ -51,6 +58,9 @@ static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
 {
     s->redirect_https = l->redirect_https;
     s->proxy_protocol = l->proxy_protocol;
+    s->half_closed = l->half_closed;
+    rp_tls_server_drop(&s->tls);
+    if (l->tls) s->tls = rp_tls_server_hold(l->tls->server);
     drop_stream_conf(s);
     s->stream = l->stream;
     s->relays = l->stream != NULL;
@@ -64,9 +74,13 @@ static void apply_settings(struct rp_proxy *p)
                                                .uri_bytes = (uint32_t)c->uri_bytes,
                                                .fields_n = (uint16_t)c->fields_n};
     p->settings.requests_max = c->keepalive_requests;
+    p->settings.age_ms = c->connection_ms;
     p->settings.head_ms = c->head_ms;
     p->settings.keepalive_ms = c->keepalive_ms;
     p->settings.linger_ms = LINGER_MS;
+    p->settings.h2 = c->http2 ? &p->h2_sessions : NULL;
+    p->h2_sessions.settings = (struct rp_h2_settings){.streams_n = (uint32_t)c->h2_streams,
+                                                      .window_bytes = (uint32_t)c->h2_window};
     p->settings.body_pace =
         (struct rp_pace_rule){.rate = c->body_rate, .grace_ms = c->rate_grace_ms};
     p->settings.send_pace =
@@ -88,11 +102,13 @@ struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_con
     rp_pool_init(&p->stream_pool, sizeof(struct rp_stream), STREAMS_KEPT);
     p->pool = rp_connpool_new(l);
     p->access = rp_access_new(l);
+    p->spill = rp_spill_new(l, &p->stats.spill);
     p->user = (struct rp_exchange_user){
         .open = open_exchange, .start = start_exchange, .wake = wake_exchange, .arg = p};
     p->up_limits = (struct rp_h1_limits){
         .head_bytes = UP_HEAD_BYTES, .uri_bytes = UP_HEAD_BYTES, .fields_n = UP_FIELDS};
     (void)rp_groups_new(p, conf); /* found again by its conf */
+    rp_h2_downs_init(&p->h2_sessions, m, &p->settings, &p->user, &p->stats.h2);
     apply_settings(p);
     return p;
 }
@@ -103,15 +119,20 @@ void rp_proxy_free(struct rp_proxy **where)
     if (!p) return;
     RP_CHECK(p->live == NULL && p->streams == NULL);
     rp_door_close(p);
+    rp_tls_door_close(p);
     while (p->serves) {
         struct rp_serve *s = p->serves;
         p->serves = s->next;
         if (s->listener) rp_listener_close(s->listener);
+        if (s->udp) rp_udp_door_leave(s->udp); /* no session is left: it closes at once */
         drop_stream_conf(s);
+        rp_tls_server_drop(&s->tls);
         rp_free((void *)s->text.ptr);
         rp_free(s);
     }
     rp_h1_downs_close_idle(&p->sessions);
+    rp_door_use(p, NULL, 0); /* what still lingers is the loop's */
+    rp_h2_downs_fini(&p->h2_sessions);
     rp_lifecycle_drop_conf(p, p->conf);
     while (p->groups) {
         struct rp_groups *gs = p->groups;
@@ -119,8 +140,10 @@ void rp_proxy_free(struct rp_proxy **where)
     }
     rp_connpool_free(&p->pool);
     rp_access_free(&p->access);
+    rp_spill_drop(&p->spill);
     rp_dns_free(&p->dns);
     rp_pool_fini(&p->stream_pool);
+    rp_udp_free(p);
     for (uint32_t i = 0; i < p->slots_n; i++) rp_free(p->slots[i]);
     rp_free(p->slots);
     rp_free(p);
@@ -143,15 +166,32 @@ void rp_proxy_flip(struct rp_proxy *p, struct rp_conf *conf)
 
 /* ---- listening ---------------------------------------------------------------------------------------- */
 
-void rp_server_begin(struct rp_serve *s, struct rp_conn *c)
+void rp_server_speak(struct rp_serve *s, struct rp_conn *c)
 {
     struct rp_proxy *p = s->proxy;
+    const struct rp_tls *t = rp_conn_tls(c);
+    if (t && rp_str_eq(rp_tls_alpn(t), RP_STR("h2"))) {
+        rp_h2_down_open(&p->h2_sessions, c, s, ++p->next_conn_id, NULL, RP_STR_NONE);
+        return;
+    }
+    rp_h1_down_open(c, p->mem, &p->settings, &p->user, &p->sessions, s, ++p->next_conn_id);
+}
+
+void rp_proxy_set_tickets(struct rp_proxy *p, const struct rp_tls_tickets *tickets)
+{
+    if (tickets) p->tls.tickets = *tickets;
+    else p->tls.tickets.ready = false;
+}
+
+void rp_server_begin(struct rp_serve *s, struct rp_conn *c)
+{
     if (s->relays) { /* never HTTP, also when the listener went while the client was greeted */
         if (s->stream) rp_stream_open(s, c);
         else rp_conn_reset(c);
         return;
     }
-    rp_h1_down_open(c, p->mem, &p->settings, &p->user, &p->sessions, s, ++p->next_conn_id);
+    if (s->tls) rp_tls_door_open(s, c);
+    else rp_server_speak(s, c);
 }
 
 static void on_accept(struct rp_listener *ln, struct rp_conn *c)
@@ -161,24 +201,55 @@ static void on_accept(struct rp_listener *ln, struct rp_conn *c)
     rp_door_open(s, c);
 }
 
-rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
-                       struct rp_listener **out)
+static struct rp_serve *serve_new(struct rp_proxy *p, const struct rp_conf_listener *which)
 {
     struct rp_serve *s = rp_alloc(sizeof(*s));
     s->proxy = p;
     s->port = which->addr.port;
     s->text = rp_str_of(rp_strdup_n(which->text.ptr, which->text.len), which->text.len);
-    rp_err e = rp_listener_open(p->loop, fd, on_accept, s, &s->listener);
+    return s;
+}
+
+/* e: whether its socket could be opened. */
+static rp_err begin_serve(struct rp_serve *s, const struct rp_conf_listener *which, rp_err e)
+{
     if (e != RP_OK) {
         rp_free((void *)s->text.ptr);
         rp_free(s);
         return e;
     }
     follow(s, which);
-    s->next = p->serves;
-    p->serves = s;
-    *out = s->listener;
+    s->next = s->proxy->serves;
+    s->proxy->serves = s;
     return RP_OK;
+}
+
+rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
+                       struct rp_listener **out)
+{
+    struct rp_serve *s = serve_new(p, which);
+    rp_err e = rp_listener_open(p->loop, fd, on_accept, s, out);
+    s->listener = e == RP_OK ? *out : NULL;
+    return begin_serve(s, which, e);
+}
+
+rp_err rp_proxy_listen_udp(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
+                           struct rp_udp_door **door)
+{
+    struct rp_serve *s = serve_new(p, which);
+    rp_err e = rp_udp_door_open(s, fd, door);
+    s->udp = e == RP_OK ? *door : NULL;
+    return begin_serve(s, which, e);
+}
+
+void rp_proxy_unlisten_udp(struct rp_proxy *p, struct rp_udp_door *door)
+{
+    for (struct rp_serve *s = p->serves; s; s = s->next) {
+        if (s->udp != door) continue;
+        drop_stream_conf(s);
+        rp_udp_door_leave(door);
+        return;
+    }
 }
 
 void rp_proxy_unlisten(struct rp_proxy *p, struct rp_listener *ln)
@@ -207,8 +278,13 @@ void rp_proxy_drain(struct rp_proxy *p, void (*done)(void *arg), void *arg)
     p->on_drained = done;
     p->on_drained_arg = arg;
     rp_door_close(p);
+    rp_tls_door_close(p);
     rp_h1_downs_close_idle(&p->sessions);
+    rp_h2_downs_drain(&p->h2_sessions);
     rp_connpool_clear(p->pool);
+    for (struct rp_req *r = p->live; r; r = r->next) {
+        if (r->step == RP_STEP_TUNNEL) rp_req_wake(r, RP_WAKE_UP); /* it may say goodbye */
+    }
     rp_server_check_drained(p);
 }
 
@@ -218,12 +294,29 @@ void rp_proxy_abort_all(struct rp_proxy *p)
     for (struct rp_req *r = p->live; r; r = r->next) rp_req_wake(r, RP_WAKE_STOP);
     rp_stream_abort_all(p);
     rp_door_close(p);
+    rp_tls_door_close(p);
     rp_h1_downs_close_idle(&p->sessions);
 }
 
 void rp_proxy_set_files(struct rp_proxy *p, const int *fds, uint32_t n)
 {
     rp_access_set_files(p->access, fds, n);
+}
+
+void rp_proxy_use_census(struct rp_proxy *p, struct rp_census *census, uint32_t worker)
+{
+    rp_door_use(p, census, worker);
+}
+
+void rp_proxy_beat(struct rp_proxy *p)
+{
+    uint32_t n = rp_loop_meter(p->loop)->conns_n;
+    p->stats.conns_active = n;
+    p->stats.conns_idle = p->sessions.idle_n;
+    p->conns_peak = RP_MAX(p->conns_peak, n);
+    if (p->conns_peak - n < RUSH || n > p->conns_peak / 2) return;
+    p->conns_peak = n;
+    rp_loop_give_back(p->loop);
 }
 
 void rp_proxy_dump(struct rp_proxy *p, struct rp_buf *out)

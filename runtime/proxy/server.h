@@ -11,12 +11,15 @@
 struct rp_serve {
     struct rp_proxy *proxy;
     struct rp_listener *listener; /* NULL once closed; freed with the proxy */
+    struct rp_udp_door *udp;      /* instead of a listener; NULL once closed */
     struct rp_serve *next;
     rp_str text; /* as configured: identity across reloads; own */
     uint16_t port;
     bool redirect_https;                 /* of the current generation */
     bool proxy_protocol;                 /* ... too */
+    bool half_closed;                    /* ... too */
     bool relays;                         /* said to be a stream's last; stays when `stream` goes */
+    struct rp_tls_server *tls; /* ends TLS: held, also when the listener was given up; NULL: plain */
     const struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
     struct rp_conf *stream_conf; /* held while `stream` is set: clients that wait in the queue of a
                                   * listener that was given up get what it promised */
@@ -24,6 +27,8 @@ struct rp_serve {
 
 /* Serve a connection that the door let in (own). */
 void rp_server_begin(struct rp_serve *s, struct rp_conn *c);
+/* Serve a connection that is ready to be spoken on: plain, or its handshake is over (own). */
+void rp_server_speak(struct rp_serve *s, struct rp_conn *c);
 /* A request ended while draining: tell the worker when it was the last. */
 void rp_server_check_drained(struct rp_proxy *p);
 

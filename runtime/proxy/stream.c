@@ -117,8 +117,9 @@ rp_err rp_stream_set_upstream(struct rp_stream *s, uint32_t index)
 {
     if (s->state != RP_STREAM_HOOK) return RP_E_PHASE;
     if (index >= s->conf->upstreams_n) return RP_E_NOT_FOUND;
-    if (s->conf->upstreams[index]->balance == RP_BALANCE_HOOK) return RP_E_INVALID;
-    s->upstream = s->conf->upstreams[index];
+    struct rp_conf_upstream *u = s->conf->upstreams[index];
+    if (u->balance == RP_BALANCE_HOOK || (s->udp && !rp_conf_takes_udp(u))) return RP_E_INVALID;
+    s->upstream = u;
     return RP_OK;
 }
 
@@ -127,10 +128,38 @@ rp_str rp_stream_alpn(const struct rp_stream *s)
     return s->peek ? s->peek->hello.alpn : RP_STR_NONE;
 }
 
+/* The one protocol that the client offers; of several the upstream's TLS chooses, unseen by us. */
+static rp_str only_alpn(const struct rp_stream *s)
+{
+    rp_str rest = rp_stream_alpn(s), first;
+    bool one = rp_tls_hello_alpn_next(&rest, &first) && rest.len == 0;
+    return one ? first : RP_STR_NONE;
+}
+
+/* Before what was peeked at; now, while the ClientHello is at hand. */
+static void put_proxy_header(struct rp_stream *s)
+{
+    char text[RP_PROXY_ADD_MOST];
+    struct rp_addr to;
+    struct rp_chain rest;
+    uint8_t says = s->upstream->proxy_tlvs;
+    struct rp_proxy_said said = {.crc32c = (says & RP_PROXY_SAYS_CRC) != 0};
+    rp_conn_local(s->down, &to);
+    if (says & RP_PROXY_SAYS_AUTHORITY) said.authority = rp_str_of(s->sni, s->sni_n);
+    if (says & RP_PROXY_SAYS_ALPN) said.alpn = only_alpn(s);
+    size_t n = rp_proxy_header_put(s->upstream->proxy_protocol, &s->client, &to, text);
+    n = rp_proxy_header_add(text, n, &said);
+    rp_chain_init(&rest, s->proxy->mem);
+    rp_chain_move(&rest, &s->to_up.bytes, s->to_up.bytes.bytes);
+    rp_chain_add_copy(&s->to_up.bytes, rp_str_of(text, n));
+    rp_chain_move(&s->to_up.bytes, &rest, rest.bytes);
+}
+
 /* The upstream stands. */
 static enum verdict leave_hook(struct rp_stream *s)
 {
     bool tls = s->peek != NULL;
+    if (s->upstream && s->upstream->proxy_protocol) put_proxy_header(s);
     drop_peek(s);
     s->timer_means = RP_OK;
     rp_timer_clear(s->proxy->loop, &s->timer);
@@ -183,23 +212,8 @@ static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
     return to(s, RP_STREAM_PICK);
 }
 
-/* Before what was peeked at. */
-static void put_proxy_header(struct rp_stream *s)
-{
-    char text[RP_PROXY_PUT_MOST];
-    struct rp_addr to;
-    struct rp_chain rest;
-    rp_conn_local(s->down, &to);
-    size_t n = rp_proxy_header_put(s->upstream->proxy_protocol, &s->client, &to, text);
-    rp_chain_init(&rest, s->proxy->mem);
-    rp_chain_move(&rest, &s->to_up.bytes, s->to_up.bytes.bytes);
-    rp_chain_add_copy(&s->to_up.bytes, rp_str_of(text, n));
-    rp_chain_move(&s->to_up.bytes, &rest, rest.bytes);
-}
-
 static enum verdict connected(struct rp_stream *s)
 {
-    if (s->upstream->proxy_protocol) put_proxy_header(s);
     if (s->pick.peer) s->pick.peer->fails = 0;
     s->connected_ns = rp_loop_now_ns(s->proxy->loop);
     s->relayed = true;
@@ -267,7 +281,7 @@ void rp_stream_rehome_all(struct rp_proxy *p)
 
 /* ---- LOG -------------------------------------------------------------------------------------- */
 
-static void stream_free(struct rp_stream *s)
+void rp_stream_end(struct rp_stream *s)
 {
     struct rp_proxy *p = s->proxy;
     struct rp_conf *c = s->conf;
@@ -279,9 +293,15 @@ static void stream_free(struct rp_stream *s)
     if (s->next) s->next->prev = s->prev;
     p->stats.streams_active--;
     s->magic = 0;
-    rp_pool_put(&p->stream_pool, s);
     rp_lifecycle_drop_conf(p, c);
     if (p->draining) rp_server_check_drained(p);
+}
+
+static void stream_free(struct rp_stream *s)
+{
+    struct rp_proxy *p = s->proxy;
+    rp_stream_end(s);
+    rp_pool_put(&p->stream_pool, s);
 }
 
 static void end_relay(struct rp_stream *s)
@@ -363,11 +383,9 @@ static void start_peek(struct rp_stream *s)
     rp_tls_hello_init(&s->peek->hello, s->peek->body);
 }
 
-void rp_stream_open(struct rp_serve *serve, struct rp_conn *c)
+void rp_stream_begin(struct rp_stream *s, struct rp_serve *serve)
 {
     struct rp_proxy *p = serve->proxy;
-    struct rp_stream *s = rp_pool_get(&p->stream_pool);
-    memset(s, 0, sizeof *s);
     s->magic = RP_STREAM_MAGIC;
     s->proxy = p;
     s->serve = serve;
@@ -377,22 +395,31 @@ void rp_stream_open(struct rp_serve *serve, struct rp_conn *c)
     s->idle_ms = s->what->idle_ms;
     s->access_log = s->what->access_log;
     s->pick.want_peer = -1;
-    s->state = s->what->peek ? RP_STREAM_HELLO : RP_STREAM_HOOK;
-    s->down = c;
+    s->state = RP_STREAM_HOOK;
     s->start_ns = rp_loop_now_ns(p->loop);
-    s->run.run = run;
-    rp_conn_peer(c, &s->client);
     rp_timer_init(&s->timer, on_timer);
-    rp_chain_init(&s->to_up.bytes, p->mem);
-    rp_chain_init(&s->to_down.bytes, p->mem);
-    if (s->what->peek) start_peek(s);
-    rp_conn_face(c)->owner = s;
-    rp_conn_face(c)->on_event = on_event;
     s->next = p->streams;
     if (s->next) s->next->prev = s;
     p->streams = s;
     p->stats.streams++;
     p->stats.streams_active++;
+}
+
+void rp_stream_open(struct rp_serve *serve, struct rp_conn *c)
+{
+    struct rp_proxy *p = serve->proxy;
+    struct rp_stream *s = rp_pool_get(&p->stream_pool);
+    memset(s, 0, sizeof *s);
+    rp_stream_begin(s, serve);
+    if (s->what->peek) s->state = RP_STREAM_HELLO;
+    s->down = c;
+    s->run.run = run;
+    rp_conn_peer(c, &s->client);
+    rp_chain_init(&s->to_up.bytes, p->mem);
+    rp_chain_init(&s->to_down.bytes, p->mem);
+    if (s->what->peek) start_peek(s);
+    rp_conn_face(c)->owner = s;
+    rp_conn_face(c)->on_event = on_event;
     rp_stream_wake(s, RP_WAKE_START);
 }
 

@@ -11,6 +11,7 @@
 #ifndef RP_PROXY_STREAM_H
 #define RP_PROXY_STREAM_H
 
+#include "net/splice.h"
 #include "net/tls_hello.h"
 #include "proxy/proxy.h"
 
@@ -28,6 +29,9 @@ enum { RP_STREAM_MAGIC = 0x5354524d, RP_STREAM_NAME_BYTES = 64 };
 /* One direction. `bytes` was read from its source and not yet taken by its sink. */
 struct rp_stream_way {
     struct rp_chain bytes;
+    struct rp_splice *pipe; /* holds more of them, behind those */
+    bool bulk;     /* they come faster than it pays to look at them: by the kernel */
+    bool dry;      /* bulk: the last move found nothing */
     bool ready;    /* the source may have bytes */
     bool ended;    /* the source said so (FIN) */
     bool finished; /* ... and the sink was told */
@@ -47,6 +51,7 @@ struct rp_stream {
     uint8_t tries;   /* upstream attempts so far */
     bool access_log; /* copied: its generation may go */
     bool relayed;    /* a connection to an upstream came about */
+    bool udp;        /* the first member of a struct rp_udp_session, stream_udp.h */
     unsigned wakes;  /* enum rp_wake bits since the last run */
     struct rp_proxy *proxy;
     struct rp_conf *conf;              /* held */
@@ -93,6 +98,11 @@ void rp_stream_abort_all(struct rp_proxy *p);
 /* Use another upstream, while the connect hooks run. RP_E_PHASE, RP_E_NOT_FOUND. */
 RP_MUST rp_err rp_stream_set_upstream(struct rp_stream *s, uint32_t index);
 rp_str rp_stream_alpn(const struct rp_stream *s); /* list as on the wire; until connected */
+/* The share of birth and death that UDP sessions have too: fill s (zeroed), put it into the list of
+ * all, count it; and the reverse (s is the caller's to free, and may be the last that a drain waits
+ * for). */
+void rp_stream_begin(struct rp_stream *s, struct rp_serve *serve);
+void rp_stream_end(struct rp_stream *s);
 
 /* ---- stream_relay.c -------------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@
  */
 #include "proxy/access.h"
 #include "proxy/server.h"
-#include "proxy/stream.h"
+#include "proxy/stream_udp.h"
 
 enum { LINE_CAP_BYTES = 8192, NS_PER_MS = 1000000, CLF_BYTES = 26, ISO_BYTES = 24 };
 
@@ -48,6 +48,10 @@ static void add_combined(struct rp_buf *out, const struct rp_stream *s, double w
                 (unsigned long long)s->up_bytes, (unsigned long long)s->down_bytes);
     add_seconds(out, s->start_ns, s->end_ns);
     add_word(out, "reason", rp_str_z(reason(s)));
+    if (s->udp)
+        rp_buf_addf(out, " datagrams_up=%llu datagrams_down=%llu",
+                    (unsigned long long)rp_stream_datagrams(s, true),
+                    (unsigned long long)rp_stream_datagrams(s, false));
     rp_buf_add_ch(out, '\n');
 }
 
@@ -79,7 +83,12 @@ static void add_json(struct rp_buf *out, const struct rp_stream *s, double wall)
     rp_buf_addf(out, ",\"tries\":%u,\"bytes_up\":%llu,\"bytes_down\":%llu,\"duration\":", s->tries,
                 (unsigned long long)s->up_bytes, (unsigned long long)s->down_bytes);
     add_seconds(out, s->start_ns, s->end_ns);
-    rp_buf_addf(out, ",\"reason\":\"%s\"}\n", reason(s));
+    rp_buf_addf(out, ",\"reason\":\"%s\"", reason(s));
+    if (s->udp)
+        rp_buf_addf(out, ",\"datagrams_up\":%llu,\"datagrams_down\":%llu",
+                    (unsigned long long)rp_stream_datagrams(s, true),
+                    (unsigned long long)rp_stream_datagrams(s, false));
+    rp_buf_add(out, RP_STR("}\n"));
 }
 
 void rp_stream_log(struct rp_stream *s)

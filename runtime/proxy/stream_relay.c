@@ -3,13 +3,18 @@
  * stream_relay: bytes both ways. Nothing is read from an end while the other has not taken what was
  * read before: that bounds memory to one buffer a direction. A FIN is passed on as a FIN once all
  * bytes before it went out; any other end as a reset, so that nobody takes half for the whole.
+ *
+ * A direction whose source fills large buffers moves through a pipe (net/splice) until it turns
+ * quiet: small pieces are cheaper to copy than to splice.
  */
 #include "proxy/stream.h"
 
 enum {
-    PUMP_TURNS = 8,         /* then others get theirs */
-    LINGER_MS = 5000,       /* an end gets this long to read what it was sent last */
-    LINGER_BYTES = 1 << 20, /* ... while it sends what nobody wants */
+    PUMP_TURNS = 8,          /* then others get theirs */
+    SPLICE_FULL = 64 * 1024, /* bytes of a move behind which there may be more at once */
+    SPLICE_CALM = 16 * 1024, /* smaller ones are copied from then on */
+    LINGER_MS = 5000,        /* an end gets this long to read what it was sent last */
+    LINGER_BYTES = 1 << 20,  /* ... while it sends what nobody wants */
 };
 
 /* One read into the way. A first read is small: most streams talk in small pieces. */
@@ -26,7 +31,40 @@ static rp_err read_some(struct rp_stream *s, struct rp_stream_way *w, struct rp_
     }
     rp_chunk_drop(chunk);
     if (e == RP_AGAIN) w->ready = w->full = false;
+    w->bulk = w->full && room == RP_CHUNK_LARGE;
     return e;
+}
+
+/* The same by the kernel. What recv passes over (urgent data) stops a splice for ever: so after two
+ * moves that found nothing it is recv's turn. */
+static rp_err splice_some(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn *from)
+{
+    size_t got;
+    rp_err e = rp_splice_take(from, SIZE_MAX, &w->pipe, &got);
+    if (e == RP_E_BUSY) return read_some(s, w, from);
+    if (e == RP_OK) {
+        w->ready = got >= SPLICE_FULL; /* after a short move an event tells of more */
+        w->bulk = got >= SPLICE_CALM;
+        w->dry = false;
+    } else if (e == RP_AGAIN) {
+        w->ready = false;
+        w->bulk = !w->dry;
+        w->dry = true;
+    }
+    return e;
+}
+
+static void clear_way(struct rp_stream_way *w)
+{
+    rp_chain_clear(&w->bytes);
+    rp_splice_drop(&w->pipe);
+}
+
+/* What was read, to the sink. As rp_conn_send. */
+static rp_err write_out(struct rp_stream_way *w, struct rp_conn *to)
+{
+    rp_err e = w->bytes.bytes > 0 ? rp_conn_send(to, &w->bytes) : RP_OK;
+    return e == RP_OK && w->pipe ? rp_splice_give(to, &w->pipe, &w->bytes) : e;
 }
 
 /* The sink is gone: what its source still says goes nowhere. What the sink said before may still be
@@ -35,7 +73,7 @@ static rp_err broke(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn
 {
     if (s->fail == RP_OK) s->fail = why;
     w->broken = true;
-    rp_chain_clear(&w->bytes);
+    clear_way(w);
     rp_conn_pause(from);
     return RP_OK;
 }
@@ -48,13 +86,11 @@ static rp_err pump(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn 
     bool up = to == s->up;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         if (w->broken || w->finished) return RP_OK;
-        if (w->bytes.bytes > 0) {
-            rp_err e = rp_conn_send(to, &w->bytes);
-            if (e < 0) return broke(s, w, from, up ? RP_E_UP_RESET : RP_E_CLIENT_GONE);
-            if (e == RP_AGAIN) {
-                rp_conn_pause(from);
-                return RP_OK;
-            }
+        rp_err e = write_out(w, to);
+        if (e < 0) return broke(s, w, from, up ? RP_E_UP_RESET : RP_E_CLIENT_GONE);
+        if (e == RP_AGAIN) {
+            rp_conn_pause(from);
+            return RP_OK;
         }
         if (w->ended) {
             rp_conn_shutdown(to);
@@ -65,7 +101,8 @@ static rp_err pump(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn 
             rp_conn_resume(from);
             return RP_OK;
         }
-        rp_err e = read_some(s, w, from);
+        bool bulk = w->bulk && rp_splice_can(from, to);
+        e = bulk ? splice_some(s, w, from) : read_some(s, w, from);
         if (e < 0) return up ? RP_E_CLIENT_GONE : RP_E_UP_RESET;
         if (e == RP_END) w->ended = true;
     }
@@ -107,6 +144,6 @@ void rp_stream_close(struct rp_stream *s)
     if (s->down) s->down_bytes = rp_conn_face(s->down)->out_bytes;
     close_end(s, &s->up, &s->to_up, &s->to_down);
     close_end(s, &s->down, &s->to_down, &s->to_up);
-    rp_chain_clear(&s->to_up.bytes);
-    rp_chain_clear(&s->to_down.bytes);
+    clear_way(&s->to_up);
+    clear_way(&s->to_down);
 }

@@ -4,7 +4,9 @@
  */
 #include "proxy/upstream.h"
 
+#include "base/hash.h"
 #include "base/log.h"
+#include "net/tls_client.h"
 #include "proxy/stream.h"
 
 enum {
@@ -37,6 +39,28 @@ static void wake_waiting(struct rp_proxy *p)
     rp_stream_wake_picking(p);
 }
 
+/* Whom a peer is to be: its name, or its address. */
+static rp_str name_of(const struct rp_conf_peer *peer, const struct rp_addr *a,
+                      char buf[RP_ADDR_TEXT_BYTES])
+{
+    if (peer && peer->host.len) return peer->host;
+    if (a->family == RP_ADDR_UNIX) return RP_STR_NONE;
+    return rp_str_of(buf, rp_addr_put_ip(a, buf));
+}
+
+static struct rp_pool_slot *hold_slot(const struct rp_group *g, const struct rp_conf_peer *peer,
+                                      const struct rp_addr *a)
+{
+    uint64_t key = g->pool_key;
+    uint8_t id[RP_TLS_ID_BYTES];
+    char buf[RP_ADDR_TEXT_BYTES];
+    if (g->conf->tls) {
+        rp_tls_client_id(g->conf->tls, name_of(peer, a, buf), id);
+        key = rp_hash_mix(key ^ rp_hash_bytes(rp_str_of((const char *)id, sizeof id)));
+    }
+    return rp_connpool_hold(g->proxy->pool, a, key);
+}
+
 static void on_answer(void *arg, const struct rp_dns_answer *answer)
 {
     struct rp_peer *p = arg;
@@ -49,7 +73,7 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
         for (uint32_t i = 0; i < n; i++) {
             struct rp_addr a = answer->addrs[i];
             a.port = p->conf->addr.port;
-            fresh[i] = rp_connpool_hold(proxy->pool, &a);
+            fresh[i] = hold_slot(p->group, p->conf, &a);
         }
         drop_slots(p); /* after holding: what stays in use keeps its connections */
         memcpy(p->slots, fresh, n * sizeof(fresh[0]));
@@ -87,7 +111,7 @@ static void init_peer(struct rp_group *g, uint32_t i)
     g->view[i].current_weight = &g->weights[i];
     rp_timer_init(&p->refresh, look_up);
     if (p->conf->host.len == 0) {
-        p->slots[0] = rp_connpool_hold(g->proxy->pool, &p->conf->addr);
+        p->slots[0] = hold_slot(g, p->conf, &p->conf->addr);
         p->slots_n = 1;
         p->looked_up = true;
     } else {
@@ -105,6 +129,7 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c)
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
         g->conf = c->upstreams[i];
+        g->pool_key = rp_hash_bytes(g->conf->name);
         g->proxy = p;
         g->peers_n = g->conf->peers_n;
         g->peers = rp_alloc(sizeof(struct rp_peer) * (g->peers_n + 1));
@@ -208,7 +233,7 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
     struct rp_group *g = k->group;
     rp_ms now = rp_loop_now(p->loop);
     if (k->want_addr.family != RP_ADDR_NONE) {
-        k->pool_slot = rp_connpool_hold(p->pool, &k->want_addr);
+        k->pool_slot = hold_slot(g, NULL, &k->want_addr);
         return RP_OK;
     }
     if (k->want_peer >= 0 && (uint32_t)k->want_peer < g->peers_n &&
@@ -221,6 +246,15 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
     if (at < 0) return why_none(g);
     use_peer(k, &g->peers[at], now);
     return RP_OK;
+}
+
+void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c)
+{
+    char buf[RP_ADDR_TEXT_BYTES];
+    struct rp_tls_client *tls = k->group->conf->tls;
+    if (!tls) return;
+    rp_str name = name_of(k->peer ? k->peer->conf : NULL, rp_connpool_addr(k->pool_slot), buf);
+    rp_conn_use_tls(c, tls, name, rp_connpool_memory(k->pool_slot));
 }
 
 /* A name with several addresses fails when each of them did: "localhost" may have two, of which one

@@ -2,7 +2,8 @@
  *
  * upstream: an upstream's live state in one worker: peers with their addresses, round-robin weights,
  * failures and rest, in-flight counts. One rp_groups per generation; peers unchanged by a reload keep
- * their connections because the pool (connpool) is keyed by address, not by generation.
+ * their connections because the pool (connpool) is keyed by address and upstream, not by
+ * generation.
  */
 #ifndef RP_PROXY_UPSTREAM_H
 #define RP_PROXY_UPSTREAM_H
@@ -34,6 +35,8 @@ struct rp_group {
     struct rp_balance_peer *view; /* what the policy sees */
     int64_t *weights;
     uint32_t peers_n;
+    uint64_t pool_key; /* whose connections may be used: everything that one is made with counts,
+                        * with TLS also whom the peer must be (slot_key) */
 };
 
 /* Live state for a generation; starts name lookups. */
@@ -46,6 +49,8 @@ struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c);
  * set. RP_OK: k->peer (NULL for a free address) and k->pool_slot are set; RP_AGAIN: names are still
  * being looked up, RP_WAKE_UP follows; RP_E_UP_NO_PEER, RP_E_UP_RESOLVE. */
 RP_MUST rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k);
+/* A new connection to the address that was chosen: speak TLS where the upstream says so. */
+void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c);
 /* Let go of peer and address; failed: the connection could not be made. */
 void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, bool failed);
 

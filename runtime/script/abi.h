@@ -127,6 +127,7 @@ enum rp_abi_conn_text {
     RP_CONN_TEXT_UPSTREAM, /* name of the chosen one */
     RP_CONN_TEXT_PEER,     /* address last tried */
     RP_CONN_TEXT_REASON,   /* first failure by its err.tbl word */
+    RP_CONN_TEXT_TRANSPORT, /* "tcp", "udp" */
 };
 enum rp_abi_conn_number {
     RP_CONN_NUMBER_PORT, /* of the listener */
@@ -134,13 +135,15 @@ enum rp_abi_conn_number {
     RP_CONN_NUMBER_BYTES_DOWN,
     RP_CONN_NUMBER_DURATION, /* seconds */
     RP_CONN_NUMBER_TRIES,
+    RP_CONN_NUMBER_DATAGRAMS_UP,
+    RP_CONN_NUMBER_DATAGRAMS_DOWN,
 };
 /* Into out; false when absent. */
 bool rp_abi_conn_text(struct rp_host_face *h, const struct rp_stream *s, uint32_t what);
 double rp_abi_conn_number(const struct rp_stream *s, uint32_t what); /* bytes: in log */
 /* Protocol i (0..) of the client's ALPN list into out; false past the last. phases: connect */
 bool rp_abi_conn_alpn(struct rp_host_face *h, const struct rp_stream *s, uint32_t i);
-/* phases: connect. RP_E_INVALID: the upstream has a balance hook. */
+/* phases: connect. RP_E_INVALID: the upstream has a balance hook, or takes no datagrams. */
 rp_err rp_abi_conn_set_upstream(struct rp_stream *s, uint32_t index);
 
 /* ---- tasks, time ---------------------------------------------------------------------------- */
@@ -217,6 +220,23 @@ rp_err rp_abi_conf_add_listener(struct rp_conf *c, const char *addr, size_t addr
                                 bool redirect_https, uint32_t *index, struct rp_conf_error *e);
 rp_err rp_abi_conf_set_listener(struct rp_conf *c, uint32_t listener, const char *key, size_t key_n,
                                 double value);
+rp_err rp_abi_conf_add_tls(struct rp_conf *c, uint32_t *index);
+rp_err rp_abi_conf_set_tls(struct rp_conf *c, uint32_t tls, const char *key, size_t key_n,
+                           double value);
+rp_err rp_abi_conf_set_tls_text(struct rp_conf *c, uint32_t tls, const char *key, size_t key_n,
+                                const char *value, size_t value_n);
+/* Paths are absolute. The files go from the bundle to OpenSSL and never become Lua strings. */
+rp_err rp_abi_conf_tls_cas(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                           const char *path, size_t path_n, struct rp_conf_error *e);
+rp_err rp_abi_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e);
+rp_err rp_abi_conf_add_cert(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                            const char *cert, size_t cert_n, const char *key, size_t key_n,
+                            struct rp_conf_error *e);
+rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
+/* cert and key empty: no certificate of our own. */
+rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                                   uint32_t upstream, const char *cert, size_t cert_n,
+                                   const char *key, size_t key_n, struct rp_conf_error *e);
 rp_err rp_abi_conf_add_trust(struct rp_conf *c, const char *cidr, size_t cidr_n,
                              struct rp_conf_error *e);
 rp_err rp_abi_conf_add_file(struct rp_conf *c, const char *path, size_t path_n, uint32_t *index);
@@ -248,6 +268,8 @@ rp_err rp_abi_conf_add_edit(struct rp_conf *c, uint32_t route, uint32_t kind, bo
 rp_err rp_abi_conf_add_cond(struct rp_conf *c, uint32_t route, uint32_t kind, uint32_t op,
                             bool negate, const char *name, size_t name_n, const char *value,
                             size_t value_n, struct rp_conf_error *e);
+rp_err rp_abi_conf_add_connect(struct rp_conf *c, uint32_t route, bool deny, const char *text,
+                               size_t text_n, struct rp_conf_error *e);
 rp_err rp_abi_conf_add_page(struct rp_conf *c, uint32_t level, uint32_t index, const char *which,
                             size_t which_n, const char *type, size_t type_n, const char *body,
                             size_t body_n, struct rp_conf_error *e);

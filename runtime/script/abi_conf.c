@@ -131,6 +131,12 @@ rp_err rp_abi_conf_add_cond(struct rp_conf *c, uint32_t route, uint32_t kind, ui
                             rp_str_of(value, value_n), e);
 }
 
+rp_err rp_abi_conf_add_connect(struct rp_conf *c, uint32_t route, bool deny, const char *text,
+                               size_t text_n, struct rp_conf_error *e)
+{
+    return rp_conf_add_connect(c, route, deny, rp_str_of(text, text_n), e);
+}
+
 rp_err rp_abi_conf_add_page(struct rp_conf *c, uint32_t level, uint32_t index, const char *which,
                             size_t which_n, const char *type, size_t type_n, const char *body,
                             size_t body_n, struct rp_conf_error *e)

@@ -3,6 +3,7 @@
  * abi_conn: facts of a relayed connection, and where a connect hook sends it.
  */
 #include "proxy/server.h"
+#include "proxy/stream_udp.h"
 #include "script/vm.h"
 
 static bool give(struct rp_host_face *f, rp_str s)
@@ -35,6 +36,7 @@ bool rp_abi_conn_text(struct rp_host_face *f, const struct rp_stream *s, uint32_
     case RP_CONN_TEXT_PEER: return give_addr(f, &s->peer_addr, true);
     case RP_CONN_TEXT_REASON:
         return give(f, s->fail < 0 ? rp_str_z(rp_err_reason(s->fail)) : RP_STR_NONE);
+    case RP_CONN_TEXT_TRANSPORT: return give(f, s->udp ? RP_STR("udp") : RP_STR("tcp"));
     }
     return give(f, RP_STR_NONE);
 }
@@ -48,6 +50,8 @@ double rp_abi_conn_number(const struct rp_stream *s, uint32_t what)
     case RP_CONN_NUMBER_BYTES_DOWN: return (double)s->down_bytes;
     case RP_CONN_NUMBER_DURATION: return (double)(end - s->start_ns) / 1e9;
     case RP_CONN_NUMBER_TRIES: return s->tries;
+    case RP_CONN_NUMBER_DATAGRAMS_UP: return (double)rp_stream_datagrams(s, true);
+    case RP_CONN_NUMBER_DATAGRAMS_DOWN: return (double)rp_stream_datagrams(s, false);
     }
     return 0;
 }

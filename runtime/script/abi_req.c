@@ -273,7 +273,9 @@ rp_err rp_abi_req_assign(struct rp_host_face *f, struct rp_req *r, uint32_t what
     bool early = phase == RP_PHASE_EARLY;
     bool facing_up =
         phase == RP_PHASE_ACCESS || phase == RP_PHASE_REWRITE || phase == RP_PHASE_BALANCE;
-    if (what == RP_TEXT_CONSUMER) return set_consumer(r, s);
+    if (what == RP_TEXT_CONSUMER)
+        return early || phase == RP_PHASE_ACCESS || phase == RP_PHASE_REWRITE ? set_consumer(r, s)
+                                                                              : RP_E_PHASE;
     if (what == RP_TEXT_UP_PATH) return facing_up ? set_path(r, s, false) : RP_E_PHASE;
     if (what == RP_TEXT_UP_HOST) return facing_up ? set_host(r, s, false) : RP_E_PHASE;
     if (!early && phase != RP_PHASE_REWRITE) return RP_E_PHASE;

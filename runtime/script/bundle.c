@@ -34,8 +34,10 @@ static rp_str keep(rp_str s)
     return rp_str_of(rp_strdup_n(s.ptr ? s.ptr : "", s.len), s.len);
 }
 
+/* Keys pass through here. */
 static void forget(rp_str *s)
 {
+    if (s->ptr) explicit_bzero((void *)(uintptr_t)s->ptr, s->len);
     rp_free((void *)(uintptr_t)s->ptr);
     *s = RP_STR_NONE;
 }
@@ -111,6 +113,7 @@ static rp_err fetch(struct rp_bundle *b, rp_str path, struct file **out)
     if (e == RP_OK && buf.failed) e = RP_E_TOO_BIG;
     if (e == RP_OK) *out = add(b, path, buf.ptr ? rp_buf_str(&buf) : RP_STR(""));
     if (e == RP_E_NOT_FOUND) *out = add(b, path, RP_STR_NONE);
+    if (buf.ptr) explicit_bzero(buf.ptr, buf.len);
     rp_buf_fini(&buf);
     return e;
 }
@@ -125,6 +128,11 @@ rp_err rp_bundle_read(struct rp_bundle *b, rp_str path, rp_str *bytes)
     if (!f->bytes.ptr) return RP_E_NOT_FOUND;
     *bytes = f->bytes;
     return RP_OK;
+}
+
+bool rp_bundle_collects(const struct rp_bundle *b)
+{
+    return b->fetch != NULL;
 }
 
 /* ---- flat form ------------------------------------------------------------------------------ */

@@ -27,6 +27,8 @@ rp_str rp_bundle_overrides(const struct rp_bundle *b);
 /* The file's bytes (borrowed, live as long as the bundle): from the bundle, else fetched and kept
  * (absence is remembered too). RP_E_NOT_FOUND, or what fetch said. */
 RP_MUST rp_err rp_bundle_read(struct rp_bundle *b, rp_str path, rp_str *bytes);
+/* Does it still read files? Then this is the check, and not a worker. */
+bool rp_bundle_collects(const struct rp_bundle *b);
 /* One flat text of the whole, and back. Loaded bundles have no fetch. RP_E_INVALID. */
 RP_MUST rp_err rp_bundle_save(const struct rp_bundle *b, struct rp_buf *out);
 RP_MUST rp_err rp_bundle_load(rp_str flat, struct rp_bundle **out);

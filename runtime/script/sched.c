@@ -15,8 +15,12 @@ enum {
 
 static void log_failure(struct rp_task *t)
 {
+    const struct rp_host *h = t->host;
+    uint32_t plugin = rp_chain_plugin(h, t->chain, t->at);
     rp_str what = rp_task_complaint(t);
-    rp_log(error, "background task failed error=\"%.*s\"", RP_STR_ARG(what));
+    rp_log(error, "background task failed plugin=%s error=\"%.*s\"",
+           plugin == UINT32_MAX ? "-" : rp_log_esc(h->conf->plugins[plugin].name),
+           RP_STR_ARG(what));
 }
 
 static void end(struct rp_task *t, rp_err e)
@@ -93,6 +97,7 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     t->why = "its turn";
     t->req = r;
     t->scope = parent ? parent : &t->own;
+    if (h->current) t->at = rp_chain_plugin(h, h->current->chain, h->face.at) + 1; /* none: 0 */
     enlist(parent ? parent : &h->background, t);
     lua_xmove(L, t->co, nargs + 1);
     t->state = RP_TASK_PARKED;
@@ -136,6 +141,7 @@ static int lua_park(lua_State *L)
 static const luaL_Reg LIBRARY[] = {
     {"spawn", lua_spawn},
     {"park", lua_park},
+    {"trace", rp_task_trace},
     {NULL, NULL},
 };
 

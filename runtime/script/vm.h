@@ -195,6 +195,8 @@ int rp_task_resume(struct rp_task *t, int nargs);
 /* The text of what a failed coroutine raised, with traceback on one line; borrowed until the next
  * call. */
 rp_str rp_task_complaint(struct rp_task *t);
+/* A message handler for xpcall: error -> the same text, not escaped. */
+int rp_task_trace(lua_State *L);
 void rp_scope_close(struct rp_host *h, struct rp_scope *s);
 
 /* ---- sched.c -------------------------------------------------------------------------------- */

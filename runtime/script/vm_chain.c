@@ -76,7 +76,8 @@ void rp_chain_name_crumbs(struct rp_host *h)
 
 uint32_t rp_chain_plugin(const struct rp_host *h, uint32_t chain, uint32_t at)
 {
-    if (chain == 0 || chain >= h->chains_n) return UINT32_MAX;
+    if (chain == 0) return at >= 1 && at <= h->conf->plugins_n ? at - 1 : UINT32_MAX;
+    if (chain >= h->chains_n) return UINT32_MAX;
     const struct rp_vm_chain *c = &h->chains[chain];
     return at >= 1 && at <= c->n && c->plugins[at - 1] < h->conf->plugins_n ? c->plugins[at - 1]
                                                                             : UINT32_MAX;

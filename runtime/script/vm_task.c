@@ -191,21 +191,59 @@ int rp_task_resume(struct rp_task *t, int nargs)
 
 /* ---- failures ------------------------------------------------------------------------------- */
 
+/* A frame of the layer, of a chain or of C says nothing to whoever wrote the code that failed. */
+static bool is_own_frame(rp_str line)
+{
+    static const char *const OWN[] = {"\tlua/rproxy/", "\tchain:", "\t[C]:", "\t[builtin:"};
+    for (size_t i = 0; i < RP_COUNT(OWN); i++)
+        if (rp_str_starts(line, rp_str_z(OWN[i]))) return true;
+    return false;
+}
+
+/* A traceback in one line of h->text: the message, then the frames of the site and its plugins. */
+static void put_trace(struct rp_host *h, rp_str text, bool escape)
+{
+    rp_str title = RP_STR("stack traceback:");
+    bool titled = false;
+    rp_buf_clear(&h->text);
+    text = rp_str_head(text, RP_MIN(text.len, (size_t)TRACE_MOST));
+    while (text.len) {
+        size_t n = rp_str_find(text, '\n', 0);
+        rp_str line = rp_str_head(text, n);
+        text = rp_str_from(text, RP_MIN(n + 1, text.len));
+        if (rp_str_eq(line, title) || is_own_frame(line)) continue;
+        bool frame = rp_str_starts(line, RP_STR("\t"));
+        if (h->text.len) rp_buf_add_z(&h->text, " | ");
+        if (frame && !titled) rp_buf_add_z(&h->text, "stack traceback: | ");
+        titled |= frame;
+        if (escape) rp_buf_add_escaped(&h->text, rp_str_trim(line));
+        else rp_buf_add(&h->text, rp_str_trim(line));
+    }
+}
+
 static int trace_protected(lua_State *L)
 {
     struct rp_task *t = lua_touserdata(L, 1);
-    struct rp_host *h = t->host;
     const char *message = lua_tostring(t->co, -1);
     if (!message) message = lua_pushfstring(L, "(a %s was raised)", luaL_typename(t->co, -1));
     luaL_traceback(L, t->co, message, 0);
     size_t n;
     const char *text = lua_tolstring(L, -1, &n);
-    for (size_t i = 0; i < n && i < TRACE_MOST; i++) {
-        if (text[i] == '\t') continue;
-        if (text[i] == '\n') rp_buf_add_z(&h->text, " | ");
-        else rp_buf_add_escaped(&h->text, rp_str_of(&text[i], 1));
-    }
+    put_trace(t->host, rp_str_of(text, n), true);
     return 0;
+}
+
+int rp_task_trace(lua_State *L)
+{
+    struct rp_host *h = rp_host_of(L);
+    const char *message = lua_tostring(L, 1);
+    if (!message) message = lua_pushfstring(L, "(a %s was raised)", luaL_typename(L, 1));
+    luaL_traceback(L, L, message, 1);
+    size_t n;
+    const char *text = lua_tolstring(L, -1, &n);
+    put_trace(h, rp_str_of(text, n), false);
+    lua_pushlstring(L, h->text.ptr ? h->text.ptr : "", h->text.len);
+    return 1;
 }
 
 rp_str rp_task_complaint(struct rp_task *t)

@@ -7,6 +7,7 @@
  */
 #include "shm/zone.h"
 
+#include "base/fault.h"
 #include "base/mem.h"
 
 #include <fcntl.h>
@@ -38,7 +39,8 @@ static bool name_is(const char text[RP_ZONE_NAME_BYTES], rp_str name)
 
 static rp_err map(int fd, size_t bytes, struct rp_zone **out)
 {
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *base =
+        RP_SYS_OR(mmap, MAP_FAILED, mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
     if (base == MAP_FAILED) return RP_E_OS;
     struct rp_zone *z = rp_alloc(sizeof *z);
     *z = (struct rp_zone){.head = base, .bytes = bytes, .fd = fd};
@@ -48,7 +50,8 @@ static rp_err map(int fd, size_t bytes, struct rp_zone **out)
 
 static bool size_and_seal(int fd, size_t bytes)
 {
-    return ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, ZONE_SEALS) == 0;
+    return RP_SYS(ftruncate, ftruncate(fd, (off_t)bytes)) == 0 &&
+           RP_SYS(seal, fcntl(fd, F_ADD_SEALS, ZONE_SEALS)) == 0;
 }
 
 rp_err rp_zone_new(rp_str name, size_t bytes, struct rp_zone **out)
@@ -58,7 +61,7 @@ rp_err rp_zone_new(rp_str name, size_t bytes, struct rp_zone **out)
     bytes = (RP_ZONE_HEAD_BYTES + bytes + PAGE - 1) & ~(size_t)(PAGE - 1);
     char text[RP_ZONE_NAME_BYTES] = {0};
     memcpy(text, name.ptr, name.len);
-    int fd = memfd_create(text, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = RP_SYS(memfd, memfd_create(text, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (fd < 0) return RP_E_OS;
     rp_err e = size_and_seal(fd, bytes) ? map(fd, bytes, out) : RP_E_OS;
     if (e != RP_OK) {

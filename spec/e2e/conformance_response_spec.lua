@@ -259,6 +259,13 @@ describe("conformance: responses", function()
         assert.equal("X-Sum", res:header("trailer"))
     end)
 
+    it("lose trailers that Connection names", function()
+        local res = http.read((relay(head(OK, "Transfer-Encoding: chunked", "Connection: x-hop") ..
+            "2\r\nhi\r\n0\r\nX-Hop: 1\r\nX-Sum: 2\r\nx-hop: 3\r\n\r\n",
+            "GET /once/x HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te\r\n\r\n")))
+        assert.same({ { "X-Sum", "2" } }, res.trailers)
+    end)
+
     it("100 that come although the body was sent are dropped, 103 are not", function()
         local res = http.read((relay(head("HTTP/1.1 100 Continue") ..
             head("HTTP/1.1 103 Early Hints", "Link: </a>", "Connection: x-hop", "X-Hop: 1",
@@ -289,8 +296,33 @@ describe("conformance: responses", function()
         local res = http.read(w)
         assert.equal(413, res.status)
         assert.equal("no", res.body)
+        assert.equal("close", res:header("connection"))
         assert.is_true(w:is_closed())
         local _, why = u:recv_all(2)
         assert.not_equal("timeout", why)
+    end)
+
+    it("that refuse before the request's body say that the connection ends", function()
+        local w = relay(head("HTTP/1.1 403 Forbidden", "Content-Length: 2") .. "no",
+            "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+        local res = http.read(w)
+        assert.equal("no", res.body)
+        assert.equal("close", res:header("connection"))
+        assert.is_true(w:is_closed())
+    end)
+
+    it("that accept before the request's body keep the connection", function()
+        local w, u = relay(head(OK, "Transfer-Encoding: chunked") .. "2\r\nhi\r\n",
+            "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+        assert.is_nil(w:recv_until("2\r\nhi\r\n"):find("Connection", 1, true))
+        w:send("def")
+        assert.equal("def", (u:recv(6):sub(4)))
+        u:send("0\r\n\r\n")
+        assert.truthy(w:recv_until("0\r\n\r\n"))
+        w:send("GET /once/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        local next_one = up:accept()
+        e2e.head(next_one)
+        next_one:send(head(OK, "Content-Length: 2") .. "ok")
+        assert.equal("ok", http.read(w).body)
     end)
 end)

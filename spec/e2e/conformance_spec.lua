@@ -6,6 +6,7 @@
 local e2e = require("spec.support.e2e")
 local http = require("spec.support.http")
 local origin = require("spec.support.origin")
+local posix = require("spec.support.posix")
 local wire = require("spec.support.wire")
 
 local function request(line, ...)
@@ -22,7 +23,8 @@ describe("conformance: requests", function()
             hosts = {
                 rp.host { default = true, routes = {
                     rp.route { "TRACE /traced", upstream = "o" },
-                rp.route { "/*", upstream = "o" },
+                    rp.route { "GET,OPTIONS /some", upstream = "o" },
+                    rp.route { "/*", upstream = "o" },
                     rp.route { "*", upstream = "o" },
                 } } },
         ]] }
@@ -121,6 +123,33 @@ describe("conformance: requests", function()
         end
     end)
 
+    it("with more hops than we can count go on with as many as we can", function()
+        for sent, goes in pairs {
+            ["18446744073709551615"] = "18446744073709551614",
+            ["18446744073709551616"] = "18446744073709551615",
+            [("9"):rep(40)] = "18446744073709551615",
+            [("0"):rep(40) .. "3"] = "2",
+            ["many"] = "many", ["-1"] = "-1", ["1, 2"] = "1, 2", [""] = "",
+        } do
+            local _, got = exchange(request("OPTIONS /x HTTP/1.1", "Host: a",
+                "Max-Forwards: " .. sent))
+            assert.same({ goes }, e2e.values(got.fields, "max-forwards"))
+        end
+    end)
+
+    it("TRACE with content is refused", function()
+        for _, body in ipairs { { "Content-Length: 2", "hi" },
+            { "Transfer-Encoding: chunked", "2\r\nhi\r\n0\r\n\r\n" } } do
+            local res, got, w = exchange(request("TRACE /traced HTTP/1.1", "Host: a", body[1]) ..
+                body[2])
+            assert.equal(400, res.status)
+            assert.is_nil(got)
+            assert.is_true(w:is_closed())
+        end
+        local _, got = exchange(request("TRACE /traced HTTP/1.1", "Host: a", "Content-Length: 0"))
+        assert.equal("TRACE", got.method)
+    end)
+
     it("TRACE without hops left is 405 with Allow, and stays here", function()
         local res, got = exchange(request("TRACE /x HTTP/1.1", "Host: a", "Max-Forwards: 0",
             "Cookie: secret"))
@@ -131,10 +160,13 @@ describe("conformance: requests", function()
         assert.is_nil(res.body:find("secret", 1, true))
     end)
 
-    it("OPTIONS without hops left is answered here", function()
+    it("OPTIONS without hops left is answered here, with Allow", function()
         local res, got = exchange(request("OPTIONS /x HTTP/1.1", "Host: a", "Max-Forwards: 0"))
         assert.is_nil(got)
         assert.equal(204, res.status)
+        assert.equal("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH", res:header("allow"))
+        res = exchange(request("OPTIONS /some HTTP/1.1", "Host: a", "Max-Forwards: 0"))
+        assert.equal("GET, HEAD, OPTIONS", res:header("allow"))
     end)
 
     it("of other methods keep Max-Forwards as it is", function()
@@ -225,6 +257,7 @@ describe("conformance: requests", function()
         assert.equal(200, res.status)
         assert.same({}, res.interim)
         assert.equal("hi", got.body)
+        assert.same({}, e2e.values(got.fields, "expect"))
     end)
 
     -- ---------------------------------------------------------------- framing and connections
@@ -296,15 +329,82 @@ describe("conformance: a proxy before us", function()
 end)
 
 describe("conformance: requests", function()
-    it("that come back to us for ever are ended by the growing head", function()
-        local rp = e2e.proxy { site = [[
+    --- What a request gets whose upstream is the proxy itself, and how often it came by.
+    local function go_round(via)
+        local rp = e2e.proxy { site = via .. [[
             upstreams = { me = rp.upstream { peers = { "127.0.0.1:${port}" } } },
             hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "me" } } } },
+            log = { access = { to = "${dir}/access.log", buffer = 0 } },
         ]] }
         local w = wire.connect(rp.port, nil, { timeout = 20 })
         w:send(request("GET /x HTTP/1.1", "Host: a"))
         local status = http.read(w).status
+        local function lines()
+            return select(2, (posix.read_file(rp.dir .. "/access.log") or ""):gsub("\n", ""))
+        end
+        posix.poll(function() return lines() >= 11 end)
+        local n = lines()
         e2e.stop(rp)
-        assert.is_true(status == 431 or status == 502)
+        return status, n
+    end
+
+    it("that come back to us for ever are ended by Via", function()
+        assert.same({ 508, 11 }, { go_round("") })
+        assert.same({ 508, 11 }, { go_round('via = "edge-1",') })
+    end)
+
+    it("that come back to us for ever are ended by CDN-Loop where there is no Via", function()
+        assert.same({ 508, 11 }, { go_round("via = false,") })
+    end)
+end)
+
+describe("conformance: what tells of loops", function()
+    local up, plain, hidden
+
+    setup(function()
+        up = origin.start { ["*"] = { status = 200, body = "ok" } }
+        local site = [[
+            upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
+            hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "o" } } } },
+        ]]
+        plain = e2e.proxy { vars = { origin = up.port }, site = site }
+        hidden = e2e.proxy { vars = { origin = up.port }, site = "via = false," .. site }
+    end)
+
+    teardown(function()
+        hidden:stop()
+        e2e.stop(plain)
+    end)
+    after_each(wire.close_all)
+
+    local function status_of(rp, ...)
+        local w = wire.connect(rp.port)
+        w:send(request("GET /x HTTP/1.1", "Host: a", ...))
+        return http.read(w).status
+    end
+
+    local function times(item, n) return (", " .. item):rep(n):sub(3) end
+
+    it("CDN-Loop is continued, also against the word of Connection", function()
+        status_of(hidden, "CDN-Loop: foo.example; a=b", "CDN-Loop: bar", "Connection: cdn-loop")
+        local got = e2e.last(up)
+        assert.same({ "foo.example; a=b, bar, rproxy" }, e2e.values(got.fields, "cdn-loop"))
+        assert.same({}, e2e.values(got.fields, "via"))
+        status_of(plain, "CDN-Loop: foo")
+        assert.same({ "foo" }, e2e.values(e2e.last(up).fields, "cdn-loop"))
+    end)
+
+    it("a chain of nine of one name is none, one of ten is", function()
+        assert.equal(200, status_of(plain, "Via: " .. times("1.1 rproxy", 9)))
+        assert.equal(508, status_of(plain, "Via: " .. times("1.1 RProxy (it,s me)", 4),
+            "Via: 1.0 other, " .. times("HTTP/1.1\trproxy", 6)))
+        assert.equal(200, status_of(hidden, "CDN-Loop: " .. times("rproxy", 9)))
+        assert.equal(508, status_of(hidden, "CDN-Loop: " .. times("rproxy;x=1", 10)))
+        assert.equal(200, status_of(plain, "CDN-Loop: " .. times("rproxy", 10)))
+    end)
+
+    it("names that only look like ours are others", function()
+        assert.equal(200, status_of(plain, "Via: " .. times("1.1 rproxy2, 1.1 x (rproxy), rproxy", 20)))
+        assert.equal(200, status_of(hidden, "CDN-Loop: " .. times("rproxy.example, x; rproxy", 20)))
     end)
 end)

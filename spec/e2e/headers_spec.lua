@@ -5,6 +5,7 @@
 local e2e = require("spec.support.e2e")
 local http = require("spec.support.http")
 local origin = require("spec.support.origin")
+local proc = require("spec.support.proc")
 local wire = require("spec.support.wire")
 
 local ROUTES = [[
@@ -129,6 +130,30 @@ describe("forwarding headers", function()
         assert.equal("", sent(got, "x-forwarded-for"))
         assert.equal("", sent(got, "forwarded"))
         assert.equal("", sent(got, "via"))
+    end)
+
+    describe("on a unix socket", function()
+        local rp, dir
+
+        setup(function()
+            dir = proc.temp_dir()
+            rp = proc.rproxy { vars = { origin = up.port, sock = dir .. "/in.sock" }, ports = {},
+                site = [[ return rp.site { workers = 1, listeners = { rp.listen { "unix:${sock}" } },
+                    forwarded = { "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+                        "x-forwarded-port", "forwarded" }, ]] .. ROUTES .. " }" }
+            proxies.unix = rp
+            rp:wait_stderr("serving site=")
+        end)
+
+        it("name nobody and no port", function()
+            local w = wire.connect(dir .. "/in.sock")
+            http.request(w, { target = "/x", host = "h.org" })
+            local got = e2e.last(up)
+            assert.equal("unknown", sent(got, "x-forwarded-for"))
+            assert.equal("for=unknown;proto=http;host=h.org", sent(got, "forwarded"))
+            assert.equal("http", sent(got, "x-forwarded-proto"))
+            assert.same({}, e2e.values(got.fields, "x-forwarded-port"))
+        end)
     end)
 
     it("of a trusted client pass when none is made", function()

@@ -53,6 +53,19 @@ describe("reload", function()
         all_say(rp, "two")
     end)
 
+    it("says where options are changed that only a start can take", function()
+        rp = process.start { more = 'user = "nobody",' }
+        process.change(rp, { more = '\nuser = "daemon",\npid = "${dir}/other.pid",' })
+        process.must(rp, "reload")
+        rp:wait_stderr("/site.lua:%d+: the option user changed: that takes a restart")
+        rp:wait_stderr("/site.lua:%d+: the option pid changed: that takes a restart")
+        local user = rp:stderr():match("site.lua:(%d+): the option user")
+        assert.equal(user + 1, tonumber(rp:stderr():match("site.lua:(%d+): the option pid")))
+        process.must(rp, "reload")
+        local _, times = rp:stderr():gsub("that takes a restart", "")
+        assert.equal(2, times) -- said once, not at every reload
+    end)
+
     it("takes changed modules of the site", function()
         rp = process.start { routes = 'rp.route { "/*", respond = { 200, require("text") } }',
             files = { ["text.lua"] = "return 'one'" } }

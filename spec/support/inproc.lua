@@ -21,7 +21,8 @@ local c = require("spec.support.c")
 local site = require("spec.support.site")
 
 local ffi, sys, posix = net.ffi, net.sys, net.posix
-local C = c.load { "proxy/proxy.h", "proxy/server.h", "proxy/upstream.h", "proxy/lifecycle.h" }
+local C = c.load { "proxy/proxy.h", "proxy/server.h", "proxy/upstream.h", "proxy/lifecycle.h",
+    "shm/census.h" }
 
 local M = { C = C, c = c, ffi = ffi, net = net, posix = posix, sys = sys }
 local Proxy, Wire = {}, {}
@@ -141,6 +142,15 @@ local function build(opt, up_port)
     return s.conf
 end
 
+-- We are worker 0; a spec may play the others.
+local function open_census(p)
+    p.zone, p.census = ffi.new("struct rp_zone *[1]"), ffi.new("struct rp_census *[1]")
+    assert(C.rp_zone_new(c.str("spec"), C.rp_census_bytes(4, 1024), p.zone) == 0)
+    assert(C.rp_census_new(p.zone[0], c.str("census"), 4, 1024, p.census) == 0)
+    for w = 1, 3 do C.rp_census_forget(p.census[0], w) end
+    C.rp_proxy_use_census(p.raw, p.census[0], 0)
+end
+
 --- A proxy with one listening socket and one place where its upstream connections arrive.
 function M.open(opt)
     opt = opt or {}
@@ -153,6 +163,7 @@ function M.open(opt)
     nonblocking(p.env:own(fd))
     p.conf = build(opt, p.up_port)
     p.raw = C.rp_proxy_new(p.env.loop, p.env.mem, p.conf)
+    open_census(p)
     p.listener = ffi.new("struct rp_listener *[1]")
     assert(C.rp_proxy_listen(p.raw, fd, p.conf.listeners[0], p.listener) == 0)
     return p
@@ -223,6 +234,8 @@ function Proxy:close()
     self:idle()
     local raw = ffi.new("struct rp_proxy *[1]", self.raw)
     C.rp_proxy_free(raw)
+    C.rp_census_free(self.census)
+    C.rp_zone_free(self.zone)
     self.env:spin(0.01)
     assert(tonumber(self.env.mem.live_bytes) == 0, "chunks are left")
     assert(self.env.mem.pieces.live_n == 0, "pieces are left")

@@ -15,6 +15,7 @@ local FORWARD_BITS = { ["x-forwarded-for"] = 1, ["x-forwarded-proto"] = 2,
     ["x-forwarded-host"] = 4, ["x-forwarded-port"] = 8, forwarded = 16 }
 
 local PROXY_VERSIONS = { v1 = 1, v2 = 2 }
+local PROXY_TLV_BITS = { authority = 1, alpn = 2, unique_id = 4, crc32c = 8 }
 
 local Builder = {}
 Builder.__index = Builder
@@ -48,10 +49,14 @@ end
 
 -- ---------------------------------------------------------------- site
 
+local function bits_of(names, bits)
+    local sum = 0
+    for _, name in ipairs(names) do sum = sum + bits[name] end
+    return sum
+end
+
 function Builder:forwarded()
-    local bits = 0
-    for _, name in ipairs(self.model.opts.forwarded) do bits = bits + FORWARD_BITS[name] end
-    return bits
+    return bits_of(self.model.opts.forwarded, FORWARD_BITS)
 end
 
 function Builder:access_log(log)
@@ -88,6 +93,8 @@ function Builder:site()
     self:try(place("via"), "via", sink:number("via.on", opts.via and 1 or 0))
     if opts.via then self:try(place("via"), "via", sink:text("via.name", opts.via)) end
     self:try(place("server"), "server", sink:text("server.name", opts.server or ""))
+    self:try(place("user"), "user", sink:text("user.at", place("user")))
+    self:try(place("pid"), "pid", sink:text("pid_file.at", place("pid")))
     for i, cidr in ipairs(opts.trust) do
         self:try(place("trust"), ("trust[%d]"):format(i), sink:trust(cidr))
     end
@@ -98,9 +105,10 @@ function Builder:site()
         for _, address in ipairs(listener.addresses) do
             local index = self:try(listener.at, "rp.listen", sink:listener(address,
                 listener.opts.redirect_https))
-            if index and listener.opts.proxy_protocol then
-                self:try(listener.at, "proxy_protocol",
-                    sink:set_listener(index, "proxy_protocol", 1))
+            for _, name in ipairs { "proxy_protocol", "half_closed" } do
+                if index and listener.opts[name] then
+                    self:try(listener.at, name, sink:set_listener(index, name, 1))
+                end
             end
         end
     end
@@ -148,6 +156,8 @@ function Builder:upstreams()
             local version = PROXY_VERSIONS[up.opts.proxy_protocol]
             if version then
                 self:try(up.at, what, sink:set_upstream(index, "proxy_protocol", version))
+                self:try(up.at, what, sink:set_upstream(index, "proxy_tlvs", bits_of(
+                    up.opts.proxy_protocol_tlvs, PROXY_TLV_BITS)))
             end
             for _, peer in ipairs(up.peers) do
                 self:try(peer.at, what, sink:peer(index, peer.text, peer.weight, peer.backup))
@@ -309,6 +319,16 @@ end
 function ACTION.content(builder, index, route)
     local entries = chains.entries({ route.content }, "content")
     return builder.sink:route_chain(index, "content", builder:chain("content", entries))
+end
+
+function ACTION.connect(builder, index, route)
+    for _, list in ipairs { "allow", "deny" } do
+        for _, text in ipairs(route.opts.connect[list] or {}) do
+            builder:try(route.at, "connect." .. list, builder.sink:connect(index, list == "deny",
+                text))
+        end
+    end
+    return true
 end
 
 function Builder:route(host_index, route)

@@ -68,7 +68,8 @@ local function write_listeners(out, model)
     for _, listener in ipairs(model.listeners) do
         for _, address in ipairs(listener.addresses) do
             out:line(1, address .. (listener.opts.redirect_https and " (redirects to https)" or "")
-                .. (listener.opts.proxy_protocol and " (PROXY protocol)" or ""),
+                .. (listener.opts.proxy_protocol and " (PROXY protocol)" or "")
+                .. (listener.opts.half_closed and " (half-closed clients)" or ""),
                 listener.at)
         end
     end
@@ -103,6 +104,18 @@ end
 
 -- ---------------------------------------------------------------- streams
 
+local function write_stream_times(out, stream)
+    local udp, datagrams, connections = stream.opts.udp, false, false
+    for _, address in ipairs(stream.addresses) do
+        if address:find("^udp:") then datagrams = true else connections = true end
+    end
+    if connections then out:line(2, "timeouts " .. times_of(stream.opts.timeouts)) end
+    if not datagrams then return end
+    out:line(2, ("udp idle %s, sessions %d"):format(units.show_duration(udp.idle), udp.sessions)
+        .. (udp.responses and ", responses " .. udp.responses or "")
+        .. (udp.requests and ", requests " .. udp.requests or ""))
+end
+
 local function write_stream(out, stream)
     out:line(1, table.concat(stream.addresses, ", "), stream.at)
     for _, rule in ipairs(stream.rules) do
@@ -111,7 +124,7 @@ local function write_stream(out, stream)
     end
     out:line(2, (#stream.rules > 0 and "else " or "") .. (stream.upstream
         and "upstream " .. stream.upstream or "refuse"))
-    out:line(2, "timeouts " .. times_of(stream.opts.timeouts))
+    write_stream_times(out, stream)
     if not stream.opts.access_log then out:line(2, "access_log no") end
     for _, hook in ipairs { "connect", "log" } do
         local entries = chains.entries(stream.use, hook, hook == "log")
@@ -140,6 +153,36 @@ end
 
 function ACTION.content(route)
     return "content by " .. route.content.name
+end
+
+function ACTION.connect(route)
+    local opts = route.opts.connect
+    return "connect to " .. table.concat(opts.allow, ", ")
+        .. (#opts.deny > 0 and "; never to " .. table.concat(opts.deny, ", ") or "")
+end
+
+-- What tunnels of the route may do, as far as it says so.
+local function write_tunnel(out, opts)
+    local parts = {}
+    local function add(name, value, show_as)
+        if value and value ~= 0 then parts[#parts + 1] = name .. " " .. show_as(value) end
+    end
+    local tunnel, ws = opts.tunnel or {}, opts.websocket or {}
+    add("idle", tunnel.idle, units.show_duration)
+    add("time", tunnel.time, units.show_duration)
+    add("bytes_in", tunnel.bytes_in, units.show_size)
+    add("bytes_out", tunnel.bytes_out, units.show_size)
+    if #parts > 0 then out:line(3, "tunnel " .. table.concat(parts, ", ")) end
+    parts = {}
+    add("max_frame", ws.max_frame, units.show_size)
+    add("max_message", ws.max_message, units.show_size)
+    if ws.check then parts[#parts + 1] = "check" end
+    if (ws.ping or 0) > 0 then
+        add("ping", ws.ping, units.show_duration)
+        add("pong", ws.pong, units.show_duration)
+        if ws.ping_upstream then parts[#parts + 1] = "ping_upstream" end
+    end
+    if #parts > 0 then out:line(3, "websocket " .. table.concat(parts, ", ")) end
 end
 
 local function show_cond(c)
@@ -184,6 +227,7 @@ local function write_route(out, model, route)
     end
     write_pages(out, 3, route.pages)
     if not opts.upgrade then out:line(3, "upgrade no") end
+    write_tunnel(out, opts)
     if not opts.access_log then out:line(3, "access_log no") end
     write_chains(out, 3, model, route.host, route)
 end

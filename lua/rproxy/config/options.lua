@@ -26,6 +26,8 @@ local function is_workers(value)
     return nil, '"auto" or a whole number from 1 to 1024'
 end
 
+local PROXY_TLVS = { "authority", "alpn", "unique_id", "crc32c" }
+
 local function is_unique(list)
     local seen = {}
     for _, item in ipairs(list) do
@@ -87,13 +89,16 @@ M.site = {
             .. "A route may say otherwise." },
     { name = "limits.connections", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
         conf = "limits.connections",
-        doc = "Client connections at one time; more are answered 503 and closed. Each worker takes "
-            .. "its share, and the system spreads connections by chance: leave room. 0 is no "
-            .. "limit." },
+        doc = "Client connections at one time, of all workers together; more are answered 503 and "
+            .. "closed. 0 is no limit." },
     { name = "limits.connections_per_ip", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
         conf = "limits.connections_per_ip",
-        doc = "Of one client (an IPv4 address, an IPv6 /64) in one worker; more are answered 503 "
-            .. "and closed. Networks of `trust` are not counted. 0 is no limit." },
+        doc = "Of one client (an IPv4 address, an IPv6 network of ipv6_prefix), of all workers "
+            .. "together; more are answered 503 and closed. Networks of `trust` are not counted. "
+            .. "0 is no limit." },
+    { name = "limits.ipv6_prefix", type = "integer", default = 64, min = 1, max = 128,
+        conf = "limits.ipv6_prefix",
+        doc = "Bits of an IPv6 address that say who the client is, for connections_per_ip." },
     { name = "limits.body_rate", type = "size", default = 128, max = 2 ^ 40,
         conf = "limits.body_rate",
         doc = "Bytes per second of a request body at least, on average over the time that rproxy "
@@ -105,10 +110,24 @@ M.site = {
     { name = "limits.rate_grace", type = "duration", default = "30s", min = 0.001,
         conf = "limits.rate_grace_ms", scale = MS,
         doc = "Waiting that body_rate and send_rate always allow." },
+    { name = "limits.spill", type = "size", default = "1g", conf = "limits.spill_bytes",
+        doc = "Bytes that buffered bodies take in files, in each worker. A request that finds no "
+            .. "room is answered 503; a response goes on at its client's pace. math.huge is no "
+            .. "limit." },
+    { name = "spill.dir", type = "string", default = "/tmp", conf = "spill.dir", check = is_path,
+        doc = "Directory on a disk where buffered bodies go that do not fit in memory, as files "
+            .. "without a name. Workers must be able to write there." },
     { name = "limits.keepalive_requests", type = "integer", default = 10000, min = 0,
         max = 2 ^ 32 - 1, conf = "limits.keepalive_requests",
         doc = "Requests on one client connection before it is closed; 0 is no limit." },
 
+    { name = "http2.on", type = "boolean", default = true, conf = "http2.on",
+        doc = "Speak HTTP/2 with clients that begin with its connection preface." },
+    { name = "http2.streams", type = "integer", default = 128, min = 1, max = 65535,
+        conf = "http2.streams_n", doc = "Requests at once on one HTTP/2 connection." },
+    { name = "http2.window", type = "size", default = "256k", min = 65535, max = 2 ^ 24,
+        conf = "http2.window_bytes",
+        doc = "Bytes of one HTTP/2 request body that may wait to be read." },
     { name = "timeouts.header", type = "duration", default = "60s", min = 0.001,
         conf = "timeouts.head_ms", scale = MS,
         doc = "For a whole request head to arrive (408)." },
@@ -118,6 +137,10 @@ M.site = {
     { name = "timeouts.keepalive", type = "duration", default = "75s", min = 0.001,
         conf = "timeouts.keepalive_ms", scale = MS,
         doc = "A client connection may be idle between requests." },
+    { name = "timeouts.connection", type = "duration", default = 0,
+        conf = "timeouts.connection_ms", scale = MS,
+        doc = "A client connection may live in all: no further request begins on an older one. "
+            .. "A request under way, a WebSocket and a stream are not cut. 0 is no limit." },
     { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
         conf = "timeouts.send_ms", scale = MS,
         doc = "A client may read nothing of its response." },
@@ -165,7 +188,9 @@ M.site = {
             .. "that a client outside `trust` sent are dropped, listed or not; a trusted one's "
             .. "are continued when listed, and passed on as they are when not." },
     { name = "via", type = "string", or_false = true, default = "rproxy", check = is_token,
-        doc = "Name in the Via header of messages passed on (RFC 9110 §7.6.3); false adds none." },
+        doc = "Name in the Via header of messages passed on (RFC 9110 §7.6.3). A request that names "
+            .. "it ten times is answered 508: it goes round in a loop. false adds none, and "
+            .. "CDN-Loop (RFC 8586) to requests in its place, with the name rproxy." },
     { name = "server", type = "string", or_false = true, default = "rproxy", check = is_line,
         doc = "Server header of rproxy's own answers; false sends none." },
 
@@ -204,6 +229,9 @@ M.listen = {
         doc = "Connections begin with a header of the PROXY protocol (version 1 or 2) that says "
             .. "who the client is. Only networks of `trust` and unix sockets may connect; a "
             .. "connection without the header is closed." },
+    { name = "half_closed", type = "boolean", default = false,
+        doc = "Clients may end their side of a connection behind a request (shutdown) and wait for "
+            .. "the answer. Without it that means that the client is gone, and its request ends." },
 
     { name = "tls", type = "unbuilt", doc = "TLS" },
     { name = "reuseport", type = "unbuilt", doc = "the choice of reuseport (each worker has a "
@@ -233,6 +261,19 @@ M.stream = {
     { name = "timeouts.hello", type = "duration", default = "10s", min = 0.001,
         conf = "hello_ms", scale = MS,
         doc = "For a whole ClientHello to arrive, where sni or alpn or a connect hook asks." },
+    { name = "udp.idle", type = "duration", default = "30s", min = 0.001, conf = "udp_idle_ms",
+        scale = MS, doc = 'Of the addresses "udp:address:port": no datagram either way ends a '
+            .. "session." },
+    { name = "udp.responses", type = "integer", optional = true, min = 1, max = 65535,
+        conf = "udp_responses", doc = "Answers to one datagram of a client: a session ends as soon "
+            .. "as each was answered so often (DNS: 1). Unsaid, only silence ends it." },
+    { name = "udp.requests", type = "integer", optional = true, min = 1, max = 2 ^ 32 - 1,
+        conf = "udp_requests", doc = "Datagrams of a client in one session; its next one begins "
+            .. "another, with a peer of its own (syslog from few senders: 1000). Unsaid, all." },
+    { name = "udp.sessions", type = "integer", default = 10000, min = 1, max = 2 ^ 20,
+        conf = "udp_sessions", doc = "Sessions of one address and worker at a time; all of a "
+            .. "worker take at most half of its file descriptors. What a new client sends beyond "
+            .. "that is dropped, unless an older one that may be forged can make room." },
     { name = "peek", type = "boolean", conf = "peek", shown = "true with sni or alpn",
         doc = "Read the ClientHello first, for connect hooks that look at conn.sni and "
             .. "conn.alpn. A client that does not begin with one is refused." },
@@ -259,6 +300,11 @@ M.upstream = {
     { name = "proxy_protocol", type = "enum", values = { "v1", "v2" }, optional = true,
         doc = "Begin each connection with a header of the PROXY protocol of this version, which "
             .. "says who the client is. Such connections are not kept for other requests." },
+    { name = "proxy_protocol_tlvs", type = "list", of = { "enum", PROXY_TLVS }, check = is_unique,
+        default = { "authority", "alpn" },
+        doc = "What a header of version 2 says besides, where it is known: the host name and the "
+            .. "protocol of a TLS client (streams that read its ClientHello), the id of a "
+            .. "request, a checksum." },
     { name = "keepalive.idle", type = "duration", default = "60s", min = 0.001,
         conf = "pool_idle_ms", scale = MS, doc = "A connection may be idle in the pool." },
     { name = "keepalive.max", type = "integer", default = 256, min = 0, max = 2 ^ 32 - 1,
@@ -355,18 +401,67 @@ M.route = {
         scale = MS, shown = "the upstream's", doc = "From the request sent to the response head." },
     { name = "timeouts.idle", type = "duration", min = 0.001, conf = "idle_ms", scale = MS,
         shown = "the upstream's", doc = "Between two pieces of the response body." },
+    { name = "buffer.request", type = "boolean", default = false, conf = "buffer_request",
+        doc = "Read the whole request body before an upstream is chosen; it gets the body with "
+            .. "a Content-Length, and once more when the request is repeated. Else bodies are "
+            .. "passed on as they come." },
+    { name = "buffer.response", type = "boolean", default = false, conf = "buffer_response",
+        doc = "Read the response as fast as it comes, whatever the client's pace: the upstream "
+            .. "connection is free again before a slow client has it all." },
+    { name = "buffer.memory", type = "size", default = "64k", min = 4096, max = 16 * 2 ^ 20,
+        conf = "buffer_memory",
+        doc = "Bytes of one buffered body that are held in memory; what is more goes to a file "
+            .. "in spill.dir." },
+    { name = "buffer.max", type = "size", default = "256m", conf = "buffer_max",
+        doc = "Bytes of one buffered response that go to the file; then it goes on at the "
+            .. "client's pace. A request's body is bounded by limits.body." },
     { name = "strip_prefix", type = "string", check = is_path, conf = "strip_prefix",
         doc = "Removed from the start of the path that goes upstream." },
     { name = "meta", type = "any", doc = "Anything; hooks read it as req.route.meta." },
     { name = "upgrade", type = "boolean", default = true, conf = "upgrade",
         doc = "Pass WebSocket upgrades on. false: the request goes on as a plain one, as requests "
             .. "for other upgrades always do." },
+    { name = "connect", type = "object", optional = true,
+        doc = 'Action of a route "CONNECT *": a tunnel to where the client says.' },
+    { name = "connect.allow", type = "list<string>", default = {},
+        doc = 'Targets that may be reached: "db.internal:5432", "*.svc.example:443", '
+            .. '"10.0.0.0/8:22", "[fd00::/8]:22"; ports may be a range ("host:8000-8099") or left '
+            .. "out. Networks are for targets that are written as addresses. What a name resolves "
+            .. "to may be anything but this machine, the link, multicast and metadata services of "
+            .. "clouds: these want an entry that lies within them, such as \"127.0.0.1:5432\". "
+            .. "Anything else is answered 403." },
+    { name = "connect.deny", type = "list<string>", default = {},
+        doc = "Networks that are never reached, whatever allow and names say." },
+    { name = "tunnel.idle", type = "duration", min = 0.001, conf = "tunnel_idle_ms", scale = MS,
+        shown = "the site's timeouts.tunnel",
+        doc = "A tunnel (WebSocket, CONNECT) may be silent in both directions." },
+    { name = "tunnel.time", type = "duration", default = 0, conf = "tunnel_time_ms", scale = MS,
+        doc = "A tunnel ends after this time whatever it does; 0 is no limit." },
+    { name = "tunnel.bytes_in", type = "size", default = 0, conf = "tunnel_bytes_in",
+        doc = "Bytes that a tunnel takes of the client before it ends; 0 is no limit." },
+    { name = "tunnel.bytes_out", type = "size", default = 0, conf = "tunnel_bytes_out",
+        doc = "Bytes that a tunnel takes to the client before it ends; 0 is no limit." },
+    { name = "websocket.max_frame", type = "size", default = 0, conf = "ws_frame_max",
+        doc = "Payload bytes of one WebSocket frame; a larger one ends the connection (1009). 0 is "
+            .. "no limit. With any setting of websocket, frames are checked by RFC 6455; without, "
+            .. "bytes pass unseen." },
+    { name = "websocket.max_message", type = "size", default = 0, conf = "ws_message_max",
+        doc = "Payload bytes of one WebSocket message, all its frames together and as they are "
+            .. "sent, compressed or not; 0 is no limit." },
+    { name = "websocket.check", type = "boolean", default = false, conf = "ws_check",
+        doc = "Check frames also without a limit: what is malformed ends the connection (1002)." },
+    { name = "websocket.ping", type = "duration", default = 0, conf = "ws_ping_ms", scale = MS,
+        doc = "Ping a client that sent nothing for this time; 0 never does." },
+    { name = "websocket.pong", type = "duration", default = "10s", min = 0.001,
+        conf = "ws_pong_ms", scale = MS,
+        doc = "A client that was pinged sends something within this time, or it is gone (1011)." },
+    { name = "websocket.ping_upstream", type = "boolean", default = false,
+        conf = "ws_ping_upstream", doc = "Ping the upstream in the same way." },
     { name = "error_pages", type = "any", takes = "table of pages by status",
         doc = "Before the host's: see the site's." },
     { name = "access_log", type = "boolean", default = true, conf = "access_log",
         doc = "Write a line of the access log." },
 
-    { name = "body", type = "unbuilt", doc = "the choice of body handling (bodies are streamed)" },
     { name = "cache", type = "unbuilt", doc = "the cache" },
     { name = "compress", type = "unbuilt", doc = "compression" },
     { name = "files", type = "unbuilt", doc = "static files" },

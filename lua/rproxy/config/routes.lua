@@ -13,7 +13,7 @@ local use = require("rproxy.config.use")
 
 local M = {}
 
-local ACTIONS = { "upstream", "respond", "redirect", "content" }
+local ACTIONS = { "upstream", "respond", "redirect", "content", "connect" }
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 local REDIRECT_DEFAULT = 302
 
@@ -183,6 +183,18 @@ function read.content(route, given, report)
     end
 end
 
+-- The list itself was checked with the options; what its entries mean is for the C side.
+function read.connect(route, given, report)
+    local checked = route.opts.connect
+    if route.pattern and not (route.methods == "CONNECT" and route.pattern == "*") then
+        report:add(route.at, 'connect: a CONNECT has no path, and no other method has a target to '
+            .. 'connect to; write rp.route { "CONNECT *", connect = { allow = { ... } } }')
+    elseif type(given) == "table" and checked and #(checked.allow or {}) == 0 then
+        report:add(route.at, 'connect.allow: empty, nothing could be reached; write allow = { '
+            .. '"db.internal:5432", "*.svc.example:443", "10.0.0.0/8:22" }')
+    end
+end
+
 local function read_action(route, given, report)
     local named
     for _, action in ipairs(ACTIONS) do
@@ -196,7 +208,7 @@ local function read_action(route, given, report)
     end
     if not named then
         report:add(route.at, "route %s does nothing; give it one of upstream, respond, redirect, "
-            .. "content", route.label)
+            .. "content, connect", route.label)
         return
     end
     route.action = named

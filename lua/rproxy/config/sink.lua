@@ -14,7 +14,7 @@ local M = {}
 local Sink = {
     -- enums of the headers, by the words that the configuration uses
     LEVELS = { debug = 0, info = 1, notice = 2, warn = 3, error = 4, alert = 5 },
-    ACTIONS = { upstream = 0, respond = 1, redirect = 2, content = 3 },
+    ACTIONS = { upstream = 0, respond = 1, redirect = 2, content = 3, connect = 4 },
     BALANCE_HOOK = 1,
     NO_HOST = 2 ^ 32 - 1,
     LEVEL = { site = 0, host = 1, route = 2 },
@@ -175,6 +175,12 @@ end
 function Sink:cond(route, kind, op, negate, name, value)
     return answer(self, C.rp_abi_conf_add_cond(self.conf, route, COND_KINDS[kind], COND_OPS[op],
         negate, name, #name, value, #value, fault(self)), true)
+end
+
+--- An entry of what a CONNECT may reach; deny: of what it never may.
+function Sink:connect(route, deny, text)
+    return answer(self, C.rp_abi_conf_add_connect(self.conf, route, deny, text, #text,
+        fault(self)), true)
 end
 
 --- The text of a file that error_pages names.

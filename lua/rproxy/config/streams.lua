@@ -20,9 +20,6 @@ local function read_addresses(stream, positional, taken, report)
         if type(address) ~= "string" then
             report:add(stream.at, 'rp.stream[%d]: expected "address:port", got %s', i,
                 schema.show(address))
-        elseif address:find("^udp:") then
-            report:add(stream.at, "rp.stream[%d]: %s: UDP is not built yet; remove it", i,
-                schema.show(address))
         elseif taken[address] then
             report:add(stream.at, "rp.stream: %s is listened on already (%s)",
                 schema.show(address), taken[address])
@@ -56,6 +53,27 @@ local function read_rules(stream, kind, given, report)
     end
     table.sort(list, function(a, b) return a.name < b.name end)
     for _, rule in ipairs(list) do stream.rules[#stream.rules + 1] = rule end
+end
+
+-- What is said of connections means nothing for datagrams, and the other way round.
+local function check_transport(stream, given, report)
+    local udp, tcp = 0, 0
+    for _, address in ipairs(stream.addresses) do
+        if address:find("^udp:") then udp = udp + 1 else tcp = tcp + 1 end
+    end
+    for _, key in ipairs { "sni", "alpn", "peek", "proxy_protocol", "tls" } do
+        if udp > 0 and given[key] then
+            report:add(stream.place(key), 'rp.stream.%s: not for datagrams; give the "udp:" '
+                .. "address an rp.stream of its own", key)
+        end
+    end
+    if udp > 0 and tcp == 0 and given.timeouts ~= nil then
+        report:add(stream.place("timeouts"), "rp.stream.timeouts: not for datagrams; write "
+            .. "udp = { idle = ... }")
+    elseif udp == 0 and given.udp ~= nil and #stream.addresses > 0 then
+        report:add(stream.place("udp"), 'rp.stream.udp: no address for datagrams; write '
+            .. 'rp.stream { "udp:%s", ... }', stream.addresses[1])
+    end
 end
 
 -- sni.default is another word for upstream, where one reads it best.
@@ -95,6 +113,7 @@ function M.read(node, taken, report)
     report:add_context(stream.place, ctx, "rp.stream")
     stream.use = use.list(node.given.use, stream.place("use"), report)
     read_addresses(stream, positional, taken, report)
+    check_transport(stream, named, report)
     read_rules(stream, "sni", named.sni, report)
     read_rules(stream, "alpn", named.alpn, report)
     take_default(stream, report)

@@ -114,6 +114,10 @@ function M.read(name, node, at, report)
     up.opts = schema.check(options.nodes.upstream, node.given, "", ctx)
     report:add_context(function(path) return locate.place(node, path) end, ctx,
         "upstreams." .. name)
+    if node.given.proxy_protocol_tlvs ~= nil and up.opts.proxy_protocol ~= "v2" then
+        report:add(locate.place(node, "proxy_protocol_tlvs"),
+            'upstreams.%s.proxy_protocol_tlvs: needs proxy_protocol = "v2"', name)
+    end
     read_balance(up, node.given.balance, report)
     read_peers(up, node.given.peers, report)
     return up

@@ -62,6 +62,9 @@ local function read_listener(node, taken, report)
         if type(address) ~= "string" then
             report:add(node.at, 'rp.listen[%d]: expected "address:port", got %s', i,
                 schema.show(address))
+        elseif address:find("^udp:") then
+            report:add(node.at, "rp.listen: %s: HTTP is not spoken over UDP here; rp.stream relays "
+                .. "datagrams", schema.show(address))
         elseif taken[address] then
             report:add(node.at, "rp.listen: %s is listened on already (%s)", schema.show(address),
                 taken[address])

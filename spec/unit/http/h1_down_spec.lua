@@ -11,14 +11,14 @@ local START, BODY, SINK, ABORT = "start", 1, 2, 4
 local GET = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
 describe("an HTTP/1 client connection", function()
-    local env, far, settings, all, events, live, anchors
+    local env, far, settings, all, events, live, anchors, half_closed
 
     before_each(function()
         env = net.open()
         settings, all = ffi.new("struct rp_h1_settings"), ffi.new("struct rp_h1_downs")
         settings.limits = { 32768, 8192, 100 }
         settings.head_ms, settings.keepalive_ms, settings.linger_ms = 5000, 5000, 5000
-        events, anchors, live = {}, {}, nil
+        events, anchors, live, half_closed = {}, {}, nil, false
         local user = env:anchor(ffi.new("struct rp_exchange_user"))
         user.open = env:callback("struct rp_exchange *(*)(void *, void *)", function()
             local x = ffi.new("struct rp_exchange")
@@ -26,6 +26,7 @@ describe("an HTTP/1 client connection", function()
             C.rp_arena_init(x.arena, x.arena_first, C.RP_EXCHANGE_ARENA_BYTES, 65536)
             C.rp_msg_init(x.head, x.fields, C.RP_EXCHANGE_FIELDS, 100)
             x.body_limit = -1ULL
+            x.half_closed = half_closed
             return x
         end)
         user.start = env:callback("void (*)(struct rp_exchange *, rp_err)", function(x, e)
@@ -199,6 +200,49 @@ describe("an HTTP/1 client connection", function()
         assert.matches("hi$", bytes)
         assert.equal("closed", how)
         assert.equal(1, #anchors)
+    end)
+
+    describe("of some age", function()
+        it("serves one more request, and says that it is the last", function()
+            answer(request(GET), "1")
+            local x = request(GET)
+            env:spin(0.03)
+            settings.age_ms = 10 -- as a reload does
+            answer(x, "2") -- it was young when this began
+            assert.not_matches("Connection: close", (received()))
+            assert.equal(1, all.n)
+            answer(request(GET), "2")
+            local bytes, how = ended()
+            assert.equal("closed", how)
+            assert.matches("Connection: close\r\n\r\n2$", bytes)
+        end)
+
+        it("closes in silence when it is idle", function()
+            settings.age_ms = 60
+            answer(request(GET), "1")
+            assert.equal(1, all.n)
+            local bytes, how = ended()
+            assert.equal("closed", how)
+            assert.matches("1$", bytes)
+            assert.equal(1, #anchors)
+        end)
+    end)
+
+    it("is counted while it is idle", function()
+        assert.equal(1, all.idle_n)
+        net.write(far, "GET ")
+        env:until_true(function() return all.idle_n == 0 end)
+        local x = request("/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert.equal(0, all.idle_n)
+        answer(x, "1")
+        assert.equal(1, all.idle_n)
+        net.write(far, "\r\n")
+        env:spin(0.01)
+        assert.equal(1, all.idle_n)
+        sys.close(far)
+        far = nil
+        env:until_true(function() return all.n == 0 end)
+        assert.equal(0, all.idle_n)
     end)
 
     it("says Connection: close with the last request it serves", function()
@@ -391,6 +435,40 @@ describe("an HTTP/1 client connection", function()
             local bytes, how = ended()
             assert.matches("2$", bytes)
             assert.equal("closed", how)
+        end)
+
+        it("may end its side and wait for the answer, where that is allowed", function()
+            half_closed = true
+            local x = request(GET)
+            sys.shutdown(far, 1)
+            env:spin(0.02)
+            assert.is_false(has(ABORT))
+            answer(x, "late")
+            local bytes, how = ended()
+            assert.matches("late$", bytes)
+            assert.equal("closed", how)
+            assert.equal(0, all.n)
+        end)
+
+        it("is reported by a reset, also where it may end its side", function()
+            half_closed = true
+            request(GET)
+            net.reset_on_close(far)
+            sys.close(far)
+            far = nil
+            env:until_true(function() return has(ABORT) end)
+        end)
+
+        it("is reported when its request is not whole, also where it may end its side", function()
+            half_closed = true
+            local x = request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+            sys.shutdown(far, 1)
+            local how
+            env:until_true(function()
+                how = read_body(x)
+                return how ~= "OK" and how ~= "AGAIN"
+            end)
+            assert.equal("CLIENT_GONE", how)
         end)
 
         it("is let go with a head that will never be whole", function()

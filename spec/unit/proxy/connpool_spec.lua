@@ -26,8 +26,8 @@ describe("rp_connpool", function()
         env:close()
     end)
 
-    local function hold(text)
-        local slot = C.rp_connpool_hold(pool, net.addr(text or "127.0.0.1:" .. port))
+    local function hold(text, owner)
+        local slot = C.rp_connpool_hold(pool, net.addr(text or "127.0.0.1:" .. port), owner or 0)
         slots[#slots + 1] = slot
         return slot
     end
@@ -51,6 +51,14 @@ describe("rp_connpool", function()
         assert.is_false(a == other)
         assert.equal("10.0.0.1:80", net.text(C.rp_connpool_addr(a)))
         slots[#slots + 1] = C.rp_connpool_ref(other)
+    end)
+
+    it("keeps the connections of one owner from another", function()
+        local mine, theirs = hold(nil, 1), hold(nil, 2)
+        assert.is_false(mine == theirs)
+        C.rp_connpool_put(mine, connect(), 8, 60000)
+        assert.is_true(C.rp_connpool_take(theirs) == nil)
+        assert.equal(1, idle(mine))
     end)
 
     it("gives the newest first", function()
@@ -106,7 +114,7 @@ describe("rp_connpool", function()
 
     it("keeps connections of an address nobody uses until their time is over", function()
         local addr = net.addr("127.0.0.1:" .. port)
-        local slot = C.rp_connpool_hold(pool, addr)
+        local slot = C.rp_connpool_hold(pool, addr, 0)
         C.rp_connpool_put(slot, connect(), 8, 60000)
         C.rp_connpool_drop(pool, slot)
         local again = hold()

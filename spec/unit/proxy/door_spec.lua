@@ -4,7 +4,7 @@
 
 local inproc = require("spec.support.inproc")
 
-local C = inproc.C
+local C, ffi = inproc.C, inproc.ffi
 
 local GET = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 local OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -62,19 +62,73 @@ describe("door", function()
         works(b)
     end)
 
-    it("takes a worker's share of the total, rounded up", function()
-        open { ["limits.connections"] = 5, workers = 4 }
+    it("counts what other workers have", function()
+        open { ["limits.connections"] = 3 }
+        local census = p.census[0]
         works(p:client())
-        local second = p:client()
-        works(second)
+        assert(C.rp_census_enter(census, 1, 0) == 0)
+        assert(C.rp_census_enter(census, 2, 0) == 0)
         refused(p:client())
+        C.rp_census_forget(census, 2) -- it died
+        works(p:client())
+        refused(p:client())
+        assert.equal(3, tonumber(C.rp_census_total(census)))
+        assert.equal(2, tonumber(p.raw.stats.refused_many))
     end)
 
-    it("takes the number of cores for workers unsaid", function()
-        open { ["limits.connections"] = 4 }
-        p.raw.cores = 4
+    local function local_net()
+        local net = ffi.new("uint8_t[16]")
+        net[10], net[11], net[12], net[15] = 0xff, 0xff, 127, 1
+        return net
+    end
+
+    it("counts what a client has in other workers", function()
+        open { ["limits.connections_per_ip"] = 3 }
+        local census, seat = p.census[0], ffi.new("uint32_t[1]")
+        works(p:client())
+        for w = 1, 2 do assert(C.rp_census_join(census, w, local_net(), 9, seat) == 0) end
+        refused(p:client())
+        C.rp_census_forget(census, 1)
         works(p:client())
         refused(p:client())
+        assert.equal(2, tonumber(p.raw.stats.refused_client))
+        assert.equal(2, tonumber(p.raw.stats.conns_refused))
+    end)
+
+    it("lets a client in, uncounted, that there is no room to count", function()
+        open { ["limits.connections_per_ip"] = 1 }
+        local census, seat, net = p.census[0], ffi.new("uint32_t[1]"), ffi.new("uint8_t[16]")
+        for i = 1, 20000 do -- until its places are taken
+            ffi.cast("uint32_t *", net)[0] = i
+            local _ = C.rp_census_join(census, 1, net, 1, seat)
+        end
+        for _ = 1, 3 do works(p:client()) end
+        assert.equal(3, tonumber(p.raw.stats.conns_uncounted))
+        assert.equal(0, tonumber(p.raw.stats.conns_refused))
+    end)
+
+    it("knows how many connections there are, and how many are idle", function()
+        open {}
+        local a, b = p:client(), p:client()
+        local function counts(active, idle)
+            p:until_true(function()
+                C.rp_proxy_beat(p.raw)
+                return p.raw.stats.conns_active == active and p.raw.stats.conns_idle == idle
+            end, ("%d active, %d idle"):format(active, idle))
+        end
+        counts(2, 2)
+        a:send(GET)
+        local up = p:accept()
+        up:head()
+        counts(2, 1)
+        b:send("GET / HTTP/1.1\r\n")
+        counts(2, 0)
+        up:send(OK)
+        a:recv_until("ok")
+        counts(2, 1)
+        a:close()
+        b:close()
+        counts(0, 0)
     end)
 
     it("refuses one over what a client may have", function()

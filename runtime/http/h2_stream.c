@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * h2_stream: the streams of an HTTP/2 session: frames become exchanges, responses become frames.
+ *
+ * Invariants: 1 a stream lives until nghttp2 has closed it and its user is done with it. 2 the
+ * callbacks only record, queue and wake; whatever they find out later is told by the ops' results.
+ * 3 a response that did not end is reset, so that nobody takes a part for the whole.
+ */
+#include "http/h2_stream.h"
+
+#include "http/h1_write.h"
+
+enum {
+    SEND_HIGH = 128 * 1024, /* content queued in a stream that makes send_body say AGAIN */
+    COPY_MOST = 2048,       /* content up to this is copied: it must not pin a whole buffer */
+    TINY_WINDOW = 128,      /* bytes; a client that opens its window by less is a nuisance */
+    STATUS_TEXT = 3,
+    NV_EXTRA = 4, /* :status, date, content-length, one to spare */
+};
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+static struct rp_h2_stream *stream_new(struct rp_h2_down *s, int32_t id)
+{
+    struct rp_h2_stream *st = rp_alloc(sizeof(*st));
+    st->magic = RP_H2_STREAM_MAGIC;
+    st->id = id;
+    st->session = s;
+    rp_chain_init(&st->in, s->all->mem);
+    rp_chain_init(&st->out, s->all->mem);
+    st->next = s->streams;
+    if (st->next) st->next->prev = st;
+    s->streams = st;
+    return st;
+}
+
+void rp_h2_stream_free(struct rp_h2_stream *st)
+{
+    struct rp_h2_down *s = st->session;
+    RP_ASSERT(!st->x);
+    s->unread -= st->in.bytes;
+    rp_chain_clear(&st->in);
+    rp_chain_clear(&st->out);
+    if (s->opening == st) s->opening = NULL;
+    if (st->prev) st->prev->next = st->next;
+    else s->streams = st->next;
+    if (st->next) st->next->prev = st->prev;
+    st->magic = 0;
+    rp_free(st);
+}
+
+static rp_err gone(struct rp_exchange *x)
+{
+    if (x->fail == RP_OK) x->fail = RP_E_CLIENT_GONE;
+    return RP_E_CLIENT_GONE;
+}
+
+static void wake(struct rp_h2_stream *st, unsigned why)
+{
+    if (st->x && st->started) st->session->all->user->wake(st->x, why);
+}
+
+/* Did both sides say all? Then nghttp2 closes the stream, and nothing is lost by that. */
+static bool is_whole(const struct rp_h2_stream *st)
+{
+    return st->out_ended && st->in_ended;
+}
+
+/* Is the way to the client closed too early? Then x->fail says so. */
+static bool is_shut(struct rp_h2_stream *st)
+{
+    if (is_whole(st) || (!st->closed && !st->session->dead)) return false;
+    (void)gone(st->x);
+    return true;
+}
+
+static void start(struct rp_h2_stream *st, rp_err bad)
+{
+    struct rp_h2_down *s = st->session;
+    if (s->opening == st) s->opening = NULL;
+    st->started = true;
+    s->all->user->start(st->x, bad);
+}
+
+void rp_h2_stream_abort(struct rp_h2_stream *st)
+{
+    if (!st->x || is_whole(st)) return;
+    (void)gone(st->x);
+    if (st->started) wake(st, RP_WAKE_ABORT);
+    else start(st, st->session->dead ? RP_E_CLIENT_GONE : RP_E_H1_SYNTAX); /* nghttp2 reset it */
+}
+
+void rp_h2_stream_head_late(struct rp_h2_stream *st)
+{
+    start(st, RP_E_HEAD_TIMEOUT);
+}
+
+/* ---- content in ---------------------------------------------------------------------------- */
+
+/* n bytes were read, or thrown away: the client may send as many more. */
+static void consumed(struct rp_h2_stream *st, size_t n)
+{
+    struct rp_h2_down *s = st->session;
+    if (n == 0 || s->dead) return;
+    if (!st->closed && nghttp2_session_consume_stream(s->ng, st->id, n) == 0) {
+        rp_h2_session_flush_later(s);
+    }
+    rp_h2_session_consume(s);
+}
+
+/* Nobody wants its content any more. The stream's window stays as it is, so what may still come is
+ * bounded by that. */
+static void drop_input(struct rp_h2_stream *st)
+{
+    st->session->unread -= st->in.bytes;
+    rp_chain_clear(&st->in);
+    rp_h2_session_consume(st->session);
+}
+
+static void take_content(struct rp_h2_stream *st, rp_str bytes)
+{
+    struct rp_h2_down *s = st->session;
+    s->owed += bytes.len;
+    if (st->skip || !st->x) {
+        rp_h2_session_consume(s);
+        return;
+    }
+    if (bytes.len <= COPY_MOST) rp_chain_add_copy(&st->in, bytes);
+    else rp_chain_add(&st->in, s->in_chunk, bytes.ptr, bytes.len);
+    s->unread += bytes.len;
+    rp_h2_session_consume(s);
+    rp_pace_go(&st->x->body_pace, rp_loop_now(rp_conn_loop(s->conn)));
+    wake(st, RP_WAKE_BODY);
+}
+
+static rp_err read_body(struct rp_exchange *x, struct rp_chain *out, size_t max)
+{
+    struct rp_h2_stream *st = x->session;
+    struct rp_h2_down *s = st->session;
+    size_t n = rp_chain_move(out, &st->in, max);
+    rp_err e = n > 0 ? RP_OK : st->in_ended ? RP_END : RP_AGAIN;
+    s->unread -= n;
+    x->body_in_bytes += n;
+    consumed(st, n);
+    if (e == RP_END) x->trailers = st->trailers;
+    if (e == RP_AGAIN && is_shut(st)) return RP_E_CLIENT_GONE;
+    if (x->body_in_bytes > x->body_limit) return RP_E_BODY_TOO_BIG;
+    if (st->out_mode == RP_H2_OUT_TUNNEL) return e;
+    return rp_exchange_check_pace(x, &s->all->common->body_pace, n, e);
+}
+
+static void skip_body(struct rp_exchange *x)
+{
+    struct rp_h2_stream *st = x->session;
+    st->skip = true;
+    drop_input(st);
+}
+
+/* ---- heads out ----------------------------------------------------------------------------- */
+
+static void put_nv(nghttp2_nv *nv, rp_str name, rp_str value)
+{
+    *nv = (nghttp2_nv){.name = (uint8_t *)name.ptr,
+                       .value = (uint8_t *)value.ptr,
+                       .namelen = name.len,
+                       .valuelen = value.len};
+}
+
+/* RFC 9113 §8.2.1: names are lower case. Known ones have a constant that is; NONE: no memory. */
+static rp_str lower_name(struct rp_arena *a, const struct rp_field *f)
+{
+    if (f->id != RP_H_OTHER) return rp_token_header_name(f->id);
+    char *p = rp_arena_alloc(a, f->name_n);
+    if (!p) return RP_STR_NONE;
+    for (uint16_t i = 0; i < f->name_n; i++) p[i] = rp_lower(f->name[i]);
+    return rp_str_of(p, f->name_n);
+}
+
+/* The fields of m behind those that nv has. RP_E_CAP. */
+static rp_err put_fields(struct rp_arena *a, const struct rp_msg *m, nghttp2_nv *nv, size_t *n)
+{
+    for (uint16_t i = 0; i < m->fields_n; i++) {
+        const struct rp_field *f = &m->fields[i];
+        if (rp_h2_field_is_dropped(f)) continue;
+        rp_str name = lower_name(a, f);
+        if (!name.ptr) return RP_E_CAP;
+        put_nv(&nv[(*n)++], name, rp_field_value(f));
+    }
+    return RP_OK;
+}
+
+static nghttp2_nv *new_block(struct rp_exchange *x, const struct rp_msg *m)
+{
+    return rp_arena_alloc(&x->arena, (m->fields_n + (size_t)NV_EXTRA) * sizeof(nghttp2_nv));
+}
+
+static rp_err put_status(struct rp_exchange *x, uint16_t status, nghttp2_nv *nv, size_t *n)
+{
+    char *text = rp_arena_alloc(&x->arena, 20);
+    if (!text) return RP_E_CAP;
+    put_nv(&nv[(*n)++], RP_STR(":status"), rp_str_of(text, rp_str_put_u64(text, status)));
+    return RP_OK;
+}
+
+static rp_err send_info(struct rp_exchange *x, const struct rp_msg *info)
+{
+    struct rp_h2_stream *st = x->session;
+    struct rp_h2_down *s = st->session;
+    size_t n = 0;
+    nghttp2_nv *nv = new_block(x, info);
+    if (info->status == 101) return RP_OK; /* RFC 9113 §8.6: HTTP/2 has no such thing */
+    if (is_shut(st)) return RP_E_CLIENT_GONE;
+    rp_err e = nv ? put_status(x, info->status, nv, &n) : RP_E_CAP;
+    if (e == RP_OK) e = put_fields(&x->arena, info, nv, &n);
+    if (e != RP_OK) return e;
+    int bad = nghttp2_submit_headers(s->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, n, NULL);
+    rp_h2_session_flush_later(s);
+    return bad == 0 ? RP_OK : gone(x);
+}
+
+static enum rp_h2_out choose_out(const struct rp_exchange *x, const struct rp_msg *res)
+{
+    bool connected = x->head.method == RP_M_CONNECT && res->status / 100 == 2;
+    if (res->status == 101 || connected) return RP_H2_OUT_TUNNEL;
+    bool no_body = res->status < 200 || res->status == 204 || res->status == 304 ||
+                   x->head.method == RP_M_HEAD || res->framing == RP_BODY_NONE;
+    if (no_body) return RP_H2_OUT_NONE;
+    return res->framing == RP_BODY_LENGTH ? RP_H2_OUT_LENGTH : RP_H2_OUT_OPEN;
+}
+
+/* What the length of the content is, or would be (RFC 9110 §8.6). NONE: not said. */
+static rp_str length_text(struct rp_exchange *x, const struct rp_msg *res, enum rp_h2_out mode)
+{
+    bool silent = mode == RP_H2_OUT_TUNNEL || mode == RP_H2_OUT_OPEN || res->status == 204;
+    if (silent) return RP_STR_NONE;
+    if (res->framing == RP_BODY_LENGTH && res->status != 304) {
+        char *text = rp_arena_alloc(&x->arena, 20);
+        if (!text) return RP_STR_NONE;
+        return rp_str_of(text, rp_str_put_u64(text, res->content_length));
+    }
+    if (x->head.method == RP_M_HEAD || res->status == 304) {
+        return rp_msg_get(res, RP_H_CONTENT_LENGTH);
+    }
+    return RP_STR("0");
+}
+
+static ssize_t give_content(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t most,
+                            uint32_t *flags, nghttp2_data_source *source, void *arg);
+
+static rp_err submit_head(struct rp_exchange *x, struct rp_h2_stream *st, const nghttp2_nv *nv,
+                          size_t n)
+{
+    struct rp_h2_down *s = st->session;
+    nghttp2_data_provider content = {.source.ptr = st, .read_callback = give_content};
+    bool bodyless = st->out_mode == RP_H2_OUT_NONE ||
+                    (st->out_mode == RP_H2_OUT_LENGTH && st->out_left == 0);
+    if (nghttp2_submit_response(s->ng, st->id, nv, n, bodyless ? NULL : &content) != 0) {
+        return gone(x);
+    }
+    if (bodyless) st->out_last = st->out_ended = true;
+    rp_h2_session_flush_later(s);
+    x->head_sent = true;
+    return RP_OK;
+}
+
+static rp_err send_head(struct rp_exchange *x, const struct rp_msg *res)
+{
+    struct rp_h2_stream *st = x->session;
+    size_t n = 0;
+    if (is_shut(st)) return RP_E_CLIENT_GONE;
+    st->out_mode = (uint8_t)choose_out(x, res);
+    st->out_left = res->content_length;
+    bool switched = res->status == 101; /* RFC 8441 §5: an extended CONNECT succeeds with 2xx */
+    nghttp2_nv *nv = new_block(x, res);
+    rp_err e = nv ? put_status(x, switched ? 200 : res->status, nv, &n) : RP_E_CAP;
+    if (e == RP_OK) e = put_fields(&x->arena, res, nv, &n);
+    if (e != RP_OK) return e;
+    if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1 */
+        put_nv(&nv[n++], RP_STR("date"), rp_loop_date(rp_conn_loop(x->conn)));
+    }
+    rp_str length = length_text(x, res, (enum rp_h2_out)st->out_mode);
+    if (length.ptr) put_nv(&nv[n++], RP_STR("content-length"), length);
+    return submit_head(x, st, nv, n);
+}
+
+/* ---- content out --------------------------------------------------------------------------- */
+
+static rp_err send_body(struct rp_exchange *x, struct rp_chain *in, bool last)
+{
+    struct rp_h2_stream *st = x->session;
+    size_t n = in->bytes;
+    if (is_shut(st)) return RP_E_CLIENT_GONE;
+    if (st->out_mode == RP_H2_OUT_NONE) {
+        rp_chain_clear(in);
+    } else {
+        x->body_out_bytes += n;
+        if (st->out_mode == RP_H2_OUT_LENGTH) {
+            if (n > st->out_left) return RP_E_UP_BAD_RESPONSE; /* more than was promised */
+            st->out_left -= n;
+        }
+        rp_chain_move(&st->out, in, n);
+    }
+    if (last) {
+        if (st->out_mode == RP_H2_OUT_LENGTH && st->out_left > 0) return RP_E_UP_TRUNCATED;
+        st->out_last = x->response_done = true;
+    }
+    if (st->deferred && (n > 0 || last)) {
+        st->deferred = false;
+        if (nghttp2_session_resume_data(st->session->ng, st->id) != 0) return gone(x);
+    }
+    rp_h2_session_flush_later(st->session);
+    return st->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
+}
+
+/* RFC 9113 §8.1: trailers are a HEADERS frame that ends the stream. */
+static int submit_trailers(struct rp_h2_stream *st)
+{
+    struct rp_exchange *x = st->x;
+    size_t n = 0;
+    nghttp2_nv *nv = new_block(x, x->res_trailers);
+    if (!nv || put_fields(&x->arena, x->res_trailers, nv, &n) != RP_OK) return -1;
+    return nghttp2_submit_trailer(st->session->ng, st->id, nv, n);
+}
+
+/* nghttp2 asks how much goes into the next DATA frame. */
+static ssize_t give_content(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t most,
+                            uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+    struct rp_h2_stream *st = source->ptr;
+    size_t n = RP_MIN(st->out.bytes, most);
+    (void)ng, (void)id, (void)buf, (void)arg;
+    bool end = st->out_last && n == st->out.bytes;
+    if (n == 0 && !end) {
+        st->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (!end) return (ssize_t)n;
+    bool trailers = st->x && st->x->res_trailers && st->x->head.te_trailers;
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (trailers && submit_trailers(st) == 0) *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    st->out_ended = true;
+    return (ssize_t)n;
+}
+
+/* ... and that frame goes behind the others, without a copy of its content. */
+static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                    nghttp2_data_source *source, void *arg)
+{
+    struct rp_h2_stream *st = source->ptr;
+    struct rp_h2_down *s = arg;
+    (void)ng, (void)frame; /* nobody asked for padding */
+    rp_chain_add_copy(&s->out, rp_str_of((const char *)head, 9));
+    rp_chain_move(&s->out, &st->out, n);
+    st->taken += n;
+    if (st->x) st->x->wire_out_bytes += 9 + n;
+    if (st->blocked) {
+        st->blocked = false;
+        wake(st, RP_WAKE_SINK);
+    }
+    return 0;
+}
+
+/* In a frame is as good as sent: the session bounds and watches what its socket does not take. */
+static rp_err flush(struct rp_exchange *x)
+{
+    struct rp_h2_stream *st = x->session;
+    rp_ms now = rp_loop_now(rp_conn_loop(x->conn));
+    if (is_shut(st)) return RP_E_CLIENT_GONE;
+    if (st->out.bytes > 0 || (st->out_last && !st->out_ended)) rp_h2_serialise(st->session);
+    if (is_shut(st)) return RP_E_CLIENT_GONE;
+    bool waits = st->out.bytes > 0 || (st->out_last && !st->out_ended);
+    st->blocked = waits;
+    if (waits) {
+        bool first = !x->send_pace.waiting && x->send_pace.waited_ms == 0;
+        if (first) x->send_base = st->taken;
+        rp_pace_wait(&x->send_pace, now);
+    } else {
+        rp_pace_go(&x->send_pace, now);
+    }
+    return waits ? RP_AGAIN : RP_OK;
+}
+
+static uint64_t taken(struct rp_exchange *x)
+{
+    const struct rp_h2_stream *st = x->session;
+    return st->taken;
+}
+
+static void tunnel(struct rp_exchange *x)
+{
+    struct rp_h2_stream *st = x->session;
+    st->out_mode = RP_H2_OUT_TUNNEL;
+    x->body_limit = UINT64_MAX;
+    if (st->in.bytes > 0 || st->in_ended) wake(st, RP_WAKE_BODY);
+}
+
+static void end_output(struct rp_exchange *x)
+{
+    struct rp_h2_stream *st = x->session;
+    st->out_last = true;
+    if (st->deferred && !st->closed && !st->session->dead) {
+        st->deferred = false;
+        RP_IGNORE(nghttp2_session_resume_data(st->session->ng, st->id)); /* closed: nothing to end */
+    }
+    rp_h2_session_flush_later(st->session);
+}
+
+static void reset(struct rp_h2_stream *st, uint32_t code)
+{
+    struct rp_h2_down *s = st->session;
+    if (st->closed || s->dead) return;
+    rp_chain_clear(&st->out);
+    RP_IGNORE(nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code));
+}
+
+/* RFC 9113 §8.1: after a response that is whole before its request, NO_ERROR asks for the rest not
+ * to be sent. Not at once: there are clients that lose the response then. */
+bool rp_h2_stream_linger(struct rp_h2_stream *st)
+{
+    if (st->x || st->in_ended || !st->out_ended) return false;
+    if (st->lingered) reset(st, NGHTTP2_NO_ERROR);
+    st->lingered = true;
+    return true;
+}
+
+static void finish(struct rp_exchange *x)
+{
+    struct rp_h2_stream *st = x->session;
+    struct rp_h2_down *s = st->session;
+    st->x = NULL;
+    drop_input(st);
+    if (!st->out_ended) reset(st, x->head_sent ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+    else if (!st->in_ended) rp_h2_session_linger(s);
+    if (st->closed) rp_h2_stream_free(st);
+    rp_h2_session_flush_later(s);
+    rp_h2_session_live(s, -1);
+}
+
+static const struct rp_exchange_ops OPS = {
+    .read_body = read_body,
+    .send_info = send_info,
+    .send_head = send_head,
+    .send_body = send_body,
+    .flush = flush,
+    .taken = taken,
+    .skip_body = skip_body,
+    .tunnel = tunnel,
+    .end_output = end_output,
+    .finish = finish,
+};
+
+/* ---- frames in ----------------------------------------------------------------------------- */
+
+static struct rp_h2_stream *stream_of(nghttp2_session *ng, int32_t id)
+{
+    struct rp_h2_stream *st = nghttp2_session_get_stream_user_data(ng, id);
+    return st ? RP_AS(rp_h2_stream, st, RP_H2_STREAM_MAGIC) : NULL;
+}
+
+static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct rp_h2_down *s = arg;
+    const struct rp_h2_settings *c = &s->all->settings;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    /* What was reset may still be under way here; a client cannot have any number of those. */
+    struct rp_exchange *x = NULL;
+    if (s->live_n < 2 * c->streams_n) x = s->all->user->open(s->all->user->arg, s->listener);
+    if (!x) {
+        return nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                         NGHTTP2_REFUSED_STREAM);
+    }
+    struct rp_h2_stream *st = stream_new(s, frame->hd.stream_id);
+    s->all->counts->streams++;
+    s->requests++;
+    st->x = x;
+    s->opening = st;
+    x->ops = &OPS;
+    x->session = st;
+    x->conn = s->conn;
+    x->listener = s->listener;
+    x->conn_id = s->conn_id;
+    x->conn_requests = s->requests;
+    rp_h2_session_live(s, 1);
+    if (!(frame->hd.flags & NGHTTP2_FLAG_END_HEADERS)) rp_h2_session_head_timer(s);
+    return nghttp2_session_set_stream_user_data(ng, st->id, st) == 0 ? 0
+                                                                     : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+static void add_trailer(struct rp_h2_stream *st, rp_str name, rp_str value)
+{
+    struct rp_exchange *x = st->x;
+    if (!st->trailers) {
+        st->trailers = rp_arena_zalloc(&x->arena, sizeof(*st->trailers));
+        if (!st->trailers) return;
+        rp_msg_init(st->trailers, NULL, 0, x->head.fields_max);
+    }
+    /* Trailers beyond the caps are left out: nothing may depend on them (RFC 9110 §6.5.1). */
+    RP_IGNORE(rp_h2_trailer_add(st->trailers, &x->arena, name, value));
+}
+
+static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
+{
+    struct rp_h2_down *s = arg;
+    struct rp_h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    rp_str n = rp_str_of((const char *)name, name_n), v = rp_str_of((const char *)value, value_n);
+    (void)flags;
+    if (!st || !st->x) return 0;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        rp_h2_head_add(&st->head, &st->x->head, &st->x->arena, &s->all->common->limits, n, v);
+    } else if (!st->skip) {
+        add_trailer(st, n, v);
+    }
+    return 0;
+}
+
+static void end_input(struct rp_h2_stream *st)
+{
+    st->in_ended = true;
+    wake(st, RP_WAKE_BODY);
+}
+
+static void on_headers(struct rp_h2_stream *st, const nghttp2_frame *frame)
+{
+    bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && st->x && !st->started) {
+        struct rp_h2_down *s = st->session;
+        st->in_ended = ended;
+        rp_err bad = rp_h2_head_finish(&st->head, &st->x->head, &st->x->arena, ended);
+        if (bad != RP_OK) rp_h2_session_nuisance(s, RP_H2_FAULTS);
+        rp_h2_session_live(s, 0); /* the head's deadline is over */
+        start(st, bad);
+    } else if (ended) {
+        end_input(st);
+    }
+}
+
+static void on_data(struct rp_h2_down *s, struct rp_h2_stream *st, const nghttp2_frame *frame)
+{
+    bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    if (!ended && frame->hd.length == 0) rp_h2_session_nuisance(s, RP_H2_EMPTIES);
+    if (ended && st) end_input(st);
+}
+
+static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    struct rp_h2_down *s = arg;
+    struct rp_h2_stream *st =
+        frame->hd.stream_id ? stream_of(ng, frame->hd.stream_id) : NULL;
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        if (st) on_headers(st, frame);
+        break;
+    case NGHTTP2_DATA: on_data(s, st, frame); break;
+    case NGHTTP2_RST_STREAM: rp_h2_session_nuisance(s, RP_H2_RESETS); break;
+    case NGHTTP2_WINDOW_UPDATE:
+        if (frame->window_update.window_size_increment < TINY_WINDOW) {
+            rp_h2_session_nuisance(s, RP_H2_WINDOWS);
+        }
+        break;
+    default: rp_h2_session_nuisance(s, RP_H2_CONTROLS); break;
+    }
+    return 0;
+}
+
+static int on_content(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data,
+                      size_t n, void *arg)
+{
+    struct rp_h2_down *s = arg;
+    struct rp_h2_stream *st = stream_of(ng, id);
+    (void)flags;
+    if (st) {
+        take_content(st, rp_str_of((const char *)data, n));
+    } else {
+        s->owed += n;
+        rp_h2_session_consume(s);
+    }
+    return 0;
+}
+
+static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
+{
+    struct rp_h2_stream *st = stream_of(ng, id);
+    (void)code, (void)arg;
+    if (!st) return 0;
+    st->closed = true;
+    if (!st->x) rp_h2_stream_free(st);
+    else rp_h2_stream_abort(st); /* reset by the client, or by nghttp2: malformed */
+    return 0;
+}
+
+static int on_bad_frame(nghttp2_session *ng, const nghttp2_frame *frame, int code, void *arg)
+{
+    (void)ng, (void)frame, (void)code;
+    rp_h2_session_nuisance(arg, RP_H2_FAULTS);
+    return 0;
+}
+
+void rp_h2_stream_callbacks(nghttp2_session_callbacks *c)
+{
+    nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(c, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_content);
+    nghttp2_session_callbacks_set_on_stream_close_callback(c, on_close);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(c, on_bad_frame);
+    nghttp2_session_callbacks_set_send_data_callback(c, put_data);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tls_pem: certificates and keys from their text form (RFC 7468). A text holds them in any order, with
+ * anything between; the first certificate is the leaf, those behind it are its chain.
+ */
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+
+#include "net/tls_in.h"
+
+enum { CHAIN_MOST = 16 }; /* certificates above a leaf; clients refuse more */
+
+static BIO *open_text(rp_str pem)
+{
+    if (pem.len > INT32_MAX) return NULL;
+    BIO *b = BIO_new_mem_buf(pem.ptr ? pem.ptr : "", (int)pem.len);
+    RP_CHECK(b);
+    return b;
+}
+
+/* Keys with a passphrase are told from broken ones before OpenSSL would ask for it. */
+static int no_passphrase(char *buf, int n, int write, void *arg)
+{
+    (void)buf;
+    (void)n;
+    (void)write;
+    (void)arg;
+    return -1;
+}
+
+void rp_tls_digest(rp_str bytes, uint8_t out[32])
+{
+    (void)SHA256((const unsigned char *)(bytes.ptr ? bytes.ptr : ""), bytes.len, out);
+}
+
+int64_t rp_tls_seconds(const ASN1_TIME *at)
+{
+    int days = 0, seconds = 0;
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    bool good = epoch && at && ASN1_TIME_diff(&days, &seconds, epoch, at);
+    ASN1_TIME_free(epoch);
+    return good ? (int64_t)days * 86400 + seconds : 0;
+}
+
+/* ---- certificates -------------------------------------------------------------------------- */
+
+static bool read_chain(BIO *b, struct rp_tls_pair *p, const char **why)
+{
+    X509 *above;
+    while ((above = PEM_read_bio_X509(b, NULL, no_passphrase, NULL)) != NULL) {
+        if (!p->chain) p->chain = sk_X509_new_null();
+        RP_CHECK(p->chain && sk_X509_push(p->chain, above));
+        if (sk_X509_num(p->chain) > CHAIN_MOST) {
+            *why = "its chain has more than 16 certificates";
+            return false;
+        }
+    }
+    bool over = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (!over) *why = "a certificate of its chain is malformed";
+    ERR_clear_error();
+    return over;
+}
+
+static bool read_certs(rp_str pem, struct rp_tls_pair *p, const char **why)
+{
+    BIO *b = open_text(pem);
+    bool good = false;
+    ERR_clear_error();
+    p->cert = b ? PEM_read_bio_X509(b, NULL, no_passphrase, NULL) : NULL;
+    if (p->cert) {
+        good = read_chain(b, p, why);
+    } else {
+        bool none = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+        *why = none ? "there is no certificate in it" : "its certificate is malformed";
+        ERR_clear_error();
+    }
+    BIO_free(b);
+    return good;
+}
+
+/* ---- keys ---------------------------------------------------------------------------------- */
+
+static EVP_PKEY *key_of_pkcs8(const unsigned char *data, long n)
+{
+    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &data, n);
+    EVP_PKEY *key = info ? EVP_PKCS82PKEY(info) : NULL;
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return key;
+}
+
+/* One block of the text. NULL with why NULL: it is no key. */
+static EVP_PKEY *key_of(const char *name, const char *header, const unsigned char *data, long n,
+                        const char **why)
+{
+    EVP_PKEY *key = NULL;
+    bool plain = strcmp(name, PEM_STRING_PKCS8INF) == 0;
+    bool rsa = strcmp(name, PEM_STRING_RSA) == 0, ec = strcmp(name, PEM_STRING_ECPRIVATEKEY) == 0;
+    *why = NULL;
+    if (strcmp(name, PEM_STRING_PKCS8) == 0 || ((rsa || ec) && header[0])) {
+        *why = "its private key is encrypted; store it without a passphrase";
+        return NULL;
+    }
+    if (!plain && !rsa && !ec) return NULL;
+    if (plain) key = key_of_pkcs8(data, n);
+    else key = d2i_PrivateKey(rsa ? EVP_PKEY_RSA : EVP_PKEY_EC, NULL, &data, n);
+    if (!key) *why = "its private key is malformed";
+    return key;
+}
+
+static bool read_key(rp_str pem, struct rp_tls_pair *p, const char **why)
+{
+    BIO *b = open_text(pem);
+    char *name = NULL, *header = NULL;
+    unsigned char *data = NULL;
+    long n = 0;
+    *why = NULL;
+    while (b && !p->key && !*why && PEM_read_bio(b, &name, &header, &data, &n)) {
+        p->key = key_of(name, header, data, n, why);
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+        OPENSSL_clear_free(data, (size_t)n);
+    }
+    BIO_free(b);
+    ERR_clear_error();
+    if (!p->key && !*why) *why = "there is no private key in it";
+    return p->key != NULL;
+}
+
+/* ---- both ---------------------------------------------------------------------------------- */
+
+void rp_tls_pair_free(struct rp_tls_pair *p)
+{
+    X509_free(p->cert);
+    sk_X509_pop_free(p->chain, X509_free);
+    EVP_PKEY_free(p->key);
+    *p = (struct rp_tls_pair){NULL, NULL, NULL};
+}
+
+bool rp_tls_pair_read(rp_str cert_pem, rp_str key_pem, struct rp_tls_pair *out, const char **why)
+{
+    *out = (struct rp_tls_pair){NULL, NULL, NULL};
+    bool good = read_certs(cert_pem, out, why) && read_key(key_pem, out, why);
+    if (good && X509_check_private_key(out->cert, out->key) != 1) {
+        *why = "the private key does not belong to the certificate";
+        good = false;
+    }
+    ERR_clear_error();
+    if (!good) rp_tls_pair_free(out);
+    return good;
+}
+
+X509_STORE *rp_tls_roots_read(rp_str pem, const char **why)
+{
+    BIO *b = open_text(pem);
+    X509_STORE *store = X509_STORE_new();
+    RP_CHECK(store);
+    uint32_t n = 0;
+    ERR_clear_error();
+    for (X509 *cert; b && (cert = PEM_read_bio_X509(b, NULL, no_passphrase, NULL)); n++) {
+        bool added = X509_STORE_add_cert(store, cert); /* one that is there already is fine */
+        X509_free(cert);
+        if (!added) break;
+    }
+    bool over = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    ERR_clear_error();
+    BIO_free(b);
+    if (n > 0 && over) return store;
+    *why = n == 0 ? "there is no certificate in it" : "a certificate in it is malformed";
+    X509_STORE_free(store);
+    return NULL;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * abi_tls: TLS settings for Lua. Certificates and keys are named by their paths: the bytes go from the
+ * bundle to the builder, never through the VM, whose strings nobody wipes.
+ */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "script/vm.h"
+
+rp_err rp_abi_conf_add_tls(struct rp_conf *c, uint32_t *index)
+{
+    return rp_conf_add_tls(c, index);
+}
+
+rp_err rp_abi_conf_set_tls(struct rp_conf *c, uint32_t tls, const char *key, size_t key_n,
+                           double value)
+{
+    return rp_conf_set_tls(c, tls, rp_str_of(key, key_n), value);
+}
+
+rp_err rp_abi_conf_set_tls_text(struct rp_conf *c, uint32_t tls, const char *key, size_t key_n,
+                                const char *value, size_t value_n)
+{
+    return rp_conf_set_tls_text(c, tls, rp_str_of(key, key_n), rp_str_of(value, value_n));
+}
+
+/* Words for a file that cannot be had. */
+static rp_err unreadable(struct rp_conf_error *e, rp_str path, rp_err why)
+{
+    const char *text = why == RP_E_NOT_FOUND ? "no such file"
+                       : why == RP_E_INVALID
+                           ? "it must be a regular file named .pem, .crt, .cer or "
+                             ".key, by an absolute path without \"..\""
+                       : why == RP_E_TOO_BIG ? "it is larger than 4 MB"
+                                             : "the system refuses";
+    snprintf(e->text, sizeof e->text, "%.*s: cannot be read: %s", RP_STR_ARG(path), text);
+    e->code = why;
+    return why;
+}
+
+static rp_err read_file(struct rp_host_face *f, rp_str path, rp_str *bytes, struct rp_conf_error *e)
+{
+    const struct rp_host *h = rp_vm_of(f);
+    rp_err err = h->bundle ? rp_bundle_read(h->bundle, path, bytes) : RP_E_PHASE;
+    return err == RP_OK ? RP_OK : unreadable(e, path, err);
+}
+
+/* The builder's words do not know of files. */
+static rp_err with_path(struct rp_conf_error *e, rp_str path, rp_err err)
+{
+    char words[sizeof e->text];
+    if (err == RP_OK) return err;
+    memcpy(words, e->text, sizeof words);
+    snprintf(e->text, sizeof e->text, "%.*s: %.300s", RP_STR_ARG(path), words);
+    return err;
+}
+
+rp_err rp_abi_conf_tls_cas(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                           const char *path, size_t path_n, struct rp_conf_error *e)
+{
+    rp_str bytes, name = rp_str_of(path, path_n);
+    rp_err err = read_file(h, name, &bytes, e);
+    return err == RP_OK ? rp_conf_set_tls_text(c, tls, RP_STR("cas"), bytes) : err;
+}
+
+rp_err rp_abi_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e)
+{
+    return rp_conf_make_tls_server(c, tls, e);
+}
+
+static void warn_expired(struct rp_host_face *h, rp_str path, double ends_s)
+{
+    char date[RP_CLOCK_DATE_BYTES];
+    double now = rp_clock_wall();
+    if (!rp_bundle_collects(rp_vm_of(h)->bundle) || ends_s > now) return;
+    rp_clock_put_date(date, (int64_t)ends_s);
+    rp_log(warn, "certificate has expired file=%s expired=\"%.*s\"", rp_log_esc(path),
+           (int)sizeof date, date);
+}
+
+rp_err rp_abi_conf_add_cert(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                            const char *cert, size_t cert_n, const char *key, size_t key_n,
+                            struct rp_conf_error *e)
+{
+    rp_str cert_path = rp_str_of(cert, cert_n), key_path = rp_str_of(key, key_n), pem, key_pem;
+    double ends_s = 0;
+    rp_err err = read_file(h, cert_path, &pem, e);
+    if (err == RP_OK) err = read_file(h, key_path, &key_pem, e);
+    if (err != RP_OK) return err;
+    err = with_path(e, cert_path, rp_conf_add_cert(c, tls, pem, key_pem, &ends_s, e));
+    if (err == RP_OK) warn_expired(h, cert_path, ends_s);
+    return err;
+}
+
+rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls)
+{
+    return rp_conf_use_tls(c, listener, tls);
+}
+
+rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                                   uint32_t upstream, const char *cert, size_t cert_n,
+                                   const char *key, size_t key_n, struct rp_conf_error *e)
+{
+    rp_str pem = RP_STR_NONE, key_pem = RP_STR_NONE;
+    rp_err err = RP_OK;
+    if (cert_n) err = read_file(h, rp_str_of(cert, cert_n), &pem, e);
+    if (err == RP_OK && key_n) err = read_file(h, rp_str_of(key, key_n), &key_pem, e);
+    if (err != RP_OK) return err;
+    return rp_conf_make_tls_client(c, tls, upstream, pem, key_pem, e);
+}

@@ -1,0 +1,3 @@
+local M = {}
+function M.play() end
+return M
