@@ -95,6 +95,9 @@ $(LIB): $(LIB_OBJECTS) $(BUILD)/lib.list
 # Fuzzers (MODE=fuzz CC=clang, see tools/fuzz.sh) take what they need from an archive.
 ifeq ($(MODE),fuzz)
 ARCHIVE := $(BUILD)/librproxy.a
+# What higher floors read from others, and needs nothing else of them.
+LIB_OBJECTS := $(sort $(LIB_OBJECTS) $(addprefix $(OBJ)/runtime/, \
+    process/os.o process/plan.o script/bundle.o))
 $(ARCHIVE): $(LIB_OBJECTS) $(BUILD)/lib.list
 	@rm -f $@ && ar rcs $@ $(LIB_OBJECTS)
 $(BUILD)/%_fuzz: spec/fuzz/%_fuzz.c $(ARCHIVE)
@@ -154,7 +157,7 @@ debug: ## build build/debug/rproxy with ASan, UBSan and assertions
 RUN_SPECS = JOBS=$(JOBS) tools/run-specs.sh
 
 .PHONY: test
-test: ## all specs on the optimised and the sanitized build, and 5 s of each fuzzer (T=file: one spec)
+test: ## all specs on the optimised and the sanitized build, 60 s of fuzzing (T=file: one spec)
 	@tools/deps.sh run test
 	@$(RUN_SPECS) -b $(BUILD) $(if $(T),$(T),all)
 
@@ -168,7 +171,12 @@ e2e: ## the specs that run the proxy: spec/e2e, spec/regress, examples
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer (T=name: one) for FUZZ_SECONDS (60) each; needs clang
-	@CLANG="$(CLANG)" FLOORS="$(FUZZ_FLOORS)" tools/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+	@CLANG="$(CLANG)" FLOORS="$(FUZZ_FLOORS)" JOBS=$(JOBS) tools/fuzz.sh $(BUILD)/fuzz \
+	    $(FUZZ_SECONDS)
+
+.PHONY: corpus
+corpus: ## put what the fuzzers found (build/fuzz/found) into spec/fuzz/corpus, minimised (T=name)
+	@CLANG="$(CLANG)" FLOORS="$(FUZZ_FLOORS)" MERGE=1 tools/fuzz.sh $(BUILD)/fuzz 0
 
 .PHONY: cover
 cover: ## line coverage of runtime/ by the unit specs

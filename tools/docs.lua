@@ -106,6 +106,8 @@ local TITLES = {
         .. "\"[::]:80\" }`." },
     stream = { "rp.stream", "Connections whose bytes are relayed as they are. Addresses come "
         .. "first: `rp.stream { \"127.0.0.1:5432\", upstream = \"pg\" }`." },
+    tls = { "TLS of listeners", "`tls` of `rp.site`, and of `rp.listen` where it is a table." },
+    upstream_tls = { "TLS to upstreams", "`tls` of `rp.upstream` where it is a table." },
     upstream = { "rp.upstream", "A group of servers that requests are passed to." },
     peer = { "Peers of an upstream", "After the address: as words (`\"host:port weight=2 "
         .. "backup\"`) or in a table (`{ \"host:port\", weight = 2, backup = true }`)." },

@@ -9,7 +9,7 @@
 # failed. A file that crashes, hangs, or holds no test counts as a failed test.
 #
 # Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (120) seconds a file
-#              · FLOORS: build the test library from these floors only · FUZZ_SECONDS (5) with `all`
+#              · FLOORS: build the test library from these floors only · FUZZ_SECONDS (60, for all fuzzers together) with `all`
 set -u
 
 JOBS=${JOBS:-2}
@@ -145,7 +145,7 @@ for f in "${files[@]}"; do
 done | xargs -0 -r -n 2 -P "$JOBS" "$0" --one
 
 if [ $fuzz = yes ] && compgen -G 'spec/fuzz/*_fuzz.c' >/dev/null; then
-    tools/fuzz.sh "$BUILD/fuzz" "${FUZZ_SECONDS:-5}" "$OUT"
+    JOBS=$JOBS tools/fuzz.sh "$BUILD/fuzz" "all:${FUZZ_SECONDS:-60}" "$OUT"
 fi
 
 totals=$(cat "$OUT"/*.sum "$OUT"/*/*.sum 2>/dev/null |

@@ -21,6 +21,7 @@
 ---@field rate_grace? number|string Waiting that body_rate and send_rate always allow.
 ---@field send_rate? number|string Bytes per second that a client takes of a response at least, on average over the time that rproxy waits for it; below it the connection ends. 0 is no limit.
 ---@field spill? number|string Bytes that buffered bodies take in files, in each worker. A request that finds no room is answered 503; a response goes on at its client's pace. math.huge is no limit.
+---@field tls_handshakes? integer TLS handshakes that a worker begins in a second; further clients wait for their turn, within timeouts.tls_handshake. 0 is no limit.
 ---@field uri? number|string Bytes of the request target; more is answered 414.
 
 ---@class rproxy.SiteLogAccess
@@ -54,7 +55,9 @@
 ---@field hook_wait? number|string One hook may wait in all (500).
 ---@field keepalive? number|string A client connection may be idle between requests.
 ---@field send? number|string A client may read nothing of its response.
----@field tunnel? number|string A WebSocket may be silent in both directions.
+---@field ticket_keys? number|string Between two rotations of the keys of session tickets; a ticket is good for this time at least and twice this time at most.
+---@field tls_handshake? number|string A client's whole TLS handshake; then the connection is closed.
+---@field tunnel? number|string A tunnel (WebSocket, CONNECT) may be silent in both directions.
 
 ---@class rproxy.Site
 ---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
@@ -70,6 +73,7 @@
 ---@field spill? rproxy.SiteSpill
 ---@field streams? any List of rp.stream { ... }: connections whose bytes are relayed.
 ---@field timeouts? rproxy.SiteTimeouts
+---@field tls? any How listeners with tls end TLS: certificates and settings, see TLS of listeners.
 ---@field trust? string[] Networks (CIDR) of clients that may say where a request came from: other proxies of yours. Nobody else's X-Forwarded-* and Forwarded count.
 ---@field upstreams? any Table of rp.upstream { ... } by name.
 ---@field use? any Plugins of every request, in order.
@@ -81,6 +85,7 @@
 ---@field half_closed? boolean Clients may end their side of a connection behind a request (shutdown) and wait for the answer. Without it that means that the client is gone, and its request ends.
 ---@field proxy_protocol? boolean Connections begin with a header of the PROXY protocol (version 1 or 2) that says who the client is. Only networks of `trust` and unix sockets may connect; a connection without the header is closed.
 ---@field redirect_https? boolean Answer every request with a redirect to https:// on the same host.
+---@field tls? any End TLS here: true with the settings of the site's tls; a table for settings of its own, each in the place of the site's.
 
 ---@class rproxy.UpstreamKeepalive
 ---@field idle? number|string A connection may be idle in the pool.
@@ -103,6 +108,7 @@
 ---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.
 ---@field timeouts? rproxy.UpstreamTimeouts
+---@field tls? any Speak TLS to the peers, and verify their certificates; a table for settings, see TLS to upstreams.
 ---@field tries? integer Attempts in all, each on another peer: after a failure to connect. Not counted: a kept connection that broke before the response; an idempotent request without a body is then sent once more, on a new one.
 
 ---@class rproxy.Host

@@ -102,3 +102,22 @@ rp_err rp_body_in_read(struct rp_body_in *b, struct rp_reader *r, struct rp_mem 
     if (out->bytes > before) return RP_OK;
     return b->mode == RP_IN_DONE ? RP_END : e;
 }
+
+uint64_t rp_body_in_unseen(const struct rp_body_in *b, const struct rp_reader *r)
+{
+    uint64_t unread = rp_reader_len(r);
+    if (b->mode == RP_IN_RAW) return UINT64_MAX;
+    return b->mode == RP_IN_LENGTH && b->left > unread ? b->left - unread : 0;
+}
+
+rp_err rp_body_in_splice(struct rp_body_in *b, struct rp_reader *r, struct rp_conn *c,
+                         struct rp_splice **pipe)
+{
+    uint64_t left = rp_body_in_unseen(b, r);
+    if (left == 0) return b->mode == RP_IN_DONE ? RP_END : RP_E_BUSY;
+    rp_err e = rp_reader_splice(r, c, (size_t)RP_MIN(left, (uint64_t)SIZE_MAX), pipe);
+    bool raw = b->mode == RP_IN_RAW;
+    if (!raw) b->left -= rp_splice_bytes(*pipe);
+    if (raw ? e == RP_END : b->left == 0) b->mode = RP_IN_DONE;
+    return e == RP_END && !raw ? RP_E_CLOSED : e;
+}

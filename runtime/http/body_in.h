@@ -35,5 +35,12 @@ void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t len
 RP_MUST rp_err rp_body_in_read(struct rp_body_in *b, struct rp_reader *r, struct rp_mem *m,
                                struct rp_conn *c, struct rp_chain *out, size_t max,
                                rp_str *trailer_section);
+/* How much of the content, behind what was received already, need not be seen to find its end: 0 for
+ * a chunked body, UINT64_MAX when the connection ends it. */
+uint64_t rp_body_in_unseen(const struct rp_body_in *b, const struct rp_reader *r);
+/* Some of it into a pipe (rp_splice_take), when nothing is unread in the reader. As rp_body_in_read,
+ * but for RP_E_BUSY: read instead. */
+RP_MUST rp_err rp_body_in_splice(struct rp_body_in *b, struct rp_reader *r, struct rp_conn *c,
+                                 struct rp_splice **pipe);
 
 #endif

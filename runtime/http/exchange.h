@@ -14,6 +14,7 @@
 #include "http/msg.h"
 #include "http/pace.h"
 #include "net/conn.h"
+#include "net/splice.h"
 
 enum rp_wake {
     RP_WAKE_BODY = 1,     /* request body bytes (or their end) can be read */
@@ -47,6 +48,19 @@ struct rp_exchange_ops {
     /* Response bytes that the client has taken, counted from any point: only the growth means
      * something. A system call in HTTP/1: for clients that keep us waiting. */
     uint64_t (*taken)(struct rp_exchange *x);
+    /* Bodies that nobody looks at may go from socket to socket by the kernel (net/splice). All four
+     * are NULL in sessions that have no plain socket of their own.
+     * How much of the request body, behind what read_body has at hand, and how much of the response
+     * may go that way now: 0 none, UINT64_MAX without end. */
+    uint64_t (*unseen)(const struct rp_exchange *x);
+    uint64_t (*pipe_room)(const struct rp_exchange *x);
+    /* Some of that much request body into *pipe, which is NULL. As read_body, but for RP_E_BUSY: read
+     * instead. */
+    rp_err (*read_pipe)(struct rp_exchange *x, struct rp_splice **pipe);
+    /* When flush said RP_OK: write the pipe's bytes, at most pipe_room. RP_OK: all are in the socket,
+     * *pipe is NULL; RP_AGAIN: call again after RP_WAKE_SINK (and flush); RP_E_CLIENT_GONE. The end
+     * is still told by send_body. */
+    rp_err (*send_pipe)(struct rp_exchange *x, struct rp_splice **pipe);
     /* No more of the request body is wanted: throw away what is at hand. When that was not all of it
      * the connection ends after the response (x->close_after). */
     void (*skip_body)(struct rp_exchange *x);

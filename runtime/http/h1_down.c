@@ -431,16 +431,63 @@ static void note_pace(struct rp_exchange *x, rp_err sent)
     else rp_pace_go(&x->send_pace, now);
 }
 
+static rp_err wrote(struct rp_exchange *x, size_t n, rp_err e)
+{
+    x->wire_out_bytes += n;
+    if (e == RP_AGAIN || x->send_pace.waiting) note_pace(x, e);
+    return e < 0 ? client_gone(x) : e;
+}
+
 static rp_err down_flush(struct rp_exchange *x)
 {
     struct rp_h1_down *s = x->session;
     if (s->out.bytes == 0) return RP_OK;
-    uint64_t before = s->out.bytes;
+    size_t before = s->out.bytes;
     rp_err e = rp_conn_send(s->conn, &s->out);
-    x->wire_out_bytes += before - s->out.bytes;
-    if (e == RP_AGAIN || x->send_pace.waiting) note_pace(x, e);
-    return e < 0 ? client_gone(x) : e;
+    return wrote(x, before - s->out.bytes, e);
 }
+
+/* ---- by the kernel ------------------------------------------------------------------------- */
+
+static uint64_t down_unseen(const struct rp_exchange *x)
+{
+    const struct rp_h1_down *s = x->session;
+    return s->body.mode == RP_IN_LENGTH ? rp_body_in_unseen(&s->body, &s->in) : 0;
+}
+
+static uint64_t down_pipe_room(const struct rp_exchange *x)
+{
+    const struct rp_h1_down *s = x->session;
+    if (s->out_mode == OUT_CLOSE) return UINT64_MAX;
+    return s->out_mode == OUT_LENGTH ? s->out_left : 0;
+}
+
+static rp_err down_read_pipe(struct rp_exchange *x, struct rp_splice **pipe)
+{
+    struct rp_h1_down *s = x->session;
+    rp_err e = rp_body_in_splice(&s->body, &s->in, s->conn, pipe);
+    if (e == RP_E_BUSY) return e;
+    size_t got = rp_splice_bytes(*pipe);
+    x->body_in_bytes += got;
+    if (s->body.mode == RP_IN_DONE) rp_reader_listen(&s->in, s->conn); /* for the client's end */
+    if (x->body_in_bytes > x->body_limit) return RP_E_BODY_TOO_BIG;
+    if (e == RP_E_CLOSED || e == RP_E_OS) return client_gone(x);
+    return rp_exchange_check_pace(x, &s->settings->body_pace, got, e);
+}
+
+static rp_err down_send_pipe(struct rp_exchange *x, struct rp_splice **pipe)
+{
+    struct rp_h1_down *s = x->session;
+    size_t before = rp_splice_bytes(*pipe);
+    RP_CHECK(s->out.bytes == 0 && before <= down_pipe_room(x));
+    rp_err e = rp_splice_give(s->conn, pipe, &s->out);
+    size_t taken = before - rp_splice_bytes(*pipe); /* by the socket, or queued after all */
+    x->body_out_bytes += taken;
+    if (s->out_mode == OUT_LENGTH) s->out_left -= taken;
+    return wrote(x, taken - s->out.bytes, e);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------ */
 
 static void down_skip_body(struct rp_exchange *x)
 {
@@ -521,6 +568,10 @@ const struct rp_exchange_ops rp_h1_down_ops = {
     .send_body = down_send_body,
     .flush = down_flush,
     .taken = down_taken,
+    .unseen = down_unseen,
+    .pipe_room = down_pipe_room,
+    .read_pipe = down_read_pipe,
+    .send_pipe = down_send_pipe,
     .skip_body = down_skip_body,
     .tunnel = down_tunnel,
     .end_output = down_end_output,
@@ -529,14 +580,15 @@ const struct rp_exchange_ops rp_h1_down_ops = {
 
 /* ---- events ------------------------------------------------------------------------------- */
 
-/* The user hears of every progress, so that its deadline runs from the last one. */
+/* The user hears of every progress, so that its deadline runs from the last one; with nothing queued it
+ * is a pipe of the user's that waits for room. */
 static void on_writable(struct rp_h1_down *s)
 {
     if (s->state != BUSY) return;
     size_t before = s->out.bytes;
     rp_err e = down_flush(s->x);
     if (e < 0) user_of(s)->wake(s->x, RP_WAKE_ABORT);
-    else if (s->out.bytes < before) user_of(s)->wake(s->x, RP_WAKE_SINK);
+    else if (before == 0 || s->out.bytes < before) user_of(s)->wake(s->x, RP_WAKE_SINK);
 }
 
 static void on_conn_event(struct rp_conn *c, unsigned events)

@@ -135,15 +135,33 @@ rp_err rp_h1_up_send(struct rp_h1_up *u, struct rp_chain *in, bool last,
     return u->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
 }
 
+static rp_err wrote(struct rp_h1_up *u, rp_err e)
+{
+    if (e >= 0) return e;
+    u->poisoned = true;
+    return RP_E_UP_SEND;
+}
+
 rp_err rp_h1_up_flush(struct rp_h1_up *u)
 {
-    if (u->out.bytes == 0) return RP_OK;
-    rp_err e = rp_conn_send(u->conn, &u->out);
-    if (e < 0) {
-        u->poisoned = true;
-        return RP_E_UP_SEND;
-    }
-    return e;
+    return u->out.bytes == 0 ? RP_OK : wrote(u, rp_conn_send(u->conn, &u->out));
+}
+
+uint64_t rp_h1_up_pipe_room(const struct rp_h1_up *u)
+{
+    return u->out_framing == RP_BODY_LENGTH ? u->out_left : 0;
+}
+
+void rp_h1_up_expect_pipe(struct rp_h1_up *u, size_t n)
+{
+    RP_CHECK(n <= u->out_left);
+    u->out_left -= n;
+    u->body_sent = true;
+}
+
+rp_err rp_h1_up_send_pipe(struct rp_h1_up *u, struct rp_splice **pipe)
+{
+    return wrote(u, rp_splice_give(u->conn, pipe, &u->out));
 }
 
 bool rp_h1_up_is_flushed(const struct rp_h1_up *u)
@@ -238,6 +256,24 @@ rp_err rp_h1_up_read(struct rp_h1_up *u, struct rp_chain *out, size_t max, struc
     return e;
 }
 
+size_t rp_h1_up_at_hand(const struct rp_h1_up *u)
+{
+    return rp_reader_len(&u->in);
+}
+
+uint64_t rp_h1_up_unseen(const struct rp_h1_up *u)
+{
+    return rp_body_in_unseen(&u->body, &u->in);
+}
+
+rp_err rp_h1_up_splice(struct rp_h1_up *u, struct rp_splice **pipe)
+{
+    rp_err e = rp_body_in_splice(&u->body, &u->in, u->conn, pipe);
+    if (e >= 0 || e == RP_E_BUSY) return e;
+    u->poisoned = true;
+    return RP_E_UP_TRUNCATED;
+}
+
 bool rp_h1_up_is_reusable(const struct rp_h1_up *u)
 {
     return !u->poisoned && u->keepalive && u->head_done && rp_h1_up_is_sent(u) &&
@@ -251,6 +287,7 @@ void rp_h1_up_rest(struct rp_h1_up *u)
     RP_ASSERT(rp_reader_len(&u->in) == 0);
     rp_reader_clear(&u->in);
     rp_reader_listen(&u->in, u->conn);
+    u->in.readable = false; /* the last look found nothing (is_reusable) */
 }
 
 void rp_h1_up_tunnel(struct rp_h1_up *u)

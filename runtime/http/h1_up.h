@@ -35,6 +35,13 @@ void rp_h1_up_start(struct rp_h1_up *u, struct rp_chain *head, uint8_t method,
  * fit the announced length. */
 RP_MUST rp_err rp_h1_up_send(struct rp_h1_up *u, struct rp_chain *in, bool last,
                              const struct rp_msg *trailers);
+/* Body bytes that may come in a pipe (net/splice) instead: what is left of an announced length, else 0. */
+uint64_t rp_h1_up_pipe_room(const struct rp_h1_up *u);
+/* n body bytes were taken into one: they are part of the request from now on. */
+void rp_h1_up_expect_pipe(struct rp_h1_up *u, size_t n);
+/* When flush said RP_OK: write them. RP_OK *pipe is NULL; RP_AGAIN; RP_E_UP_SEND. The end is still told
+ * by rp_h1_up_send. */
+RP_MUST rp_err rp_h1_up_send_pipe(struct rp_h1_up *u, struct rp_splice **pipe);
 /* Write what is queued. RP_OK all is in the socket; RP_AGAIN; RP_E_UP_SEND. */
 RP_MUST rp_err rp_h1_up_flush(struct rp_h1_up *u);
 bool rp_h1_up_is_flushed(const struct rp_h1_up *u); /* nothing is queued */
@@ -57,6 +64,13 @@ RP_MUST rp_err rp_h1_up_read_head(struct rp_h1_up *u, const struct rp_h1_limits 
  * ended with some. */
 RP_MUST rp_err rp_h1_up_read(struct rp_h1_up *u, struct rp_chain *out, size_t max,
                              struct rp_arena *a, struct rp_msg **trailers);
+/* Response body bytes that were received and not read yet; and how many behind those need not be seen
+ * (rp_body_in_unseen). */
+size_t rp_h1_up_at_hand(const struct rp_h1_up *u);
+uint64_t rp_h1_up_unseen(const struct rp_h1_up *u);
+/* Some of these into a pipe, when none is at hand. RP_OK, RP_AGAIN, RP_END, RP_E_UP_TRUNCATED;
+ * RP_E_BUSY: read instead. */
+RP_MUST rp_err rp_h1_up_splice(struct rp_h1_up *u, struct rp_splice **pipe);
 /* Everything sent, everything read, nothing more there, and both sides keep the connection. */
 bool rp_h1_up_is_reusable(const struct rp_h1_up *u);
 /* Going idle: give the read buffer back. */

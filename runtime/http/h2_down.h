@@ -4,8 +4,7 @@
  * same border to the request life as h1_down.
  *
  * Content that came and was not read is bounded by the windows: a stream's window opens only as its
- * content is read; the connection's opens at once, so that a stream nobody reads never stalls its
- * siblings, until all of them together hold UNREAD_HIGH bytes.
+ * content is read; the connection's as h2_io.h says.
  */
 #ifndef RP_HTTP_H2_DOWN_H
 #define RP_HTTP_H2_DOWN_H
@@ -49,6 +48,9 @@ void rp_h2_down_open(struct rp_h2_downs *all, struct rp_conn *conn, void *listen
                      uint64_t conn_id, struct rp_chunk *chunk, rp_str first);
 /* Drain: GOAWAY to every client; sessions without a request close, the others when theirs ended. */
 void rp_h2_downs_drain(struct rp_h2_downs *all);
+/* Close those without a request at once; the others close when their requests ended. Not inside a
+ * session's callback. */
+void rp_h2_downs_abort(struct rp_h2_downs *all);
 
 /* The connection preface of a client (RFC 9113 §3.4). */
 #define RP_H2_PREFACE RP_STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

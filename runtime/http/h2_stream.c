@@ -12,10 +12,8 @@
 
 enum {
     SEND_HIGH = 128 * 1024, /* content queued in a stream that makes send_body say AGAIN */
-    COPY_MOST = 2048,       /* content up to this is copied: it must not pin a whole buffer */
     TINY_WINDOW = 128,      /* bytes; a client that opens its window by less is a nuisance */
-    STATUS_TEXT = 3,
-    NV_EXTRA = 4, /* :status, date, content-length, one to spare */
+    STATUS_TEXT = 20,       /* rp_str_put_u64 */
 };
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -26,8 +24,8 @@ static struct rp_h2_stream *stream_new(struct rp_h2_down *s, int32_t id)
     st->magic = RP_H2_STREAM_MAGIC;
     st->id = id;
     st->session = s;
-    rp_chain_init(&st->in, s->all->mem);
-    rp_chain_init(&st->out, s->all->mem);
+    rp_chain_init(&st->in, s->io.mem);
+    rp_chain_init(&st->out, s->io.mem);
     st->next = s->streams;
     if (st->next) st->next->prev = st;
     s->streams = st;
@@ -38,7 +36,7 @@ void rp_h2_stream_free(struct rp_h2_stream *st)
 {
     struct rp_h2_down *s = st->session;
     RP_ASSERT(!st->x);
-    s->unread -= st->in.bytes;
+    s->io.unread -= st->in.bytes;
     rp_chain_clear(&st->in);
     rp_chain_clear(&st->out);
     if (s->opening == st) s->opening = NULL;
@@ -69,7 +67,7 @@ static bool is_whole(const struct rp_h2_stream *st)
 /* Is the way to the client closed too early? Then x->fail says so. */
 static bool is_shut(struct rp_h2_stream *st)
 {
-    if (is_whole(st) || (!st->closed && !st->session->dead)) return false;
+    if (is_whole(st) || (!st->closed && !st->session->io.dead)) return false;
     (void)gone(st->x);
     return true;
 }
@@ -87,7 +85,7 @@ void rp_h2_stream_abort(struct rp_h2_stream *st)
     if (!st->x || is_whole(st)) return;
     (void)gone(st->x);
     if (st->started) wake(st, RP_WAKE_ABORT);
-    else start(st, st->session->dead ? RP_E_CLIENT_GONE : RP_E_H1_SYNTAX); /* nghttp2 reset it */
+    else start(st, st->session->io.dead ? RP_E_CLIENT_GONE : RP_E_H1_SYNTAX); /* nghttp2 reset it */
 }
 
 void rp_h2_stream_head_late(struct rp_h2_stream *st)
@@ -97,40 +95,36 @@ void rp_h2_stream_head_late(struct rp_h2_stream *st)
 
 /* ---- content in ---------------------------------------------------------------------------- */
 
-/* n bytes were read, or thrown away: the client may send as many more. */
-static void consumed(struct rp_h2_stream *st, size_t n)
-{
-    struct rp_h2_down *s = st->session;
-    if (n == 0 || s->dead) return;
-    if (!st->closed && nghttp2_session_consume_stream(s->ng, st->id, n) == 0) {
-        rp_h2_session_flush_later(s);
-    }
-    rp_h2_session_consume(s);
-}
-
 /* Nobody wants its content any more. The stream's window stays as it is, so what may still come is
  * bounded by that. */
 static void drop_input(struct rp_h2_stream *st)
 {
-    st->session->unread -= st->in.bytes;
+    size_t n = st->in.bytes;
     rp_chain_clear(&st->in);
-    rp_h2_session_consume(st->session);
+    rp_h2_io_read(&st->session->io, n);
 }
 
 static void take_content(struct rp_h2_stream *st, rp_str bytes)
 {
     struct rp_h2_down *s = st->session;
-    s->owed += bytes.len;
-    if (st->skip || !st->x) {
-        rp_h2_session_consume(s);
-        return;
-    }
-    if (bytes.len <= COPY_MOST) rp_chain_add_copy(&st->in, bytes);
-    else rp_chain_add(&st->in, s->in_chunk, bytes.ptr, bytes.len);
-    s->unread += bytes.len;
-    rp_h2_session_consume(s);
-    rp_pace_go(&st->x->body_pace, rp_loop_now(rp_conn_loop(s->conn)));
+    bool keep = st->x && !st->skip;
+    rp_h2_io_came(&s->io, bytes.len, keep);
+    if (!keep) return;
+    rp_h2_io_keep(&s->io, &st->in, bytes);
+    rp_pace_go(&st->x->body_pace, rp_loop_now(rp_conn_loop(s->io.conn)));
     wake(st, RP_WAKE_BODY);
+}
+
+/* n bytes were read: the client may send as many more. */
+static void consumed(struct rp_h2_stream *st, size_t n)
+{
+    struct rp_h2_io *io = &st->session->io;
+    if (n == 0) return;
+    rp_h2_io_read(io, n);
+    if (st->closed || io->dead) return;
+    /* It fails only without memory, and then the next flush does. */
+    RP_IGNORE(nghttp2_session_consume_stream(io->ng, st->id, n));
+    rp_h2_io_flush_later(io);
 }
 
 static rp_err read_body(struct rp_exchange *x, struct rp_chain *out, size_t max)
@@ -139,7 +133,6 @@ static rp_err read_body(struct rp_exchange *x, struct rp_chain *out, size_t max)
     struct rp_h2_down *s = st->session;
     size_t n = rp_chain_move(out, &st->in, max);
     rp_err e = n > 0 ? RP_OK : st->in_ended ? RP_END : RP_AGAIN;
-    s->unread -= n;
     x->body_in_bytes += n;
     consumed(st, n);
     if (e == RP_END) x->trailers = st->trailers;
@@ -158,63 +151,27 @@ static void skip_body(struct rp_exchange *x)
 
 /* ---- heads out ----------------------------------------------------------------------------- */
 
-static void put_nv(nghttp2_nv *nv, rp_str name, rp_str value)
+static rp_err begin_block(struct rp_exchange *x, const struct rp_msg *m, uint16_t status,
+                          struct rp_h2_block *b)
 {
-    *nv = (nghttp2_nv){.name = (uint8_t *)name.ptr,
-                       .value = (uint8_t *)value.ptr,
-                       .namelen = name.len,
-                       .valuelen = value.len};
-}
-
-/* RFC 9113 §8.2.1: names are lower case. Known ones have a constant that is; NONE: no memory. */
-static rp_str lower_name(struct rp_arena *a, const struct rp_field *f)
-{
-    if (f->id != RP_H_OTHER) return rp_token_header_name(f->id);
-    char *p = rp_arena_alloc(a, f->name_n);
-    if (!p) return RP_STR_NONE;
-    for (uint16_t i = 0; i < f->name_n; i++) p[i] = rp_lower(f->name[i]);
-    return rp_str_of(p, f->name_n);
-}
-
-/* The fields of m behind those that nv has. RP_E_CAP. */
-static rp_err put_fields(struct rp_arena *a, const struct rp_msg *m, nghttp2_nv *nv, size_t *n)
-{
-    for (uint16_t i = 0; i < m->fields_n; i++) {
-        const struct rp_field *f = &m->fields[i];
-        if (rp_h2_field_is_dropped(f)) continue;
-        rp_str name = lower_name(a, f);
-        if (!name.ptr) return RP_E_CAP;
-        put_nv(&nv[(*n)++], name, rp_field_value(f));
-    }
-    return RP_OK;
-}
-
-static nghttp2_nv *new_block(struct rp_exchange *x, const struct rp_msg *m)
-{
-    return rp_arena_alloc(&x->arena, (m->fields_n + (size_t)NV_EXTRA) * sizeof(nghttp2_nv));
-}
-
-static rp_err put_status(struct rp_exchange *x, uint16_t status, nghttp2_nv *nv, size_t *n)
-{
-    char *text = rp_arena_alloc(&x->arena, 20);
-    if (!text) return RP_E_CAP;
-    put_nv(&nv[(*n)++], RP_STR(":status"), rp_str_of(text, rp_str_put_u64(text, status)));
-    return RP_OK;
+    char *text = rp_arena_alloc(&x->arena, STATUS_TEXT);
+    rp_err e = text ? rp_h2_block_init(b, &x->arena, m) : RP_E_CAP;
+    if (e != RP_OK) return e;
+    rp_h2_block_put(b, RP_STR(":status"), rp_str_of(text, rp_str_put_u64(text, status)));
+    return rp_h2_block_put_fields(b, &x->arena, m);
 }
 
 static rp_err send_info(struct rp_exchange *x, const struct rp_msg *info)
 {
     struct rp_h2_stream *st = x->session;
     struct rp_h2_down *s = st->session;
-    size_t n = 0;
-    nghttp2_nv *nv = new_block(x, info);
+    struct rp_h2_block b;
     if (info->status == 101) return RP_OK; /* RFC 9113 §8.6: HTTP/2 has no such thing */
     if (is_shut(st)) return RP_E_CLIENT_GONE;
-    rp_err e = nv ? put_status(x, info->status, nv, &n) : RP_E_CAP;
-    if (e == RP_OK) e = put_fields(&x->arena, info, nv, &n);
+    rp_err e = begin_block(x, info, info->status, &b);
     if (e != RP_OK) return e;
-    int bad = nghttp2_submit_headers(s->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv, n, NULL);
-    rp_h2_session_flush_later(s);
+    int bad = nghttp2_submit_headers(s->io.ng, NGHTTP2_FLAG_NONE, st->id, NULL, b.nv, b.n, NULL);
+    rp_h2_io_flush_later(&s->io);
     return bad == 0 ? RP_OK : gone(x);
 }
 
@@ -247,18 +204,18 @@ static rp_str length_text(struct rp_exchange *x, const struct rp_msg *res, enum 
 static ssize_t give_content(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t most,
                             uint32_t *flags, nghttp2_data_source *source, void *arg);
 
-static rp_err submit_head(struct rp_exchange *x, struct rp_h2_stream *st, const nghttp2_nv *nv,
-                          size_t n)
+static rp_err submit_head(struct rp_exchange *x, struct rp_h2_stream *st,
+                          const struct rp_h2_block *b)
 {
     struct rp_h2_down *s = st->session;
     nghttp2_data_provider content = {.source.ptr = st, .read_callback = give_content};
     bool bodyless = st->out_mode == RP_H2_OUT_NONE ||
                     (st->out_mode == RP_H2_OUT_LENGTH && st->out_left == 0);
-    if (nghttp2_submit_response(s->ng, st->id, nv, n, bodyless ? NULL : &content) != 0) {
+    if (nghttp2_submit_response(s->io.ng, st->id, b->nv, b->n, bodyless ? NULL : &content) != 0) {
         return gone(x);
     }
     if (bodyless) st->out_last = st->out_ended = true;
-    rp_h2_session_flush_later(s);
+    rp_h2_io_flush_later(&s->io);
     x->head_sent = true;
     return RP_OK;
 }
@@ -266,21 +223,19 @@ static rp_err submit_head(struct rp_exchange *x, struct rp_h2_stream *st, const 
 static rp_err send_head(struct rp_exchange *x, const struct rp_msg *res)
 {
     struct rp_h2_stream *st = x->session;
-    size_t n = 0;
+    struct rp_h2_block b;
     if (is_shut(st)) return RP_E_CLIENT_GONE;
     st->out_mode = (uint8_t)choose_out(x, res);
     st->out_left = res->content_length;
     bool switched = res->status == 101; /* RFC 8441 §5: an extended CONNECT succeeds with 2xx */
-    nghttp2_nv *nv = new_block(x, res);
-    rp_err e = nv ? put_status(x, switched ? 200 : res->status, nv, &n) : RP_E_CAP;
-    if (e == RP_OK) e = put_fields(&x->arena, res, nv, &n);
+    rp_err e = begin_block(x, res, switched ? 200 : res->status, &b);
     if (e != RP_OK) return e;
     if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1 */
-        put_nv(&nv[n++], RP_STR("date"), rp_loop_date(rp_conn_loop(x->conn)));
+        rp_h2_block_put(&b, RP_STR("date"), rp_loop_date(rp_conn_loop(x->conn)));
     }
     rp_str length = length_text(x, res, (enum rp_h2_out)st->out_mode);
-    if (length.ptr) put_nv(&nv[n++], RP_STR("content-length"), length);
-    return submit_head(x, st, nv, n);
+    if (length.ptr) rp_h2_block_put(&b, RP_STR("content-length"), length);
+    return submit_head(x, st, &b);
 }
 
 /* ---- content out --------------------------------------------------------------------------- */
@@ -306,9 +261,9 @@ static rp_err send_body(struct rp_exchange *x, struct rp_chain *in, bool last)
     }
     if (st->deferred && (n > 0 || last)) {
         st->deferred = false;
-        if (nghttp2_session_resume_data(st->session->ng, st->id) != 0) return gone(x);
+        if (nghttp2_session_resume_data(st->session->io.ng, st->id) != 0) return gone(x);
     }
-    rp_h2_session_flush_later(st->session);
+    rp_h2_io_flush_later(&st->session->io);
     return st->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
 }
 
@@ -316,10 +271,10 @@ static rp_err send_body(struct rp_exchange *x, struct rp_chain *in, bool last)
 static int submit_trailers(struct rp_h2_stream *st)
 {
     struct rp_exchange *x = st->x;
-    size_t n = 0;
-    nghttp2_nv *nv = new_block(x, x->res_trailers);
-    if (!nv || put_fields(&x->arena, x->res_trailers, nv, &n) != RP_OK) return -1;
-    return nghttp2_submit_trailer(st->session->ng, st->id, nv, n);
+    struct rp_h2_block b;
+    if (rp_h2_block_init(&b, &x->arena, x->res_trailers) != RP_OK) return -1;
+    if (rp_h2_block_put_fields(&b, &x->arena, x->res_trailers) != RP_OK) return -1;
+    return nghttp2_submit_trailer(st->session->io.ng, st->id, b.nv, b.n);
 }
 
 /* nghttp2 asks how much goes into the next DATA frame. */
@@ -350,8 +305,7 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
     struct rp_h2_stream *st = source->ptr;
     struct rp_h2_down *s = arg;
     (void)ng, (void)frame; /* nobody asked for padding */
-    rp_chain_add_copy(&s->out, rp_str_of((const char *)head, 9));
-    rp_chain_move(&s->out, &st->out, n);
+    rp_h2_io_put_data(&s->io, head, &st->out, n);
     st->taken += n;
     if (st->x) st->x->wire_out_bytes += 9 + n;
     if (st->blocked) {
@@ -367,7 +321,7 @@ static rp_err flush(struct rp_exchange *x)
     struct rp_h2_stream *st = x->session;
     rp_ms now = rp_loop_now(rp_conn_loop(x->conn));
     if (is_shut(st)) return RP_E_CLIENT_GONE;
-    if (st->out.bytes > 0 || (st->out_last && !st->out_ended)) rp_h2_serialise(st->session);
+    if (st->out.bytes > 0 || (st->out_last && !st->out_ended)) rp_h2_io_serialise(&st->session->io);
     if (is_shut(st)) return RP_E_CLIENT_GONE;
     bool waits = st->out.bytes > 0 || (st->out_last && !st->out_ended);
     st->blocked = waits;
@@ -399,19 +353,19 @@ static void end_output(struct rp_exchange *x)
 {
     struct rp_h2_stream *st = x->session;
     st->out_last = true;
-    if (st->deferred && !st->closed && !st->session->dead) {
+    if (st->deferred && !st->closed && !st->session->io.dead) {
         st->deferred = false;
-        RP_IGNORE(nghttp2_session_resume_data(st->session->ng, st->id)); /* closed: nothing to end */
+        RP_IGNORE(nghttp2_session_resume_data(st->session->io.ng, st->id)); /* closed: nothing to end */
     }
-    rp_h2_session_flush_later(st->session);
+    rp_h2_io_flush_later(&st->session->io);
 }
 
 static void reset(struct rp_h2_stream *st, uint32_t code)
 {
     struct rp_h2_down *s = st->session;
-    if (st->closed || s->dead) return;
+    if (st->closed || s->io.dead) return;
     rp_chain_clear(&st->out);
-    RP_IGNORE(nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code));
+    RP_IGNORE(nghttp2_submit_rst_stream(s->io.ng, NGHTTP2_FLAG_NONE, st->id, code));
 }
 
 /* RFC 9113 §8.1: after a response that is whole before its request, NO_ERROR asks for the rest not
@@ -433,7 +387,7 @@ static void finish(struct rp_exchange *x)
     if (!st->out_ended) reset(st, x->head_sent ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
     else if (!st->in_ended) rp_h2_session_linger(s);
     if (st->closed) rp_h2_stream_free(st);
-    rp_h2_session_flush_later(s);
+    rp_h2_io_flush_later(&s->io);
     rp_h2_session_live(s, -1);
 }
 
@@ -477,7 +431,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     s->opening = st;
     x->ops = &OPS;
     x->session = st;
-    x->conn = s->conn;
+    x->conn = s->io.conn;
     x->listener = s->listener;
     x->conn_id = s->conn_id;
     x->conn_requests = s->requests;
@@ -573,8 +527,7 @@ static int on_content(nghttp2_session *ng, uint8_t flags, int32_t id, const uint
     if (st) {
         take_content(st, rp_str_of((const char *)data, n));
     } else {
-        s->owed += n;
-        rp_h2_session_consume(s);
+        rp_h2_io_came(&s->io, n, false);
     }
     return 0;
 }

@@ -5,9 +5,8 @@
 #ifndef RP_HTTP_H2_STREAM_H
 #define RP_HTTP_H2_STREAM_H
 
-#include <nghttp2/nghttp2.h>
-
 #include "http/h2_down.h"
+#include "http/h2_io.h"
 #include "http/h2_msg.h"
 #include "net/timer.h"
 
@@ -23,26 +22,16 @@ struct rp_h2_stream;
 struct rp_h2_down {
     uint32_t magic;
     uint8_t going; /* enum rp_h2_going */
-    bool dead;     /* nothing more is read or written */
-    bool in_over;  /* the client has sent its end */
-    bool held;     /* reading waits: the client does not take what it is sent */
     bool calmed;   /* a budget is spent */
-    bool large;    /* the last read filled its buffer */
     struct rp_h2_downs *all;
     struct rp_h2_down *next, *prev;
-    nghttp2_session *ng;
-    struct rp_conn *conn;
+    struct rp_h2_io io;
     void *listener;
     uint64_t conn_id;
     struct rp_h2_stream *streams;
     struct rp_h2_stream *opening; /* its head is being received */
-    struct rp_chunk *in_chunk;    /* where the bytes lie that nghttp2 looks at */
     uint32_t live_n;              /* streams with an exchange */
     uint32_t requests;
-    size_t unread;        /* content bytes of all streams that nobody has read */
-    size_t owed;          /* bytes by which the connection's window is to be opened */
-    struct rp_chain out;  /* frames for the socket */
-    struct rp_defer flush;
     struct rp_timer timer;  /* preface, head, idle, the second GOAWAY */
     struct rp_timer linger; /* streams that are answered while their content still comes */
     struct rp_h2_budget budget;
@@ -76,15 +65,10 @@ struct rp_h2_stream {
 
 /* ---- h2_down.c --------------------------------------------------------------------------------- */
 
-void rp_h2_session_flush_later(struct rp_h2_down *s);
-/* What nghttp2 has to say goes into s->out, up to the high mark. Never inside its callbacks. */
-void rp_h2_serialise(struct rp_h2_down *s);
-bool rp_h2_session_is_full(const struct rp_h2_down *s);
 /* One more frame of a kind that may be a nuisance; ends the connection when there are too many. */
 void rp_h2_session_nuisance(struct rp_h2_down *s, enum rp_h2_nuisance kind);
 void rp_h2_session_live(struct rp_h2_down *s, int change); /* one exchange more, or less */
 void rp_h2_session_head_timer(struct rp_h2_down *s);       /* a head begins */
-void rp_h2_session_consume(struct rp_h2_down *s);          /* content was read */
 void rp_h2_session_linger(struct rp_h2_down *s);           /* a stream is answered too early */
 
 /* ---- h2_stream.c ------------------------------------------------------------------------------- */

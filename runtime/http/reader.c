@@ -4,7 +4,10 @@
  */
 #include "http/reader.h"
 
-enum { ROOM_MIN = 2048 }; /* bytes: a smaller recv costs more system calls than a new chunk */
+enum {
+    ROOM_MIN = 2048,         /* bytes: a smaller recv costs more system calls than a new chunk */
+    SPLICE_FULL = 64 * 1024, /* ... of a splice behind which there may be more at once */
+};
 
 /* Room behind `end` for at least ROOM_MIN bytes, moving only unread bytes. */
 static rp_err make_room(struct rp_reader *r, struct rp_mem *m, size_t cap)
@@ -68,6 +71,32 @@ rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, 
     drained(r, c);
     if (e != RP_AGAIN) r->over = e;
     if (r->at == r->end) rp_reader_clear(r);
+    return e;
+}
+
+/* Nothing came although an event had told of it: either it was taken before, or it is what only recv
+ * passes over (urgent data). Twice in a row it is recv's turn, or the event would come for ever. */
+static rp_err splice_dry(struct rp_reader *r, struct rp_conn *c)
+{
+    if (r->dry) return RP_E_BUSY;
+    r->dry = true;
+    drained(r, c);
+    return RP_AGAIN;
+}
+
+rp_err rp_reader_splice(struct rp_reader *r, struct rp_conn *c, size_t max, struct rp_splice **pipe)
+{
+    RP_ASSERT(r->at == r->end);
+    if (r->over != RP_OK) return r->over;
+    if (!r->readable) return RP_AGAIN;
+    size_t got = 0;
+    rp_err e = rp_splice_take(c, max, pipe, &got);
+    if (e == RP_E_BUSY) return e;
+    rp_reader_clear(r);
+    if (e == RP_AGAIN) return splice_dry(r, c);
+    r->dry = false;
+    if (e != RP_OK) r->over = e;
+    if (got < max && got < SPLICE_FULL) drained(r, c); /* an event tells of more, if there is */
     return e;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/chain.h"
 #include "net/conn.h"
+#include "net/splice.h"
 
 struct rp_reader {
     struct rp_chunk *chunk; /* NULL while there is nothing unread */
@@ -20,6 +21,7 @@ struct rp_reader {
     bool readable; /* the socket may have bytes: set by events, cleared by a short read */
     bool large;    /* the last read filled its buffer: use large chunks */
     bool paused;   /* rp_reader_note paused the socket; only while `readable` */
+    bool dry;      /* the last splice found nothing although an event had come */
     rp_err over;   /* how the stream ended (RP_END, RP_E_CLOSED, RP_E_OS); RP_OK: not yet */
 };
 
@@ -31,6 +33,10 @@ void rp_reader_listen(struct rp_reader *r, struct rp_conn *c);
 /* One recv behind the unread bytes. cap: most unread bytes kept.
  * RP_OK; RP_AGAIN; RP_END (end of stream); RP_E_TOO_BIG (cap reached); RP_E_CLOSED, RP_E_OS */
 RP_MUST rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap);
+/* Past the reader, in which nothing is unread: at most max bytes from the socket into a pipe
+ * (rp_splice_take). RP_OK; RP_AGAIN; RP_END; RP_E_CLOSED, RP_E_OS; RP_E_BUSY: fill instead */
+RP_MUST rp_err rp_reader_splice(struct rp_reader *r, struct rp_conn *c, size_t max,
+                                struct rp_splice **pipe);
 void rp_reader_clear(struct rp_reader *r);
 #ifndef RP_CDEF
 static inline const char *rp_reader_ptr(const struct rp_reader *r)

@@ -322,13 +322,13 @@ static void put_from(const struct rp_addr *from, union control *control, struct 
     m->msg_control = control;
     m->msg_controllen = sizeof *control;
     if (ss.ss_family == AF_INET) {
-        struct in_pktinfo info = {
-            .ipi_spec_dst = ((const struct sockaddr_in *)(const void *)&ss)->sin_addr};
+        struct in_pktinfo info = {.ipi_spec_dst =
+                                      ((const struct sockaddr_in *)(const void *)&ss)->sin_addr};
         m->msg_controllen = put_control(m, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
     } else {
-        struct in6_pktinfo info = {
-            .ipi6_addr = ((const struct sockaddr_in6 *)(const void *)&ss)->sin6_addr,
-            .ipi6_ifindex = from->scope};
+        struct in6_pktinfo info = {.ipi6_addr =
+                                       ((const struct sockaddr_in6 *)(const void *)&ss)->sin6_addr,
+                                   .ipi6_ifindex = from->scope};
         m->msg_controllen = put_control(m, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
     }
 }

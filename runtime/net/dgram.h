@@ -22,8 +22,9 @@ struct rp_dgram;
 
 struct rp_dgram_item {
     rp_str bytes;
-    struct rp_addr from;  /* its sender; NONE on a connected socket */
-    struct rp_addr local; /* our address that it was sent to, without port; NONE: the socket's own */
+    struct rp_addr from; /* its sender; NONE on a connected socket */
+    struct rp_addr
+        local; /* our address that it was sent to, without port; NONE: the socket's own */
 };
 
 /* What one recv took; one batch serves any number of sockets in turn. 2 MB of address space, of which

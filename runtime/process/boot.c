@@ -110,7 +110,7 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     size_t bytes = rp_crumb_bytes(RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT) +
                    rp_counter_bytes(RP_PLAN_WORKERS_MOST, RP_STATS_CAP) +
                    rp_census_bytes(RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT) +
-                   RP_ZONE_HEAD_BYTES;
+                   rp_keyring_bytes() + RP_ZONE_HEAD_BYTES;
     rp_err e = rp_zone_new(RP_STR("rproxy"), bytes, &m->zone);
     if (e == RP_OK)
         e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT,
@@ -118,6 +118,7 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     if (e == RP_OK)
         e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_WORKERS_MOST, RP_STATS_CAP,
                            &m->counters);
+    if (e == RP_OK) e = rp_keyring_new(m->zone, RP_STR("tickets"), &m->keyring);
     if (e == RP_OK) e = rp_stats_register(m->counters);
     if (e == RP_OK)
         e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST,
@@ -171,6 +172,7 @@ void rp_boot_undo(struct rp_master *m)
     rp_reload_fini(m);
     rp_crew_fini(m);
     rp_census_free(&m->census);
+    rp_keyring_free(&m->keyring);
     rp_counter_free(&m->counters);
     rp_crumb_free(&m->crumbs);
     rp_zone_free(&m->zone);

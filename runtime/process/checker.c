@@ -4,10 +4,9 @@
  */
 #include "process/checker.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
+#include <glob.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -107,33 +106,15 @@ bool rp_check_is_list(rp_str path)
     return memchr(path.ptr, '*', path.len) != NULL;
 }
 
-static int by_name(const void *a, const void *b)
+/* What fits, in order, one a line. */
+static rp_err put_names(const char *pattern, struct rp_buf *out)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Names of a folder that fit the pattern, in order, as whole paths and one a line. */
-static rp_err put_names(const char *folder, const char *pattern, struct rp_buf *out)
-{
-    char **names = NULL;
-    size_t n = 0, room = 0;
-    DIR *d = opendir(folder[0] ? folder : "/");
-    if (!d) return errno == ENOENT || errno == ENOTDIR ? RP_E_NOT_FOUND : RP_E_OS;
-    for (const struct dirent *e; (e = readdir(d)) != NULL && n < RP_CHECK_LIST_MOST;) {
-        if (fnmatch(pattern, e->d_name, FNM_PERIOD) != 0 || strchr(e->d_name, '\n')) continue;
-        if (n == room) {
-            room = room ? room * 2 : 64;
-            names = rp_realloc(names, room * sizeof *names);
-        }
-        names[n++] = rp_strdup_n(e->d_name, strlen(e->d_name));
-    }
-    (void)closedir(d); /* was only read */
-    if (n) qsort(names, n, sizeof *names, by_name);
-    for (size_t i = 0; i < n; i++) {
-        rp_buf_addf(out, "%s/%s\n", folder, names[i]);
-        rp_free(names[i]);
-    }
-    rp_free(names);
+    glob_t found;
+    int failed = glob(pattern, 0, NULL, &found);
+    if (failed) return failed == GLOB_NOMATCH ? RP_E_NOT_FOUND : RP_E_OS;
+    for (size_t i = 0; i < found.gl_pathc && i < RP_CHECK_LIST_MOST; i++)
+        if (!strchr(found.gl_pathv[i], '\n')) rp_buf_addf(out, "%s\n", found.gl_pathv[i]);
+    globfree(&found);
     return out->failed ? RP_E_TOO_BIG : RP_OK;
 }
 
@@ -146,12 +127,11 @@ rp_err rp_check_open_list(rp_str path, int *fd)
     if (!kind || kind->use != CERT) return RP_E_INVALID;
     memcpy(name, path.ptr, path.len);
     name[path.len] = 0;
-    char *last = strrchr(name, '/');
-    *last = 0;
-    if (strchr(name, '*')) return RP_E_INVALID; /* in the last part only */
     rp_buf_init(&list, RP_CHECK_SOURCE_MOST);
-    rp_err e = put_names(name, last + 1, &list);
+    rp_err e = put_names(name, &list);
     if (e == RP_OK) e = rp_os_memfd_seal("rproxy-list", rp_buf_str(&list), fd);
+    if (e == RP_OK && lseek(*fd, 0, SEEK_SET) != 0) e = RP_E_OS;
+    if (e != RP_OK) rp_os_close(fd);
     rp_buf_fini(&list);
     return e;
 }

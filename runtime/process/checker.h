@@ -66,7 +66,7 @@ RP_MUST rp_err rp_check_run(const struct rp_check_order *order, struct rp_checke
  * and may be read by everybody. RP_E_NOT_FOUND, RP_E_INVALID, RP_E_TOO_BIG, RP_E_OS. */
 RP_MUST rp_err rp_check_open_source(rp_str path, int *fd);
 
-/* The same for a pattern of certificates, a path with "*" in its last part: fd holds the paths that
+/* The same for a pattern of certificates, a path with "*": fd holds the paths that
  * fit, one a line, in order. */
 bool rp_check_is_list(rp_str path);
 RP_MUST rp_err rp_check_open_list(rp_str path, int *fd);

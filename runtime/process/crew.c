@@ -55,6 +55,7 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .crumbs = m->crumbs,
         .counters = m->counters,
         .census = m->census,
+        .keyring = m->keyring,
     };
     rp_worker_run(&in);
 }

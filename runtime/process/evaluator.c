@@ -4,7 +4,11 @@
  */
 #include "process/evaluator.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -57,6 +61,42 @@ RP_NORETURN static void send_result(struct evaluator *v, const struct rp_check_o
     answer(v, RP_SAY_RESULT, RP_STR_NONE, fd);
 }
 
+/* ---- the folder for buffered bodies ---------------------------------------------------------- */
+
+static bool buffers(const struct rp_conf *c)
+{
+    for (uint32_t i = 0; i < c->routes_n; i++)
+        if (c->routes[i]->buffer_request || c->routes[i]->buffer_response) return true;
+    return false;
+}
+
+/* 0, or why no file can be made there. We have the workers' account, but where the site names another
+ * one: then it is only asked whether there is a folder at all. */
+static int spill_trouble(const struct rp_check_order *order, const struct rp_conf *c)
+{
+    char dir[PATH_MAX];
+    struct stat st;
+    rp_str name = c->spill_dir, user = c->user;
+    if (name.len >= sizeof dir) return ENAMETOOLONG;
+    memcpy(dir, name.ptr, name.len);
+    dir[name.len] = 0;
+    bool other = order->account && user.len && !rp_str_eq(user, rp_str_z(order->account->name));
+    if (stat(dir, &st) != 0) return other && errno == EACCES ? 0 : errno;
+    if (!S_ISDIR(st.st_mode)) return ENOTDIR;
+    return !other && access(dir, W_OK | X_OK) != 0 ? errno : 0;
+}
+
+/* Found now, not by the first large body. */
+static rp_err check_spill(const struct rp_check_order *order, const struct rp_conf *c,
+                          struct rp_buf *error)
+{
+    int os = buffers(c) ? spill_trouble(order, c) : 0;
+    if (os == 0) return RP_OK;
+    rp_buf_addf(error, "%s: spill.dir: %.*s: %s; workers keep buffered bodies there", order->site,
+                RP_STR_ARG(c->spill_dir), strerror(os));
+    return RP_E_INVALID;
+}
+
 void rp_evaluate(const struct rp_check_order *order, int reader, int channel)
 {
     struct evaluator *v = rp_alloc(sizeof *v);
@@ -73,6 +113,7 @@ void rp_evaluate(const struct rp_check_order *order, int reader, int channel)
     rp_bundle_set_overrides(bundle, order->overrides);
     rp_buf_init(&error, RP_CHECK_ERROR_MOST);
     rp_err e = rp_host_build(bundle, 1, &conf, &error);
+    if (e == RP_OK) e = check_spill(order, conf, &error);
     if (e != RP_OK) {
         rp_str text = error.len ? rp_buf_str(&error) : rp_str_z(rp_err_text(e));
         answer(v, RP_SAY_FAILED, text, -1);

@@ -14,6 +14,7 @@
 
 #include "process/os.h"
 #include "shm/census.h"
+#include "shm/keyring.h"
 #include "shm/counter.h"
 #include "shm/crumb.h"
 
@@ -31,6 +32,7 @@ struct rp_inherit {
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
     struct rp_census *census;
+    struct rp_keyring *keyring;
 };
 
 #endif

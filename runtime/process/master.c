@@ -204,6 +204,20 @@ static void gather_fds(struct rp_master *m, struct turn *t)
     }
 }
 
+/* Keys of session tickets live as long as the site says. */
+static rp_ms next_rotation(const struct rp_master *m)
+{
+    return m->rotated_ms + m->site->plan->ticket_keys_ms;
+}
+
+static void rotate_keys(struct rp_master *m)
+{
+    if (m->turn_ms < next_rotation(m)) return;
+    m->rotated_ms = m->turn_ms;
+    rp_keyring_rotate(m->keyring);
+    rp_log(debug, "ticket keys rotated");
+}
+
 static int patience(const struct rp_master *m)
 {
     rp_ms next = RP_MIN(rp_crew_next(m), rp_reload_next(m)), now = rp_os_now_ms();
@@ -232,6 +246,7 @@ static void turn(struct rp_master *m, struct turn *t)
     if (found > 0) rp_control_serve(m->control, m, t->fds + 2, t->control_n);
     rp_crew_tick(m);
     rp_reload_tick(m);
+    rotate_keys(m);
 }
 
 /* Default actions first: what is ignored (nohup) never reaches a signalfd. */
@@ -251,7 +266,7 @@ static int open_signals(void)
 static void serve(struct rp_master *m)
 {
     struct turn *t = rp_alloc(sizeof *t);
-    m->turn_ms = m->started_ms = rp_os_now_ms();
+    m->turn_ms = m->started_ms = m->rotated_ms = rp_os_now_ms();
     m->started_wall = rp_clock_wall();
     m->crew.n = m->site->plan->workers;
     for (uint32_t i = 0; i < m->crew.n; i++) rp_crew_start(m, i);

@@ -109,6 +109,8 @@ struct rp_master {
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
     struct rp_census *census;
+    struct rp_keyring *keyring; /* of session tickets */
+    rp_ms rotated_ms;           /* when its keys last changed */
     struct rp_crew crew;
     struct rp_reload reload;
     struct rp_control *control;

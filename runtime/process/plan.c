@@ -11,7 +11,7 @@
 #include "proxy/conf.h"
 
 static const char MAGIC[8] = "RPplan1";
-enum { DRAIN_MOST_MS = 0x7fffffff }; /* 24 days */
+enum { DRAIN_MOST_MS = 0x7fffffff, /* 24 days */ KEYS_LEAST_MS = 60000, KEYS_MOST_MS = 0x7fffffff };
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
@@ -39,6 +39,7 @@ void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, st
     put_u64(out, c->log_level);
     put_u64(out, RP_MIN(c->error_log_file, (uint64_t)RP_PLAN_NO_FILE));
     put_u64(out, RP_MIN(c->drain_ms, (uint64_t)DRAIN_MOST_MS));
+    put_u64(out, RP_MIN(c->ticket_keys_ms, (uint64_t)KEYS_MOST_MS));
     put_text(out, c->user);
     put_text(out, c->pid_file);
     put_text(out, c->user_at);
@@ -143,6 +144,7 @@ static void get_plan(struct reader *r, struct rp_plan *p)
     p->log_level = (uint32_t)get_u64(r, RP_LOG_debug, RP_LOG_alert);
     p->error_log_file = (uint32_t)get_u64(r, 0, RP_PLAN_NO_FILE);
     p->drain_ms = get_u64(r, 0, DRAIN_MOST_MS);
+    p->ticket_keys_ms = get_u64(r, KEYS_LEAST_MS, KEYS_MOST_MS);
     p->user = get_text(r);
     p->pid_file = get_text(r);
     p->user_at = get_text(r);

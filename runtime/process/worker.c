@@ -35,10 +35,23 @@ static void forget_old_names(struct rp_worker *w)
     rp_crumb_retire(w->in.crumbs, w->in.worker, oldest);
 }
 
+static void take_keys(struct rp_worker *w)
+{
+    struct rp_tls_tickets t = {.ready = true};
+    uint8_t keys[RP_KEYRING_KEYS][RP_KEYRING_KEY_BYTES];
+    RP_CHECK(sizeof keys == sizeof t.keys);
+    if (!rp_keyring_read(w->in.keyring, &w->keys_version, keys)) return;
+    memcpy(t.keys, keys, sizeof keys);
+    rp_proxy_set_tickets(w->proxy, &t);
+    explicit_bzero(keys, sizeof keys);
+    explicit_bzero(&t, sizeof t);
+}
+
 static void beat(struct rp_worker *w)
 {
     rp_crumb_tick(w->page, rp_os_now_ms());
     if (!w->proxy) return;
+    take_keys(w);
     rp_proxy_beat(w->proxy);
     rp_stats_publish(w->counts, &w->proxy->stats, &w->published);
     forget_old_names(w);
@@ -111,6 +124,7 @@ static void boot(struct rp_worker *w)
         return;
     }
     w->proxy = rp_proxy_new(w->loop, w->mem, s->conf);
+    take_keys(w);
     rp_proxy_use_census(w->proxy, in->census, in->worker);
     rp_ears_init(&w->ears, w->proxy);
     rp_worker_use_logs(w, s->conf, s->files);

@@ -35,6 +35,7 @@ struct rp_worker {
     struct rp_crumb *page;
     uint64_t *counts; /* our page of counters */
     struct rp_proxy_stats published;
+    uint64_t keys_version; /* of the ticket keys that the proxy has */
     uint64_t oldest; /* generation that still had a request at the last beat */
     uv_poll_t channel;
     uv_signal_t term_signal, quit_signal;

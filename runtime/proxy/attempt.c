@@ -11,6 +11,7 @@
 #include "http/h1_up.h"
 #include "net/proxy_header.h"
 #include "proxy/buffering.h"
+#include "proxy/bulk.h"
 #include "proxy/dial.h"
 #include "proxy/headers.h"
 #include "proxy/lifecycle.h"
@@ -42,6 +43,7 @@ void rp_attempt_release(struct rp_req *r)
 {
     struct rp_h1_up *u = r->up;
     if (!u) return;
+    rp_splice_drop(&r->body_pipe);
     r->up = NULL;
     rp_h1_up_bind(u, NULL, NULL);
     const struct rp_conf_upstream *c = r->upstream; /* NULL: a re-homed tunnel */
@@ -217,9 +219,12 @@ enum rp_verdict rp_step_send(struct rp_req *r)
 static rp_err pump_once(struct rp_req *r)
 {
     if (r->spool) return rp_buffering_pump(r);
-    rp_err e = RP_OK;
+    size_t most = PUMP_BYTES;
+    rp_err e = rp_bulk_read_body(r, &most);
+    if (e != RP_E_BUSY) return e;
+    e = RP_OK;
     if (!r->body_ended && r->body.bytes < PUMP_BYTES) {
-        e = r->x.ops->read_body(&r->x, &r->body, PUMP_BYTES);
+        e = r->x.ops->read_body(&r->x, &r->body, most);
         if (e < 0) return e;
         if (e == RP_END) r->body_ended = true;
     }
@@ -241,6 +246,7 @@ rp_err rp_attempt_pump(struct rp_req *r)
          * The head waits for the first piece of the body: one write for both. */
         bool head_alone = turn == 0 && !rp_h1_up_has_sent_body(r->up) && !r->body_sent;
         rp_err flushed = head_alone ? RP_OK : rp_h1_up_flush(r->up);
+        if (flushed == RP_OK) flushed = rp_bulk_flush_body(r);
         if (flushed < 0) return RP_OK; /* its response, if any, tells more than this */
         if (r->body_sent || flushed == RP_AGAIN) return flushed;
         if (e == RP_AGAIN) return e;
@@ -270,7 +276,7 @@ static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
                             pick_ms(r->route->first_byte_ms, c->first_byte_ms),
                             RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
-    if (!rp_h1_up_is_flushed(r->up)) {
+    if (!rp_h1_up_is_flushed(r->up) || r->body_pipe) {
         return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
                             RP_E_UP_SEND_TIMEOUT);
     }

@@ -257,6 +257,7 @@ static void end_response(struct rp_req *r)
     r->end_ns = rp_loop_now_ns(r->proxy->loop);
     rp_dial_cancel(r);
     rp_attempt_release(r);
+    rp_splice_drop(&r->pipe);
     rp_buffering_end(r);
     if (r->task && r->conf->hooks) r->conf->hooks->cancel(r);
     r->phase = RP_PHASE_COUNT;

@@ -67,6 +67,7 @@ struct rp_req {
     bool body_whole;           /* `body` holds the entire request body (a hook asked for it) */
     bool body_ended;           /* the client's body was read to its end */
     bool body_sent;            /* ... and given to the upstream whole */
+    bool bulk, bulk_body;      /* the response, the request body goes by pipe: see bulk.h */
     bool up_reused;            /* `up` came from the pool */
     bool up_fresh;             /* a pooled connection was stale: take a new one */
     bool answered;             /* a local answer is set: nothing upstream is needed */
@@ -75,6 +76,7 @@ struct rp_req {
     rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
     rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
     struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
+    struct rp_splice *body_pipe; /* ... or in there, see bulk.h */
     struct rp_spool *spool;    /* the whole request body, where the route wants it; else NULL */
 
     /* upstream; the pick's peer and group stay until END so that logs can name them */
@@ -89,6 +91,7 @@ struct rp_req {
     struct rp_chunk *res_chunk; /* holds the bytes of an upstream's head */
     struct rp_chain out;        /* response body bytes in hand; whole body of a local answer */
     struct rp_chain filtered;   /* ... after the body_filter hooks */
+    struct rp_splice *pipe;     /* ... or in there, see bulk.h */
     struct rp_spool *res_spool; /* ... before `out`, where the route wants it; else NULL */
 
     /* times, loop nanoseconds; 0 = did not happen */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "http/h1_up.h"
 #include "proxy/buffering.h"
+#include "proxy/bulk.h"
 #include "proxy/dial.h"
 #include "proxy/headers.h"
 #include "proxy/lifecycle.h"
@@ -93,9 +94,12 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
 static rp_err read_upstream(struct rp_req *r)
 {
     if (r->res_spool) return rp_buffering_take(r, PUMP_BYTES);
-    rp_err e = RP_OK;
-    while (r->up && r->out.bytes < PUMP_BYTES && e == RP_OK) {
-        e = rp_h1_up_read(r->up, &r->out, PUMP_BYTES, &r->x.arena, &r->x.res_trailers);
+    size_t most = PUMP_BYTES;
+    rp_err e = rp_bulk_read(r, &most);
+    if (e != RP_E_BUSY) return e;
+    e = RP_OK;
+    while (r->up && r->out.bytes < most && e == RP_OK) {
+        e = rp_h1_up_read(r->up, &r->out, most, &r->x.arena, &r->x.res_trailers);
         if (e == RP_END && r->x.res_trailers) rp_msg_drop_named(r->x.res_trailers, &r->res);
         if (e == RP_END) rp_attempt_release(r);
     }
@@ -105,7 +109,7 @@ static rp_err read_upstream(struct rp_req *r)
 /* r->out holds the rest of the response. */
 static bool is_read(const struct rp_req *r)
 {
-    return !r->up && !r->res_spool;
+    return !r->up && !r->res_spool && !r->pipe;
 }
 
 /* Response bytes in hand to the session. RP_OK; RP_AGAIN a hook is parked. */
@@ -211,7 +215,8 @@ enum rp_verdict rp_step_relay(struct rp_req *r)
         /* Nothing more is read while the client has not taken what is there: that bounds memory. The
          * head waits for the first piece of the body: one write for both. */
         bool head_alone = turn == 0 && r->x.wire_out_bytes == 0;
-        e = head_alone ? RP_OK : r->x.ops->flush(&r->x);
+        e = head_alone && !r->pipe ? RP_OK : r->x.ops->flush(&r->x);
+        if (e == RP_OK) e = rp_bulk_flush(r);
         if (e < 0) return relay_failed(r, e);
         if (e == RP_AGAIN) {
             if (r->res_spool) rp_buffering_spill(r);

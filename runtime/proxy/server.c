@@ -132,6 +132,7 @@ void rp_proxy_free(struct rp_proxy **where)
     }
     rp_h1_downs_close_idle(&p->sessions);
     rp_door_use(p, NULL, 0); /* what still lingers is the loop's */
+    rp_h2_downs_abort(&p->h2_sessions);
     rp_h2_downs_fini(&p->h2_sessions);
     rp_lifecycle_drop_conf(p, p->conf);
     while (p->groups) {
@@ -296,6 +297,7 @@ void rp_proxy_abort_all(struct rp_proxy *p)
     rp_door_close(p);
     rp_tls_door_close(p);
     rp_h1_downs_close_idle(&p->sessions);
+    rp_h2_downs_abort(&p->h2_sessions);
 }
 
 void rp_proxy_set_files(struct rp_proxy *p, const int *fds, uint32_t n)

@@ -386,7 +386,8 @@ static enum verdict handle_wakes(struct rp_udp_session *u, unsigned wakes)
     rp_err means = meaning(u, stop);
     if (s->task) s->conf->hooks->cancel_stream(s);
     s->timer_means = RP_OK;
-    if (s->state == RP_STREAM_LOG) { /* a log hook waited too long: the line is written without it */
+    if (s->state ==
+        RP_STREAM_LOG) { /* a log hook waited too long: the line is written without it */
         if (s->access_log) rp_stream_log(s);
         return session_free(u);
     }

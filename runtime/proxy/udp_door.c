@@ -181,8 +181,7 @@ void rp_udp_door_leave(struct rp_udp_door *door)
     struct rp_proxy *p = door->serve->proxy;
     door->leaving = true;
     if (door->sessions_n == 0) door_close(door);
-    else if (!p->draining && !p->settings.draining)
-        rp_timer_set(p->loop, &door->linger, LINGER_MS);
+    else if (!p->draining && !p->settings.draining) rp_timer_set(p->loop, &door->linger, LINGER_MS);
 }
 
 void rp_udp_door_forget(struct rp_udp_door *door)

@@ -229,9 +229,11 @@ rp_err rp_abi_conf_set_tls_text(struct rp_conf *c, uint32_t tls, const char *key
 rp_err rp_abi_conf_tls_cas(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                            const char *path, size_t path_n, struct rp_conf_error *e);
 rp_err rp_abi_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e);
+/* key empty: in the same file, or in the one beside it (x.key for x.crt and x.pem, privkey.pem for
+ * fullchain.pem). listed: a file without a certificate is passed over, with RP_END. */
 rp_err rp_abi_conf_add_cert(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                             const char *cert, size_t cert_n, const char *key, size_t key_n,
-                            struct rp_conf_error *e);
+                            bool listed, struct rp_conf_error *e);
 rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
 /* cert and key empty: no certificate of our own. */
 rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,

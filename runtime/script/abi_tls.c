@@ -79,17 +79,47 @@ static void warn_expired(struct rp_host_face *h, rp_str path, double ends_s)
            (int)sizeof date, date);
 }
 
+static bool has(rp_str text, const char *mark)
+{
+    return memmem(text.ptr, text.len, mark, strlen(mark)) != NULL;
+}
+
+/* Where the key of a certificate lies that is not in its own file. */
+static rp_str key_beside(struct rp_arena *a, rp_str cert)
+{
+    rp_str full = RP_STR("/fullchain.pem"), key = RP_STR("/privkey.pem");
+    bool certbot = rp_str_ends(cert, full);
+    rp_str stem = rp_str_head(cert, cert.len - (certbot ? full.len : strlen(".pem")));
+    return rp_arena_printf(a, "%.*s%s", RP_STR_ARG(stem), certbot ? key.ptr : ".key");
+}
+
+static rp_err read_key(struct rp_host_face *f, rp_str cert, rp_str pem, rp_str path, rp_str *key,
+                       struct rp_conf_error *e)
+{
+    struct rp_host *h = rp_vm_of(f);
+    if (path.len) return read_file(f, path, key, e);
+    *key = pem;
+    if (has(pem, "PRIVATE KEY-----")) return RP_OK;
+    rp_arena_reset(&h->scratch);
+    path = key_beside(&h->scratch, cert);
+    if (rp_bundle_read(h->bundle, path, key) == RP_OK) return RP_OK;
+    snprintf(e->text, sizeof e->text, "%.*s: there is no private key in it, and none in %.*s",
+             RP_STR_ARG(cert), RP_STR_ARG(path));
+    return e->code = RP_E_INVALID;
+}
+
 rp_err rp_abi_conf_add_cert(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                             const char *cert, size_t cert_n, const char *key, size_t key_n,
-                            struct rp_conf_error *e)
+                            bool listed, struct rp_conf_error *e)
 {
-    rp_str cert_path = rp_str_of(cert, cert_n), key_path = rp_str_of(key, key_n), pem, key_pem;
+    rp_str path = rp_str_of(cert, cert_n), pem, key_pem;
     double ends_s = 0;
-    rp_err err = read_file(h, cert_path, &pem, e);
-    if (err == RP_OK) err = read_file(h, key_path, &key_pem, e);
+    rp_err err = read_file(h, path, &pem, e);
+    if (err == RP_OK && listed && !has(pem, "CERTIFICATE-----")) return RP_END;
+    if (err == RP_OK) err = read_key(h, path, pem, rp_str_of(key, key_n), &key_pem, e);
     if (err != RP_OK) return err;
-    err = with_path(e, cert_path, rp_conf_add_cert(c, tls, pem, key_pem, &ends_s, e));
-    if (err == RP_OK) warn_expired(h, cert_path, ends_s);
+    err = with_path(e, path, rp_conf_add_cert(c, tls, pem, key_pem, &ends_s, e));
+    if (err == RP_OK) warn_expired(h, path, ends_s);
     return err;
 }
 

@@ -65,10 +65,13 @@ describe("CONNECT", function()
                 rp.route { "CONNECT *", id = "timed", tunnel = { time = "300ms" },
                     connect = { allow = { "127.0.0.0/8" } },
                     when = { header = { ["x-route"] = "timed" } } },
-                rp.route { "CONNECT *", id = "idle", tunnel = { idle = "300ms" },
+                rp.route { "CONNECT *", id = "idle", tunnel = { idle = "1s" },
                     connect = { allow = { "127.0.0.0/8" } },
                     when = { header = { ["x-route"] = "idle" } } },
-                rp.route { "CONNECT *", id = "open", timeouts = { connect = "300ms" },
+                rp.route { "CONNECT *", id = "hasty", timeouts = { connect = "300ms" },
+                    connect = { allow = { "127.0.0.1" } },
+                    when = { header = { ["x-route"] = "hasty" } } },
+                rp.route { "CONNECT *", id = "open",
                     connect = { deny = { "127.0.0.9" },
                         allow = { "127.0.0.0/8", "no-such-name.invalid:1", "*.suffix.example:1" } } },
                 rp.route { "/*", upstream = "o" } } } },
@@ -205,12 +208,13 @@ describe("CONNECT", function()
 
     it("tells of targets that cannot be reached", function()
         refused(502, "upstream_connect", "127.0.0.1:" .. dead_port)
-        refused(504, "upstream_connect_timeout", "127.0.0.1:" .. full_port)
+        refused(504, "upstream_connect_timeout", "127.0.0.1:" .. full_port,
+            { ["x-route"] = "hasty" })
         logged(('"uri":"127.0.0.1:%d","method":"CONNECT","status":504'):format(full_port))
     end)
 
     it("tells of names that do not resolve", function()
-        local w = wire.connect(rp.port)
+        local w = wire.connect(rp.port, nil, { timeout = 10 })
         w:send(ask("no-such-name.invalid:1", { accept = "application/json" }))
         local res = http.read(w) -- by a name server, or none that answers
         assert.is_truthy(res.status == 502 or res.status == 504, res.status)

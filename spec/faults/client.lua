@@ -194,9 +194,10 @@ local function write(c)
 end
 
 local function read(c)
-    if c.lazy and c.steps % c.lazy ~= 0 then return true end
+    if c.lazy and c.steps % c.lazy ~= 0 then return c.reading end
     local bytes, why = sockets.read(c.fd, c.lazy and 3000 or nil)
-    if not bytes and why == "again" then return false end
+    c.reading = why ~= "again"
+    if not c.reading then return false end
     if bytes then
         c.came_n = c.came_n + #bytes
         c.buf = c.buf .. bytes
@@ -236,11 +237,17 @@ end
 
 --- How far it is, for a report.
 function Client:describe()
-    local ex = self.exchanges[self.at]
-    return ("%s at=%d/%d %s sent=%d came=%d unsent=%d ended=%s%s"):format(
-        self.tunnel and "tunnel" or "http", self.at, #self.exchanges,
-        ex and (ex.kind .. "/" .. ex.id .. " m=" .. ex.mode) or "-", self.sent_n, self.came_n, #self.out,
-        tostring(self.ended), self.left and " left" or "")
+    local lines = { ("  %s port=%d at=%d/%d sent=%d came=%d unsent=%d slow=%s lazy=%s pipelined=%s ended=%s%s")
+        :format(self.tunnel and "tunnel" or #self.exchanges == 0 and "stream" or "http", self.port, self.at,
+            #self.exchanges, self.sent_n, self.came_n, #self.out, tostring(self.slow), tostring(self.lazy),
+            tostring(self.pipelined), tostring(self.ended), self.left and " left" or "") }
+    for i, ex in ipairs(self.exchanges) do
+        lines[#lines + 1] = ("    %s %s /%s/%s m=%s n=%d body=%s chunked=%s expects=%s %s status=%s own=%s%s")
+            :format(i == self.at and ">" or " ", ex.method, ex.kind, ex.id, ex.mode, ex.n,
+            ex.body and #ex.body or "-", tostring(ex.chunked), tostring(ex.expects), ex.version,
+            tostring(ex.status), tostring(ex.own), ex.close and " close" or "")
+    end
+    return table.concat(lines, "\n")
 end
 
 return M

@@ -86,10 +86,10 @@ answers.reset_chunked = cut("chunked", "reset")
 answers.reset_close = cut("close", "reset")
 answers.stall = cut("cl", "stall")
 
-function answers.garbage(_, _, dice)
+function answers.garbage(id, _, dice)
     return dice:pick { "no http\r\n\r\n", "HTTP/1.1 2000 X\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length"
         .. ": 1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nA B: c\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" }, "closed"
+        ok(id, "Transfer-Encoding: chunked\r\n\r\nzz\r\n") }, "closed"
 end
 
 function answers.upgrade(id)

@@ -53,9 +53,9 @@ end
 
 local function report(w)
     local lines = {}
-    for _, client in ipairs(w.clients) do lines[#lines + 1] = "  " .. client:describe() end
+    for _, client in ipairs(w.clients) do lines[#lines + 1] = client:describe() end
     for _, peer in ipairs(w.origin.peers) do
-        lines[#lines + 1] = ("  origin %s buf=%d out=%d ending=%s"):format(peer.protocol, #peer.buf,
+        lines[#lines + 1] = ("  origin %s body=%s buf=%d out=%d ending=%s"):format(peer.protocol, peer.request and peer.request.body.n or "-", #peer.buf,
             #peer.out, tostring(peer.ending))
     end
     local out = ffi.new("struct rp_buf")
@@ -71,6 +71,7 @@ local function schedule(w, seed)
     local d = dice.new(seed)
     w.dice, w.origin.dice = d, d
     local calm = d:one_in(8)
+    w.on_skip = verbose and function(ms) log("skip %d ms\n%s", ms, report(w)) end
     local clients, breaks = plays.make(w, d, seed, calm)
     w.clients = clients
     if not calm then C.rp_fault_arm(plan_of(d)) end
@@ -122,6 +123,11 @@ local function group(from, to)
     guarded(to, plays.last, w, dice.new(to + 1))
     guarded(to, w.close, w)
 end
+
+-- What libuv opens once for the whole process is there before anything is counted.
+local mem = ffi.new("struct rp_mem *[1]", C.rp_mem_new())
+C.rp_loop_free(ffi.new("struct rp_loop *[1]", C.rp_loop_new(mem[0])))
+C.rp_mem_free(mem)
 
 local seed = first
 while seed <= last do

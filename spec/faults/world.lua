@@ -118,8 +118,8 @@ function World:flip()
     local old = self.conf
     self.conf = conf_of(self, self.dice)
     C.rp_host_attach(self.conf, self.proxy, nil, 0)
+    C.rp_host_retire(old) -- first: it may be gone after the flip
     C.rp_proxy_flip(self.proxy, self.conf)
-    C.rp_host_retire(old) -- its requests hold it
     use_log(self)
 end
 
@@ -144,6 +144,7 @@ function World:run(check, most_ms)
             idle = idle + 1
             if idle == IDLE_STEPS then sockets.rest(skip == 1 and 1 or 0) end
             if idle > IDLE_STEPS then
+                if self.on_skip then self.on_skip(skip) end
                 M.skip(skip)
                 skip, idle = math.min(skip * 2, SKIP_MOST), 0
             end

@@ -33,6 +33,29 @@ static void check_written(const struct rp_proxy_header *h)
     }
 }
 
+/* A v2 header with the input's own bytes as its texts. */
+static void check_added(const struct rp_proxy_header *h, rp_str all)
+{
+    struct rp_proxy_header again;
+    char out[RP_PROXY_ADD_MOST];
+    uint8_t type;
+    rp_str value;
+    size_t used = 0;
+    struct rp_proxy_said said = {.authority = all,
+                                 .alpn = rp_str_head(all, all.len / 2),
+                                 .unique_id = h->tlvs,
+                                 .crc32c = (all.len & 1) != 0};
+    size_t n = rp_proxy_header_add(out, rp_proxy_header_put(2, &h->from, &h->to, out), &said);
+    RP_CHECK(n <= sizeof out);
+    rp_err e = rp_proxy_header_parse(rp_str_of(out, n), &again, &used);
+    RP_CHECK(e == RP_OK && used == n && rp_addr_eq(&again.from, &h->from));
+    while (rp_proxy_tlv_next(&again.tlvs, &type, &value)) {
+        if (type == RP_PROXY_TLV_AUTHORITY) RP_CHECK(rp_str_eq(value, said.authority));
+        if (type == RP_PROXY_TLV_ALPN) RP_CHECK(rp_str_eq(value, said.alpn));
+        if (type == RP_PROXY_TLV_UNIQUE_ID) RP_CHECK(rp_str_eq(value, said.unique_id));
+    }
+}
+
 /* A shorter piece asks for more; no piece is taken for something else. */
 static void check_cuts(rp_str all, rp_err e, size_t used)
 {
@@ -59,5 +82,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     RP_CHECK(!h.local || !h.has_ends);
     check_tlvs(rp_str_head(all, used), h.tlvs);
     if (h.has_ends) check_written(&h);
+    if (h.has_ends) check_added(&h, all);
     return 0;
 }

@@ -65,7 +65,17 @@ describe("rp.stream", function()
             ['rp.stream { "127.0.0.1:5", sni = "a" }'] = "rp.stream.sni: expected a table",
             ['rp.stream { "127.0.0.1:5", upstream = "a", sni = { default = "b" } }'] =
                 "both upstream and sni.default",
-            ['rp.stream { "udp:127.0.0.1:5", upstream = "a" }'] = "UDP is not built yet",
+            ['rp.stream { "udp:127.0.0.1:5", upstream = "a", sni = { x = "b" } }'] =
+                'rp.stream.sni: not for datagrams; give the "udp:" address an rp.stream of its own',
+            ['rp.stream { "udp:127.0.0.1:5", upstream = "a", peek = true }'] = "peek: not for datagrams",
+            ['rp.stream { "udp:127.0.0.1:5", upstream = "a", proxy_protocol = true }'] =
+                "rp.stream.proxy_protocol: not for datagrams",
+            ['rp.stream { "udp:127.0.0.1:5", upstream = "a", timeouts = { idle = 5 } }'] =
+                "rp.stream.timeouts: not for datagrams; write udp = { idle = ... }",
+            ['rp.stream { "127.0.0.1:5", upstream = "a", udp = { idle = 5 } }'] =
+                'no address for datagrams; write rp.stream { "udp:127.0.0.1:5", ... }',
+            ['rp.stream { "udp:127.0.0.1:5", upstream = "a", udp = { responses = 0 } }'] = "at least 1",
+            ['rp.stream { "udp:127.0.0.1:5", upstream = "a", udp = { sessions = 0 } }'] = "at least 1",
             ['rp.stream { "127.0.0.1:5", upstrem = "a" }'] = 'did you mean "upstream"',
             ['rp.stream { "127.0.0.1:5", upstream = "a", tls = {} }'] = "not built yet",
             ['rp.stream { "127.0.0.1:5", upstream = "a" }, rp.stream { "127.0.0.1:5", upstream = "b" }'] =
@@ -82,6 +92,31 @@ describe("rp.stream", function()
             .. '{ rp.route { "/", respond = { 200 } } } } },'))
         assert.matches("its connect hook runs for streams", config.errors(config.minimal {
             site = "use = { { connect = print } }," }))
+    end)
+
+    it("hands over addresses for datagrams, beside others of the same port", function()
+        local built = config.build(site [[ rp.stream { "127.0.0.1:5", "udp:127.0.0.1:5", upstream = "a",
+            timeouts = { idle = "5m" }, udp = { idle = "2s", responses = 1, sessions = 7 } } ]])
+        assert.same({ { 0, "127.0.0.1:5" }, { 0, "udp:127.0.0.1:5" } }, built:calls("stream_listener"))
+        assert.equal(300000, built:value("set_stream", 0, "idle_ms"))
+        assert.equal(2000, built:value("set_stream", 0, "udp_idle_ms"))
+        assert.equal(1, built:value("set_stream", 0, "udp_responses"))
+        assert.is_nil(built:value("set_stream", 0, "udp_requests"))
+        assert.equal(7, built:value("set_stream", 0, "udp_sessions"))
+        local text = describe_site.text(built.model)
+        assert.is_truthy(text:find("\n    udp idle 2s, sessions 7, responses 1\n", 1, true), text)
+        assert.is_truthy(text:find("\n    timeouts hello 10s, idle 5m\n", 1, true), text)
+        text = describe_site.text(config.build(site [[ rp.stream { "udp:127.0.0.1:5",
+            upstream = "a", udp = { requests = 9 } } ]]).model)
+        assert.is_truthy(text:find("\n    udp idle 30s, sessions 10000, requests 9\n", 1, true), text)
+        assert.is_falsy(text:find("\n    timeouts hello 10s, idle", 1, true), text)
+    end)
+
+    it("takes no datagrams for HTTP", function()
+        assert.matches("HTTP is not spoken over UDP here; rp.stream relays datagrams",
+            errors('rp.stream { "127.0.0.1:5", upstream = "a" }',
+                'listeners = { rp.listen { "udp:127.0.0.1:6" } }, hosts = { rp.host { default = true, '
+                .. 'routes = { rp.route { "/", respond = { 200 } } } } },'))
     end)
 
     it("is described", function()

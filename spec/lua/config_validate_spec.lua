@@ -207,7 +207,7 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
 
         it("needs one action", function()
             route('"/a"', 'route "/a" does nothing; give it one of upstream, respond, redirect, '
-                .. "content")
+                .. "content, connect")
             route('"/a", upstream = "api", respond = { 200 }',
                 'route "/a" has two actions, upstream and respond; keep one')
         end)

@@ -32,6 +32,7 @@ describe("docs", function()
     end)
 
     for _, path in ipairs { "docs/guide/site.md", "docs/guide/plugins.md",
+        "docs/guide/tunnels.md",
         "plugins/request_id/README.md", "plugins/headers/README.md" } do
         it("of " .. path .. " hold code that runs", function()
             for _, code in ipairs(blocks(path)) do try(path, code) end

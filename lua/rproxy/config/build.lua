@@ -7,6 +7,7 @@
 local chains = require("rproxy.config.chains")
 local options = require("rproxy.config.options")
 local plugin = require("rproxy.plugin")
+local tls = require("rproxy.config.tls")
 local validate = require("rproxy.config.validate")
 
 local M = {}
@@ -101,10 +102,14 @@ function Builder:site()
     self:pages("site", 0, model.pages, place("error_pages"))
     self:error_log(opts.log.error)
     self:access_log(opts.log.access)
+    tls.build_listeners(self)
     for _, listener in ipairs(model.listeners) do
         for _, address in ipairs(listener.addresses) do
             local index = self:try(listener.at, "rp.listen", sink:listener(address,
                 listener.opts.redirect_https))
+            if index and listener.tls and listener.tls.index then
+                self:try(listener.at, "tls", sink:use_tls(index, listener.tls.index))
+            end
             for _, name in ipairs { "proxy_protocol", "half_closed" } do
                 if index and listener.opts[name] then
                     self:try(listener.at, name, sink:set_listener(index, name, 1))
@@ -162,6 +167,7 @@ function Builder:upstreams()
             for _, peer in ipairs(up.peers) do
                 self:try(peer.at, what, sink:peer(index, peer.text, peer.weight, peer.backup))
             end
+            tls.build_upstream(self, up)
         end
     end
     sink:upstreams(indices)

@@ -68,6 +68,7 @@ local function write_listeners(out, model)
     for _, listener in ipairs(model.listeners) do
         for _, address in ipairs(listener.addresses) do
             out:line(1, address .. (listener.opts.redirect_https and " (redirects to https)" or "")
+                .. (listener.tls and " (TLS)" or "")
                 .. (listener.opts.proxy_protocol and " (PROXY protocol)" or "")
                 .. (listener.opts.half_closed and " (half-closed clients)" or ""),
                 listener.at)
@@ -93,6 +94,7 @@ local function write_upstream(out, up)
             peer.backup and " backup" or ""))
     end
     if opts.host then out:line(2, "host " .. opts.host) end
+    if up.tls then out:line(2, "tls" .. (up.tls.verify and "" or " (not verified)")) end
     if opts.proxy_protocol then out:line(2, "proxy_protocol " .. opts.proxy_protocol) end
     out:line(2, "timeouts " .. times_of(opts.timeouts))
     out:line(2, ("keepalive idle %s, max %d, requests %s"):format(

@@ -117,6 +117,10 @@ M.site = {
     { name = "spill.dir", type = "string", default = "/tmp", conf = "spill.dir", check = is_path,
         doc = "Directory on a disk where buffered bodies go that do not fit in memory, as files "
             .. "without a name. Workers must be able to write there." },
+    { name = "limits.tls_handshakes", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "limits.tls_rate",
+        doc = "TLS handshakes that a worker begins in a second; further clients wait for their turn, "
+            .. "within timeouts.tls_handshake. 0 is no limit." },
     { name = "limits.keepalive_requests", type = "integer", default = 10000, min = 0,
         max = 2 ^ 32 - 1, conf = "limits.keepalive_requests",
         doc = "Requests on one client connection before it is closed; 0 is no limit." },
@@ -148,7 +152,14 @@ M.site = {
         scale = MS, doc = "A stopping worker waits for running requests." },
     { name = "timeouts.tunnel", type = "duration", default = "1h", min = 0.001,
         conf = "timeouts.tunnel_ms", scale = MS,
-        doc = "A WebSocket may be silent in both directions." },
+        doc = "A tunnel (WebSocket, CONNECT) may be silent in both directions." },
+    { name = "timeouts.tls_handshake", type = "duration", default = "10s", min = 0.001,
+        conf = "timeouts.tls_ms", scale = MS,
+        doc = "A client's whole TLS handshake; then the connection is closed." },
+    { name = "timeouts.ticket_keys", type = "duration", default = "12h", min = 60,
+        conf = "tls.ticket_keys_ms", scale = MS,
+        doc = "Between two rotations of the keys of session tickets; a ticket is good for this time "
+            .. "at least and twice this time at most." },
     { name = "timeouts.hook_wait", type = "duration", default = "60s", min = 0.001,
         conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500)." },
 
@@ -214,7 +225,8 @@ M.site = {
 
     { name = "shared", type = "unbuilt", doc = "zones of shared memory" },
     { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
-    { name = "tls", type = "unbuilt", doc = "TLS" },
+    { name = "tls", type = "any", takes = "table",
+        doc = "How listeners with tls end TLS: certificates and settings, see TLS of listeners." },
     { name = "cache", type = "unbuilt", doc = "the cache" },
     { name = "resolver", type = "unbuilt", doc = "settings of the resolver (names in peers are "
         .. "resolved by the system's settings)" },
@@ -233,7 +245,9 @@ M.listen = {
         doc = "Clients may end their side of a connection behind a request (shutdown) and wait for "
             .. "the answer. Without it that means that the client is gone, and its request ends." },
 
-    { name = "tls", type = "unbuilt", doc = "TLS" },
+    { name = "tls", type = "any", takes = "`true` or table",
+        doc = "End TLS here: true with the settings of the site's tls; a table for settings of its "
+            .. "own, each in the place of the site's." },
     { name = "reuseport", type = "unbuilt", doc = "the choice of reuseport (each worker has a "
         .. "socket of its own in any case)" },
 }
@@ -332,7 +346,9 @@ M.upstream = {
     { name = "retry", type = "unbuilt", doc = "rules of retrying (tries says how often)" },
     { name = "health", type = "unbuilt", doc = "active health checks (max_fails and fail_rest "
         .. "rest a peer that fails)" },
-    { name = "tls", type = "unbuilt", doc = "TLS" },
+    { name = "tls", type = "any", takes = "`true` or table",
+        doc = "Speak TLS to the peers, and verify their certificates; a table for settings, see "
+            .. "TLS to upstreams." },
 }
 
 M.peer = {
@@ -340,6 +356,61 @@ M.peer = {
         doc = "Share of the requests, against the other peers' weights." },
     { name = "backup", type = "boolean", default = false,
         doc = "Used only while no other peer is usable." },
+}
+
+-- ---------------------------------------------------------------- TLS
+
+M.tls = {
+    { name = "certs", type = "any", takes = "list of certificates", shown = "required",
+        doc = 'List of PEM files ("/etc/x/a.pem"), of patterns ("/etc/x/*.pem"), of tables '
+            .. "{ cert = file, key = file }. A file holds the certificate with its chain, and its "
+            .. "key unless that lies beside it (x.key, or privkey.pem for fullchain.pem). A "
+            .. "certificate is used for the names in it; the first one is the default. Files are "
+            .. "read with the master's rights, at the start and at each reload." },
+    { name = "default", type = "enum", values = { "first", "refuse" }, default = "first",
+        doc = "What a client gets that asks for a name of no certificate, or for none: the first "
+            .. "one, or the alert unrecognized_name." },
+    { name = "profile", type = "enum", values = { "intermediate", "modern" },
+        default = "intermediate",
+        doc = "Versions and ciphers, by Mozilla's names: TLS 1.2 and 1.3 with forward secrecy, or "
+            .. "TLS 1.3 only." },
+    { name = "versions", type = "list", of = { "enum", { "1.2", "1.3" } }, check = is_unique,
+        shown = "the profile's", doc = "TLS versions." },
+    { name = "alpn", type = "list", of = { "enum", { "h2", "http/1.1" } }, check = is_unique,
+        default = { "h2", "http/1.1" },
+        doc = "Protocols offered, best first; h2 only while http2.on." },
+    { name = "tickets", type = "boolean", default = true,
+        doc = "Let clients come back without a full handshake (session tickets)." },
+    { name = "client.verify", type = "enum", values = { "none", "optional", "required", "any" },
+        default = "none",
+        doc = "Ask clients for a certificate: optional takes none or a good one; any takes even one "
+            .. "that nobody knows, and hooks see req.conn.tls.client_cert.verified." },
+    { name = "client.ca", type = "string", check = is_line,
+        doc = "PEM file of the authorities that sign clients' certificates." },
+    { name = "client.depth", type = "integer", min = 1, max = 100, conf = "depth",
+        shown = "100", doc = "Certificates between an authority and a client's." },
+}
+
+M.upstream_tls = {
+    { name = "verify", type = "boolean", default = true, conf = "verify",
+        doc = "Refuse a peer whose certificate is not signed by an authority of ca or is not for "
+            .. "its name (502, upstream_tls_verify)." },
+    { name = "ca", type = "string", default = "system", check = is_line,
+        doc = 'PEM file of the authorities to trust; "system": those of the system.' },
+    { name = "sni", type = "string", conf = "sni", check = is_line, shown = "the peer's name",
+        doc = "Name that is asked for (SNI); a peer that is an address asks for none." },
+    { name = "name", type = "string", conf = "name", check = is_line, shown = "sni, or the peer",
+        doc = "Name, or address, that the certificate must be for." },
+    { name = "cert", type = "string", check = is_line,
+        doc = "PEM file of a certificate of our own, with its chain." },
+    { name = "key", type = "string", check = is_line, shown = "in cert",
+        doc = "PEM file of its key." },
+    { name = "profile", type = "enum", values = { "intermediate", "modern" },
+        default = "intermediate", doc = "As in TLS of listeners." },
+    { name = "versions", type = "list", of = { "enum", { "1.2", "1.3" } }, check = is_unique,
+        shown = "the profile's", doc = "TLS versions." },
+    { name = "depth", type = "integer", min = 1, max = 100, conf = "depth", shown = "100",
+        doc = "Certificates between an authority and a peer's." },
 }
 
 -- ---------------------------------------------------------------- hosts and routes
@@ -489,7 +560,8 @@ end
 M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
-M.groups = { "site", "listen", "stream", "upstream", "peer", "host", "route" }
+M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "host",
+    "route" }
 
 -- conf, scale and shown are about the row, not about the value.
 local function to_schema(row)

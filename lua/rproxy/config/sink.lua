@@ -77,6 +77,64 @@ function Sink:set_listener(index, key, value)
     return set(self, C.rp_abi_conf_set_listener(self.conf, index, key, #key, value), key, value)
 end
 
+-- ---------------------------------------------------------------- TLS
+
+local PROFILES = { intermediate = 0, modern = 1 }
+local ASKS = { none = 0, optional = 1, required = 2, any = 3 }
+Sink.PROFILES, Sink.ASKS = PROFILES, ASKS
+
+function Sink:tls()
+    fault(self)
+    return index_of(self, C.rp_abi_conf_add_tls(self.conf, self.index))
+end
+
+function Sink:set_tls(index, key, value)
+    return set(self, C.rp_abi_conf_set_tls(self.conf, index, key, #key, value), key, value)
+end
+
+function Sink:set_tls_text(index, key, value)
+    return set(self, C.rp_abi_conf_set_tls_text(self.conf, index, key, #key, value, #value),
+        key, value)
+end
+
+function Sink:tls_cas(index, path)
+    return answer(self, C.rp_abi_conf_tls_cas(abi.H, self.conf, index, path, #path, fault(self)),
+        true)
+end
+
+function Sink:tls_server(index)
+    return answer(self, C.rp_abi_conf_make_tls_server(self.conf, index, fault(self)), true)
+end
+
+--- The files that a pattern names, in order.
+function Sink:cert_list(pattern)
+    local text, err = abi.host.read(pattern)
+    if not text then return nil, err or "no such file" end
+    local list = {}
+    for path in text:gmatch("[^\n]+") do list[#list + 1] = path end
+    return list
+end
+
+--- False: a file of a list that holds no certificate.
+function Sink:cert(index, cert, key, listed)
+    local code = C.rp_abi_conf_add_cert(abi.H, self.conf, index, cert, #cert, key, #key, listed,
+        fault(self))
+    if code == abi.END then return false end
+    return answer(self, code, true)
+end
+
+function Sink:use_tls(listener, index)
+    fault(self)
+    return answer(self, C.rp_abi_conf_use_tls(self.conf, listener, index), true)
+end
+
+function Sink:tls_client(index, upstream, cert, key)
+    return answer(self, C.rp_abi_conf_make_tls_client(abi.H, self.conf, index, upstream, cert,
+        #cert, key, #key, fault(self)), true)
+end
+
+-- ---------------------------------------------------------------- trust
+
 function Sink:trust(cidr)
     return answer(self, C.rp_abi_conf_add_trust(self.conf, cidr, #cidr, fault(self)), true)
 end

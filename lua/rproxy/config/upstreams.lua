@@ -9,6 +9,7 @@ local plugin = require("rproxy.plugin")
 local routes = require("rproxy.config.routes")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
+local tls = require("rproxy.config.tls")
 local use = require("rproxy.config.use")
 
 local M = {}
@@ -120,6 +121,7 @@ function M.read(name, node, at, report)
     end
     read_balance(up, node.given.balance, report)
     read_peers(up, node.given.peers, report)
+    tls.read_upstream(up, report)
     return up
 end
 

@@ -15,6 +15,7 @@ local routes = require("rproxy.config.routes")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
 local streams = require("rproxy.config.streams")
+local tls = require("rproxy.config.tls")
 local upstreams = require("rproxy.config.upstreams")
 local use = require("rproxy.config.use")
 
@@ -323,6 +324,7 @@ function M.check(node, report, place)
     local taken = {}
     read_streams(model, given.streams, taken, report)
     read_listeners(model, given.listeners, taken, report)
+    tls.read_listeners(model, given.tls, report)
     read_hosts(model, given.hosts, report)
     cross_check(model, report)
     return model

@@ -2,6 +2,7 @@
 --
 -- proxy_header: versions 1 and 2, read and written.
 
+local bit = require("bit")
 local c = require("spec.support.c")
 
 local ffi = c.ffi
@@ -26,7 +27,6 @@ local function tlv(kind, value)
 end
 
 local function crc32c(bytes)
-    local bit = require("bit")
     local crc = 0xffffffff
     for i = 1, #bytes do
         crc = bit.bxor(crc, bytes:byte(i))
@@ -261,5 +261,56 @@ describe("proxy_header", function()
                 assert.equal(pair[1] .. " " .. pair[2], said(bytes))
             end
         end
+    end)
+
+    describe("TLVs", function()
+        local function put_with(version, said)
+            local from, to = addr("1.2.3.4:1234"), addr("5.6.7.8:80")
+            local out = ffi.new("char[?]", C.RP_PROXY_ADD_MOST)
+            local n = C.rp_proxy_header_put(version, from, to, out)
+            local what = ffi.new("struct rp_proxy_said")
+            for name, value in pairs(said) do
+                what[name] = type(value) == "string" and c.str(value) or value
+            end
+            return ffi.string(out, C.rp_proxy_header_add(out, n, what))
+        end
+
+        it("are written behind the ends, and the length says so", function()
+            assert.equal(v2(0x21, 0x11, IP4 .. tlv(1, "h2") .. tlv(2, "a.example") .. tlv(5, "id-1")),
+                put_with(2, { unique_id = "id-1", authority = "a.example", alpn = "h2" }))
+            assert.equal(v2(0x21, 0x11, IP4), put_with(2, {}))
+        end)
+
+        it("end in a sum over all that is right", function()
+            local zeros = v2(0x21, 0x11, IP4 .. tlv(2, "a") .. tlv(3, "\0\0\0\0"))
+            assert.equal(v2(0x21, 0x11, IP4 .. tlv(2, "a") .. tlv(3, crc32c(zeros))),
+                put_with(2, { authority = "a", crc32c = true }))
+            local bytes = put_with(2, { authority = "a", crc32c = true })
+            assert.equal("1.2.3.4:1234 5.6.7.8:80", said(bytes))
+            local kind = #bytes - 6 -- of the sum: flipped, it is none
+            for i = 17, #bytes do
+                if i == kind then i = i + 1 end
+                local flipped = string.char(bit.bxor(bytes:byte(i), 1))
+                assert.equal("PROXY_HEADER", (parse(bytes:sub(1, i - 1) .. flipped .. bytes:sub(i + 1))))
+            end
+        end)
+
+        it("fit at their longest, and longer ones are left out", function()
+            local most, more = ("x"):rep(255), ("x"):rep(256)
+            local bytes = put_with(2, { authority = most, alpn = most, unique_id = most, crc32c = true })
+            assert.equal("1.2.3.4:1234 5.6.7.8:80", said(bytes))
+            assert.equal(16 + 12 + 3 * 258 + 7, #bytes)
+            assert.equal(v2(0x21, 0x11, IP4), put_with(2, { authority = more, alpn = more }))
+        end)
+
+        it("are not for version 1", function()
+            assert.equal("PROXY TCP4 1.2.3.4 5.6.7.8 1234 80\r\n",
+                put_with(1, { authority = "a", crc32c = true }))
+        end)
+
+        it("with two sums are refused", function()
+            local twice = IP4 .. tlv(3, "\0\0\0\0") .. tlv(3, "\0\0\0\0")
+            assert.equal("PROXY_HEADER", (parse(v2(0x21, 0x11, twice))))
+        end)
     end)
 end)

@@ -1,0 +1,242 @@
+-- SPDX-License-Identifier: MIT
+--
+-- tls: the tls settings of site, listeners and upstreams as the model that build hands over, and the
+-- handing over.
+
+local options = require("rproxy.config.options")
+local schema = require("rproxy.schema")
+
+local M = {}
+
+-- Where systems keep the authorities that they trust, as one file.
+local SYSTEM_CAS = { "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem" }
+
+local VERSION_BITS = { ["1.2"] = 1, ["1.3"] = 2 }
+
+local CERTS_EXAMPLE = 'write certs = { "/etc/rproxy/certs/*.pem" }'
+
+-- ---------------------------------------------------------------- reading
+
+local function read_cert(item, path, at, report)
+    if type(item) == "string" and item ~= "" then
+        return { cert = item, key = "", is_pattern = item:find("*", 1, true) ~= nil }
+    elseif type(item) == "table" and type(item.cert) == "string"
+        and (item.key == nil or type(item.key) == "string") then
+        for name in pairs(item) do
+            if name ~= "cert" and name ~= "key" then
+                report:add(at, "%s: expected { cert = file, key = file }, got also %s", path,
+                    schema.show(name))
+            end
+        end
+        return { cert = item.cert, key = item.key or "" }
+    end
+    report:add(at, "%s: expected a file, a pattern or { cert = file, key = file }, got %s", path,
+        schema.show(item))
+end
+
+local function read_certs(set, given, report)
+    set.certs = {}
+    if given == nil then
+        report:add(set.at, "tls.certs: no certificate; %s", CERTS_EXAMPLE)
+    elseif type(given) ~= "table" or schema.not_a_list(given) ~= nil or #given == 0 then
+        report:add(set.at, "tls.certs: expected a list of files, got %s; %s",
+            type(given) == "table" and "a table that is none" or schema.show(given), CERTS_EXAMPLE)
+    else
+        for i, item in ipairs(given) do
+            set.certs[#set.certs + 1] = read_cert(item, ("tls.certs[%d]"):format(i), set.at, report)
+        end
+    end
+end
+
+local function read_set(given, at, report)
+    local set = { at = at }
+    local ctx = schema.context()
+    set.opts = schema.check(options.nodes.tls, given, "tls", ctx)
+    report:add_context(at, ctx)
+    read_certs(set, given.certs, report)
+    local client = set.opts.client
+    if (client.verify == "optional" or client.verify == "required") and not client.ca then
+        report:add(at, 'tls.client.ca: who signs the certificates of clients? write ca = '
+            .. '"/etc/rproxy/clients.pem"')
+    end
+    return set
+end
+
+local function merged(base, over)
+    local out = {}
+    for name, value in pairs(base or {}) do out[name] = value end
+    for name, value in pairs(over) do out[name] = value end
+    return out
+end
+
+--- Read the tls of all listeners. A set of settings is there once, however many listeners use it.
+--- @param model table  its listeners are read
+--- @param given any  the site's tls
+--- @param report table
+function M.read_listeners(model, given, report)
+    local at, shared = model.place("tls"), nil
+    model.tls = {}
+    if given ~= nil and type(given) ~= "table" then
+        report:add(at, "tls: expected a table, got %s; %s", schema.show(given), CERTS_EXAMPLE)
+        return
+    end
+    local function add(set)
+        model.tls[#model.tls + 1] = set
+        return set
+    end
+    for _, listener in ipairs(model.listeners) do
+        local own = listener.opts.tls
+        if own == true then
+            if given == nil then
+                report:add(listener.at, "rp.listen.tls: the site has no tls settings; %s in tls = "
+                    .. "{ ... } of rp.site", CERTS_EXAMPLE)
+            end
+            shared = shared or given and add(read_set(given, at, report))
+            listener.tls = shared
+        elseif type(own) == "table" then
+            listener.tls = add(read_set(merged(given, own), listener.at, report))
+        elseif own then
+            report:add(listener.at, "rp.listen.tls: expected true or a table, got %s",
+                schema.show(own))
+        end
+        if listener.tls and listener.opts.redirect_https then
+            report:add(listener.at, "rp.listen: redirect_https is for listeners without tls; "
+                .. "remove one of them")
+        end
+    end
+    if given ~= nil and not shared then add(read_set(given, at, report)) end -- checked all the same
+end
+
+--- @param up table  an upstream of the model
+--- @param report table
+function M.read_upstream(up, report)
+    local given = up.opts.tls
+    if not given then return end
+    if given ~= true and type(given) ~= "table" then
+        report:add(up.at, "upstreams.%s.tls: expected true or a table, got %s", up.name,
+            schema.show(given))
+        return
+    end
+    local ctx = schema.context()
+    up.tls = schema.check(options.nodes.upstream_tls, given == true and {} or given,
+        ("upstreams.%s.tls"):format(up.name), ctx)
+    report:add_context(up.at, ctx)
+end
+
+-- ---------------------------------------------------------------- handing over
+
+local function absolute(builder, path)
+    if path:sub(1, 1) == "/" then return path end
+    return (builder.model.path:match("^(.*/)") or "./") .. path:gsub("^%./", "")
+end
+
+local function wire_list(names)
+    local out = {}
+    for i, name in ipairs(names) do out[i] = string.char(#name) .. name end
+    return table.concat(out)
+end
+
+-- What listeners and upstreams have in common.
+local function common(builder, index, opts, group, at, what)
+    local sink = builder.sink
+    local bits = 0
+    for _, version in ipairs(opts.versions or {}) do bits = bits + VERSION_BITS[version] end
+    builder:rows(group, opts, at,
+        function(key, value) return sink:set_tls(index, key, value) end,
+        function(key, value) return sink:set_tls_text(index, key, value) end)
+    builder:try(at, what .. ".profile", sink:set_tls(index, "profile",
+        sink.PROFILES[opts.profile]))
+    builder:try(at, what .. ".versions", sink:set_tls(index, "versions", bits))
+end
+
+local function add_certs(builder, set)
+    local sink = builder.sink
+    for i, item in ipairs(set.certs) do
+        local what, path = ("tls.certs[%d]"):format(i), absolute(builder, item.cert)
+        local key = item.key ~= "" and absolute(builder, item.key) or ""
+        local paths, added = { path }, 0
+        if item.is_pattern then
+            local list, err = sink:cert_list(path)
+            if not list then builder.report:add(set.at, "%s: %s: %s", what, path, err) end
+            paths = list or {}
+        end
+        for _, one in ipairs(paths) do
+            local done = builder:try(set.at, what, sink:cert(set.index, one, key,
+                item.is_pattern or false))
+            if done then added = added + 1 end
+        end
+        if added == 0 and builder.report:is_empty() then
+            builder.report:add(set.at, "%s: %s: none of these files holds a certificate", what,
+                path)
+        end
+    end
+end
+
+local function protocols(builder, opts)
+    local out = {}
+    for _, name in ipairs(opts.alpn) do
+        if name ~= "h2" or builder.model.opts.http2.on then out[#out + 1] = name end
+    end
+    return out
+end
+
+local function add_set(builder, set)
+    local sink, opts, at = builder.sink, set.opts, set.at
+    local index = builder:try(at, "tls", sink:tls())
+    if not index then return end
+    set.index = index
+    common(builder, index, opts, "tls", at, "tls")
+    local function number(key, value)
+        builder:try(at, "tls." .. key, sink:set_tls(index, key, value))
+    end
+    number("refuse", opts.default == "refuse" and 1 or 0)
+    number("ask", sink.ASKS[opts.client.verify])
+    number("session_ms", opts.tickets and math.min(builder.model.opts.timeouts.ticket_keys,
+        7 * 24 * 3600) * 1000 or 0)
+    builder:try(at, "tls.alpn", sink:set_tls_text(index, "alpn",
+        wire_list(protocols(builder, opts))))
+    if opts.client.ca then
+        builder:try(at, "tls.client.ca", sink:tls_cas(index, absolute(builder, opts.client.ca)))
+    end
+    if not builder.report:is_empty() then return end
+    if builder:try(at, "tls", sink:tls_server(index)) then add_certs(builder, set) end
+end
+
+--- The settings of all listeners, before the listeners.
+function M.build_listeners(builder)
+    for _, set in ipairs(builder.model.tls) do add_set(builder, set) end
+end
+
+local function add_cas(builder, index, ca, at, what)
+    if ca ~= "system" then
+        builder:try(at, what, builder.sink:tls_cas(index, absolute(builder, ca)))
+        return
+    end
+    local tried
+    for _, path in ipairs(SYSTEM_CAS) do
+        local done, err = builder.sink:tls_cas(index, path)
+        if done then return end
+        tried = tried or err
+    end
+    builder.report:add(at, "%s: the system's authorities were not found (%s); install "
+        .. "ca-certificates, or set ca", what, tostring(tried))
+end
+
+--- The settings of an upstream whose peers are there.
+function M.build_upstream(builder, up)
+    local sink, opts, at = builder.sink, up.tls, up.at
+    local what = ("upstreams.%s.tls"):format(up.name)
+    if not opts then return end
+    local index = builder:try(at, what, sink:tls())
+    if not index then return end
+    common(builder, index, opts, "upstream_tls", at, what)
+    if opts.verify then add_cas(builder, index, opts.ca, at, what .. ".ca") end
+    builder:try(at, what, sink:set_tls_text(index, "alpn", wire_list { "http/1.1" }))
+    if not builder.report:is_empty() then return end
+    local cert = opts.cert and absolute(builder, opts.cert) or ""
+    local key = opts.key and absolute(builder, opts.key) or cert
+    builder:try(at, what, sink:tls_client(index, up.index, cert, key))
+end
+
+return M

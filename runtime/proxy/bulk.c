@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bulk: see bulk.h.
+ */
+#include "proxy/bulk.h"
+
+#include "http/h1_up.h"
+#include "proxy/proxy.h"
+
+/* Bytes of a body, behind those at hand. Below it two system calls more (the first piece is with the
+ * head anyway) cost what the copying of so few does. */
+enum { BULK_LEAST = 64 * 1024 };
+
+static bool is_plain(const struct rp_req *r)
+{
+    return rp_splice_can(rp_h1_up_face(r->up)->conn, r->x.conn);
+}
+
+/* ---- responses -------------------------------------------------------------------------------- */
+
+static bool is_bulk(const struct rp_req *r)
+{
+    const struct rp_exchange_ops *ops = r->x.ops;
+    if (!r->up || !ops->pipe_room || r->out.bytes > 0 || r->res_spool) return false;
+    uint64_t n = rp_h1_up_unseen(r->up);
+    if (n == 0 || (n < BULK_LEAST && !r->bulk)) return false;
+    uint64_t room = ops->pipe_room(&r->x); /* 0: chunked, as behind body_filter hooks */
+    return room >= n && (n == UINT64_MAX || room - n >= rp_h1_up_at_hand(r->up)) && is_plain(r);
+}
+
+rp_err rp_bulk_read(struct rp_req *r, size_t *most)
+{
+    if (!is_bulk(r)) return RP_E_BUSY;
+    size_t at_hand = rp_h1_up_at_hand(r->up);
+    if (at_hand > 0) {
+        *most = at_hand;
+        return RP_E_BUSY;
+    }
+    rp_err e = rp_h1_up_splice(r->up, &r->pipe);
+    r->bulk = e == RP_OK || e == RP_AGAIN;
+    bool over = e == RP_END || (e == RP_OK && rp_h1_up_unseen(r->up) == 0);
+    if (over) rp_attempt_release(r);
+    return e == RP_END ? RP_OK : e;
+}
+
+rp_err rp_bulk_flush(struct rp_req *r)
+{
+    return r->pipe ? r->x.ops->send_pipe(&r->x, &r->pipe) : RP_OK;
+}
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+static bool is_bulk_body(const struct rp_req *r)
+{
+    const struct rp_exchange_ops *ops = r->x.ops;
+    if (!ops->unseen || r->body_ended || r->body.bytes > 0) return false;
+    uint64_t n = ops->unseen(&r->x);
+    if (n == 0 || (n < BULK_LEAST && !r->bulk_body)) return false;
+    return rp_h1_up_pipe_room(r->up) >= n && is_plain(r);
+}
+
+rp_err rp_bulk_read_body(struct rp_req *r, size_t *most)
+{
+    if (!is_bulk_body(r)) return RP_E_BUSY;
+    uint64_t at_hand = rp_h1_up_pipe_room(r->up) - r->x.ops->unseen(&r->x);
+    if (at_hand > 0) {
+        *most = RP_MIN(*most, (size_t)at_hand);
+        return RP_E_BUSY;
+    }
+    rp_err e = r->x.ops->read_pipe(&r->x, &r->body_pipe);
+    r->bulk_body = e == RP_OK || e == RP_AGAIN;
+    if (e == RP_OK) rp_h1_up_expect_pipe(r->up, rp_splice_bytes(r->body_pipe));
+    return e;
+}
+
+rp_err rp_bulk_flush_body(struct rp_req *r)
+{
+    return r->body_pipe ? rp_h1_up_send_pipe(r->up, &r->body_pipe) : RP_OK;
+}
