@@ -154,6 +154,7 @@ debug: ## build build/debug/rproxy with ASan, UBSan and assertions
 
 # ---------------------------------------------------------------- test
 
+FAULTS_BUILD = $(if $(filter debug,$(MODE)),$(BUILD),$(BUILD)/debug)
 RUN_SPECS = JOBS=$(JOBS) tools/run-specs.sh
 
 .PHONY: test
@@ -177,6 +178,13 @@ fuzz: ## run every fuzzer (T=name: one) for FUZZ_SECONDS (60) each; needs clang
 .PHONY: corpus
 corpus: ## put what the fuzzers found (build/fuzz/found) into spec/fuzz/corpus, minimised (T=name)
 	@CLANG="$(CLANG)" FLOORS="$(FUZZ_FLOORS)" MERGE=1 tools/fuzz.sh $(BUILD)/fuzz 0
+
+.PHONY: faults
+faults: ## N (10000) schedules of failing system calls (SEED=n: one); PROCESSES=N: runs of whole processes
+	@$(MAKE) --no-print-directory -j$(JOBS) MODE=debug BUILD=$(FAULTS_BUILD) all lib
+	@$(if $(PROCESSES),tools/faults.sh $(FAULTS_BUILD) processes 1 $(PROCESSES),JOBS=$(JOBS) \
+	    $(if $(SEED),RP_FAULT_TABLE= RP_FAULT_TRACE=1 JOBS=1,RP_FAULT_TABLE=1) tools/faults.sh $(FAULTS_BUILD) \
+	    $(if $(SEED),$(SEED) $(SEED),0 $$(($(or $(N),10000) - 1))))
 
 .PHONY: cover
 cover: ## line coverage of runtime/ by the unit specs

@@ -15,7 +15,8 @@ declare -A PACKAGES=(
     [run]="build-essential pkg-config libuv1-dev libluajit-5.1-dev luajit libssl-dev
         libnghttp2-dev libpcre2-dev zlib1g-dev libbrotli-dev libzstd-dev libc-ares-dev
         libmaxminddb-dev lua-cjson curl"
-    [test]="lua-busted lua-socket lua-check clang clang-format libclang-rt-14-dev git"
+    [test]="lua-busted lua-socket lua-check clang clang-format libclang-rt-14-dev git
+        haproxy nginx-light redis-server postgresql"
     [bench]="haproxy wrk nginx-light util-linux valgrind binutils"
 )
 POLICY=/usr/sbin/policy-rc.d
@@ -27,7 +28,7 @@ missing_of() { # packages -> those that are not installed
     done
 }
 
-# nginx and haproxy start as services when installed; policy-rc.d (101 = not allowed) forbids it.
+# Servers start as services when installed; policy-rc.d (101 = not allowed) forbids it.
 forbid_services() {
     [ ! -e $POLICY ] || return 1
     printf '#!/bin/sh\nexit 101\n' | $SUDO tee $POLICY >/dev/null && $SUDO chmod +x $POLICY

@@ -104,8 +104,9 @@ local TITLES = {
     site = { "rp.site", "The whole configuration. `site.lua` returns it." },
     listen = { "rp.listen", "Addresses to listen on come first: `rp.listen { \"0.0.0.0:80\", "
         .. "\"[::]:80\" }`." },
-    stream = { "rp.stream", "Connections whose bytes are relayed as they are. Addresses come "
-        .. "first: `rp.stream { \"127.0.0.1:5432\", upstream = \"pg\" }`." },
+    stream = { "rp.stream", "Connections and datagrams that are relayed as they are. Addresses "
+        .. "come first: `rp.stream { \"127.0.0.1:5432\", upstream = \"pg\" }`; "
+        .. "`\"udp:0.0.0.0:53\"` is one for datagrams." },
     tls = { "TLS of listeners", "`tls` of `rp.site`, and of `rp.listen` where it is a table." },
     upstream_tls = { "TLS to upstreams", "`tls` of `rp.upstream` where it is a table." },
     upstream = { "rp.upstream", "A group of servers that requests are passed to." },

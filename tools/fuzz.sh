@@ -39,7 +39,7 @@ run_fuzzer() { # out seconds name
 merge_corpus() { # out name
     local out=$1 name=$2 corpus=spec/fuzz/corpus/$2 fresh=$1/merged/$2
     rm -rf "$fresh" && mkdir -p "$fresh" "$corpus" "$out/found/$name"
-    "$out/${name}_fuzz" -merge=1 "$fresh" "$corpus" "$out/found/$name" >"$out/$name.log" 2>&1 ||
+    "$out/${name}_fuzz" -merge=1 -use_counters=0 "$fresh" "$corpus" "$out/found/$name" >"$out/$name.log" 2>&1 ||
         { echo "FAIL merge $name ($out/$name.log)"; return 1; }
     rm -f "${corpus:?}"/*
     cp "$fresh"/* "$corpus"/

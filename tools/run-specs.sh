@@ -9,6 +9,7 @@
 # failed. A file that crashes, hangs, or holds no test counts as a failed test.
 #
 # Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (120) seconds a file
+#              · FAULTS (500) schedules of failing system calls with `all`
 #              · FLOORS: build the test library from these floors only · FUZZ_SECONDS (60, for all fuzzers together) with `all`
 set -u
 
@@ -143,6 +144,10 @@ done
 for f in "${files[@]}"; do
     for mode in $MODES; do printf '%s\0%s\0' "$mode" "$f"; done
 done | xargs -0 -r -n 2 -P "$JOBS" "$0" --one
+
+if [ $fuzz = yes ] && [[ " $MODES " = *" debug "* ]]; then
+    JOBS=$JOBS tools/faults.sh "$(build_dir debug)" 0 "$((${FAULTS:-500} - 1))" "$OUT"
+fi
 
 if [ $fuzz = yes ] && compgen -G 'spec/fuzz/*_fuzz.c' >/dev/null; then
     JOBS=$JOBS tools/fuzz.sh "$BUILD/fuzz" "all:${FUZZ_SECONDS:-60}" "$OUT"

@@ -63,6 +63,7 @@
 ---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
 ---@field forwarded? ("x-forwarded-for"|"x-forwarded-proto"|"x-forwarded-host"|"x-forwarded-port"|"forwarded")[] Forwarding headers made for the upstream ("forwarded" is that of RFC 7239). Those that a client outside `trust` sent are dropped, listed or not; a trusted one's are continued when listed, and passed on as they are when not.
 ---@field hosts? any List of rp.host { ... }; not needed without listeners.
+---@field hsts? any Strict-Transport-Security of every answer over TLS: a duration, or { max_age = duration, subdomains = true, preload = true }. Browsers then use https alone for that time, whatever one says later.
 ---@field http2? rproxy.SiteHttp2
 ---@field limits? rproxy.SiteLimits
 ---@field listeners? any List of rp.listen { ... }; not needed beside streams.
@@ -109,11 +110,12 @@
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.
 ---@field timeouts? rproxy.UpstreamTimeouts
 ---@field tls? any Speak TLS to the peers, and verify their certificates; a table for settings, see TLS to upstreams.
----@field tries? integer Attempts in all, each on another peer: after a failure to connect. Not counted: a kept connection that broke before the response; an idempotent request without a body is then sent once more, on a new one.
+---@field tries? integer Attempts in all, each on another peer: after a failure to connect. Not counted: a kept connection that broke before the response; an idempotent request without a body, or with a buffered one, is then sent once more, on a new one.
 
 ---@class rproxy.Host
 ---@field default? boolean Takes requests for names that no host has. One host may say so; without it such requests are answered 421.
 ---@field error_pages? any Before the site's: see there.
+---@field hsts? any In the place of the site's.
 ---@field routes? any List of rp.route { ... }.
 ---@field use? any Plugins of the host's requests, after the site's.
 

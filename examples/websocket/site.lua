@@ -43,7 +43,11 @@ return rp.site {
             routes = {
                 rp.route { "GET /", respond = { 200, PAGE,
                     headers = { ["content-type"] = "text/html; charset=utf-8" } } },
-                rp.route { "GET /echo", upstream = "echo" }, -- upgrades are passed on by default
+                -- Upgrades are passed on by default. Here frames are looked at, too: a message has
+                -- at most 64 KB, and a browser that is gone is found by pings.
+                rp.route { "GET /echo", upstream = "echo",
+                    tunnel = { idle = "10m" },
+                    websocket = { max_message = "64k", ping = "30s" } },
                 rp.route { "GET /plain", upstream = "echo", upgrade = false },
             },
         },

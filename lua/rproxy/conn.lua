@@ -68,7 +68,7 @@ function set.upstream(self, value)
     if code == E.PHASE then raise("conn.upstream can be assigned in connect") end
     if code == E.INVALID then
         raise("conn.upstream: %s " .. (self.transport == "udp"
-            and "takes no datagrams (unix sockets, a PROXY header or a balance hook)"
+            and "takes no datagrams (unix sockets, PROXY header, TLS or balance hook)"
             or "has a balance hook, which chooses by request"), tostring(value))
     end
     raise("conn.upstream: %s", abi.text(code))

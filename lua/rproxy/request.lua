@@ -396,7 +396,35 @@ end
 local conn_get = {}
 function conn_get.id(self) return tonumber(self[1][1].x.conn_id) end
 function conn_get.requests(self) return tonumber(self[1][1].x.conn_requests) end
-function conn_get.tls() return nil end
+
+-- enum rp_abi_tls_text and rp_abi_tls_number
+local CLIENT_TEXTS = { subject = 4, issuer = 5, serial = 6, fingerprint = 7, pem = 8 }
+local IS_TLS, RESUMED, HAS_CERT, VERIFIED, EXPIRES = 0, 1, 2, 3, 4
+
+local function tls_text(r, what)
+    if C.rp_abi_req_tls_text(H, r, what) then return ffi_string(H.out.ptr, H.out.len) end
+    return nil
+end
+
+local function client_cert(r)
+    if C.rp_abi_req_tls_number(r, HAS_CERT) == 0 then return nil end
+    local cert = { verified = C.rp_abi_req_tls_number(r, VERIFIED) == 1,
+        expires = C.rp_abi_req_tls_number(r, EXPIRES), sans = {} }
+    for name, what in pairs(CLIENT_TEXTS) do cert[name] = tls_text(r, what) end
+    while C.rp_abi_req_tls_name(H, r, #cert.sans) do
+        cert.sans[#cert.sans + 1] = ffi_string(H.out.ptr, H.out.len)
+    end
+    return cert
+end
+
+--- A fresh table with what the connection's TLS agreed on; nil without TLS.
+function conn_get.tls(self)
+    local r = self[1][1]
+    if C.rp_abi_req_tls_number(r, IS_TLS) == 0 then return nil end
+    return { sni = tls_text(r, 0), alpn = tls_text(r, 1), version = tls_text(r, 2),
+        cipher = tls_text(r, 3), resumed = C.rp_abi_req_tls_number(r, RESUMED) == 1,
+        client_cert = client_cert(r) }
+end
 
 local Conn = object.class("conn", {}, conn_get, {})
 local Request = object.class("req", methods, get, set)

@@ -147,6 +147,7 @@ static uint32_t outcomes_n(uint32_t point)
 int rp_fault_hit(enum rp_fault_point point)
 {
     int before = errno;
+    if (point == RP_FAULT_fork) (void)roll(); /* each child plays with dice of its own */
     if (!is_due(point)) {
         errno = before;
         return 0;

@@ -78,7 +78,7 @@ static void set_state(struct rp_h1_down *s, enum state state)
 static bool is_old(const struct rp_h1_down *s)
 {
     rp_ms most = s->settings->age_ms;
-    return most && rp_conn_age(s->conn) >= most;
+    return most && rp_conn_life_left(s->conn, most) == 0;
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -532,8 +532,7 @@ static void run_next_head(struct rp_defer *d)
  * the time to ask again, and is told that this was the last. */
 static rp_ms life_left(const struct rp_h1_down *s)
 {
-    rp_ms age = rp_conn_age(s->conn), most = s->settings->age_ms;
-    return RP_MAX(most > age ? most - age : 0, (rp_ms)LAST_MS);
+    return RP_MAX(rp_conn_life_left(s->conn, s->settings->age_ms), (rp_ms)LAST_MS);
 }
 
 static void become_idle(struct rp_h1_down *s)

@@ -11,10 +11,8 @@
 #include "http/scan.h"
 
 enum {
-    METHOD_MAX = 32,      /* bytes; the longest registered one has 17 */
-    NAME_MAX_BYTES = 256, /* of a field name; the scripting interface promises the same limit */
-    EMPTY_LINES_MAX = 4,  /* before a request line */
-    VERSION_BYTES = 8,    /* "HTTP/1.1" */
+    EMPTY_LINES_MAX = 4, /* before a request line */
+    VERSION_BYTES = 8,   /* "HTTP/1.1" */
 };
 
 /* A head being parsed. */
@@ -103,9 +101,9 @@ size_t rp_h1_head_end(const char *p, size_t n, size_t *scanned)
 bool rp_h1_maybe_request(const char *p, size_t n)
 {
     size_t i = 0;
-    while (i < n && i <= METHOD_MAX && rp_chars_is(p[i], RP_CH_TOKEN)) i++;
-    if (i == n) return n <= METHOD_MAX;
-    if (i == 0 || i > METHOD_MAX || p[i] != ' ') return false;
+    while (i < n && i <= RP_H1_METHOD_MOST && rp_chars_is(p[i], RP_CH_TOKEN)) i++;
+    if (i == n) return n <= RP_H1_METHOD_MOST;
+    if (i == 0 || i > RP_H1_METHOD_MOST || p[i] != ' ') return false;
     return i + 1 == n || rp_scan_visible(p + i + 1, p + i + 2) == p + i + 2;
 }
 
@@ -137,11 +135,11 @@ static bool blank_is(char ch)
     return ch == ' ' || ch == '\t';
 }
 
-/* Why is there no ':' within NAME_MAX_BYTES from p? */
+/* Why is there no ':' within RP_H1_NAME_MOST from p? */
 static rp_err colon_failure(const char *p, const char *end)
 {
     if (p == end) return RP_E_H1_SYNTAX; /* no empty line */
-    return end - p > NAME_MAX_BYTES ? RP_E_H1_HEAD_BIG : RP_E_H1_FIELD;
+    return end - p > RP_H1_NAME_MOST ? RP_E_H1_HEAD_BIG : RP_E_H1_FIELD;
 }
 
 /* RFC 9112 §5.1: no whitespace between name and colon: a request with some MUST be refused; so is a
@@ -184,7 +182,7 @@ static inline rp_err parse_field(const struct parse *x, struct rp_scan_breaks *b
                                  const char **at, struct rp_field *f)
 {
     const char *p = *at, *end = x->end;
-    const char *last = end - p > NAME_MAX_BYTES + 1 ? p + NAME_MAX_BYTES + 1 : end;
+    const char *last = end - p > RP_H1_NAME_MOST + 1 ? p + RP_H1_NAME_MOST + 1 : end;
     const char *colon = rp_scan_byte(p, last, ':');
     if (RP_UNLIKELY(colon == last)) return colon_failure(p, end);
     size_t name_n = (size_t)(colon - p);
@@ -256,7 +254,7 @@ static rp_err parse_fields(struct parse *x, unsigned fields_max, struct rp_h1_fa
 static rp_err parse_method(struct parse *x)
 {
     const char *p = x->p;
-    size_t n = 0, room = RP_MIN((size_t)(x->end - p), (size_t)METHOD_MAX + 1);
+    size_t n = 0, room = RP_MIN((size_t)(x->end - p), (size_t)RP_H1_METHOD_MOST + 1);
     while (n < room && rp_chars_is(p[n], RP_CH_TOKEN)) n++;
     if (n == 0 || n == room || p[n] != ' ') return RP_E_H1_METHOD;
     x->m->method_text = rp_str_of(p, n);

@@ -13,6 +13,11 @@ struct rp_h1_limits {
     uint16_t fields_n;
 };
 
+enum {
+    RP_H1_METHOD_MOST = 32, /* bytes; the longest registered one has 17 */
+    RP_H1_NAME_MOST = 256,  /* of a field name; the scripting interface promises the same limit */
+};
+
 /* Bytes of empty lines (CRLF, at most 4 of them) before a request line (RFC 9112 §2.2). */
 size_t rp_h1_skip_empty_lines(const char *p, size_t n);
 

@@ -12,8 +12,8 @@ static const struct rule {
     const char *name;
     uint32_t burst, per_second;
 } RULES[RP_H2_NUISANCES] = {
-    [RP_H2_RESETS] = {"resets", 300, 50},    [RP_H2_CONTROLS] = {"controls", 1000, 200},
-    [RP_H2_EMPTIES] = {"empties", 200, 20},  [RP_H2_WINDOWS] = {"windows", 1000, 200},
+    [RP_H2_RESETS] = {"resets", 300, 50},   [RP_H2_CONTROLS] = {"controls", 1000, 200},
+    [RP_H2_EMPTIES] = {"empties", 200, 20}, [RP_H2_WINDOWS] = {"windows", 1000, 200},
     [RP_H2_FAULTS] = {"faults", 100, 10},
 };
 
@@ -29,6 +29,17 @@ bool rp_h2_budget_take(struct rp_h2_budget *b, enum rp_h2_nuisance kind, rp_ms n
     if (b->spent[kind] >= r->burst) return false;
     b->spent[kind]++;
     return true;
+}
+
+static void earn(struct rp_h2_budget *b, enum rp_h2_nuisance kind, uint32_t n)
+{
+    b->spent[kind] -= RP_MIN(b->spent[kind], n);
+}
+
+void rp_h2_budget_earn(struct rp_h2_budget *b, bool whole)
+{
+    earn(b, RP_H2_CONTROLS, 1);
+    if (whole) earn(b, RP_H2_WINDOWS, 2); /* of the stream, of the connection */
 }
 
 const char *rp_h2_nuisance_name(enum rp_h2_nuisance kind)

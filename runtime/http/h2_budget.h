@@ -27,6 +27,9 @@ struct rp_h2_budget {
     uint32_t spent[RP_H2_NUISANCES];
 };
 
+/* The client got content: it may answer each frame of it with PING and WINDOW_UPDATE, as clients do
+ * that measure the way. whole: all that there was, so not as little as the client made it. */
+void rp_h2_budget_earn(struct rp_h2_budget *b, bool whole);
 /* One more of this kind; false: too many. */
 bool rp_h2_budget_take(struct rp_h2_budget *b, enum rp_h2_nuisance kind, rp_ms now);
 const char *rp_h2_nuisance_name(enum rp_h2_nuisance kind); /* "resets" */

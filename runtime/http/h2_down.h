@@ -4,7 +4,7 @@
  * same border to the request life as h1_down.
  *
  * Content that came and was not read is bounded by the windows: a stream's window opens only as its
- * content is read; the connection's as h2_io.h says.
+ * content is read; the connection's as h2_io.h says. Together that is 2 MB for a connection.
  */
 #ifndef RP_HTTP_H2_DOWN_H
 #define RP_HTTP_H2_DOWN_H
@@ -28,13 +28,14 @@ struct rp_h2_counts {
 struct rp_h2_down;
 struct rp_h2_downs { /* what all sessions of a worker share */
     struct rp_h2_down *first;
-    uint32_t n;
+    uint32_t n, busy_n; /* busy: with a request under way */
     struct rp_mem *mem;
     const struct rp_h1_settings *common;
     struct rp_h2_settings settings;
     const struct rp_exchange_user *user;
     struct rp_h2_counts *counts;
     void *callbacks, *option; /* nghttp2's */
+    struct rp_pool stream_pool;
 };
 
 /* common, user, counts and mem are kept. */

@@ -16,7 +16,7 @@ enum {
     COPY_MOST = 2048,          /* content up to this is copied: it must not pin a whole buffer */
     TABLE_BYTES = 4096,        /* HPACK, each way: the default of RFC 9113 */
     HEADS_MOST = 32,           /* CONTINUATION frames of one head */
-    DATA_HEAD_BYTES = 9,
+    ACKS_MOST = 20000,         /* that wait to be sent: more than what is read in one tick */
 };
 
 static void run_flush(struct rp_defer *d);
@@ -67,7 +67,7 @@ void rp_h2_io_serialise(struct rp_h2_io *io)
 
 void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain *content, size_t n)
 {
-    rp_chain_add_copy(&io->out, rp_str_of((const char *)head, DATA_HEAD_BYTES));
+    rp_chain_add_copy(&io->out, rp_str_of((const char *)head, RP_H2_FRAME_HEAD));
     rp_chain_move(&io->out, content, n);
 }
 
@@ -77,6 +77,13 @@ static bool send_frames(struct rp_h2_io *io)
     rp_err e = rp_conn_send(io->conn, &io->out);
     if (e < 0) rp_h2_io_die(io);
     return e == RP_OK;
+}
+
+void rp_h2_io_end(struct rp_h2_io *io)
+{
+    rp_h2_io_serialise(io);
+    if (!io->dead && io->out.bytes > 0) (void)send_frames(io); /* if it takes them */
+    rp_h2_io_die(io);
 }
 
 static void hold_or_go_on(struct rp_h2_io *io)
@@ -106,11 +113,7 @@ void rp_h2_io_take(struct rp_h2_io *io, struct rp_chunk *chunk, rp_str bytes)
     io->in_chunk = chunk;
     ssize_t n = nghttp2_session_mem_recv(io->ng, (const uint8_t *)bytes.ptr, bytes.len);
     io->in_chunk = NULL;
-    if (n < 0) { /* it does not speak HTTP/2, or floods nghttp2's own bounds */
-        rp_h2_io_serialise(io);
-        if (!io->dead && io->out.bytes > 0) (void)send_frames(io); /* GOAWAY, if it takes one */
-        rp_h2_io_die(io);
-    }
+    if (n < 0) rp_h2_io_end(io); /* it does not speak HTTP/2, or floods nghttp2's own bounds */
     rp_h2_io_flush_later(io);
 }
 
@@ -194,6 +197,7 @@ nghttp2_option *rp_h2_io_option(void)
     nghttp2_option_set_no_closed_streams(o, 1);
     nghttp2_option_set_max_deflate_dynamic_table_size(o, TABLE_BYTES);
     nghttp2_option_set_max_continuations(o, HEADS_MOST);
+    nghttp2_option_set_max_outbound_ack(o, ACKS_MOST); /* who floods is told so, by a budget */
     return o;
 }
 

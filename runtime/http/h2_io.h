@@ -5,6 +5,8 @@
  *
  * Owns: the socket, nghttp2's session, the frames that wait. Frames of one tick leave in one write.
  * A peer that makes us speak and does not listen is not listened to, either.
+ *
+ * nghttp2's types are in it, so it is for the .c files of http/ alone.
  */
 #ifndef RP_HTTP_H2_IO_H
 #define RP_HTTP_H2_IO_H
@@ -41,7 +43,10 @@ struct rp_h2_io {
     bool large;    /* the last read filled its buffer */
 };
 
-enum { RP_H2_WINDOW_MOST = 16 * 1024 * 1024 }; /* bytes, of a connection */
+enum {
+    RP_H2_WINDOW_MOST = 16 * 1024 * 1024, /* bytes, of a connection */
+    RP_H2_FRAME_HEAD = 9,                 /* bytes before a frame's payload */
+};
 
 /* conn: own; its owner pointer becomes `owner`, for on_event to find. ng is set by the caller. */
 void rp_h2_io_init(struct rp_h2_io *io, const struct rp_h2_io_user *user, struct rp_conn *conn,
@@ -49,6 +54,8 @@ void rp_h2_io_init(struct rp_h2_io *io, const struct rp_h2_io_user *user, struct
 /* Give everything back but the socket, which is returned. Calls nothing back. */
 struct rp_conn *rp_h2_io_release(struct rp_h2_io *io);
 void rp_h2_io_die(struct rp_h2_io *io);
+/* Say what can be said now, GOAWAY above all, and die. */
+void rp_h2_io_end(struct rp_h2_io *io);
 void rp_h2_io_flush_later(struct rp_h2_io *io);
 /* What nghttp2 has to say goes into io->out, up to the high mark. Never inside its callbacks. */
 void rp_h2_io_serialise(struct rp_h2_io *io);
@@ -64,7 +71,8 @@ void rp_h2_io_read(struct rp_h2_io *io, size_t n);
 /* Keep a piece of content that lies in io->in_chunk. */
 void rp_h2_io_keep(struct rp_h2_io *io, struct rp_chain *in, rp_str bytes);
 /* A DATA frame of n bytes of content behind its 9-byte head. */
-void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain *content, size_t n);
+void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain *content,
+                       size_t n);
 /* How wide the window of a connection with this many streams is to be. */
 int32_t rp_h2_io_window(uint32_t window_bytes, uint32_t streams_n);
 /* Options that both kinds of session need. Aborts without memory. */

@@ -85,7 +85,7 @@ void rp_h2_head_add(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a,
 {
     if (h->bad != RP_OK) return;
     h->bytes += name.len + value.len + FIELD_COST;
-    if (h->bytes > limits->head_bytes || name.len > UINT16_MAX) h->bad = RP_E_H1_HEAD_BIG;
+    if (h->bytes > limits->head_bytes || name.len > RP_H1_NAME_MOST) h->bad = RP_E_H1_HEAD_BIG;
     else if (name.len > 0 && name.ptr[0] == ':') h->bad = add_pseudo(h, a, limits, name, value);
     else h->bad = add_plain(h, m, a, limits, name, value);
 }
@@ -158,7 +158,8 @@ static rp_err read_target(struct rp_h2_head *h, struct rp_msg *m, bool connect)
     m->method_text = h->method;
     m->method = rp_token_method(h->method.ptr, h->method.len);
     m->target = connect ? h->authority : h->path;
-    if (!rp_chars_all(h->method, RP_CH_TOKEN)) return RP_E_H1_METHOD;
+    bool token = rp_chars_all(h->method, RP_CH_TOKEN);
+    if (!token || h->method.len > RP_H1_METHOD_MOST) return RP_E_H1_METHOD;
     /* Only the forms that HTTP/2 has: no scheme in the path (RFC 9113 §8.3.1). */
     bool star = m->method == RP_M_OPTIONS && rp_str_eq(h->path, RP_STR("*"));
     if (!connect && !star && h->path.ptr[0] != '/') return RP_E_H1_TARGET;
@@ -211,7 +212,7 @@ rp_err rp_h2_head_finish(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena
 rp_err rp_h2_trailer_add(struct rp_msg *t, struct rp_arena *a, rp_str name, rp_str value)
 {
     struct rp_field f;
-    if (name.len == 0 || name.len > UINT16_MAX) return RP_E_H1_FIELD;
+    if (name.len == 0 || name.len > RP_H1_NAME_MOST) return RP_E_H1_FIELD;
     rp_err e = put_line(a, name, value, &f);
     if (e != RP_OK || !rp_h1_trailer_is_allowed(f.id)) return e;
     return rp_msg_add(t, a, f.id, rp_field_name(&f), rp_field_value(&f));

@@ -20,10 +20,8 @@ enum {
 
 static struct rp_h2_stream *stream_new(struct rp_h2_down *s, int32_t id)
 {
-    struct rp_h2_stream *st = rp_alloc(sizeof(*st));
-    st->magic = RP_H2_STREAM_MAGIC;
-    st->id = id;
-    st->session = s;
+    struct rp_h2_stream *st = rp_pool_get(&s->all->stream_pool);
+    *st = (struct rp_h2_stream){.magic = RP_H2_STREAM_MAGIC, .id = id, .session = s};
     rp_chain_init(&st->in, s->io.mem);
     rp_chain_init(&st->out, s->io.mem);
     st->next = s->streams;
@@ -39,12 +37,12 @@ void rp_h2_stream_free(struct rp_h2_stream *st)
     s->io.unread -= st->in.bytes;
     rp_chain_clear(&st->in);
     rp_chain_clear(&st->out);
-    if (s->opening == st) s->opening = NULL;
+    if (s->opening == st) rp_h2_session_head_over(s);
     if (st->prev) st->prev->next = st->next;
     else s->streams = st->next;
     if (st->next) st->next->prev = st->prev;
     st->magic = 0;
-    rp_free(st);
+    rp_pool_put(&s->all->stream_pool, st);
 }
 
 static rp_err gone(struct rp_exchange *x)
@@ -75,7 +73,7 @@ static bool is_shut(struct rp_h2_stream *st)
 static void start(struct rp_h2_stream *st, rp_err bad)
 {
     struct rp_h2_down *s = st->session;
-    if (s->opening == st) s->opening = NULL;
+    if (s->opening == st) rp_h2_session_head_over(s);
     st->started = true;
     s->all->user->start(st->x, bad);
 }
@@ -121,7 +119,7 @@ static void consumed(struct rp_h2_stream *st, size_t n)
     struct rp_h2_io *io = &st->session->io;
     if (n == 0) return;
     rp_h2_io_read(io, n);
-    if (st->closed || io->dead) return;
+    if (st->closed || st->in_ended || io->dead) return;
     /* It fails only without memory, and then the next flush does. */
     RP_IGNORE(nghttp2_session_consume_stream(io->ng, st->id, n));
     rp_h2_io_flush_later(io);
@@ -209,12 +207,13 @@ static rp_err submit_head(struct rp_exchange *x, struct rp_h2_stream *st,
 {
     struct rp_h2_down *s = st->session;
     nghttp2_data_provider content = {.source.ptr = st, .read_callback = give_content};
-    bool bodyless = st->out_mode == RP_H2_OUT_NONE ||
-                    (st->out_mode == RP_H2_OUT_LENGTH && st->out_left == 0);
+    bool bodyless =
+        st->out_mode == RP_H2_OUT_NONE || (st->out_mode == RP_H2_OUT_LENGTH && st->out_left == 0);
     if (nghttp2_submit_response(s->io.ng, st->id, b->nv, b->n, bodyless ? NULL : &content) != 0) {
         return gone(x);
     }
     if (bodyless) st->out_last = st->out_ended = true;
+    st->head_waits = true;
     rp_h2_io_flush_later(&s->io);
     x->head_sent = true;
     return RP_OK;
@@ -305,14 +304,21 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
     struct rp_h2_stream *st = source->ptr;
     struct rp_h2_down *s = arg;
     (void)ng, (void)frame; /* nobody asked for padding */
+    rp_h2_budget_earn(&s->budget, n == st->out.bytes);
     rp_h2_io_put_data(&s->io, head, &st->out, n);
     st->taken += n;
-    if (st->x) st->x->wire_out_bytes += 9 + n;
+    if (st->x) st->x->wire_out_bytes += RP_H2_FRAME_HEAD + n;
     if (st->blocked) {
         st->blocked = false;
         wake(st, RP_WAKE_SINK);
     }
     return 0;
+}
+
+/* Has it something to say that is in no frame yet? */
+static bool has_output(const struct rp_h2_stream *st)
+{
+    return st->head_waits || st->out.bytes > 0 || (st->out_last && !st->out_ended);
 }
 
 /* In a frame is as good as sent: the session bounds and watches what its socket does not take. */
@@ -321,9 +327,9 @@ static rp_err flush(struct rp_exchange *x)
     struct rp_h2_stream *st = x->session;
     rp_ms now = rp_loop_now(rp_conn_loop(x->conn));
     if (is_shut(st)) return RP_E_CLIENT_GONE;
-    if (st->out.bytes > 0 || (st->out_last && !st->out_ended)) rp_h2_io_serialise(&st->session->io);
+    if (has_output(st)) rp_h2_io_serialise(&st->session->io);
     if (is_shut(st)) return RP_E_CLIENT_GONE;
-    bool waits = st->out.bytes > 0 || (st->out_last && !st->out_ended);
+    bool waits = has_output(st);
     st->blocked = waits;
     if (waits) {
         bool first = !x->send_pace.waiting && x->send_pace.waited_ms == 0;
@@ -349,15 +355,19 @@ static void tunnel(struct rp_exchange *x)
     if (st->in.bytes > 0 || st->in_ended) wake(st, RP_WAKE_BODY);
 }
 
+static void say_end(struct rp_h2_stream *st)
+{
+    struct rp_h2_io *io = &st->session->io;
+    st->out_last = true;
+    rp_h2_io_flush_later(io);
+    if (!st->deferred || st->closed || io->dead) return;
+    st->deferred = false;
+    RP_IGNORE(nghttp2_session_resume_data(io->ng, st->id)); /* reset: there is nothing to end */
+}
+
 static void end_output(struct rp_exchange *x)
 {
-    struct rp_h2_stream *st = x->session;
-    st->out_last = true;
-    if (st->deferred && !st->closed && !st->session->io.dead) {
-        st->deferred = false;
-        RP_IGNORE(nghttp2_session_resume_data(st->session->io.ng, st->id)); /* closed: nothing to end */
-    }
-    rp_h2_io_flush_later(&st->session->io);
+    say_end(x->session);
 }
 
 static void reset(struct rp_h2_stream *st, uint32_t code)
@@ -372,8 +382,8 @@ static void reset(struct rp_h2_stream *st, uint32_t code)
  * to be sent. Not at once: there are clients that lose the response then. */
 bool rp_h2_stream_linger(struct rp_h2_stream *st)
 {
-    if (st->x || st->in_ended || !st->out_ended) return false;
-    if (st->lingered) reset(st, NGHTTP2_NO_ERROR);
+    if (st->x || is_whole(st)) return false;
+    if (st->lingered) reset(st, st->out_ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
     st->lingered = true;
     return true;
 }
@@ -382,10 +392,12 @@ static void finish(struct rp_exchange *x)
 {
     struct rp_h2_stream *st = x->session;
     struct rp_h2_down *s = st->session;
+    bool well = x->response_done && x->fail == RP_OK; /* a tunnel's end may wait for the window */
     st->x = NULL;
     drop_input(st);
-    if (!st->out_ended) reset(st, x->head_sent ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
-    else if (!st->in_ended) rp_h2_session_linger(s);
+    if (!st->out_ended && well) say_end(st);
+    else if (!st->out_ended) reset(st, x->head_sent ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+    if (well && !is_whole(st)) rp_h2_session_linger(s);
     if (st->closed) rp_h2_stream_free(st);
     rp_h2_io_flush_later(&s->io);
     rp_h2_session_live(s, -1);
@@ -436,7 +448,6 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     x->conn_id = s->conn_id;
     x->conn_requests = s->requests;
     rp_h2_session_live(s, 1);
-    if (!(frame->hd.flags & NGHTTP2_FLAG_END_HEADERS)) rp_h2_session_head_timer(s);
     return nghttp2_session_set_stream_user_data(ng, st->id, st) == 0 ? 0
                                                                      : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
@@ -483,7 +494,6 @@ static void on_headers(struct rp_h2_stream *st, const nghttp2_frame *frame)
         st->in_ended = ended;
         rp_err bad = rp_h2_head_finish(&st->head, &st->x->head, &st->x->arena, ended);
         if (bad != RP_OK) rp_h2_session_nuisance(s, RP_H2_FAULTS);
-        rp_h2_session_live(s, 0); /* the head's deadline is over */
         start(st, bad);
     } else if (ended) {
         end_input(st);
@@ -500,8 +510,7 @@ static void on_data(struct rp_h2_down *s, struct rp_h2_stream *st, const nghttp2
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
     struct rp_h2_down *s = arg;
-    struct rp_h2_stream *st =
-        frame->hd.stream_id ? stream_of(ng, frame->hd.stream_id) : NULL;
+    struct rp_h2_stream *st = frame->hd.stream_id ? stream_of(ng, frame->hd.stream_id) : NULL;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
         if (st) on_headers(st, frame);
@@ -518,8 +527,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     return 0;
 }
 
-static int on_content(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data,
-                      size_t n, void *arg)
+static int on_content(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t n,
+                      void *arg)
 {
     struct rp_h2_down *s = arg;
     struct rp_h2_stream *st = stream_of(ng, id);
@@ -550,6 +559,17 @@ static int on_bad_frame(nghttp2_session *ng, const nghttp2_frame *frame, int cod
     return 0;
 }
 
+static int on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
+{
+    (void)arg;
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0; /* put_data counts the others that count */
+    struct rp_h2_stream *st = stream_of(ng, frame->hd.stream_id);
+    if (!st || !st->x) return 0;
+    st->x->wire_out_bytes += RP_H2_FRAME_HEAD + frame->hd.length;
+    if (st->x->head_sent) st->head_waits = false;
+    return 0;
+}
+
 void rp_h2_stream_callbacks(nghttp2_session_callbacks *c)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
@@ -558,5 +578,6 @@ void rp_h2_stream_callbacks(nghttp2_session_callbacks *c)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_content);
     nghttp2_session_callbacks_set_on_stream_close_callback(c, on_close);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(c, on_bad_frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(c, on_sent);
     nghttp2_session_callbacks_set_send_data_callback(c, put_data);
 }

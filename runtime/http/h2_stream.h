@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * h2_stream: what h2_down.c and h2_stream.c share: the session, its streams, who calls whom.
+ *
+ * nghttp2's types are in it, so it is for the .c files of http/ alone.
  */
 #ifndef RP_HTTP_H2_STREAM_H
 #define RP_HTTP_H2_STREAM_H
@@ -16,6 +18,7 @@ enum rp_h2_going {
     RP_H2_STAYS,
     RP_H2_NOTICED, /* told that the end is near; new streams are still served */
     RP_H2_GONE,    /* GOAWAY with the last stream that is served */
+    RP_H2_ENDS,    /* nothing is served any more: the connection ends when GOAWAY is out */
 };
 
 struct rp_h2_stream;
@@ -23,6 +26,7 @@ struct rp_h2_down {
     uint32_t magic;
     uint8_t going; /* enum rp_h2_going */
     bool calmed;   /* a budget is spent */
+    bool heading;  /* `timer` is the deadline of the head that is being received */
     struct rp_h2_downs *all;
     struct rp_h2_down *next, *prev;
     struct rp_h2_io io;
@@ -32,7 +36,9 @@ struct rp_h2_down {
     struct rp_h2_stream *opening; /* its head is being received */
     uint32_t live_n;              /* streams with an exchange */
     uint32_t requests;
-    struct rp_timer timer;  /* preface, head, idle, the second GOAWAY */
+    uint64_t out_seen;      /* bytes that the socket had taken when it became idle */
+    struct rp_timer timer;  /* preface, head, idle, the end */
+    struct rp_timer notice; /* the second GOAWAY */
     struct rp_timer linger; /* streams that are answered while their content still comes */
     struct rp_h2_budget budget;
 };
@@ -55,12 +61,13 @@ struct rp_h2_stream {
     bool started;            /* the user was told of the request */
     bool in_ended;           /* the client's END_STREAM came */
     bool skip;               /* content is thrown away */
+    bool head_waits;         /* the response's head is in no frame yet */
     bool out_last;           /* nothing more will be added to `out` */
     bool out_ended;          /* our END_STREAM is in a frame */
     bool deferred;           /* nghttp2 waits for content from us */
     bool blocked;            /* the user waits for RP_WAKE_SINK */
     bool closed;             /* nghttp2 has forgotten it */
-    bool lingered;           /* answered for a while, and its content still comes */
+    bool lingered;           /* its user left a while ago, and it is not over */
 };
 
 /* ---- h2_down.c --------------------------------------------------------------------------------- */
@@ -68,8 +75,8 @@ struct rp_h2_stream {
 /* One more frame of a kind that may be a nuisance; ends the connection when there are too many. */
 void rp_h2_session_nuisance(struct rp_h2_down *s, enum rp_h2_nuisance kind);
 void rp_h2_session_live(struct rp_h2_down *s, int change); /* one exchange more, or less */
-void rp_h2_session_head_timer(struct rp_h2_down *s);       /* a head begins */
-void rp_h2_session_linger(struct rp_h2_down *s);           /* a stream is answered too early */
+void rp_h2_session_head_over(struct rp_h2_down *s);        /* a head is whole, or never will be */
+void rp_h2_session_linger(struct rp_h2_down *s);           /* a stream outlives its exchange */
 
 /* ---- h2_stream.c ------------------------------------------------------------------------------- */
 
@@ -77,7 +84,8 @@ void rp_h2_stream_callbacks(nghttp2_session_callbacks *c);
 void rp_h2_stream_free(struct rp_h2_stream *st);  /* its exchange must be gone */
 void rp_h2_stream_abort(struct rp_h2_stream *st); /* the connection is dead */
 void rp_h2_stream_head_late(struct rp_h2_stream *st);
-/* Is it answered while its content still comes? At the second look it is reset. */
+/* Is it still there without a user: its content comes, or the client does not take its end? At the
+ * second look it is reset. */
 bool rp_h2_stream_linger(struct rp_h2_stream *st);
 
 #endif

@@ -91,7 +91,9 @@ rp_err rp_cidr_set_add(struct rp_cidr_set *s, rp_str text)
         rp_err e = parse_bits(rp_str_from(text, slash + 1), most, &bits);
         if (e != RP_OK) return e;
     }
-    bool mapped = is_ip4(n) && (dotted || bits >= 96); /* "::ffff:10.0.0.0/104" is 10.0.0.0/8 */
+    bool mapped = is_ip4(n); /* "::ffff:10.0.0.0/104" is 10.0.0.0/8 */
+    /* "::ffff:10.0.0.1/32" would be ::/32, which has no IPv4 address: somebody meant another one. */
+    if (mapped && !dotted && bits < 96) return RP_E_INVALID;
     if (s->ip4_n + s->ip6_n >= s->most) return RP_E_CAP;
     RP_CHECK(!s->frozen);
     if (mapped) add_ip4(s, (uint32_t)n, dotted ? bits : bits - 96);

@@ -350,9 +350,10 @@ struct rp_loop *rp_conn_loop(const struct rp_conn *c)
     return loop_of(c);
 }
 
-rp_ms rp_conn_age(const struct rp_conn *c)
+rp_ms rp_conn_life_left(const struct rp_conn *c, rp_ms most)
 {
-    return (uint32_t)rp_loop_now(loop_of(c)) - c->born_ms;
+    rp_ms age = (uint32_t)rp_loop_now(loop_of(c)) - c->born_ms;
+    return most == 0 ? UINT64_MAX : most > age ? most - age : 0;
 }
 
 /* ---- TLS ----------------------------------------------------------------------------------- */
@@ -472,6 +473,14 @@ static rp_err tls_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
     return e;
 }
 
+/* The kernel tells of a reset once: where a send met it, a read finds an end that the other side has
+ * not sent. With EPIPE its FIN had come before the reset. */
+static rp_err end_found(const struct rp_conn *c)
+{
+    const struct rp_conn_fail *f = &c->face.fail;
+    return f->code == RP_E_CLOSED && f->os != EPIPE ? RP_E_CLOSED : RP_END;
+}
+
 /* What a recv or a splice said. */
 static inline rp_err received(struct rp_conn *c, ssize_t r, size_t *got)
 {
@@ -481,7 +490,7 @@ static inline rp_err received(struct rp_conn *c, ssize_t r, size_t *got)
     c->ended = r == 0;
     *got = (size_t)r;
     c->face.in_bytes += (uint64_t)r;
-    return r > 0 ? RP_OK : RP_END;
+    return r > 0 ? RP_OK : end_found(c);
 }
 
 rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)

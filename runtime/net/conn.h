@@ -76,8 +76,9 @@ void rp_conn_local(struct rp_conn *c, struct rp_addr *out);
 /* Put other ends in their place (PROXY protocol); NULL leaves one as it is. */
 void rp_conn_set_ends(struct rp_conn *c, const struct rp_addr *peer, const struct rp_addr *local);
 struct rp_loop *rp_conn_loop(const struct rp_conn *c);
-/* Time since it was accepted or began to connect; starts again after 49 days. */
-rp_ms rp_conn_age(const struct rp_conn *c);
+/* What is left of a life of `most` ms since it was accepted; 0: it is older. most 0 is no limit:
+ * UINT64_MAX. Its age starts again after 49 days. */
+rp_ms rp_conn_life_left(const struct rp_conn *c, rp_ms most);
 
 /* One recv of at most n bytes. RP_OK with *got > 0; RP_AGAIN; RP_END at end of stream; RP_E_CLOSED
  * (reset), RP_E_OS. After a short read a caller should not recv again before the next event; after

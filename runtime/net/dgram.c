@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "net/addr_sys.h"
 #include "net/loop_uv.h"
 
@@ -47,6 +48,14 @@ static bool set_on(int fd, int level, int option)
     return setsockopt(fd, level, option, &on, sizeof on) == 0;
 }
 
+/* What a sender of "fragmentation needed" says is not believed, whom anybody can be: routers may cut
+ * our datagrams, as they may those of the client. IPv6 has no such routers. A wish. */
+static void let_fragment(int fd, int family)
+{
+    int how = IP_PMTUDISC_OMIT;
+    if (family == AF_INET) (void)setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &how, sizeof how);
+}
+
 /* Wishes: a small buffer works, and loses more in a burst. */
 static void ask_for_room(int fd)
 {
@@ -61,7 +70,8 @@ static rp_err bind_it(int fd, const struct sockaddr_storage *ss, socklen_t n, in
     if (!set_on(fd, SOL_SOCKET, SO_REUSEPORT)) return os_failure(os);
     if (ss->ss_family == AF_INET6 && !set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) return os_failure(os);
     ask_for_room(fd);
-    return bind(fd, (const struct sockaddr *)ss, n) == 0 ? RP_OK : os_failure(os);
+    let_fragment(fd, ss->ss_family);
+    return RP_SYS(bind, bind(fd, (const struct sockaddr *)ss, n)) == 0 ? RP_OK : os_failure(os);
 }
 
 rp_err rp_dgram_bind(const struct rp_addr *a, int *fd, int *os)
@@ -71,7 +81,7 @@ rp_err rp_dgram_bind(const struct rp_addr *a, int *fd, int *os)
     *fd = -1;
     if (a->family != RP_ADDR_IP4 && a->family != RP_ADDR_IP6) return RP_E_INVALID;
     socklen_t n = rp_addr_to_sys(a, &ss);
-    int s = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int s = RP_SYS(socket, socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (s < 0) return os_failure(os);
     rp_err e = bind_it(s, &ss, n, os);
     if (e == RP_OK) *fd = s;
@@ -109,7 +119,7 @@ static rp_err make(struct rp_loop *l, int fd, rp_dgram_fn on_ready, void *owner,
                    struct rp_dgram **out)
 {
     struct rp_dgram *d = rp_alloc(sizeof *d);
-    if (uv_poll_init(&l->uv, &d->poll, fd) != 0) {
+    if (RP_SYS(watch, uv_poll_init(&l->uv, &d->poll, fd)) != 0) {
         rp_free(d);
         return RP_E_OS;
     }
@@ -142,7 +152,7 @@ static bool ask_for_local(int fd)
 rp_err rp_dgram_open(struct rp_loop *l, int fd, rp_dgram_fn on_ready, void *owner,
                      struct rp_dgram **out)
 {
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int copy = RP_SYS(dup, fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (copy < 0) return RP_E_OS;
     rp_err e = ask_for_local(copy) ? make(l, copy, on_ready, owner, out) : RP_E_OS;
     if (e != RP_OK) (void)close(copy); /* the failure being told is the earlier one */
@@ -156,14 +166,17 @@ rp_err rp_dgram_connect(struct rp_loop *l, const struct rp_addr *to, rp_dgram_fn
     *os = 0;
     if (to->family != RP_ADDR_IP4 && to->family != RP_ADDR_IP6) return RP_E_UP_CONNECT;
     socklen_t n = rp_addr_to_sys(to, &ss);
-    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = RP_SYS(socket, socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0) {
         *os = errno;
         return RP_E_OS;
     }
-    rp_err e = connect(fd, (const struct sockaddr *)&ss, n) == 0 ? RP_OK : RP_E_UP_CONNECT;
+    let_fragment(fd, ss.ss_family);
+    rp_err e = RP_OK;
+    if (RP_SYS(connect, connect(fd, (const struct sockaddr *)&ss, n)) != 0) e = RP_E_UP_CONNECT;
     if (e != RP_OK) *os = errno;
     else e = make(l, fd, on_ready, owner, out);
+    if (e == RP_E_OS) *os = ENOMEM;  /* epoll takes no more */
     if (e != RP_OK) (void)close(fd); /* the failure being told is the earlier one */
     else (*out)->connected = true;
     return e;
@@ -237,6 +250,12 @@ void rp_dgram_batch_free(struct rp_dgram_batch **where)
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
+/* Says nothing about the other end: this datagram alone is lost. */
+static bool is_own(int os)
+{
+    return os == EAGAIN || os == ENOBUFS || os == ENOMEM || os == EMSGSIZE || os == EINVAL;
+}
+
 /* An answer cannot come from a group's address: then the kernel chooses one. */
 static bool is_group(const struct in6_addr *a)
 {
@@ -281,7 +300,7 @@ static int receive(struct rp_dgram *d, struct batch_sys *sys)
         sys->messages[i].msg_hdr.msg_namelen = sizeof sys->names[i];
         sys->messages[i].msg_hdr.msg_controllen = sizeof sys->controls[i];
     }
-    do n = recvmmsg(d->fd, sys->messages, RP_DGRAM_BATCH, MSG_DONTWAIT, NULL);
+    do n = RP_SYS(dgram_recv, recvmmsg(d->fd, sys->messages, RP_DGRAM_BATCH, MSG_DONTWAIT, NULL));
     while (n < 0 && errno == EINTR);
     return n;
 }
@@ -291,7 +310,7 @@ rp_err rp_dgram_recv(struct rp_dgram *d, struct rp_dgram_batch *b, int *os)
     struct batch_sys *sys = b->sys;
     b->n = 0;
     int n = receive(d, sys);
-    if (n < 0 && errno == EAGAIN) return RP_AGAIN;
+    if (n < 0 && is_own(errno)) return RP_AGAIN; /* EMSGSIZE: a large one met a narrow path */
     if (n < 0) {
         *os = errno;
         return RP_E_UP_CONNECT;
@@ -333,12 +352,6 @@ static void put_from(const struct rp_addr *from, union control *control, struct 
     }
 }
 
-/* Says nothing about the other end: this datagram alone is lost. */
-static bool is_own(int os)
-{
-    return os == EAGAIN || os == ENOBUFS || os == ENOMEM || os == EMSGSIZE || os == EINVAL;
-}
-
 /* As many of list as one call takes, 0 with errno set. */
 static uint32_t send_some(const struct rp_dgram *d, const struct msghdr *how, const rp_str *list,
                           uint32_t n)
@@ -354,7 +367,7 @@ static uint32_t send_some(const struct rp_dgram *d, const struct msghdr *how, co
         messages[i].msg_hdr.msg_iov = &vectors[i];
         messages[i].msg_hdr.msg_iovlen = 1;
     }
-    do done = sendmmsg(d->fd, messages, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    do done = RP_SYS(dgram_send, sendmmsg(d->fd, messages, n, MSG_DONTWAIT | MSG_NOSIGNAL));
     while (done < 0 && errno == EINTR);
     return done < 0 ? 0 : (uint32_t)done;
 }

@@ -116,9 +116,9 @@ static void run_write(struct rp_scratch *s)
 static void run_read(struct rp_scratch *s)
 {
     while (s->moved_n < s->n) {
-        ssize_t got = RP_SYS(read, pread(s->fd, s->chunk->data + s->moved_n,
-                                         RP_SHORT(read, s->n - s->moved_n),
-                                         (off_t)(s->at + s->moved_n)));
+        ssize_t got =
+            RP_SYS(read, pread(s->fd, s->chunk->data + s->moved_n,
+                               RP_SHORT(read, s->n - s->moved_n), (off_t)(s->at + s->moved_n)));
         if (got > 0) {
             s->moved_n += (size_t)got;
         } else if (got == 0 || errno != EINTR) {

@@ -3,12 +3,12 @@
  * scratch: a file without a name that is written and read on the thread pool.
  *
  * Owns: the descriptor, and the bytes of the one job that may be under way. The file has no name
- * (O_TMPFILE, or made and unlinked at once where the file system knows no such files), so nothing of
- * it outlives the process.
+ * (O_TMPFILE, or made and unlinked at once where the file system knows no such files), so nothing
+ * of it outlives the process.
  *
- * Invariants: a job touches only what the scratch owns; whoever closes a busy scratch leaves it to the
- * job's end, and hears no more of it. Opening and closing are jobs too: giving back the blocks of a
- * large file takes its time.
+ * Invariants: a job touches only what the scratch owns; whoever closes a busy scratch leaves it to
+ * the job's end, and hears no more of it. Opening and closing are jobs too: giving back the blocks
+ * of a large file takes its time.
  */
 #ifndef RP_NET_SCRATCH_H
 #define RP_NET_SCRATCH_H
@@ -18,9 +18,9 @@
 
 struct rp_scratch;
 
-/* dir: copied; the file is made there by the first write. done(user): a job ended, told on the loop;
- * s may be closed in it. gone(arg): the file is closed and its blocks are free, once, possibly inside
- * rp_scratch_close; NULL: nobody asks. */
+/* dir: copied; the file is made there by the first write. done(user): a job ended, told on the
+ * loop; s may be closed in it. gone(arg): the file is closed and its blocks are free, once,
+ * possibly inside rp_scratch_close; NULL: nobody asks. */
 struct rp_scratch *rp_scratch_new(struct rp_loop *l, rp_str dir, void (*done)(void *user),
                                   void *user, void (*gone)(void *arg), void *arg);
 bool rp_scratch_is_busy(const struct rp_scratch *s);

@@ -16,6 +16,7 @@
 enum {
     FIRST_RECORD = 4096, /* until FRESH_BYTES went: a client may begin with a part */
     FRESH_BYTES = 16 * 1024,
+    RECORDS_MOST = 64, /* opened in one recv: tiny ones must not keep others waiting */
     REST_MS = 1000, /* a connection that sent nothing for so long begins anew */
 };
 
@@ -192,7 +193,8 @@ rp_err rp_tls_recv(struct rp_tls *t, char *buf, size_t n, size_t *got)
     if (t->over != RP_OK) return t->over;
     t->drained = false;
     ERR_clear_error();
-    while (total < n && t->over == RP_OK) {
+    unsigned records = 0;
+    for (; total < n && t->over == RP_OK && records < RECORDS_MOST; records++) {
         size_t one = 0;
         if (SSL_read_ex(t->ssl, buf + total, n - total, &one)) {
             total += one;
@@ -207,7 +209,8 @@ rp_err rp_tls_recv(struct rp_tls *t, char *buf, size_t n, size_t *got)
     if (sent < 0 && t->over == RP_OK && total == 0) t->over = sent;
     *got = total;
     if (total == 0) return t->over == RP_OK ? RP_AGAIN : t->over;
-    t->face.more = t->over != RP_OK || (total == n && has_more(t));
+    bool stopped = total == n || records == RECORDS_MOST;
+    t->face.more = t->over != RP_OK || (stopped && has_more(t));
     return RP_OK;
 }
 
@@ -380,6 +383,18 @@ static void put_pem(struct rp_buf *out, X509 *cert)
     BIO_free(b);
 }
 
+static void put_base64(struct rp_buf *out, const X509 *cert)
+{
+    unsigned char *der = NULL;
+    int n = i2d_X509(cert, &der);
+    if (n <= 0 || n > RP_TLS_PEER_MOST) return;
+    rp_str bytes = rp_str_of((const char *)der, (size_t)n);
+    char *text = rp_alloc(rp_codec_base64_len(bytes.len));
+    rp_buf_add(out, rp_str_of(text, rp_codec_base64_encode(bytes, text)));
+    rp_free(text);
+    OPENSSL_free(der);
+}
+
 bool rp_tls_peer_text(const struct rp_tls *t, enum rp_tls_peer_text what, struct rp_buf *out)
 {
     X509 *cert = SSL_get0_peer_certificate(t->ssl);
@@ -391,6 +406,7 @@ bool rp_tls_peer_text(const struct rp_tls *t, enum rp_tls_peer_text what, struct
     case RP_TLS_PEER_SERIAL: put_serial(out, cert); break;
     case RP_TLS_PEER_FINGERPRINT: put_fingerprint(out, cert); break;
     case RP_TLS_PEER_PEM: put_pem(out, cert); break;
+    case RP_TLS_PEER_BASE64: put_base64(out, cert); break;
     }
     ERR_clear_error();
     return !out->failed && (what <= RP_TLS_PEER_ISSUER || out->len > before);

@@ -58,6 +58,7 @@ enum rp_tls_peer_text {
     RP_TLS_PEER_SERIAL,      /* hex, lower case */
     RP_TLS_PEER_FINGERPRINT, /* SHA-256 of the certificate, hex, lower case */
     RP_TLS_PEER_PEM,
+    RP_TLS_PEER_BASE64, /* of its DER form */
 };
 enum { RP_TLS_PEER_MOST = 16 * 1024 }; /* bytes of such a text */
 /* Of the other side's certificate, appended. False: it has none, or the text is too long. */

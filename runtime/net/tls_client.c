@@ -124,8 +124,11 @@ static bool trust(struct rp_tls_client *c, const struct rp_tls_client_rules *r, 
 static bool appear(struct rp_tls_client *c, const struct rp_tls_client_rules *r, const char **why)
 {
     struct rp_tls_pair pair;
+    struct rp_tls_decoder decoder = {NULL, NULL};
     if (r->cert_pem.len == 0) return true;
-    if (!rp_tls_pair_read(r->cert_pem, r->key_pem, &pair, why)) return false;
+    bool read = rp_tls_pair_read(&decoder, r->cert_pem, r->key_pem, &pair, why);
+    rp_tls_decoder_fini(&decoder);
+    if (!read) return false;
     bool good = SSL_CTX_use_cert_and_key(c->ctx, pair.cert, pair.key, pair.chain, 1) == 1;
     if (!good) *why = rp_tls_reason();
     rp_tls_pair_free(&pair);

@@ -5,6 +5,7 @@
 #ifndef RP_NET_TLS_IN_H
 #define RP_NET_TLS_IN_H
 
+#include <openssl/decoder.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -75,6 +76,14 @@ const char *rp_tls_reason(void);
 bool rp_tls_apply_profile(SSL_CTX *ctx, const struct rp_tls_rules *rules);
 
 /* tls_pem.c */
+
+/* Reads private keys. OpenSSL looks through all its decoders when one is made, which takes longer
+ * than to read a key, so those of a site share one. Zero: not made yet. */
+struct rp_tls_decoder {
+    OSSL_DECODER_CTX *ctx;
+    EVP_PKEY *key; /* where it puts them */
+};
+void rp_tls_decoder_fini(struct rp_tls_decoder *d);
 struct rp_tls_pair {
     X509 *cert;
     STACK_OF(X509) * chain; /* may be NULL */
@@ -82,7 +91,8 @@ struct rp_tls_pair {
 };
 /* The first certificate, those behind it, the first private key of the texts.
  * ret   true; else `why` says what is missing or wrong and *out is empty */
-bool rp_tls_pair_read(rp_str cert_pem, rp_str key_pem, struct rp_tls_pair *out, const char **why);
+bool rp_tls_pair_read(struct rp_tls_decoder *d, rp_str cert_pem, rp_str key_pem,
+                      struct rp_tls_pair *out, const char **why);
 void rp_tls_pair_free(struct rp_tls_pair *p);
 /* A store of all certificates of the text; NULL with `why`. */
 X509_STORE *rp_tls_roots_read(rp_str pem, const char **why);

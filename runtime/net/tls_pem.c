@@ -3,6 +3,7 @@
  * tls_pem: certificates and keys from their text form (RFC 7468). A text holds them in any order, with
  * anything between; the first certificate is the leaf, those behind it are its chain.
  */
+#include <openssl/core_dispatch.h>
 #include <openssl/pem.h>
 #include <openssl/sha.h>
 
@@ -80,17 +81,31 @@ static bool read_certs(rp_str pem, struct rp_tls_pair *p, const char **why)
 
 /* ---- keys ---------------------------------------------------------------------------------- */
 
-static EVP_PKEY *key_of_pkcs8(const unsigned char *data, long n)
+void rp_tls_decoder_fini(struct rp_tls_decoder *d)
 {
-    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &data, n);
-    EVP_PKEY *key = info ? EVP_PKCS82PKEY(info) : NULL;
-    PKCS8_PRIV_KEY_INFO_free(info);
-    return key;
+    OSSL_DECODER_CTX_free(d->ctx);
+    *d = (struct rp_tls_decoder){NULL, NULL};
+}
+
+static EVP_PKEY *key_of_pkcs8(struct rp_tls_decoder *d, const unsigned char *data, long n)
+{
+    size_t left = (size_t)n;
+    d->key = NULL;
+    if (!d->ctx)
+        d->ctx = OSSL_DECODER_CTX_new_for_pkey(&d->key, "DER", "PrivateKeyInfo", NULL,
+                                               OSSL_KEYMGMT_SELECT_ALL, NULL, NULL);
+    RP_CHECK(d->ctx);
+    bool good = OSSL_DECODER_from_data(d->ctx, &data, &left) && left == 0;
+    EVP_PKEY *key = d->key;
+    d->key = NULL;
+    if (good) return key;
+    EVP_PKEY_free(key);
+    return NULL;
 }
 
 /* One block of the text. NULL with why NULL: it is no key. */
-static EVP_PKEY *key_of(const char *name, const char *header, const unsigned char *data, long n,
-                        const char **why)
+static EVP_PKEY *key_of(struct rp_tls_decoder *d, const char *name, const char *header,
+                        const unsigned char *data, long n, const char **why)
 {
     EVP_PKEY *key = NULL;
     bool plain = strcmp(name, PEM_STRING_PKCS8INF) == 0;
@@ -101,13 +116,13 @@ static EVP_PKEY *key_of(const char *name, const char *header, const unsigned cha
         return NULL;
     }
     if (!plain && !rsa && !ec) return NULL;
-    if (plain) key = key_of_pkcs8(data, n);
+    if (plain) key = key_of_pkcs8(d, data, n);
     else key = d2i_PrivateKey(rsa ? EVP_PKEY_RSA : EVP_PKEY_EC, NULL, &data, n);
     if (!key) *why = "its private key is malformed";
     return key;
 }
 
-static bool read_key(rp_str pem, struct rp_tls_pair *p, const char **why)
+static bool read_key(struct rp_tls_decoder *d, rp_str pem, struct rp_tls_pair *p, const char **why)
 {
     BIO *b = open_text(pem);
     char *name = NULL, *header = NULL;
@@ -115,7 +130,7 @@ static bool read_key(rp_str pem, struct rp_tls_pair *p, const char **why)
     long n = 0;
     *why = NULL;
     while (b && !p->key && !*why && PEM_read_bio(b, &name, &header, &data, &n)) {
-        p->key = key_of(name, header, data, n, why);
+        p->key = key_of(d, name, header, data, n, why);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_clear_free(data, (size_t)n);
@@ -136,10 +151,11 @@ void rp_tls_pair_free(struct rp_tls_pair *p)
     *p = (struct rp_tls_pair){NULL, NULL, NULL};
 }
 
-bool rp_tls_pair_read(rp_str cert_pem, rp_str key_pem, struct rp_tls_pair *out, const char **why)
+bool rp_tls_pair_read(struct rp_tls_decoder *d, rp_str cert_pem, rp_str key_pem,
+                      struct rp_tls_pair *out, const char **why)
 {
     *out = (struct rp_tls_pair){NULL, NULL, NULL};
-    bool good = read_certs(cert_pem, out, why) && read_key(key_pem, out, why);
+    bool good = read_certs(cert_pem, out, why) && read_key(d, key_pem, out, why);
     if (good && X509_check_private_key(out->cert, out->key) != 1) {
         *why = "the private key does not belong to the certificate";
         good = false;

@@ -34,7 +34,8 @@ struct rp_tls_server {
     struct rp_map names; /* -> struct choice; "*.a.example" is ".a.example" */
     struct cert *certs;  /* newest first */
     struct choice *choices;
-    struct choice *fallback; /* of the first certificate */
+    struct choice *fallback;       /* of the first certificate */
+    struct rp_tls_decoder decoder; /* until it is finished */
     uint32_t certs_n;
     bool refuse;
     uint8_t alpn_n;
@@ -68,7 +69,8 @@ bool rp_tls_apply_profile(SSL_CTX *ctx, const struct rp_tls_rules *rules)
     uint64_t options = SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION;
     if (!modern) options |= SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
     (void)SSL_CTX_set_options(ctx, options);
-    (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+    /* Without NO_AUTO_CHAIN each handshake would look for a chain where none was given. */
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
     return SSL_CTX_set_min_proto_version(ctx, low) && SSL_CTX_set_max_proto_version(ctx, high) &&
            SSL_CTX_set_cipher_list(ctx, CIPHERS_V12) &&
@@ -253,6 +255,7 @@ void rp_tls_server_drop(struct rp_tls_server **where)
     if (!s || --s->refs > 0) return;
     SSL_CTX_free(s->ctx);
     rp_map_fini(&s->names);
+    rp_tls_decoder_fini(&s->decoder);
     while (s->certs) {
         struct cert *c = s->certs;
         s->certs = c->next;
@@ -369,7 +372,7 @@ rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pe
     struct rp_tls_pair pair;
     const char *words = NULL;
     *facts = (struct rp_tls_cert_facts){.names_n = 0};
-    if (!rp_tls_pair_read(cert_pem, key_pem, &pair, &words)) return refuse(why, words);
+    if (!rp_tls_pair_read(&s->decoder, cert_pem, key_pem, &pair, &words)) return refuse(why, words);
     int kind = kind_of(pair.key);
     if (kind < 0) words = "its key is neither RSA, EC nor Ed25519";
     if (kind < 0 || !is_acceptable(s, &pair, &words)) {
@@ -396,6 +399,7 @@ rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pe
 
 rp_err rp_tls_server_finish(struct rp_tls_server *s, char why[RP_TLS_WHY_BYTES])
 {
+    rp_tls_decoder_fini(&s->decoder);
     if (!s->fallback) return refuse(why, "there is no certificate");
     for (int i = 0; i < KINDS; i++) {
         const struct cert *c = s->fallback->kinds[i];

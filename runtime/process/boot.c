@@ -121,8 +121,8 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     if (e == RP_OK) e = rp_keyring_new(m->zone, RP_STR("tickets"), &m->keyring);
     if (e == RP_OK) e = rp_stats_register(m->counters);
     if (e == RP_OK)
-        e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST,
-                          RP_CENSUS_NETS_DEFAULT, &m->census);
+        e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT,
+                          &m->census);
     if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
     return e;
 }

@@ -35,7 +35,7 @@ struct rp_plan {
     uint32_t log_level;      /* enum rp_log_level */
     uint32_t error_log_file; /* index of files; RP_PLAN_NO_FILE: stderr */
     uint64_t drain_ms;
-    uint64_t ticket_keys_ms; /* at least a minute */
+    uint64_t ticket_keys_ms;     /* at least a minute */
     rp_str user, pid_file;       /* empty: not said */
     rp_str user_at, pid_file_at; /* where the site says so */
     struct rp_plan_listener *listeners;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
@@ -22,7 +23,11 @@
 enum {
     BACKLOG = 4096,   /* the kernel cuts it to net.core.somaxconn */
     UNIX_MODE = 0666, /* who may connect is decided by the folder's rights */
-    HASH_CODE_MOST = 8, /* instructions of add_client_hash */
+    /* Instructions: of add_client and what surrounds the bids, of a bid. The kernel bounds programs
+     * (net.core.optmem_max, 20 KB on older ones); more workers than this share by remainder. */
+    CLIENT_CODE = 16,
+    BID_CODE = 12,
+    BIDDERS_MOST = 64,
 };
 
 /* One socket of a listener. A TCP listener's members are in the order of the kernel's group: new
@@ -34,6 +39,8 @@ struct member {
 };
 enum { EVERY_WORKER = 0xffffffff };
 
+#define MIX UINT32_C(0x9e3779b1) /* odd, its bits well spread: 2^32 divided by the golden ratio */
+
 struct rp_socket {
     uint32_t refs; /* generations that use it */
     struct rp_addr addr;
@@ -41,8 +48,9 @@ struct rp_socket {
     struct member *members;
     uint32_t n, room;
     bool udp;
-    bool routed; /* the kernel has a program of ours */
-    dev_t dev;   /* the file of a unix socket, to remove only our own */
+    uint32_t secret; /* udp: of the choice by client */
+    bool routed;     /* the kernel has a program of ours */
+    dev_t dev;       /* the file of a unix socket, to remove only our own */
     ino_t ino;
 };
 
@@ -107,8 +115,8 @@ static rp_err bind_one(struct rp_socket *s, int *fd, struct rp_buf *error)
     struct rp_listener_options options = {
         .backlog = BACKLOG, .reuseport = true, .ipv6_only = true, .unix_mode = UNIX_MODE};
     int os = 0;
-    rp_err e = s->udp ? rp_dgram_bind(&s->addr, fd, &os)
-                      : rp_listener_bind(&s->addr, &options, fd, &os);
+    rp_err e =
+        s->udp ? rp_dgram_bind(&s->addr, fd, &os) : rp_listener_bind(&s->addr, &options, fd, &os);
     return e == RP_OK ? RP_OK : complain(s, os ? os : EINVAL, error);
 }
 
@@ -166,6 +174,17 @@ static struct rp_socket *find(const struct rp_sockets *s, rp_str text)
     return NULL;
 }
 
+static void socket_route(struct rp_socket *s, const bool *able);
+
+/* Before the first datagram: so that none of its client's goes elsewhere later. */
+static void route_all(struct rp_socket *s)
+{
+    bool able[RP_PLAN_WORKERS_MOST];
+    memset(able, true, sizeof able);
+    rp_random_bytes(&s->secret, sizeof s->secret);
+    socket_route(s, able);
+}
+
 static rp_err socket_open(struct rp_socket *s, bool ours, uint32_t workers, struct rp_buf *error)
 {
     int os = s->addr.family == RP_ADDR_UNIX || ours ? 0 : foreign_use(&s->addr, s->udp);
@@ -173,6 +192,7 @@ static rp_err socket_open(struct rp_socket *s, bool ours, uint32_t workers, stru
     rp_err e = RP_OK;
     for (uint32_t i = 0; i < workers && e == RP_OK; i++) e = socket_ensure(s, i, error);
     if (e == RP_OK && s->addr.family == RP_ADDR_UNIX) remember_file(s);
+    if (e == RP_OK && s->udp) route_all(s);
     return e;
 }
 
@@ -258,42 +278,99 @@ static void add_code(struct sock_filter *code, uint16_t *len, uint32_t op, uint3
     code[(*len)++] = (struct sock_filter)BPF_STMT((uint16_t)op, k);
 }
 
-/* A number of the client's own, the same for all its datagrams: its address (its last four bytes,
- * which tell clients apart for IPv6 too) and port, mixed with a secret, so that nobody can aim at one
- * worker. The port follows an IPv4 header of 20 bytes; behind options of the header it is a part of
- * those instead, which are as constant. */
-static void add_client_hash(struct sock_filter *code, uint16_t *len, bool ip6)
+static void add_jump(struct sock_filter *code, uint16_t *len, uint32_t op, uint32_t k, uint8_t no)
 {
-    uint32_t secret;
-    rp_random_bytes(&secret, sizeof secret);
-    add_code(code, len, BPF_LD | BPF_H | BPF_ABS, (uint32_t)(SKF_NET_OFF + (ip6 ? 40 : 20)));
-    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, secret | 1);
-    add_code(code, len, BPF_MISC | BPF_TAX, 0);
-    add_code(code, len, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_NET_OFF + (ip6 ? 20 : 12)));
-    add_code(code, len, BPF_ALU | BPF_XOR | BPF_X, 0);
-    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1); /* high bits depend on all */
-    add_code(code, len, BPF_ALU | BPF_RSH | BPF_K, 12);
+    code[(*len)++] = (struct sock_filter)BPF_JUMP((uint16_t)op, k, 0, no);
 }
 
-/* A program that picks one of these places of the group, evenly: by chance for a connection, by
- * client for a datagram. A place that does not exist makes the kernel fall back to its own choice. */
-static void attach(const struct rp_socket *s, const uint32_t *places, uint32_t n)
+static void install(const struct rp_socket *s, struct sock_filter *code, uint16_t len)
 {
-    struct sock_filter *code = rp_alloc(sizeof *code * (HASH_CODE_MOST + 1 + 2 * (size_t)n));
-    uint16_t len = 0;
-    if (s->udp) add_client_hash(code, &len, s->addr.family == RP_ADDR_IP6);
-    else add_code(code, &len, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM));
-    add_code(code, &len, BPF_ALU | BPF_MOD | BPF_K, n);
-    for (uint32_t i = 0; i < n; i++) {
-        if (i + 1 < n)
-            code[len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, i, 0, 1);
-        code[len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, places[i]);
-    }
     struct sock_fprog program = {.len = len, .filter = code};
     if (setsockopt(s->members[0].fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
                    sizeof program) != 0)
         rp_log(warn, "new clients cannot be kept from a worker listener=%s os=\"%s\"",
                rp_log_esc(s->text), strerror(errno));
+}
+
+/* Return the place of this number. */
+static void add_choice(struct sock_filter *code, uint16_t *len, const uint32_t *places, uint32_t n)
+{
+    add_code(code, len, BPF_ALU | BPF_MOD | BPF_K, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + 1 < n) add_jump(code, len, BPF_JMP | BPF_JEQ | BPF_K, i, 1);
+        add_code(code, len, BPF_RET | BPF_K, places[i]);
+    }
+}
+
+/* A program that picks one of these places of the group, evenly. A place that does not exist makes
+ * the kernel fall back to its own choice. */
+static void attach(const struct rp_socket *s, const uint32_t *places, uint32_t n)
+{
+    struct sock_filter *code = rp_alloc(sizeof *code * (2 + 2 * (size_t)n));
+    uint16_t len = 0;
+    add_code(code, &len, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM));
+    add_choice(code, &len, places, n);
+    install(s, code, len);
+    rp_free(code);
+}
+
+/* A number of the client's own, the same for all its datagrams: its port and the last four bytes of
+ * its address, which tell clients apart for IPv6 too, mixed with a secret, so that nobody can aim at
+ * one worker. The port follows an IPv4 header of 20 bytes; behind options of the header it is a part
+ * of those instead, which are as constant. */
+static void add_client(const struct rp_socket *s, struct sock_filter *code, uint16_t *len)
+{
+    bool ip6 = s->addr.family == RP_ADDR_IP6;
+    add_code(code, len, BPF_LD | BPF_H | BPF_ABS, (uint32_t)(SKF_NET_OFF + (ip6 ? 40 : 20)));
+    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, s->secret | 1);
+    add_code(code, len, BPF_MISC | BPF_TAX, 0);
+    add_code(code, len, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_NET_OFF + (ip6 ? 20 : 12)));
+    add_code(code, len, BPF_ALU | BPF_XOR | BPF_X, 0);
+    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, MIX);
+}
+
+/* How much this worker wants the client (its number in M[0]); the one that wants it most so far is
+ * in M[1], its place in M[2]. */
+static void add_bid(struct sock_filter *code, uint16_t *len, uint32_t seed, uint32_t place)
+{
+    add_code(code, len, BPF_LD | BPF_MEM, 0);
+    add_code(code, len, BPF_ALU | BPF_XOR | BPF_K, seed);
+    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, MIX);
+    add_code(code, len, BPF_MISC | BPF_TAX, 0);
+    add_code(code, len, BPF_ALU | BPF_RSH | BPF_K, 15);
+    add_code(code, len, BPF_ALU | BPF_XOR | BPF_X, 0);
+    add_code(code, len, BPF_ALU | BPF_MUL | BPF_K, MIX);
+    add_code(code, len, BPF_LDX | BPF_MEM, 1);
+    add_jump(code, len, BPF_JMP | BPF_JGT | BPF_X, 0, 3);
+    add_code(code, len, BPF_ST, 1);
+    add_code(code, len, BPF_LD | BPF_IMM, place);
+    add_code(code, len, BPF_ST, 2);
+}
+
+/* A program for datagrams: each client has one worker, as long as that is there; when it goes or a
+ * new one comes, no client moves but those of it (rendezvous hashing). */
+static void attach_by_client(const struct rp_socket *s, const uint32_t *places, uint32_t n)
+{
+    struct sock_filter *code = rp_alloc(sizeof *code * (CLIENT_CODE + BID_CODE * (size_t)n));
+    uint16_t len = 0;
+    add_client(s, code, &len);
+    if (n > BIDDERS_MOST) {
+        add_code(code, &len, BPF_ALU | BPF_RSH | BPF_K, 12); /* high bits depend on all */
+        add_choice(code, &len, places, n);
+    } else {
+        add_code(code, &len, BPF_ST, 0);
+        add_code(code, &len, BPF_LD | BPF_IMM, 0);
+        add_code(code, &len, BPF_ST, 1);
+        add_code(code, &len, BPF_LD | BPF_IMM, places[0]);
+        add_code(code, &len, BPF_ST, 2);
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t worker = s->members[places[i]].worker;
+            add_bid(code, &len, (uint32_t)rp_hash_mix(s->secret + worker), places[i]);
+        }
+        add_code(code, &len, BPF_LD | BPF_MEM, 2);
+        add_code(code, &len, BPF_RET | BPF_A, 0);
+    }
+    install(s, code, len);
     rp_free(code);
 }
 
@@ -306,10 +383,11 @@ static void socket_route(struct rp_socket *s, const bool *able)
     for (uint32_t i = 0; i < s->n; i++)
         if (!s->members[i].leaving && able[s->members[i].worker]) places[n++] = i;
     bool all = n == s->n || n == 0; /* with nobody able they wait where they are */
-    if (!all) attach(s, places, n);
+    if (s->udp && n > 0) attach_by_client(s, places, n);
+    else if (!all) attach(s, places, n);
     else if (s->routed) /* fails when nothing is attached: as it should be then */
         (void)setsockopt(s->members[0].fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof none);
-    s->routed = !all;
+    s->routed = !all || (s->udp && n > 0);
     rp_free(places);
 }
 

@@ -4,9 +4,9 @@
  * for each unix listener one that all share. They outlive workers, so that no client is lost when
  * one dies; a listener that two generations name is the same sockets in both.
  *
- * UDP sockets are as TCP ones are, but that the kernel's choice between them is made per datagram: it
- * must be the same for all of one client. While every member takes part the kernel's own hash does
- * that; else a program of ours, by a hash of the client's address and port.
+ * UDP sockets are as TCP ones are, but that the choice between them is made for each datagram, and
+ * must be the same for all of one client. A program of ours makes it from the client's address and
+ * port: a client changes its worker only when that leaves, or when a new one gets its share.
  */
 #ifndef RP_PROCESS_SOCKETS_H
 #define RP_PROCESS_SOCKETS_H

@@ -282,6 +282,9 @@ static void add_value(struct line *l, const struct rp_access_field *field)
     case RP_ACCESS_PEER_IP: add_ip(l, &r->conn_addr); break;
     case RP_ACCESS_METHOD: add_string(l, head->method_text); break;
     case RP_ACCESS_SCHEME: add_string(l, r->x.secure ? RP_STR("https") : RP_STR("http")); break;
+    case RP_ACCESS_TLS_VERSION: add_string(l, r->tls ? r->tls->version : RP_STR_NONE); break;
+    case RP_ACCESS_TLS_CIPHER: add_string(l, r->tls ? r->tls->cipher : RP_STR_NONE); break;
+    case RP_ACCESS_SNI: add_string(l, r->tls ? r->tls->sni : RP_STR_NONE); break;
     case RP_ACCESS_HOST: add_string(l, head->host); break;
     case RP_ACCESS_PATH: add_string(l, head->uri.raw_path); break;
     case RP_ACCESS_QUERY: add_string(l, head->uri.has_query ? head->uri.query : RP_STR_NONE); break;

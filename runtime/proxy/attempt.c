@@ -4,8 +4,9 @@
  *
  * A try may be repeated when nothing of it can have taken effect: the connection was never made, or a
  * pooled connection turned out to be closed before any byte of an answer came and the request is
- * idempotent and has no body under way (RFC 9110 §9.2.2, RFC 9112 §9.3.1). What could not be repeated
- * takes a pooled connection only after a look at it.
+ * idempotent, or the system took no byte of it, and its body can be had again: there is none, none of
+ * it was sent, or it is buffered (RFC 9110 §9.2.2, RFC 9112 §9.3.1). What could not be repeated takes a
+ * pooled connection only after a look at it.
  */
 #include "base/log.h"
 #include "http/h1_up.h"
@@ -82,6 +83,7 @@ static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
     if (verdict != RP_RETRY_SAME) rp_attempt_log_failure(r, e);
     rp_attempt_release(r);
     rp_upstream_unpick(r->proxy, &r->pick, verdict != RP_RETRY_SAME);
+    if (r->spool) rp_buffering_restart(r);
     if (verdict == RP_RETRY_NO) return rp_step_fail(r, e);
     if (verdict == RP_RETRY_SAME) r->tries--; /* a stale connection says nothing about the peer */
     r->up_fresh = verdict == RP_RETRY_SAME;
@@ -209,7 +211,7 @@ enum rp_verdict rp_step_send(struct rp_req *r)
     if (r->x.head.method == RP_M_CONNECT) return rp_dial_done(r, &head); /* no request goes up */
     rp_headers_put_request(r, &head, &framing, &length);
     rp_h1_up_start(r->up, &head, r->up_head->method, framing, length);
-    if (r->spool) rp_spool_rewind(r->spool);
+    if (r->spool) rp_buffering_restart(r);
     r->body_sent = framing == RP_BODY_NONE;
     if (r->body_sent) r->sent_ns = rp_loop_now_ns(r->proxy->loop);
     return rp_step_to(r, RP_STEP_AWAIT);
@@ -246,7 +248,7 @@ rp_err rp_attempt_pump(struct rp_req *r)
          * The head waits for the first piece of the body: one write for both. */
         bool head_alone = turn == 0 && !rp_h1_up_has_sent_body(r->up) && !r->body_sent;
         rp_err flushed = head_alone ? RP_OK : rp_h1_up_flush(r->up);
-        if (flushed == RP_OK) flushed = rp_bulk_flush_body(r);
+        if (flushed == RP_OK && r->body_pipe) flushed = rp_bulk_flush_body(r);
         if (flushed < 0) return RP_OK; /* its response, if any, tells more than this */
         if (r->body_sent || flushed == RP_AGAIN) return flushed;
         if (e == RP_AGAIN) return e;

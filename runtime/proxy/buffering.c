@@ -2,8 +2,9 @@
  *
  * buffering: see buffering.h.
  *
- * Invariants: a body that waits for the disk is not read on; a request's upstream is not chosen before
- * its body is whole; a response that does not fit goes on at its client's pace and loses nothing.
+ * Invariants: a body that waits for the disk is not read on; a request's upstream is not chosen
+ * before its body is whole; a response that does not fit goes on at its client's pace and loses
+ * nothing.
  */
 #include "proxy/buffering.h"
 
@@ -13,8 +14,8 @@
 
 enum {
     PIECE_BYTES = 64 * 1024,
-    TURNS = 8,             /* then others get theirs */
-    FILE_MS = 60 * 1000,   /* a disk that hangs is a failure */
+    TURNS = 8,           /* then others get theirs */
+    FILE_MS = 60 * 1000, /* a disk that hangs is a failure */
 };
 
 static void on_spool(void *user)
@@ -47,7 +48,8 @@ void rp_buffering_end(struct rp_req *r)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-/* RP_END: all is read. RP_AGAIN: the client or (no room) the file is awaited. RP_OK: its turn is over. */
+/* RP_END: all is read. RP_AGAIN: the client or (no room) the file is awaited. RP_OK: its turn is
+ * over. */
 static rp_err read_on(struct rp_req *r)
 {
     rp_err e = RP_OK;
@@ -110,12 +112,18 @@ rp_err rp_buffering_collect(struct rp_req *r, uint64_t max)
 {
     if (!rp_spool_is_ended(r->spool)) return RP_E_PHASE;
     if (rp_spool_bytes(r->spool) > max) return RP_E_TOO_BIG;
-    if (r->body.bytes == 0) rp_spool_rewind(r->spool);
     rp_err e = RP_OK;
     while (e == RP_OK) e = rp_spool_get(r->spool, &r->body, PIECE_BYTES);
     if (e != RP_END) return e;
     r->body_whole = true;
+    rp_spool_rewind(r->spool);
     return RP_OK;
+}
+
+void rp_buffering_restart(struct rp_req *r)
+{
+    rp_spool_rewind(r->spool);
+    if (!r->body_whole) rp_chain_clear(&r->body);
 }
 
 rp_err rp_buffering_pump(struct rp_req *r)
@@ -177,13 +185,15 @@ void rp_buffering_spill(struct rp_req *r)
 
 rp_err rp_buffering_take(struct rp_req *r, size_t most)
 {
+    size_t before = r->out.bytes;
     rp_err e = RP_OK;
     while (e == RP_OK && r->out.bytes < most) {
         e = rp_spool_get(r->res_spool, &r->out, most - r->out.bytes);
         /* The end is told with the last bytes: head and body of a small response are one write. */
         if (e == RP_OK && rp_spool_is_finished(r->res_spool)) e = RP_END;
     }
-    if (e != RP_END) return e;
-    rp_spool_free(&r->res_spool);
-    return RP_OK;
+    if (e == RP_END) rp_spool_free(&r->res_spool);
+    /* There is room again: the upstream is asked before anybody waits for it. */
+    if (e == RP_AGAIN && r->out.bytes > before) e = RP_OK;
+    return e == RP_END ? RP_OK : e;
 }

@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * buffering: bodies of routes that ask for it pass through a spool: a request's before its upstream is
- * chosen, a response's so that the upstream is done before a slow client is.
+ * buffering: bodies of routes that ask for it pass through a spool: a request's before its
+ * upstream is chosen, a response's so that the upstream is done before a slow client is.
  *
- * Nothing here is called for other routes. `spool` holds a request body from PICK on: then it is the
- * source of what goes upstream, as often as it takes. `res_spool` holds what was read of a response and
- * not given to the client; it goes when it is empty and complete.
+ * Nothing here is called for other routes. `spool` holds a request body from PICK on: then it is
+ * the source of what goes upstream, as often as it takes. `res_spool` holds what was read of a
+ * response and not given to the client; it goes when it is empty and complete.
  */
 #ifndef RP_PROXY_BUFFERING_H
 #define RP_PROXY_BUFFERING_H
 
 #include "proxy/lifecycle.h"
 
-/* PICK: read the whole request body. True: it is there (or there is none); false: *v says what to do. */
+/* PICK: read the whole request body. True: it is there (or there is none); false: *v says what to
+ * do. */
 bool rp_buffering_gather(struct rp_req *r, enum rp_verdict *v);
-/* A hook wants the body that is in `spool` in r->body. RP_OK; RP_AGAIN; RP_E_TOO_BIG; RP_E_SPILL. */
+/* A hook wants the body that is in `spool` in r->body. RP_OK; RP_AGAIN;
+ * RP_E_TOO_BIG; RP_E_SPILL. */
 RP_MUST rp_err rp_buffering_collect(struct rp_req *r, uint64_t max);
+/* The next piece is the first again; what a hook collected in part is forgotten. */
+void rp_buffering_restart(struct rp_req *r);
 /* One piece of `spool` to the upstream, as pump_once of attempt.c. */
 RP_MUST rp_err rp_buffering_pump(struct rp_req *r);
 

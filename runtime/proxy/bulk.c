@@ -21,10 +21,12 @@ static bool is_plain(const struct rp_req *r)
 static bool is_bulk(const struct rp_req *r)
 {
     const struct rp_exchange_ops *ops = r->x.ops;
-    if (!r->up || !ops->pipe_room || r->out.bytes > 0 || r->res_spool) return false;
+    bool small = r->res.framing == RP_BODY_LENGTH && r->res.content_length < BULK_LEAST;
+    if (small || !r->up || !ops->pipe_room || r->out.bytes > 0 || r->res_spool) return false;
+    if (r->res.framing == RP_BODY_CHUNKED) return false; /* as behind body_filter hooks */
     uint64_t n = rp_h1_up_unseen(r->up);
     if (n == 0 || (n < BULK_LEAST && !r->bulk)) return false;
-    uint64_t room = ops->pipe_room(&r->x); /* 0: chunked, as behind body_filter hooks */
+    uint64_t room = ops->pipe_room(&r->x);
     return room >= n && (n == UINT64_MAX || room - n >= rp_h1_up_at_hand(r->up)) && is_plain(r);
 }
 
@@ -45,7 +47,7 @@ rp_err rp_bulk_read(struct rp_req *r, size_t *most)
 
 rp_err rp_bulk_flush(struct rp_req *r)
 {
-    return r->pipe ? r->x.ops->send_pipe(&r->x, &r->pipe) : RP_OK;
+    return r->x.ops->send_pipe(&r->x, &r->pipe);
 }
 
 /* ---- requests --------------------------------------------------------------------------------- */
@@ -75,5 +77,5 @@ rp_err rp_bulk_read_body(struct rp_req *r, size_t *most)
 
 rp_err rp_bulk_flush_body(struct rp_req *r)
 {
-    return r->body_pipe ? rp_h1_up_send_pipe(r->up, &r->body_pipe) : RP_OK;
+    return rp_h1_up_send_pipe(r->up, &r->body_pipe);
 }

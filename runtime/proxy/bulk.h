@@ -14,7 +14,7 @@
 /* Response body into r->pipe. RP_OK (its end: r->up is let go); RP_AGAIN; RP_E_UP_TRUNCATED;
  * RP_E_BUSY: read instead, at most *most bytes, for those behind may go this way. */
 RP_MUST rp_err rp_bulk_read(struct rp_req *r, size_t *most);
-/* ... and from there to the client, when flush said RP_OK. As that. */
+/* ... and from there (not NULL) to the client, when flush said RP_OK. As that. */
 RP_MUST rp_err rp_bulk_flush(struct rp_req *r);
 
 /* The same for the request body and r->body_pipe. RP_OK; RP_AGAIN; RP_E_BUSY; what read_body says. */

@@ -26,6 +26,7 @@ struct rp_conf_tls {
     uint8_t profile, versions;    /* enum rp_tls_profile; bits, 0: the profile's */
     uint8_t ask, depth;           /* of clients' certificates: enum rp_tls_ask */
     bool refuse;                  /* names that no certificate has */
+    bool forward;                 /* tell upstreams the client's certificate */
     bool verify;                  /* upstreams */
     rp_ms session_ms;             /* life of a ticket; 0: none */
     rp_str alpn;                  /* as on the wire */
@@ -55,7 +56,12 @@ struct rp_conf_peer {
 
 enum rp_balance { RP_BALANCE_ROUND_ROBIN, RP_BALANCE_HOOK };
 
-enum { RP_PROXY_SAYS_AUTHORITY = 1, RP_PROXY_SAYS_ALPN = 2, RP_PROXY_SAYS_ID = 4, RP_PROXY_SAYS_CRC = 8 };
+enum { /* what a PROXY header says besides */
+       RP_PROXY_SAYS_AUTHORITY = 1,
+       RP_PROXY_SAYS_ALPN = 2,
+       RP_PROXY_SAYS_ID = 4,
+       RP_PROXY_SAYS_CRC = 8,
+};
 
 struct rp_conf_upstream {
     rp_str name;
@@ -117,15 +123,15 @@ enum rp_action {
     RP_ACTION_CONNECT, /* a tunnel to where the client says */
 };
 
-struct rp_connect_allow; /* proxy/connect_allow.h */
-struct rp_conf_tunnel {  /* what the tunnels of a route may do; 0: no limit */
-    rp_ms idle_ms;       /* no byte either way; 0: the site's */
-    rp_ms time_ms;       /* in all */
+struct rp_connect_allow;             /* proxy/connect_allow.h */
+struct rp_conf_tunnel {              /* what the tunnels of a route may do; 0: no limit */
+    rp_ms idle_ms;                   /* no byte either way; 0: the site's */
+    rp_ms time_ms;                   /* in all */
     uint64_t bytes_in, bytes_out;    /* from and to the client */
     uint64_t frame_max, message_max; /* WebSocket: payload bytes */
-    rp_ms ping_ms, pong_ms; /* WebSocket: silence before a ping, then before we give up */
-    bool ping_upstream;     /* ... of the upstream, too */
-    bool check;             /* WebSocket: look at frames also without a limit */
+    rp_ms ping_ms, pong_ms;          /* WebSocket: silence before a ping, then before we give up */
+    bool ping_upstream;              /* ... of the upstream, too */
+    bool check;                      /* WebSocket: look at frames also without a limit */
 };
 
 enum rp_edit_kind { RP_EDIT_SET, RP_EDIT_ADD, RP_EDIT_DEL };
@@ -187,6 +193,7 @@ struct rp_conf_host {
     rp_str name; /* first name, for messages; "default" when it has none */
     uint32_t names_n;
     bool is_default;
+    rp_str hsts;               /* Strict-Transport-Security of answers over TLS; empty: none */
     struct rp_route *no_route; /* answers 404 / 405 with this host's chains */
     struct rp_conf_pages pages;
 };
@@ -327,7 +334,7 @@ RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str tex
 
 /* A set of TLS settings: numbers and texts first, then one of the two makes. */
 RP_MUST rp_err rp_conf_add_tls(struct rp_conf *c, uint32_t *index);
-/* "profile", "versions", "refuse", "ask", "depth", "session_ms", "verify" */
+/* "profile", "versions", "refuse", "ask", "depth", "session_ms", "verify", "forward" */
 RP_MUST rp_err rp_conf_set_tls(struct rp_conf *c, uint32_t tls, rp_str key, double value);
 /* "alpn" (length and name of each), "cas" (PEM), "sni", "name" */
 RP_MUST rp_err rp_conf_set_tls_text(struct rp_conf *c, uint32_t tls, rp_str key, rp_str value);
@@ -357,6 +364,8 @@ RP_MUST rp_err rp_conf_add_stream_rule(struct rp_conf *c, uint32_t stream, uint3
                                        rp_str name, uint32_t upstream, struct rp_conf_error *e);
 
 RP_MUST rp_err rp_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index);
+/* "hsts" */
+RP_MUST rp_err rp_conf_set_host_text(struct rp_conf *c, uint32_t host, rp_str key, rp_str value);
 /* "api.example.com", "*.example.com" (one or more labels in front); a port is refused; case and one
  * trailing dot do not matter. Repeated names in the site are an error. */
 RP_MUST rp_err rp_conf_add_host_name(struct rp_conf *c, uint32_t host, rp_str name,

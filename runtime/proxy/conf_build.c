@@ -267,6 +267,16 @@ rp_err rp_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index)
     return RP_OK;
 }
 
+rp_err rp_conf_set_host_text(struct rp_conf *c, uint32_t host, rp_str key, rp_str value)
+{
+    static const struct rp_conf_text TEXTS[] = {
+        {"hsts", offsetof(struct rp_conf_host, hsts), "", RP_CONF_VALUE},
+    };
+    if (c->frozen) return RP_E_PHASE;
+    if (host >= c->hosts_n) return RP_E_NOT_FOUND;
+    return rp_conf_put_text(c, c->hosts[host], TEXTS, RP_COUNT(TEXTS), key, value);
+}
+
 rp_err rp_conf_add_host_name(struct rp_conf *c, uint32_t host, rp_str name, struct rp_conf_error *e)
 {
     if (c->frozen) return frozen(e);

@@ -133,7 +133,7 @@ bool rp_conf_takes_udp(const struct rp_conf_upstream *u)
 {
     for (uint32_t i = 0; i < u->peers_n; i++)
         if (u->peers[i].addr.family == RP_ADDR_UNIX) return false;
-    return !u->proxy_protocol;
+    return !u->proxy_protocol && !u->tls;
 }
 
 static rp_err check_udp(const struct rp_conf_listener *l, struct rp_conf_error *e)
@@ -143,17 +143,20 @@ static rp_err check_udp(const struct rp_conf_listener *l, struct rp_conf_error *
         return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\": only a stream takes datagrams",
                             RP_STR_ARG(l->text));
     if (s->peek)
-        return rp_conf_fail(e, RP_E_INVALID,
-                            "\"%.*s\": datagrams have no ClientHello to choose by",
+        return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\": datagrams have no ClientHello to choose by",
+                            RP_STR_ARG(l->text));
+    if (l->tls)
+        return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\": TLS is not for datagrams",
                             RP_STR_ARG(l->text));
     if (l->proxy_protocol)
         return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\": the PROXY protocol is not for datagrams",
                             RP_STR_ARG(l->text));
     if (!s->upstream || rp_conf_takes_udp(s->upstream)) return RP_OK;
-    return rp_conf_fail(e, RP_E_INVALID,
-                        "upstream \"%.*s\" cannot be that of \"%.*s\": datagrams go neither to unix "
-                        "sockets nor with a PROXY header",
-                        RP_STR_ARG(s->upstream->name), RP_STR_ARG(l->text));
+    return rp_conf_fail(
+        e, RP_E_INVALID,
+        "upstream \"%.*s\" cannot be that of \"%.*s\": datagrams go neither to unix "
+        "sockets nor with a PROXY header or TLS",
+        RP_STR_ARG(s->upstream->name), RP_STR_ARG(l->text));
 }
 
 rp_err rp_conf_finish_streams(struct rp_conf *c, struct rp_conf_error *e)

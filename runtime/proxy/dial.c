@@ -49,12 +49,11 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
 
 static enum rp_verdict refuse(struct rp_req *r, rp_err e)
 {
-    rp_str target = r->x.head.uri.authority;
     r->proxy->stats.connect_denied++;
     if (e ==
         RP_E_CONNECT_ADDRESS) { /* a name of ours that points where it should not: look at it */
-        rp_log(warn, "%s target=%s route=%s request=%s", rp_err_text(e), rp_log_esc(target),
-               rp_log_esc(r->route->id), rp_req_id(r).ptr);
+        rp_log(warn, "%s target=%s route=%s request=%s", rp_err_text(e),
+               rp_log_esc(r->x.head.target), rp_log_esc(r->route->id), rp_req_id(r).ptr);
     }
     return rp_step_fail(r, e);
 }
@@ -90,7 +89,7 @@ static enum rp_verdict address_failed(struct rp_req *r, rp_err e, const struct r
     char addr[RP_ADDR_TEXT_BYTES + 1];
     addr[rp_addr_put(&d->addrs[d->at], addr)] = '\0';
     rp_log(warn, "%s target=%s address=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
-           rp_log_esc(r->x.head.uri.authority), addr, r->tries,
+           rp_log_esc(r->x.head.target), addr, r->tries,
            fail && fail->os ? strerror(fail->os) : rp_err_reason(e), rp_req_id(r).ptr);
     r->proxy->stats.up_failures++;
     if (r->up) rp_h1_up_close(r->up);

@@ -12,6 +12,7 @@
 #include "http/field.h"
 #include "http/h1_write.h"
 #include "net/conn.h"
+#include "proxy/client_cert.h"
 #include "proxy/proxy.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -42,6 +43,9 @@ static rp_err apply_edit(struct rp_msg *m, struct rp_arena *a, const struct rp_c
 
 rp_err rp_headers_edit_request(struct rp_req *r)
 {
+    const struct rp_serve *s = r->x.listener;
+    rp_err put = s->forward_cert ? rp_client_cert_put(r) : RP_OK;
+    if (put != RP_OK) return put;
     for (uint32_t i = 0; i < r->route->edits_n; i++) {
         const struct rp_conf_edit *e = &r->route->edits[i];
         if (e->response) continue;
@@ -56,8 +60,20 @@ rp_err rp_headers_edit_request(struct rp_req *r)
     return RP_OK;
 }
 
+/* RFC 6797 §7.2: over TLS only. What a route says of the field wins. */
+static rp_err put_hsts(struct rp_req *r)
+{
+    if (!r->x.secure || !r->route || r->route->host == UINT32_MAX) return RP_OK;
+    rp_str value = r->conf->hosts[r->route->host]->hsts;
+    if (value.len == 0) return RP_OK;
+    return rp_msg_set(&r->res, &r->x.arena, RP_H_STRICT_TRANSPORT_SECURITY,
+                      RP_STR("Strict-Transport-Security"), value);
+}
+
 rp_err rp_headers_edit_response(struct rp_req *r)
 {
+    rp_err put = put_hsts(r);
+    if (put != RP_OK) return put;
     for (uint32_t i = 0; r->route && i < r->route->edits_n; i++) {
         const struct rp_conf_edit *e = &r->route->edits[i];
         rp_err bad = e->response ? apply_edit(&r->res, &r->x.arena, e) : RP_OK;

@@ -250,6 +250,17 @@ static void count_response(struct rp_req *r)
     s->bytes_out += r->x.wire_out_bytes;
 }
 
+/* Versions and ciphers are OpenSSL's constants. */
+static void note_tls(struct rp_req *r)
+{
+    const struct rp_tls *t = rp_conn_tls(r->x.conn);
+    r->tls = t ? rp_arena_zalloc(&r->x.arena, sizeof *r->tls) : NULL;
+    if (!r->tls) return;
+    r->tls->version = rp_tls_version(t);
+    r->tls->cipher = rp_tls_cipher(t);
+    if (rp_tls_sni(t).len) r->tls->sni = rp_arena_copy(&r->x.arena, rp_tls_sni(t));
+}
+
 /* The session is let go first: a client does not wait for log hooks. */
 static void end_response(struct rp_req *r)
 {
@@ -258,10 +269,11 @@ static void end_response(struct rp_req *r)
     rp_dial_cancel(r);
     rp_attempt_release(r);
     rp_splice_drop(&r->pipe);
-    rp_buffering_end(r);
+    if (r->spool || r->res_spool) rp_buffering_end(r);
     if (r->task && r->conf->hooks) r->conf->hooks->cancel(r);
     r->phase = RP_PHASE_COUNT;
     if (r->fail == RP_OK) r->fail = r->x.fail;
+    if (r->x.secure) note_tls(r);
     r->x.ops->finish(&r->x);
     r->x.ops = NULL;
     r->x.conn = NULL;

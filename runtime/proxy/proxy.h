@@ -22,9 +22,10 @@ struct rp_udp;    /* stream_udp.h */
 struct rp_udp_door;
 struct rp_census; /* shm/census.h */
 
-enum rp_tunnel_end_by { /* why tunnels ended */
-    RP_TUNNEL_CLOSED,   /* by both ends */
-    RP_TUNNEL_BROKEN,   /* an end went away */
+/* Why tunnels ended. */
+enum rp_tunnel_end_by {
+    RP_TUNNEL_CLOSED, /* by both ends */
+    RP_TUNNEL_BROKEN, /* an end went away */
     RP_TUNNEL_IDLE,
     RP_TUNNEL_LIMIT,    /* of time or bytes */
     RP_TUNNEL_PROTOCOL, /* a WebSocket frame was malformed */
@@ -45,8 +46,8 @@ struct rp_proxy_stats {
     struct rp_spill_counts spill;
     uint64_t tunnels, tunnels_active, tunnel_bytes_in, tunnel_bytes_out;
     uint64_t tunnel_ends[RP_TUNNEL_ENDS], ws_frames_in, ws_frames_out, connect_denied;
-    uint64_t udp_in, udp_out, udp_dropped, udp_evicted; /* datagrams; sessions evicted */
-    uint64_t conns_idle;                                       /* no request under way */
+    uint64_t udp_in, udp_out, udp_dropped, udp_evicted;      /* datagrams; sessions evicted */
+    uint64_t conns_idle;                                     /* no request under way */
     uint64_t refused_many, refused_client, refused_greeting; /* of conns_refused, by reason */
     uint64_t tls_handshakes, tls_resumed;
     uint64_t tls_failed, tls_timeouts, tls_plain_http, tls_closed; /* that came to nothing */
@@ -55,14 +56,16 @@ struct rp_proxy_stats {
 
 struct rp_shake; /* a connection that shakes hands, tls_door.c */
 
+enum { RP_TLS_TROUBLES = 4 };
 /* What the TLS door remembers, tls_door.h. */
 struct rp_tls_gate {
     struct rp_shake *newest, *oldest;
-    struct rp_tls_tickets tickets; /* as the keyring had them last */
-    struct rp_timer turn;          /* of those that wait */
-    rp_ms second_ms, said_ms;      /* begin of the second that is counted; of the last log line */
-    uint32_t waiting_n, begun_n;   /* not begun yet; begun in this second */
-    uint32_t unsaid_n;             /* failures since the last log line */
+    struct rp_tls_tickets tickets;      /* as the keyring had them last */
+    struct rp_timer turn;               /* of those that wait */
+    rp_ms second_ms;                    /* begin of the second that is counted */
+    uint32_t waiting_n, begun_n;        /* not begun yet; begun in this second */
+    rp_ms said_ms[RP_TLS_TROUBLES];     /* last log line, by kind of failure */
+    uint32_t unsaid_n[RP_TLS_TROUBLES]; /* failures since then */
 };
 
 struct rp_greet; /* a connection whose PROXY header is awaited, door.c */
@@ -70,9 +73,9 @@ struct rp_greet; /* a connection whose PROXY header is awaited, door.c */
 /* What the door remembers, door.h. */
 struct rp_door {
     struct rp_greet *greets;
-    rp_ms since_ms;    /* of the second that is counted */
-    uint32_t polite_n; /* answers given to refused connections in it */
-    uint32_t unsaid_n; /* refusals since the last log line */
+    rp_ms since_ms;     /* of the second that is counted */
+    uint32_t polite_n;  /* answers given to refused connections in it */
+    uint32_t unsaid_n;  /* refusals since the last log line */
     rp_ms uncounted_ms; /* of the last log line about these; 0: never */
 };
 
@@ -96,7 +99,7 @@ struct rp_proxy {
     struct rp_h1_limits up_limits;  /* response heads */
     struct rp_stream *streams;      /* list of relayed connections */
     struct rp_pool stream_pool;
-    struct rp_udp *udp; /* what datagrams need; NULL: no listener for them yet */
+    struct rp_udp *udp;      /* what datagrams need; NULL: no listener for them yet */
     struct rp_serve *serves; /* listening sockets */
     struct rp_door door;
     struct rp_tls_gate tls;
@@ -122,7 +125,7 @@ RP_MUST rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listen
 /* Stop accepting on it; its connections live on. */
 void rp_proxy_unlisten(struct rp_proxy *p, struct rp_listener *ln);
 /* The same for datagrams: fd is borrowed. After unlisten sessions go on while the proxy drains, else
- * for a second; *door is not to be touched then. */
+ * for two seconds; *door is not to be touched then. */
 RP_MUST rp_err rp_proxy_listen_udp(struct rp_proxy *p, int fd, struct rp_conf_listener *which,
                                    struct rp_udp_door **door);
 void rp_proxy_unlisten_udp(struct rp_proxy *p, struct rp_udp_door *door);

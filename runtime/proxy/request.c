@@ -82,7 +82,7 @@ void rp_req_free(struct rp_req *r)
 {
     struct rp_proxy *p = r->proxy;
     rp_timer_clear(p->loop, &r->timer);
-    rp_buffering_end(r);
+    RP_ASSERT(!r->spool && !r->res_spool); /* LOG gave them back */
     rp_loop_undefer(p->loop, &r->run);
     rp_chain_clear(&r->body);
     rp_chain_clear(&r->out);

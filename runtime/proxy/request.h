@@ -39,6 +39,11 @@ struct rp_spool;
 struct rp_dial;   /* dial.h */
 struct rp_tunnel; /* tunnel.h */
 
+/* What is still told of a connection's TLS when it serves others already. */
+struct rp_req_tls {
+    rp_str version, cipher, sni; /* sni in x.arena */
+};
+
 struct rp_req {
     uint32_t magic;
     uint32_t slot;     /* index in the worker's table */
@@ -62,22 +67,22 @@ struct rp_req {
     struct rp_timer timer;        /* the one deadline */
 
     /* request, upstream side */
-    bool from_trusted;         /* the connection's other end is in `trust` */
-    bool upgrading;            /* the client asked for an upgrade that we relay */
-    bool body_whole;           /* `body` holds the entire request body (a hook asked for it) */
-    bool body_ended;           /* the client's body was read to its end */
-    bool body_sent;            /* ... and given to the upstream whole */
-    bool bulk, bulk_body;      /* the response, the request body goes by pipe: see bulk.h */
-    bool up_reused;            /* `up` came from the pool */
-    bool up_fresh;             /* a pooled connection was stale: take a new one */
-    bool answered;             /* a local answer is set: nothing upstream is needed */
-    struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
-    struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
-    rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
-    rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
-    struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
+    bool from_trusted;           /* the connection's other end is in `trust` */
+    bool upgrading;              /* the client asked for an upgrade that we relay */
+    bool body_whole;             /* `body` holds the entire request body (a hook asked for it) */
+    bool body_ended;             /* the client's body was read to its end */
+    bool body_sent;              /* ... and given to the upstream whole */
+    bool bulk, bulk_body;        /* the response, the request body goes by pipe: see bulk.h */
+    bool up_reused;              /* `up` came from the pool */
+    bool up_fresh;               /* a pooled connection was stale: take a new one */
+    bool answered;               /* a local answer is set: nothing upstream is needed */
+    struct rp_msg *up_head;      /* what goes upstream: &x.head or &up_head_own */
+    struct rp_msg up_head_own;   /* the edited copy once a hook or a rule wants one */
+    rp_str up_path;              /* path and query that go upstream; ptr NULL: as the client sent */
+    rp_str up_host;              /* Host that goes upstream; ptr NULL: by configuration */
+    struct rp_chain body;        /* request body bytes in hand: buffered or about to be sent */
     struct rp_splice *body_pipe; /* ... or in there, see bulk.h */
-    struct rp_spool *spool;    /* the whole request body, where the route wants it; else NULL */
+    struct rp_spool *spool;      /* the whole request body, where the route wants it; else NULL */
 
     /* upstream; the pick's peer and group stay until END so that logs can name them */
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
@@ -103,6 +108,7 @@ struct rp_req {
     void *task;      /* parked hook, owned by script/ */
     rp_str consumer; /* set by authentication hooks, in x.arena; logged */
 
+    struct rp_req_tls *tls;     /* set when the connection is let go; NULL without TLS */
     struct rp_req *next, *prev; /* the worker's list of live requests; free list */
     struct rp_addr conn_addr;   /* other end of the client connection */
     struct rp_addr client;      /* after `trust` */

@@ -216,7 +216,7 @@ enum rp_verdict rp_step_relay(struct rp_req *r)
          * head waits for the first piece of the body: one write for both. */
         bool head_alone = turn == 0 && r->x.wire_out_bytes == 0;
         e = head_alone && !r->pipe ? RP_OK : r->x.ops->flush(&r->x);
-        if (e == RP_OK) e = rp_bulk_flush(r);
+        if (e == RP_OK && r->pipe) e = rp_bulk_flush(r);
         if (e < 0) return relay_failed(r, e);
         if (e == RP_AGAIN) {
             if (r->res_spool) rp_buffering_spill(r);

@@ -18,7 +18,7 @@ enum {
     LINGER_MS = 5000,          /* a client gets this long to read an answer that closes */
     UP_HEAD_BYTES = 64 * 1024, /* response heads: cookies make them large */
     UP_FIELDS = 250,
-    RUSH = 2048, /* connections that ended, 1.2 MB: worth looking for pages to give back */
+    RUSH = 2048,         /* connections that ended, 1.2 MB: worth looking for pages to give back */
     STREAMS_KEPT = 1024, /* 1 MB of relayed connections that ended, for the next ones */
 };
 
@@ -61,6 +61,7 @@ static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
     s->half_closed = l->half_closed;
     rp_tls_server_drop(&s->tls);
     if (l->tls) s->tls = rp_tls_server_hold(l->tls->server);
+    s->forward_cert = l->tls && l->tls->forward;
     drop_stream_conf(s);
     s->stream = l->stream;
     s->relays = l->stream != NULL;
@@ -314,7 +315,7 @@ void rp_proxy_beat(struct rp_proxy *p)
 {
     uint32_t n = rp_loop_meter(p->loop)->conns_n;
     p->stats.conns_active = n;
-    p->stats.conns_idle = p->sessions.idle_n;
+    p->stats.conns_idle = p->sessions.idle_n + p->h2_sessions.n - p->h2_sessions.busy_n;
     p->conns_peak = RP_MAX(p->conns_peak, n);
     if (p->conns_peak - n < RUSH || n > p->conns_peak / 2) return;
     p->conns_peak = n;

@@ -18,6 +18,7 @@ struct rp_serve {
     bool redirect_https;                 /* of the current generation */
     bool proxy_protocol;                 /* ... too */
     bool half_closed;                    /* ... too */
+    bool forward_cert;                   /* ... too */
     bool relays;                         /* said to be a stream's last; stays when `stream` goes */
     struct rp_tls_server *tls; /* ends TLS: held, also when the listener was given up; NULL: plain */
     const struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */

@@ -10,8 +10,8 @@
 #include "net/scratch.h"
 
 enum {
-    COPY_MAX = 4 * 1024,     /* bytes: lesser pieces are put together, so that they hold no chunks */
-    READ_BYTES = 64 * 1024,  /* of one read */
+    COPY_MAX = 4 * 1024,    /* bytes: lesser pieces are put together, so that they hold no chunks */
+    READ_BYTES = 64 * 1024, /* of one read */
     SAY_EVERY_MS = 10 * 1000 /* failures of the disk come in swarms */
 };
 
@@ -327,7 +327,8 @@ static void take_queue(struct rp_spool *sp, struct rp_chain *out, size_t max)
     size_t n = RP_MIN(max, sp->queue.bytes - at);
     if (!sp->rule.kept) {
         take(sp, &sp->queue, out, n);
-        sp->file_end = sp->base_at = sp->got; /* the file, if any, is empty: what follows is behind */
+        sp->file_end = sp->base_at =
+            sp->got; /* the file, if any, is empty: what follows is behind */
         return;
     }
     add_slice(out, &sp->queue, at, n);

@@ -196,9 +196,10 @@ static enum verdict step_pick(struct rp_stream *s)
 static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
 {
     char addr[RP_ADDR_TEXT_BYTES];
+    const char *why = s->up ? rp_conn_why(s->up) : os ? strerror(os) : NULL;
     (void)rp_addr_put(&s->peer_addr, addr); /* NUL-terminated */
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" listener=%s", rp_err_text(e),
-           rp_log_esc(s->upstream->name), addr, s->tries, os ? strerror(os) : rp_err_reason(e),
+           rp_log_esc(s->upstream->name), addr, s->tries, why ? why : rp_err_reason(e),
            rp_log_esc(s->serve->text));
     s->proxy->stats.up_failures++;
     s->try_fail = e;
@@ -234,6 +235,7 @@ static enum verdict step_connect(struct rp_stream *s)
         }
         rp_conn_face(s->up)->owner = s;
         rp_conn_face(s->up)->on_event = on_event;
+        rp_upstream_dress(&s->pick, s->up);
         return await(s, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);
     }
     rp_err e = rp_conn_finish_connect(s->up);

@@ -30,13 +30,13 @@ enum { RP_STREAM_MAGIC = 0x5354524d, RP_STREAM_NAME_BYTES = 64 };
 struct rp_stream_way {
     struct rp_chain bytes;
     struct rp_splice *pipe; /* holds more of them, behind those */
-    bool bulk;     /* they come faster than it pays to look at them: by the kernel */
-    bool dry;      /* bulk: the last move found nothing */
-    bool ready;    /* the source may have bytes */
-    bool ended;    /* the source said so (FIN) */
-    bool finished; /* ... and the sink was told */
-    bool broken;   /* the sink takes nothing more */
-    bool full;     /* the last read filled its buffer: the next one gets a larger one */
+    bool bulk;              /* they come faster than it pays to look at them: by the kernel */
+    bool dry;               /* bulk: the last move found nothing */
+    bool ready;             /* the source may have bytes */
+    bool ended;             /* the source said so (FIN) */
+    bool finished;          /* ... and the sink was told */
+    bool broken;            /* the sink takes nothing more */
+    bool full;              /* the last read filled its buffer: the next one gets a larger one */
 };
 
 /* What is needed only until an upstream is chosen. */

@@ -130,7 +130,7 @@ static void close_end(const struct rp_stream *s, struct rp_conn **end,
                       const struct rp_stream_way *to, const struct rp_stream_way *from)
 {
     struct rp_conn *c = *end;
-    bool broken = s->fail == RP_E_CLIENT_GONE || s->fail == RP_E_UP_RESET;
+    bool broken = s->fail != RP_OK; /* also by a deadline of ours: it is half a transfer */
     *end = NULL;
     if (!c) return;
     if (to->finished && !from->ended) rp_conn_linger(c, LINGER_MS, LINGER_BYTES);

@@ -17,6 +17,7 @@ enum {
     HELD_BYTES_MOST = 8 * 1024 * 1024, /* of one worker; a forged flood cannot make more wait */
     COPIES_MOST = HELD_BYTES_MOST / 2, /* copies leave room for what has not been sent yet */
     COPY_MS = 2000,                    /* a refusal has come by then, or will not come */
+    SAY_MS = 1000,                     /* between two lines about peers that failed */
     SHUN_MS = 1000, /* a client that was refused is asked about again after this long */
 };
 
@@ -258,14 +259,28 @@ static void close_up(struct rp_udp_session *u, bool failed)
     rp_upstream_unpick(u->s.proxy, &u->s.pick, failed);
 }
 
+/* With a forged sender each datagram is a session that fails: a line a second is enough. */
+static void say_failed(struct rp_udp_session *u, rp_err e, int os)
+{
+    const struct rp_stream *s = &u->s;
+    struct rp_udp_door *door = u->door;
+    rp_ms now = rp_loop_now(s->proxy->loop);
+    char addr[RP_ADDR_TEXT_BYTES];
+    door->failed_n++;
+    if (door->failed_ms && now - door->failed_ms < SAY_MS) return;
+    (void)rp_addr_put(&s->peer_addr, addr); /* NUL-terminated */
+    rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" listener=%s failed_n=%llu",
+           rp_err_text(e), rp_log_esc(rp_str_of(s->upstream_name, s->upstream_n)), addr,
+           u->run_tries, os ? strerror(os) : rp_err_reason(e), rp_log_esc(s->serve->text),
+           (unsigned long long)door->failed_n);
+    door->failed_ms = now;
+    door->failed_n = 0;
+}
+
 static enum verdict try_failed(struct rp_udp_session *u, rp_err e, int os)
 {
     struct rp_stream *s = &u->s;
-    char addr[RP_ADDR_TEXT_BYTES];
-    (void)rp_addr_put(&s->peer_addr, addr); /* NUL-terminated */
-    rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" listener=%s", rp_err_text(e),
-           rp_log_esc(rp_str_of(s->upstream_name, s->upstream_n)), addr, u->run_tries,
-           os ? strerror(os) : rp_err_reason(e), rp_log_esc(s->serve->text));
+    say_failed(u, e, os);
     s->proxy->stats.up_failures++;
     s->try_fail = e;
     u->owed_n = 0;
@@ -370,6 +385,7 @@ static enum verdict step_log(struct rp_udp_session *u)
 /* Silence is how sessions end. Where answers were expected and none came, it is the peer's fault. */
 static rp_err meaning(const struct rp_udp_session *u, bool stop)
 {
+    if (u->refused) return u->s.timer_means;
     if (stop) return u->evicted ? RP_E_EVICTED : RP_E_DRAINING;
     if (u->s.timer_means != RP_E_IDLE_TIMEOUT) return u->s.timer_means;
     return u->responses && u->up_n && u->down_n == 0 ? RP_E_NO_ANSWER : RP_OK;

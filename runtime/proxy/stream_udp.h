@@ -65,6 +65,8 @@ struct rp_udp_door {
     struct rp_timer linger;
     rp_ms said_ms; /* of the last line about dropped datagrams */
     uint64_t unsaid_n;
+    rp_ms failed_ms; /* of the last line about a peer that failed */
+    uint64_t failed_n;
 };
 
 /* ---- udp_door.c ------------------------------------------------------------------------------ */

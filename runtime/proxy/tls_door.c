@@ -50,21 +50,28 @@ static struct rp_conn *forget(struct rp_shake *h)
     return c;
 }
 
+static unsigned trouble_of(rp_err e)
+{
+    return e == RP_E_TLS_TIMEOUT ? 0 : e == RP_E_TLS_RATE ? 1 : e == RP_E_TLS_PLAIN_HTTP ? 2 : 3;
+}
+
 static void say_failed(struct rp_serve *s, const struct rp_conn *c, rp_err e)
 {
+    unsigned kind = trouble_of(e);
     struct rp_tls_gate *g = &s->proxy->tls;
     rp_ms now = rp_loop_now(s->proxy->loop);
     char ip[RP_ADDR_TEXT_BYTES + 1];
     struct rp_addr client;
     const char *why = rp_conn_why(c);
-    g->unsaid_n++;
-    if (g->said_ms && now - g->said_ms < SECOND_MS) return;
-    g->said_ms = now;
+    g->unsaid_n[kind]++;
+    if (g->said_ms[kind] && now - g->said_ms[kind] < SECOND_MS) return;
+    g->said_ms[kind] = now;
     rp_conn_peer(c, &client);
     ip[rp_addr_put_ip(&client, ip)] = '\0';
     rp_log(info, "%s reason=%s error=\"%s\" client=%s listener=%s failed_n=%u", rp_err_text(e),
-           rp_err_reason(e), why ? why : rp_err_text(e), ip, rp_log_esc(s->text), g->unsaid_n);
-    g->unsaid_n = 0;
+           rp_err_reason(e), why ? why : rp_err_text(e), ip, rp_log_esc(s->text),
+           g->unsaid_n[kind]);
+    g->unsaid_n[kind] = 0;
 }
 
 static void answer_plain(struct rp_proxy *p, struct rp_conn *c)

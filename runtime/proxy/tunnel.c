@@ -174,16 +174,24 @@ static rp_err note_limit(rp_ms since, rp_ms most, rp_ms now, rp_err passed, rp_m
     return RP_OK;
 }
 
+static uint64_t sent_bytes(const struct rp_req *r)
+{
+    return r->x.wire_out_bytes + rp_conn_face(rp_h1_up_face(r->up)->conn)->out_bytes;
+}
+
 static enum rp_verdict watch(struct rp_req *r)
 {
     struct rp_tunnel *t = r->tunnel;
     rp_ms now = rp_loop_now(r->proxy->loop);
+    if (sent_bytes(r) != t->sent_bytes)
+        t->moved_ms = now; /* a slow end takes what was read long ago */
     rp_ms idle = t->limits.idle_ms ? t->limits.idle_ms : r->conf->tunnel_ms, wait = idle;
     rp_err e = note_limit(t->moved_ms, idle, now, RP_E_TUNNEL_IDLE, &wait);
     if (e == RP_OK) e = note_limit(t->began_ms, t->limits.time_ms, now, RP_E_TUNNEL_TIME, &wait);
     if (e == RP_OK && t->ws && r->proxy->draining && rp_tunnel_ws_can_close(r)) e = RP_E_DRAINING;
     if (e == RP_OK && t->ws) e = rp_tunnel_ws_watch(r, now, &wait);
     if (e != RP_OK) return end_by(r, e);
+    t->sent_bytes = sent_bytes(r);                 /* pings do not count */
     return rp_step_wait(r, "tunnel", wait, RP_OK); /* the step looks at the clock itself */
 }
 

@@ -34,6 +34,7 @@ struct rp_tunnel {
     rp_ms began_ms, moved_ms;     /* moved: the last byte that was relayed */
     rp_ms close_by_ms;            /* closing: when it is over anyhow */
     uint64_t up_bytes;            /* that the upstream sent */
+    uint64_t sent_bytes;          /* that both ends took, when we last looked */
     bool closing;                 /* our last frames go out */
     struct rp_tunnel_ws *ws;      /* NULL: bytes pass unseen */
 };

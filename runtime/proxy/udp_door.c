@@ -11,7 +11,7 @@ enum {
     TURNS = 4,            /* batches taken before others get their turn */
     SAY_MS = 1000,        /* between two lines about drops */
     SPARE_MS = 1000,      /* a session younger than this is not put out: its answer is under way */
-    LINGER_MS = 1000,     /* a door that a reload took away waits this long for answers */
+    LINGER_MS = 2000,     /* a door that a reload took away waits this long for answers */
     SESSIONS_KEPT = 1024, /* freed ones, for the next: 1 MB */
 };
 

@@ -70,6 +70,30 @@ double rp_abi_req_duration(const struct rp_req *r); /* seconds so far, or in all
 /* Seconds an attempt took: 0 connect, 1 to the first byte, 2 whole; < 0 when it did not happen. */
 double rp_abi_up_time(const struct rp_req *r, uint32_t which);
 
+enum rp_abi_tls_text {
+    RP_TLS_TEXT_SNI,
+    RP_TLS_TEXT_ALPN,
+    RP_TLS_TEXT_VERSION,
+    RP_TLS_TEXT_CIPHER,
+    RP_TLS_TEXT_SUBJECT, /* of the client's certificate, as what follows */
+    RP_TLS_TEXT_ISSUER,
+    RP_TLS_TEXT_SERIAL,
+    RP_TLS_TEXT_FINGERPRINT,
+    RP_TLS_TEXT_PEM,
+};
+enum rp_abi_tls_number {
+    RP_TLS_NUMBER_IS_TLS, /* 0 or 1 */
+    RP_TLS_NUMBER_RESUMED,
+    RP_TLS_NUMBER_HAS_CERT,
+    RP_TLS_NUMBER_VERIFIED,
+    RP_TLS_NUMBER_EXPIRES, /* seconds since 1970 */
+};
+/* Into out; false when absent. In log hooks there are SNI, VERSION and CIPHER only. */
+bool rp_abi_req_tls_text(struct rp_host_face *h, const struct rp_req *r, uint32_t what);
+/* Alternative name i of the client's certificate, "DNS:a.example", into out; false past the last. */
+bool rp_abi_req_tls_name(struct rp_host_face *h, const struct rp_req *r, uint32_t i);
+double rp_abi_req_tls_number(const struct rp_req *r, uint32_t what);
+
 /* ---- heads: of the request (r.x.head), what goes upstream (r.up_head), the response (r.res) */
 
 /* id: enum rp_header, or 0 to go by name. First value into out; false when absent. */
@@ -253,6 +277,8 @@ rp_err rp_abi_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, const
 rp_err rp_abi_conf_add_peer(struct rp_conf *c, uint32_t upstream, const char *text, size_t text_n,
                             uint32_t weight, bool backup, struct rp_conf_error *e);
 rp_err rp_abi_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index);
+rp_err rp_abi_conf_set_host_text(struct rp_conf *c, uint32_t host, const char *key, size_t key_n,
+                                 const char *value, size_t value_n);
 rp_err rp_abi_conf_add_host_name(struct rp_conf *c, uint32_t host, const char *name, size_t name_n,
                                  struct rp_conf_error *e);
 rp_err rp_abi_conf_add_route(struct rp_conf *c, uint32_t host, const char *methods,

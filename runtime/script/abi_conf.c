@@ -79,6 +79,12 @@ rp_err rp_abi_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index)
     return rp_conf_add_host(c, is_default, index);
 }
 
+rp_err rp_abi_conf_set_host_text(struct rp_conf *c, uint32_t host, const char *key, size_t key_n,
+                                 const char *value, size_t value_n)
+{
+    return rp_conf_set_host_text(c, host, rp_str_of(key, key_n), rp_str_of(value, value_n));
+}
+
 rp_err rp_abi_conf_add_host_name(struct rp_conf *c, uint32_t host, const char *name, size_t name_n,
                                  struct rp_conf_error *e)
 {

@@ -73,7 +73,7 @@ struct rp_task {
     bool cancelled;           /* ended by itself while running: drop it when it yields */
     bool wants_body;          /* parked until the request body is whole */
     double body_max;
-    uint32_t chain, at; /* where a hook is */
+    uint32_t chain, at; /* where a hook is; no chain: 1 + whose plugin it is, 0 none */
     size_t piece_n;     /* body_filter: bytes of the input given to Lua */
     const char *why;    /* what it waits for */
     struct rp_timer timer;

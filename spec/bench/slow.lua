@@ -4,12 +4,13 @@
 --
 --   luajit spec/bench/slow.lua [clients] [seconds]        (5000, 6)
 --
--- One worker. Fresh requests (a new connection each, answered by the proxy itself, one after the
--- other) are timed alone, then beside a crowd that sends its heads a byte at a time, its bodies a
--- byte at a time, or reads its answers a KB at a time; then alone again. Each of the crowd does
--- something every 5 seconds; what is read slowly comes from an upstream (nginx, 1 MB). What is printed: fresh requests per run, failures, their latencies, the
--- 99th percentile against that of the runs alone, and the worker's memory per slow client.
--- Bounded: under a minute. Other work on the machine shows in the percentiles: compare within a run.
+-- Two proxies of one worker each: one gets a crowd that sends its heads a byte at a time, its bodies
+-- a byte at a time, or reads its answers a KB at a time; the other stays alone. Fresh requests (a
+-- new connection each, answered by the proxy itself) go to both in turn, so that other work on the
+-- machine meets both. Each of the crowd does something every 5 seconds; what is read slowly comes
+-- from an upstream (nginx, 1 MB). The first 5 seconds, in which the crowd's requests are begun, are
+-- printed apart. Printed: fresh requests, failures, latencies with the crowd and without it, the ratio
+-- of the 99th percentiles, and the worker's memory per slow client. Bounded: about a minute.
 --
 -- Environment: RP_BIN (build/rproxy).
 
@@ -28,6 +29,7 @@ local NOFILE = 7
 local EVERY = 5 -- seconds between two deeds of one slow client
 local DONTWAIT_NOSIGNAL = 0x4040
 local PER_ADDRESS = 5000
+local BEGIN = 5 -- seconds for the crowd's requests to be taken up
 local GOAL = 2 -- times the 99th percentile alone
 
 local SITE = [[
@@ -138,18 +140,26 @@ local function fresh(to)
     return n > 12 and ffi.string(buf, 12) == "HTTP/1.1 200" and ms or nil
 end
 
-local function measure(port, seconds, crowd)
-    local times, failed, to = {}, 0, posix.inet("127.0.0.1", port)
-    local until_s = posix.now() + seconds
-    while posix.now() < until_s do
-        local ms = fresh(to)
-        if ms then times[#times + 1] = ms else failed = failed + 1 end
-        if crowd then stir(crowd) end
-        posix.sleep(0.0005)
-    end
+local function summary(times, failed)
     table.sort(times)
     local function at(share) return times[math.max(1, math.floor(#times * share))] or 0 / 0 end
     return { n = #times, failed = failed, p50 = at(0.5), p99 = at(0.99), most = at(1) }
+end
+
+-- Fresh requests to both ports in turn; a summary of each.
+local function measure(ports, seconds, crowd)
+    local times, failed, to = { {}, {} }, { 0, 0 }, {}
+    for i, port in ipairs(ports) do to[i] = posix.inet("127.0.0.1", port) end
+    local until_s = posix.now() + seconds
+    while posix.now() < until_s do
+        for i = 1, 2 do
+            local ms = fresh(to[i])
+            if ms then times[i][#times[i] + 1] = ms else failed[i] = failed[i] + 1 end
+        end
+        stir(crowd)
+        posix.sleep(0.0005)
+    end
+    return summary(times[1], failed[1]), summary(times[2], failed[2])
 end
 
 local function pss(pid)
@@ -158,39 +168,36 @@ local function pss(pid)
 end
 
 local function show(name, m, rest)
-    print(("%-14s %6d fresh, %d failed   p50 %6.2f ms   p99 %6.2f ms   most %7.2f ms   %s"):format(
+    print(("%-22s %6d fresh, %d failed   p50 %6.2f ms   p99 %7.2f ms   most %8.2f ms   %s"):format(
         name, m.n, m.failed, m.p50, m.p99, m.most, rest or ""))
+end
+
+local function try(mode, n, seconds, ports, worker)
+    local before = pss(worker)
+    local crowd = gather(ports[1], n, mode)
+    show(mode.name .. ", begun", (measure(ports, BEGIN, crowd)))
+    local with, alone = measure(ports, seconds, crowd)
+    local each = (pss(worker) - before) * 1024 / n
+    local ratio = with.p99 / alone.p99
+    show(mode.name, with, ("%.2f x alone (goal %d: %s), %d of %d stay, %.0f bytes each"):format(ratio,
+        GOAL, ratio <= GOAL and "met" or "missed", alive_in(crowd), n, each))
+    show("  alone", alone)
+    for k = 1, n do C.close(crowd[k]) end
+    posix.sleep(1)
 end
 
 local function main()
     local n = math.min(tonumber(arg[1]) or 5000, raise_limit() - 200)
     local seconds = tonumber(arg[2]) or 6
     local port, nginx = start_origin()
-    local rp = proc.rproxy { site = SITE, vars = { origin = port } }
-    local worker = posix.tree(rp.pid)[2]
-    measure(rp.port, 1)
-    local alone = measure(rp.port, seconds)
-    show("alone", alone)
-    local results = {}
-    for i, mode in ipairs(MODES) do
-        local before = pss(worker)
-        local crowd = gather(rp.port, n, mode)
-        local m = measure(rp.port, seconds, crowd)
-        m.each = (pss(worker) - before) * 1024 / n
-        m.alive = alive_in(crowd)
-        for k = 1, n do C.close(crowd[k]) end
-        results[i] = m
-        measure(rp.port, 1)
+    local rps, ports = {}, {}
+    for i = 1, 2 do
+        rps[i] = proc.rproxy { site = SITE, vars = { origin = port } }
+        ports[i] = rps[i].port
     end
-    local again = measure(rp.port, seconds)
-    local base = math.max(alone.p99, again.p99)
-    for i, mode in ipairs(MODES) do
-        local m = results[i]
-        show(mode.name, m, ("%.2f x alone (goal %d), %d of %d stay, %.0f bytes each"):format(
-            m.p99 / base, GOAL, m.alive, n, m.each))
-    end
-    show("alone again", again)
-    rp:stop()
+    local worker = posix.tree(rps[1].pid)[2]
+    for _, mode in ipairs(MODES) do try(mode, n, seconds, ports, worker) end
+    for i = 1, 2 do rps[i]:stop() end
     nginx:signal("TERM")
     nginx:wait(5)
 end

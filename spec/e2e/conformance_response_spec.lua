@@ -160,7 +160,9 @@ describe("conformance: responses", function()
             "Proxy-Authenticate: Basic realm=c", "Set-Cookie: a=1, b; Path=/", "Set-Cookie: c=2",
             "Cache-Control: no-transform", "ETag: W/\"x\"", "Content-Range: bytes 0-1/2",
             "Location: http://elsewhere/", "Retry-After: 3", "Allow:", "Warning: 199 - x",
-            "Age: 0", "Vary: *", "Server: s (c)", "Accept-Ranges: none", "X-Unknown: \"q\\\"\"" }
+            "Age: 0",
+            "Authentication-Info: nextnonce=\"y\"", "Vary: *", "Server: s (c)",
+            "Accept-Ranges: none", "X-Unknown: \"q\\\"\"" }
         local lines = { unpack(sent) }
         lines[#lines + 1] = "Content-Length: 2"
         local res = http.read((relay(head("HTTP/1.1 206 Partial Content", unpack(lines)) .. "hi")))

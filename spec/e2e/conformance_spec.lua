@@ -236,6 +236,12 @@ describe("conformance: requests", function()
         assert.same({}, e2e.values(got.fields, "connection"))
     end)
 
+    it("lose trailers that Connection names", function()
+        local _, got = exchange(request("POST /x HTTP/1.1", "Host: a", "Connection: x-hop",
+            "Transfer-Encoding: chunked") .. "2\r\nhi\r\n0\r\nX-Hop: 1\r\nX-Sum: 2\r\n\r\n")
+        assert.same({ { "X-Sum", "2" } }, got.trailers)
+    end)
+
     it("with several lines of Via go up with one, all in order", function()
         local _, got = exchange(request("GET /x HTTP/1.1", "Host: a", "Via: 1.0 a, 1.1 b (c)",
             "Via: 1.1 d"))

@@ -293,6 +293,7 @@ describe("errors", function()
         connections = "never a request: spec/unit/proxy/door_spec",
         connections_per_ip = "never a request: spec/e2e/greedy_spec",
         draining = "a stopping worker: spec/e2e/process_spec",
+        request_loop = "an upstream that leads back: spec/e2e/conformance_spec",
         upstream_bad_status = "told as upstream_bad_response",
         connect_denied = "a refused CONNECT: spec/e2e/connect_spec",
         connect_address = "a refused CONNECT: spec/e2e/connect_spec",

@@ -86,23 +86,12 @@ local SITE = [[
 describe("hooks and bodies:", function()
     local up, rp
 
-    setup(function()
-        up = origin.start(ROUTES)
-        rp = e2e.proxy { site = SITE, before = BEFORE, vars = { origin = up.port } }
-    end)
-
+    setup(function() rp, up = e2e.pair(ROUTES, { site = SITE, before = BEFORE }) end)
     teardown(function() e2e.stop(rp) end)
     after_each(wire.close_all)
 
-    local function get(target)
-        return http.get(rp.port, target)
-    end
-
-    local function body_of(target)
-        local res = get(target)
-        assert.equal(200, res.status, res.body)
-        return res.body
-    end
+    local function get(target) return http.get(rp.port, target) end
+    local function body_of(target) return e2e.body(rp, target) end
 
     local function post(target, body, fields)
         return http.get(rp.port, { method = "POST", target = target, body = body, fields = fields })

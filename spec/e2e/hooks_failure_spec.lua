@@ -4,7 +4,6 @@
 
 local e2e = require("spec.support.e2e")
 local http = require("spec.support.http")
-local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local wire = require("spec.support.wire")
 
@@ -85,32 +84,14 @@ local SITE = [[
 describe("hooks", function()
     local up, rp
 
-    setup(function()
-        up = origin.start(ROUTES)
-        rp = e2e.proxy { site = SITE, before = BEFORE, vars = { origin = up.port } }
-    end)
-
+    setup(function() rp, up = e2e.pair(ROUTES, { site = SITE, before = BEFORE }) end)
     teardown(function() e2e.stop(rp) end)
     after_each(wire.close_all)
 
-    local function get(target)
-        return http.get(rp.port, target)
-    end
+    local function get(target) return http.get(rp.port, target) end
+    local function body_of(target) return e2e.body(rp, target) end
 
-    local function body_of(target)
-        local res = get(target)
-        assert.equal(200, res.status, res.body)
-        return res.body
-    end
-
-    --- Lines of the error log that came since the mark.
-    local function log_since(mark, pattern)
-        local found = {}
-        for line in rp:stderr():sub(mark + 1):gmatch("[^\n]+") do
-            if line:find(pattern) then found[#found + 1] = line end
-        end
-        return found
-    end
+    local function log_since(mark, pattern) return e2e.log_since(rp, mark, pattern) end
 
     -- ------------------------------------------------------------ failures
 

@@ -268,20 +268,9 @@ describe("hooks", function()
         return http.get(rp.port, target, fields)
     end
 
-    local function body_of(target, fields)
-        local res = get(target, fields)
-        assert.equal(200, res.status, res.body)
-        return res.body
-    end
+    local function body_of(target, fields) return e2e.body(rp, target, fields) end
 
-    --- Lines of the error log that came since the mark.
-    local function log_since(mark, pattern)
-        local found = {}
-        for line in rp:stderr():sub(mark + 1):gmatch("[^\n]+") do
-            if line:find(pattern) then found[#found + 1] = line end
-        end
-        return found
-    end
+    local function log_since(mark, pattern) return e2e.log_since(rp, mark, pattern) end
 
     -- ------------------------------------------------------------ order
 

@@ -39,7 +39,8 @@ listen v2_more
 frontend behind
     mode http
     bind 127.0.0.1:${behind} accept-proxy
-    http-request return status 200 content-type text/plain hdr x-id "%[fc_pp_unique_id]" lf-string "%[src] %[dst_port]"
+    http-request set-var(req.id) fc_pp_unique_id
+    http-request return hdr x-id %[var(req.id)] content-type text/plain lf-string "%[src] %[dst_port]"
 ]]
 
 local NGINX_CONF = [[

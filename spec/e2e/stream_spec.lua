@@ -633,11 +633,13 @@ describe("Redis through a stream", function()
 end)
 
 describe("PostgreSQL through a stream", function()
-    local BIN = "/usr/lib/postgresql/15/bin/"
+    local found = io.popen("ls -d /usr/lib/postgresql/*/bin/ 2>/dev/null | sort -V | tail -1")
+    local BIN = found:read("*l") or "/nowhere/"
+    found:close()
     local rp, pg
 
     if not posix.exists(BIN .. "initdb") then
-        it("needs postgresql", function() pending("postgresql 15 is not installed") end)
+        it("needs postgresql", function() pending("postgresql is not installed") end)
         return
     end
 

@@ -290,6 +290,17 @@ describe("upstreams", function()
         a:wait_connections(function(list) return list[first].closed end)
     end)
 
+    it("a kept connection is its upstream's own, also where another has the same address", function()
+        get("/one")
+        local kept = e2e.last(a).conn
+        get("/single_use")
+        assert.not_equal(kept, e2e.last(a).conn)
+        get("/host")
+        assert.not_equal(kept, e2e.last(a).conn)
+        get("/one")
+        assert.equal(kept, e2e.last(a).conn)
+    end)
+
     it("keepalive.requests bounds the requests of a connection", function()
         for _ = 1, 4 do get("/twice") end
         local got = d:requests()

@@ -43,7 +43,7 @@ end
 
 --- A size: often small, seldom large.
 function Dice:size(most)
-    local bits = self:range(0, 20)
+    local bits = self:range(0, 21)
     return math.min(most, self:roll() % 2 ^ bits)
 end
 

@@ -7,6 +7,7 @@
 -- One listener speaks HTTP, one lines (for cosockets: each is sent back), one echoes (streams).
 -- What it receives is checked: an error text in `wrong` is a failure of the proxy.
 
+local datagrams = require("spec.faults.datagrams")
 local http = require("spec.faults.http")
 local sockets = require("spec.faults.sockets")
 
@@ -20,6 +21,7 @@ function M.new(dice)
         o.fd[name], o.port[name] = sockets.listen()
     end
     o.fd.dead, o.port.dead = sockets.dead()
+    o.fd.udp, o.port.udp = datagrams.listen()
     return o
 end
 
@@ -74,7 +76,7 @@ end
 -- What is no whole answer: cut anywhere, in its own way.
 local function cut(of, how)
     return function(id, n, dice)
-        local whole = answers[of](id, n + 1, dice)
+        local whole = answers[of](id, n + (how == "closed" and 1 or 0), dice)
         return whole:sub(1, dice:range(0, #whole - 1)), how
     end
 end
@@ -233,6 +235,7 @@ end
 --- True when something happened.
 function Origin:step()
     local moved = accept(self)
+    moved = datagrams.echo(self.fd.udp) or moved
     for i = #self.peers, 1, -1 do
         local p = self.peers[i]
         if p.fd then moved = step(p) or moved end
@@ -241,10 +244,12 @@ function Origin:step()
     return moved
 end
 
---- A connection breaks for no reason.
+--- A connection breaks for no reason; in the midst of what only its end can end, visibly.
 function Origin:break_one()
     local p = #self.peers > 0 and self.dice:pick(self.peers)
-    if p then p:close(self.dice:pick { "closed", "reset" }) end
+    if not p then return end
+    local busy = p.protocol == "echo" or p.out ~= ""
+    p:close(busy and "reset" or self.dice:pick { "closed", "reset" })
 end
 
 function Origin:close_peers()

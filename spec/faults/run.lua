@@ -24,12 +24,13 @@ local verbose = os.getenv("RP_FAULT_TRACE") ~= nil
 local log_path = os.tmpname()
 
 local function log(...)
-    if verbose then io.stderr:write(("%s\n"):format(select(1, ...):format(select(2, ...)))) end
+    if verbose then io.stderr:write(select(1, ...):format(select(2, ...)), "\n") end
 end
 
 -- What shall fail. One in eight schedules is calm: then all must go well.
-local SOCKET_POINTS = { "recv", "peek", "send", "socket", "connect", "connect_cut", "so_error",
-    "shutdown", "accept", "watch", "dns_ask", "wall", "write" }
+local SOCKET_POINTS = { "recv", "peek", "send", "splice_in", "splice_out", "pipe2", "socket",
+    "dgram_recv", "dgram_send", "connect", "connect_cut", "so_error", "shutdown", "accept", "watch",
+    "dns_ask", "wall", "write" }
 
 local function plan_of(d)
     local plan = ffi.new("struct rp_fault_plan")
@@ -39,7 +40,7 @@ local function plan_of(d)
     for _, name in ipairs(SOCKET_POINTS) do
         local point = C["RP_FAULT_" .. name]
         if how == 1 then
-            plan.chance[point] = d:pick { 0, 300, 3000 }
+            plan.chance[point] = d:pick { 0, 300, 3000, 6000 }
         elseif how == 2 and d:one_in(3) then
             plan.chance[point] = d:pick { 2000, 10000, 30000 }
         elseif how == 3 and d:one_in(4) then
@@ -55,8 +56,8 @@ local function report(w)
     local lines = {}
     for _, client in ipairs(w.clients) do lines[#lines + 1] = client:describe() end
     for _, peer in ipairs(w.origin.peers) do
-        lines[#lines + 1] = ("  origin %s body=%s buf=%d out=%d ending=%s"):format(peer.protocol, peer.request and peer.request.body.n or "-", #peer.buf,
-            #peer.out, tostring(peer.ending))
+        lines[#lines + 1] = ("  origin %s body=%s buf=%d out=%d ending=%s"):format(peer.protocol,
+            peer.request and peer.request.body.n or "-", #peer.buf, #peer.out, tostring(peer.ending))
     end
     local out = ffi.new("struct rp_buf")
     C.rp_buf_init(out, 65536)
@@ -72,6 +73,7 @@ local function schedule(w, seed)
     w.dice, w.origin.dice = d, d
     local calm = d:one_in(8)
     w.on_skip = verbose and function(ms) log("skip %d ms\n%s", ms, report(w)) end
+    if calm then w:forget() end
     local clients, breaks = plays.make(w, d, seed, calm)
     w.clients = clients
     if not calm then C.rp_fault_arm(plan_of(d)) end
@@ -87,7 +89,8 @@ local function schedule(w, seed)
         return true
     end, LIFE_MS)
     C.rp_fault_disarm()
-    local wrong = w:wrong() or (calm and plays.all_well(w.clients))
+    plays.count(w.clients)
+    local wrong = w:wrong() or (calm and plays.all_well(w.clients, w.options))
     if not wrong and not ended then
         wrong = ("no end after %d steps"):format(steps_n)
     end
@@ -124,6 +127,10 @@ local function group(from, to)
     guarded(to, w.close, w)
 end
 
+-- As in a worker: nothing is spliced where a broken pipe kills.
+ffi.cdef "void *signal(int number, void *handler);"
+ffi.C.signal(13, ffi.cast("void *", 1)) -- SIGPIPE, SIG_IGN
+
 -- What libuv opens once for the whole process is there before anything is counted.
 local mem = ffi.new("struct rp_mem *[1]", C.rp_mem_new())
 C.rp_loop_free(ffi.new("struct rp_loop *[1]", C.rp_loop_new(mem[0])))
@@ -136,25 +143,17 @@ while seed <= last do
     seed = to + 1
 end
 
--- ---------------------------------------------------------------- the table
+-- ---------------------------------------------------------------- what came how often
 
-local never = 0
-local rows = {}
+-- For tools/faults.sh, which adds up the processes' counts.
 for point = 0, C.RP_FAULT_POINTS - 1 do
-    local words = {}
+    local name = ffi.string(C.rp_fault_name(point))
+    print(("count %s calls %d"):format(name, tonumber(C.rp_fault_calls(point))))
     for i = 0, 15 do
-        local name = C.rp_fault_outcome(point, i)
-        if name == nil then break end
-        local n = tonumber(C.rp_fault_fired(point, i))
-        if n == 0 then never = never + 1 end
-        words[#words + 1] = ("%s=%d"):format(ffi.string(name), n)
+        local outcome = C.rp_fault_outcome(point, i)
+        if outcome == nil then break end
+        print(("count %s %s %d"):format(name, ffi.string(outcome), tonumber(C.rp_fault_fired(point, i))))
     end
-    rows[#rows + 1] = ("  %-12s %8d  %s"):format(ffi.string(C.rp_fault_name(point)),
-        tonumber(C.rp_fault_calls(point)), table.concat(words, " "))
 end
-if os.getenv("RP_FAULT_TABLE") then
-    print("point           calls  failures")
-    print(table.concat(rows, "\n"))
-    print(plays.summary())
-end
-print(("%d schedules, %d outcomes never seen"):format(last - first + 1, never))
+for status, n in pairs(plays.statuses) do print(("count answers %s %d"):format(status, n)) end
+print(("%d schedules"):format(last - first + 1))

@@ -81,6 +81,7 @@ return rp.site {
         rp.stream { "127.0.0.1:83", upstream = "far", timeouts = { idle = ${idle} }, use = { {
             connect = function(conn) rp.sleep(0.002) conn.upstream = "echo" end,
             log = function(conn) rp.sleep(0.002) end } } },
+        rp.stream { "udp:127.0.0.1:84", upstream = "udp" },
     },
     log = { access = { to = "${log}", format = "json", buffer = ${log_buffer} } },
     limits = { connections = ${connections} },
@@ -94,6 +95,7 @@ return rp.site {
         name = rp.upstream { peers = { "localhost:${http}" }, tries = ${tries}, max_fails = 0 },
         pp = rp.upstream { peers = { "127.0.0.1:${http}" }, proxy_protocol = "v1" },
         echo = rp.upstream { peers = { "127.0.0.1:${echo}" }, max_fails = ${max_fails} },
+        udp = rp.upstream { peers = { "127.0.0.1:${udp}" }, max_fails = ${max_fails} },
         far = rp.upstream { peers = { "127.0.0.1:${dead}" } },
     },
     hosts = { rp.host { default = true, routes = routes } },
@@ -102,7 +104,8 @@ return rp.site {
 
 M.KINDS = { "plain", "sleep", "sock", "spawn", "read", "set", "upper", "replace", "detach", "local",
     "echo", "two", "half", "name", "pp", "small" }
-M.LISTENERS = { "127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83" }
+M.LISTENERS = { "127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83",
+    "udp:127.0.0.1:84" }
 
 --- The site's text. vars: ports and the log's path.
 function M.text(dice, vars)

@@ -8,6 +8,8 @@ local posix = require("spec.support.posix")
 ffi.cdef [[
 int getsockname(int fd, void *addr, unsigned *n);
 int fcntl(int fd, int command, ...);
+int getsockopt(int fd, int level, int name, void *value, unsigned *n);
+int ioctl(int fd, unsigned long request, ...);
 ]]
 
 local C = posix.C
@@ -19,6 +21,7 @@ local BUF = 65536
 
 local buf = ffi.new("char[?]", BUF)
 local on = ffi.new("int[1]", 1)
+local queued = ffi.new("int[1]")
 
 -- Without Nagle's delay: what is sent arrives at once, in the kernel's time and in ours.
 local function prompt(fd)
@@ -32,6 +35,8 @@ local function port_of(fd)
     assert(C.getsockname(fd, sa, n) == 0)
     return sa[2] * 256 + sa[3]
 end
+
+M.port_of = port_of
 
 --- A listening socket on a free loopback port: fd, port.
 function M.listen()
@@ -96,12 +101,31 @@ function M.fds()
     return n
 end
 
+--- How many of them are sockets: a loop keeps pipes in store.
+function M.count()
+    local n, size = 0, ffi.new("unsigned[1]")
+    for fd = 0, 511 do
+        size[0] = 4
+        if C.getsockopt(fd, 1, 3, queued, size) == 0 then n = n + 1 end -- SO_TYPE
+    end
+    return n
+end
+
 --- What they are, for a report.
 function M.list_fds()
     local pipe = io.popen("ls -l /proc/" .. C.getpid() .. "/fd | grep -o '[0-9]* -> .*'")
     local text = pipe:read("*a")
     pipe:close()
     return text
+end
+
+--- Bytes on their way between the process's own sockets, whoever owns them.
+function M.in_flight()
+    local n = 0
+    for fd = 3, 255 do
+        if C.ioctl(fd, 0x5411, queued) == 0 then n = n + queued[0] end -- SIOCOUTQ
+    end
+    return n
 end
 
 --- Let the kernel, and the machine's other processor, get on.

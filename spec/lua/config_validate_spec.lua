@@ -89,14 +89,28 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
         end)
 
         it("says that settings to come are not built yet", function()
-            wrong({ site = "tls = {}," }, "tls: not built yet: TLS; remove it")
             wrong({ site = "shared = {}," },
                 "shared: not built yet: zones of shared memory; remove it")
             wrong({ site = "metrics = {}," },
                 "metrics: not built yet: the metrics listener; remove it")
             wrong({ site = "cache = {}," }, "cache: not built yet: the cache; remove it")
+        end)
+
+        it("wants certificates where TLS ends", function()
+            wrong({ site = "tls = {}," }, "tls.certs: no certificate; "
+                .. 'write certs = { "/etc/rproxy/certs/*.pem" }')
+            wrong({ site = 'tls = { certs = "a.pem" },' }, 'tls.certs: expected a list of files, '
+                .. 'got "a.pem"; write certs = { "/etc/rproxy/certs/*.pem" }')
+            wrong({ site = 'tls = { certs = { 1 } },' }, "tls.certs[1]: expected a file, a pattern "
+                .. "or { cert = file, key = file }, got 1")
             wrong({ listen = 'rp.listen { "a:1", tls = true }' },
-                "rp.listen.tls: not built yet: TLS; remove it")
+                "rp.listen.tls: the site has no tls settings; write certs = { "
+                .. '"/etc/rproxy/certs/*.pem" } in tls = { ... } of rp.site')
+            wrong({ listen = 'rp.listen { "a:1", tls = "yes" }' },
+                'rp.listen.tls: expected true or a table, got "yes"')
+            wrong({ site = 'tls = { certs = { "a.pem" } },',
+                listen = 'rp.listen { "a:1", tls = true, redirect_https = true }' },
+                "rp.listen: redirect_https is for listeners without tls; remove one of them")
         end)
 
         it("refuses unknown forwarding headers and repeated ones", function()
@@ -148,6 +162,15 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
             upstream("", needs .. "got nil;" .. tail)
             upstream("peers = {}", needs .. "got an empty table;" .. tail)
             upstream('peers = "a:1"', needs .. 'got "a:1";' .. tail)
+        end)
+
+        it("wants version 2 for what version 1 of a PROXY header cannot say", function()
+            local words = 'upstreams.api.proxy_protocol_tlvs: needs proxy_protocol = "v2"'
+            upstream('peers = { "a:1" }, proxy_protocol_tlvs = { "alpn" }', words)
+            upstream('peers = { "a:1" }, proxy_protocol = "v1", proxy_protocol_tlvs = {}', words)
+            upstream('peers = { "a:1" }, proxy_protocol = "v2", proxy_protocol_tlvs = { "sni" }',
+                'upstreams.api.proxy_protocol_tlvs[1]: expected one of "authority", "alpn", '
+                    .. '"unique_id", "crc32c", got "sni"')
         end)
 
         it("reads words after an address", function()

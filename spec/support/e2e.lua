@@ -12,6 +12,7 @@
 --   e2e.stop(rp)                         -- in teardown: everything ends, and ends cleanly
 
 local ffi = require("ffi")
+local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
@@ -28,6 +29,32 @@ function M.proxy(opt)
     all.site = (opt.before or "") .. [[ return rp.site { workers = 1,
         listeners = { rp.listen { "127.0.0.1:${port}" } }, ]] .. opt.site .. " }"
     return proc.rproxy(all)
+end
+
+--- A proxy (opt as for M.proxy) and the origin behind it: ${origin} is the port of one that answers
+--- by `routes`.
+function M.pair(routes, opt)
+    local up, all = origin.start(routes), {}
+    for name, value in pairs(opt) do all[name] = value end
+    all.vars = { origin = up.port }
+    for name, value in pairs(opt.vars or {}) do all.vars[name] = value end
+    return M.proxy(all), up
+end
+
+--- Body of GET target; raises when the status is not 200.
+function M.body(rp, target, fields)
+    local res = http.get(rp.port, target, fields)
+    if res.status ~= 200 then error(("%s: %d %s"):format(target, res.status, res.body), 2) end
+    return res.body
+end
+
+--- Lines of the error log that match, from byte `mark` on.
+function M.log_since(rp, mark, pattern)
+    local found = {}
+    for line in rp:stderr():sub(mark + 1):gmatch("[^\n]+") do
+        if line:find(pattern) then found[#found + 1] = line end
+    end
+    return found
 end
 
 --- End a proxy (asserting that it ends cleanly), the origins and what else a spec file started.

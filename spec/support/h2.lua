@@ -10,6 +10,10 @@
 --   c:send(h2.PING, 0, 0, ("x"):rep(8))              -- any frame: type, flags, stream, payload
 --   c:wait(function() return c.goaway end)           -- read until something holds
 --
+--   local s = h2.accept(up:accept())                 -- an upstream played by the spec
+--   local req = s:next_request()                     -- id, head (table by name), body when ended
+--   s:respond(req.id, { status = 200, fields = {}, body = "hi", trailers = { { "a", "b" } } })
+--
 -- A response record: status (number), fields (list of { name, value }), body, trailers (list),
 -- interim (list of statuses), ended, reset (error code). Windows are opened again as content comes
 -- unless opt.windows is false. Field blocks are sent as plain literals, and read by nghttp2's inflater.
@@ -145,6 +149,15 @@ local on = {}
 local function head(self, f)
     local s, fields = stream_of(self, f.id), inflate(self, f.payload)
     local status = fields[1] and fields[1][1] == ":status" and tonumber(fields[1][2])
+    if self.serves and not s.head then
+        s.head = {}
+        for _, field in ipairs(fields) do
+            s.head[field[1]] = s.head[field[1]] and s.head[field[1]] .. ", " .. field[2] or field[2]
+        end
+        s.fields = fields
+        self.requests[#self.requests + 1] = s
+        return
+    end
     if status and status < 200 then
         s.interim[#s.interim + 1] = status
         return
@@ -296,6 +309,41 @@ end
 
 function Client:get(path, fields)
     return self:response(self:request { path = path, fields = fields })
+end
+
+-- ---------------------------------------------------------------- the other side
+
+--- Play a server on a wire that a client connected: its preface is read, SETTINGS are sent.
+--- opt: settings (list), windows (as in connect).
+function M.accept(w, opt)
+    opt = opt or {}
+    local s = M.connect(nil, { wire = w, preface = false, windows = opt.windows })
+    s.serves, s.requests = true, {}
+    assert(w:recv(#M.PREFACE) == M.PREFACE, "no preface of HTTP/2")
+    s:send(M.SETTINGS, 0, 0, M.settings(opt.settings or {}))
+    return s
+end
+
+--- The next request; its body once it ended. A record: id, head (values by name), fields, body.
+function Client:next_request(unended)
+    self.served = (self.served or 0) + 1
+    local n = self.served
+    local req = self:wait(function() return self.requests[n] end)
+    if not unended then self:wait(function() return req.ended or req.reset end) end
+    req.body = table.concat(req.pieces or {})
+    return req
+end
+
+--- Answer. res: status, fields (list), body (nil: no content), open (true: more follows), trailers.
+function Client:respond(id, res)
+    local list = { { ":status", tostring(res.status or 200) } }
+    for _, f in ipairs(res.fields or {}) do list[#list + 1] = f end
+    local more = res.body or res.open or res.trailers
+    self:send(M.HEADERS, M.END_HEADERS + (more and 0 or M.END_STREAM), id, M.block(list))
+    if res.body then self:data(id, res.body, not res.open and not res.trailers) end
+    if res.trailers then
+        self:send(M.HEADERS, M.END_HEADERS + M.END_STREAM, id, M.block(res.trailers))
+    end
 end
 
 --- First value of a response's field.

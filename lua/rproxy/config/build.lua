@@ -380,6 +380,9 @@ function Builder:hosts()
             for _, name in ipairs(host.names) do
                 self:try(host.at, "rp.host", sink:host_name(index, name))
             end
+            if host.hsts ~= "" then
+                self:try(host.at, "hsts", sink:set_host_text(index, "hsts", host.hsts))
+            end
             self:pages("host", index, host.pages, host.at)
             self:fallback(index, host, host.at)
             for _, route in ipairs(host.routes) do self:route(index, route) end

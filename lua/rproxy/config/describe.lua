@@ -48,7 +48,7 @@ end
 
 -- Options that have their own part below, or that are only a table around others.
 local APART = { listeners = true, streams = true, upstreams = true, hosts = true, use = true,
-    error_pages = true }
+    tls = true, hsts = true, error_pages = true }
 
 local function write_site(out, model)
     for _, row in ipairs(options.site) do
@@ -72,6 +72,31 @@ local function write_listeners(out, model)
                 .. (listener.opts.proxy_protocol and " (PROXY protocol)" or "")
                 .. (listener.opts.half_closed and " (half-closed clients)" or ""),
                 listener.at)
+        end
+    end
+end
+
+-- Which bodies of a route are buffered, and how far.
+local function buffers_of(buffer)
+    if not (buffer.request or buffer.response) then return nil end
+    local which = buffer.request and buffer.response and "request and response"
+        or buffer.request and "request" or "response"
+    local max = buffer.response and ", max " .. units.show_size(buffer.max) or ""
+    return ("buffer %s, memory %s%s"):format(which, units.show_size(buffer.memory), max)
+end
+
+local function write_tls(out, model)
+    for _, set in ipairs(model.tls) do
+        local opts, certs = set.opts, {}
+        for i, item in ipairs(set.certs) do certs[i] = item.cert end
+        out:line(1, ("%s, alpn %s, tickets %s, default %s"):format(opts.versions
+            and "TLS " .. table.concat(opts.versions, " and ") or opts.profile,
+            table.concat(opts.alpn, " "), opts.tickets and "yes" or "no", opts.default), set.at)
+        for _, cert in ipairs(certs) do out:line(2, "certificate " .. cert) end
+        if opts.client.verify ~= "none" then
+            out:line(2, ("clients' certificates %s%s%s"):format(opts.client.verify,
+                opts.client.ca and ", signed by " .. opts.client.ca or "",
+                opts.client.forward and ", forwarded" or ""))
         end
     end
 end
@@ -222,6 +247,8 @@ local function write_route(out, model, route)
     out:line(3, "body limit " .. units.show_size(opts.limits.body or model.opts.limits.body))
     local times = times_of(opts.timeouts)
     if times ~= "" then out:line(3, "timeouts " .. times) end
+    local buffers = buffers_of(opts.buffer)
+    if buffers then out:line(3, buffers) end
     if opts.strip_prefix then out:line(3, "strip_prefix " .. opts.strip_prefix) end
     for _, e in ipairs(route.edits) do
         out:line(3, ("%s header: %s %s%s"):format(e.response and "response" or "request", e.kind,
@@ -238,6 +265,7 @@ local function write_host(out, model, host)
     local names = table.concat(host.names, ", ")
     local default = host.is_default and (names == "" and "default" or " (default)") or ""
     out:line(1, names .. default, host.at)
+    if host.hsts ~= "" then out:line(2, "hsts " .. host.hsts) end
     write_pages(out, 2, host.pages)
     for _, route in ipairs(host.routes) do write_route(out, model, route) end
     if #chains.instances_of(model, host, nil) > 0 then
@@ -256,6 +284,8 @@ function M.text(model)
     write_site(out, model)
     out:line(0, "listeners")
     write_listeners(out, model)
+    if #model.tls > 0 then out:line(0, "TLS") end
+    write_tls(out, model)
     out:line(0, "upstreams")
     for _, up in ipairs(model.upstreams) do write_upstream(out, up) end
     if #model.streams > 0 then out:line(0, "streams") end

@@ -119,8 +119,8 @@ M.site = {
             .. "without a name. Workers must be able to write there." },
     { name = "limits.tls_handshakes", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
         conf = "limits.tls_rate",
-        doc = "TLS handshakes that a worker begins in a second; further clients wait for their turn, "
-            .. "within timeouts.tls_handshake. 0 is no limit." },
+        doc = "TLS handshakes that a worker begins in a second; further clients wait for their "
+            .. "turn, within timeouts.tls_handshake. 0 is no limit." },
     { name = "limits.keepalive_requests", type = "integer", default = 10000, min = 0,
         max = 2 ^ 32 - 1, conf = "limits.keepalive_requests",
         doc = "Requests on one client connection before it is closed; 0 is no limit." },
@@ -158,8 +158,8 @@ M.site = {
         doc = "A client's whole TLS handshake; then the connection is closed." },
     { name = "timeouts.ticket_keys", type = "duration", default = "12h", min = 60,
         conf = "tls.ticket_keys_ms", scale = MS,
-        doc = "Between two rotations of the keys of session tickets; a ticket is good for this time "
-            .. "at least and twice this time at most." },
+        doc = "Between two rotations of the keys of session tickets; a ticket is good for this "
+            .. "time at least and twice this time at most." },
     { name = "timeouts.hook_wait", type = "duration", default = "60s", min = 0.001,
         conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500)." },
 
@@ -199,8 +199,8 @@ M.site = {
             .. "that a client outside `trust` sent are dropped, listed or not; a trusted one's "
             .. "are continued when listed, and passed on as they are when not." },
     { name = "via", type = "string", or_false = true, default = "rproxy", check = is_token,
-        doc = "Name in the Via header of messages passed on (RFC 9110 §7.6.3). A request that names "
-            .. "it ten times is answered 508: it goes round in a loop. false adds none, and "
+        doc = "Name in the Via header of messages passed on (RFC 9110 §7.6.3). A request that "
+            .. "names it ten times is answered 508: it goes round in a loop. false adds none, and "
             .. "CDN-Loop (RFC 8586) to requests in its place, with the name rproxy." },
     { name = "server", type = "string", or_false = true, default = "rproxy", check = is_line,
         doc = "Server header of rproxy's own answers; false sends none." },
@@ -227,6 +227,10 @@ M.site = {
     { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
     { name = "tls", type = "any", takes = "table",
         doc = "How listeners with tls end TLS: certificates and settings, see TLS of listeners." },
+    { name = "hsts", type = "any", takes = "duration or table",
+        doc = "Strict-Transport-Security of every answer over TLS: a duration, or { max_age = "
+            .. "duration, subdomains = true, preload = true }. Browsers then use https alone for "
+            .. "that time, whatever one says later." },
     { name = "cache", type = "unbuilt", doc = "the cache" },
     { name = "resolver", type = "unbuilt", doc = "settings of the resolver (names in peers are "
         .. "resolved by the system's settings)" },
@@ -336,7 +340,7 @@ M.upstream = {
     { name = "tries", type = "integer", default = 3, min = 1, max = 32, conf = "tries",
         doc = "Attempts in all, each on another peer: after a failure to connect. Not counted: a "
             .. "kept connection that broke before the response; an idempotent request without "
-            .. "a body is then sent once more, on a new one." },
+            .. "a body, or with a buffered one, is then sent once more, on a new one." },
     { name = "max_fails", type = "integer", default = 1, min = 0, max = 2 ^ 32 - 1,
         conf = "max_fails", doc = "Failures in a row before a peer rests; 0: it never does. "
             .. "An only peer never rests." },
@@ -383,10 +387,13 @@ M.tls = {
         doc = "Let clients come back without a full handshake (session tickets)." },
     { name = "client.verify", type = "enum", values = { "none", "optional", "required", "any" },
         default = "none",
-        doc = "Ask clients for a certificate: optional takes none or a good one; any takes even one "
-            .. "that nobody knows, and hooks see req.conn.tls.client_cert.verified." },
+        doc = "Ask clients for a certificate: optional takes none or a good one; any takes even "
+            .. "one that nobody knows, and hooks see req.conn.tls.client_cert.verified." },
     { name = "client.ca", type = "string", check = is_line,
         doc = "PEM file of the authorities that sign clients' certificates." },
+    { name = "client.forward", type = "boolean", default = false, conf = "forward",
+        doc = "Tell upstreams a client's verified certificate in the field Client-Cert (RFC 9440); "
+            .. "what clients send in it is dropped." },
     { name = "client.depth", type = "integer", min = 1, max = 100, conf = "depth",
         shown = "100", doc = "Certificates between an authority and a client's." },
 }
@@ -419,6 +426,8 @@ M.host = {
     { name = "default", type = "boolean", default = false,
         doc = "Takes requests for names that no host has. One host may say so; without it such "
             .. "requests are answered 421." },
+    { name = "hsts", type = "any", takes = "duration, table or `false`", shown = "the site's",
+        doc = "In the place of the site's." },
     { name = "use", type = "any", takes = "list of plugins",
         doc = "Plugins of the host's requests, after the site's." },
     { name = "error_pages", type = "any", takes = "table of pages by status",

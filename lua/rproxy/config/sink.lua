@@ -206,6 +206,11 @@ function Sink:host(is_default)
     return index_of(self, C.rp_abi_conf_add_host(self.conf, is_default, self.index))
 end
 
+function Sink:set_host_text(host, key, value)
+    return set(self, C.rp_abi_conf_set_host_text(self.conf, host, key, #key, value, #value), key,
+        value)
+end
+
 function Sink:host_name(host, name)
     return answer(self, C.rp_abi_conf_add_host_name(self.conf, host, name, #name, fault(self)),
         true)

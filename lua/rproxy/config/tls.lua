@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- tls: the tls settings of site, listeners and upstreams as the model that build hands over, and the
--- handing over.
+-- tls: the tls settings of site, listeners and upstreams as the model that build hands over, and
+-- the handing over.
 
 local options = require("rproxy.config.options")
 local schema = require("rproxy.schema")
@@ -119,9 +119,31 @@ function M.read_upstream(up, report)
         return
     end
     local ctx = schema.context()
+    if up.opts.proxy_protocol then
+        report:add(up.at, "upstreams.%s: proxy_protocol with tls is not built yet; remove one of "
+            .. "them", up.name)
+    end
     up.tls = schema.check(options.nodes.upstream_tls, given == true and {} or given,
         ("upstreams.%s.tls"):format(up.name), ctx)
     report:add_context(up.at, ctx)
+end
+
+local HSTS = schema.compile({ max_age = { "duration", required = true },
+    subdomains = { "boolean", default = false }, preload = { "boolean", default = false } }, "hsts")
+
+--- The value of Strict-Transport-Security; "" is none.
+--- @param given any  a duration, a table, false, or nil: what is inherited
+--- @param inherited string
+function M.read_hsts(given, inherited, at, report)
+    if given == nil then return inherited end
+    if given == false then return "" end
+    local ctx = schema.context()
+    local checked = schema.check(HSTS, type(given) == "table" and given or { max_age = given },
+        "hsts", ctx)
+    report:add_context(at, ctx)
+    if ctx.errors[1] then return "" end
+    return ("max-age=%d%s%s"):format(checked.max_age,
+        checked.subdomains and "; includeSubDomains" or "", checked.preload and "; preload" or "")
 end
 
 -- ---------------------------------------------------------------- handing over

@@ -141,6 +141,7 @@ local function read_host(node, model, taken, report)
     local opts, positional = check_options("host", node, "rp.host", report)
     local host = { at = node.at, is_default = opts.default, names = {}, routes = {}, opts = opts }
     read_names(host, positional, taken, report)
+    host.hsts = tls.read_hsts(node.given.hsts, model.hsts, locate.place(node, "hsts"), report)
     host.use = use.list(node.given.use, locate.place(node, "use"), report)
     host.pages = pages.read(node.given.error_pages, locate.place(node, "error_pages"), report)
     if node.given.routes == nil then
@@ -325,6 +326,7 @@ function M.check(node, report, place)
     read_streams(model, given.streams, taken, report)
     read_listeners(model, given.listeners, taken, report)
     tls.read_listeners(model, given.tls, report)
+    model.hsts = tls.read_hsts(given.hsts, "", model.place("hsts"), report)
     read_hosts(model, given.hosts, report)
     cross_check(model, report)
     return model

@@ -24,6 +24,20 @@ describe("rp_pool", function()
         C.rp_pool_fini(p)
     end)
 
+    it("can let go of what it keeps, and goes on", function()
+        local p, list = new_pool(24, 8), {}
+        for i = 1, 4 do list[i] = C.rp_pool_get(p) end
+        for i = 1, 3 do C.rp_pool_put(p, list[i]) end
+        C.rp_pool_trim(p)
+        assert.equal(0, p.free_n)
+        assert.is_true(p.free_list == nil)
+        assert.equal(1, p.live_n)
+        C.rp_pool_put(p, list[4])
+        C.rp_pool_put(p, C.rp_pool_get(p))
+        assert.equal(0, p.live_n)
+        C.rp_pool_fini(p)
+    end)
+
     it("gives objects of the whole size, even of less than a pointer", function()
         for _, bytes in ipairs { 1, 8, 24, 4096 } do
             local p, list = new_pool(bytes, 2), {}

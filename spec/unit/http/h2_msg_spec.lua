@@ -148,6 +148,7 @@ describe("h2_msg", function()
         assert.equal("H1_TARGET", with("/a#b"))
         assert.equal("H1_METHOD", with("/", "GE T"))
         assert.equal("H1_METHOD", with("/", "G\r\nET"))
+        assert.equal("H1_METHOD", with("/", ("M"):rep(33)))
         assert.is_nil(with("*", "OPTIONS"))
     end)
 

@@ -76,7 +76,7 @@ describe("rp_cidr_set", function()
     for _, text in ipairs { "", "/", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/08",
         "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0/8", "10.0.0.0 /8", "10.0.0.0/ 8", "[::1]", "[::]/0",
         "fe80::1%1", "fe80::%1/64", "localhost", "10.0.0.0/255.0.0.0", "unix:/x",
-        "::ffff:1.2.3.4/129" } do
+        "::ffff:1.2.3.4/129", "::ffff:1.2.3.4/32", "::ffff:0:0/95" } do
         it("refuses " .. ("%q"):format(text), function()
             assert.equal("INVALID", add(C.rp_cidr_set_make(arena, 4), text))
         end)

@@ -113,6 +113,11 @@ describe("rp_dns", function()
         return got[key]
     end
 
+    it("says of a resolver that could not be opened that it resolves nothing", function()
+        local query = ffi.new("struct rp_dns_query *[1]")
+        assert.equal("UP_RESOLVE", c.err_name(C.rp_dns_resolve(nil, c.str("a.example"), nil, nil, query)))
+    end)
+
     it("asks for both families and gives the addresses", function()
         handler = function(_, qtype)
             if qtype == A then return 0, { { A, 60, "\10\1\2\3" }, { A, 60, "\10\1\2\4" } } end

@@ -264,12 +264,12 @@ describe("proxy_header", function()
     end)
 
     describe("TLVs", function()
-        local function put_with(version, said)
+        local function put_with(version, words)
             local from, to = addr("1.2.3.4:1234"), addr("5.6.7.8:80")
             local out = ffi.new("char[?]", C.RP_PROXY_ADD_MOST)
             local n = C.rp_proxy_header_put(version, from, to, out)
             local what = ffi.new("struct rp_proxy_said")
-            for name, value in pairs(said) do
+            for name, value in pairs(words) do
                 what[name] = type(value) == "string" and c.str(value) or value
             end
             return ffi.string(out, C.rp_proxy_header_add(out, n, what))

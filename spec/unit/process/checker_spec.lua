@@ -69,8 +69,42 @@ describe("process/checker", function()
                 os.execute("chmod 640 " .. dir .. "/" .. name)
                 assert.same({ "INVALID", false }, { open(dir .. "/" .. name) }, name)
             end
-            posix.write_file(dir .. "/a.pem", "key")
-            assert.same({ "INVALID", false }, { open(dir .. "/a.pem") })
+            posix.write_file(dir .. "/a.p12", "key")
+            assert.same({ "INVALID", false }, { open(dir .. "/a.p12") })
+        end)
+
+        it("certificates and keys, which nobody else may read, and no other link to them", function()
+            for _, name in ipairs { "c.pem", "c.crt", "c.cer", "c.key" } do
+                posix.write_file(dir .. "/" .. name, "key")
+                os.execute("chmod 600 " .. dir .. "/" .. name)
+                assert.same({ "OK", true }, { open(dir .. "/" .. name) }, name)
+            end
+            ffi.C.symlink(dir .. "/c.key", dir .. "/stolen.lua")
+            ffi.C.symlink(dir .. "/c.key", dir .. "/stolen.html")
+            ffi.C.symlink(dir .. "/c.key", dir .. "/live.pem")
+            assert.same({ "INVALID", false }, { open(dir .. "/stolen.lua") })
+            assert.same({ "INVALID", false }, { open(dir .. "/stolen.html") })
+            assert.same({ "OK", true }, { open(dir .. "/live.pem") })
+        end)
+
+        it("lists of certificates, in order, and of nothing else", function()
+            for _, name in ipairs { "l2.crt", "l1.crt", "l3.lua" } do
+                posix.write_file(dir .. "/" .. name, "x")
+            end
+            local fd = ffi.new("int[1]")
+            local function list(path)
+                local e = c.err_name(C.rp_check_open_list(c.str(path), fd))
+                if e ~= "OK" then return e end
+                local text = posix.read_file("/proc/self/fd/" .. fd[0])
+                C.rp_os_close(fd)
+                return text
+            end
+            assert.is_true(C.rp_check_is_list(c.str(dir .. "/l*.crt")))
+            assert.is_false(C.rp_check_is_list(c.str(dir .. "/l1.crt")))
+            assert.equal(dir .. "/l1.crt\n" .. dir .. "/l2.crt\n", list(dir .. "/l*.crt"))
+            assert.equal("NOT_FOUND", list(dir .. "/none*.crt"))
+            assert.equal("INVALID", list(dir .. "/l*.lua"))
+            assert.equal("INVALID", list(dir .. "/../*.crt"))
         end)
 
         it("no link from a page to a source or to something else", function()

@@ -5,7 +5,7 @@ local ffi = c.ffi
 
 local C = c.load { "process/plan.h", "proxy/conf.h", "base/buf.h" }
 
--- A frozen configuration with two listeners, two files and a user.
+-- A frozen configuration with three listeners, two files and a user.
 local function new_conf()
     local conf = C.rp_conf_new(1)
     local index, err = ffi.new("uint32_t[1]"), ffi.new("struct rp_conf_error")
@@ -16,6 +16,11 @@ local function new_conf()
     ok(C.rp_conf_set_text(conf, c.str("pid_file"), c.str("/run/x.pid")))
     ok(C.rp_conf_add_listener(conf, c.str("127.0.0.1:8080"), false, index, err))
     ok(C.rp_conf_add_listener(conf, c.str("unix:/run/x.sock"), false, index, err))
+    ok(C.rp_conf_add_upstream(conf, c.str("u"), index, err))
+    ok(C.rp_conf_add_peer(conf, index[0], c.str("127.0.0.1:1"), 1, false, err))
+    ok(C.rp_conf_add_stream(conf, index))
+    ok(C.rp_conf_set_stream(conf, 0, c.str("upstream"), 0))
+    ok(C.rp_conf_add_stream_listener(conf, 0, c.str("udp:127.0.0.1:8080"), index, err))
     ok(C.rp_conf_add_file(conf, c.str("stdout"), index))
     ok(C.rp_conf_add_file(conf, c.str("/var/log/e.log"), index))
     ok(C.rp_conf_set_number(conf, c.str("log.error_file"), 1))
@@ -49,7 +54,10 @@ describe("process/plan", function()
         assert.equal(1500, tonumber(p[0].drain_ms))
         assert.equal("web", c.lua(p[0].user))
         assert.equal("/run/x.pid", c.lua(p[0].pid_file))
-        assert.equal(2, p[0].listeners_n)
+        assert.equal(3, p[0].listeners_n)
+        assert.same({ false, false, true }, { p[0].listeners[0].udp, p[0].listeners[1].udp,
+            p[0].listeners[2].udp })
+        assert.equal("udp:127.0.0.1:8080", c.lua(p[0].listeners[2].text))
         assert.equal("127.0.0.1:8080", c.lua(p[0].listeners[0].text))
         assert.equal(8080, p[0].listeners[0].addr.port)
         assert.equal("/run/x.sock", ffi.string(p[0].listeners[1].addr.unix_path))

@@ -15,7 +15,9 @@ describe("process/sockets", function()
         local list = ffi.new("struct rp_plan_listener[?]", #texts)
         for i, text in ipairs(texts) do
             list[i - 1].text = c.str(text)
-            assert.equal("OK", c.err_name(C.rp_addr_parse(c.str(text), list[i - 1].addr)))
+            list[i - 1].udp = text:find("^udp:") ~= nil
+            local addr = text:gsub("^udp:", "")
+            assert.equal("OK", c.err_name(C.rp_addr_parse(c.str(addr), list[i - 1].addr)))
         end
         p.listeners, p.listeners_n = list, #texts
         keep[#keep + 1] = list
@@ -123,6 +125,85 @@ describe("process/sockets", function()
             route(worker)
             assert.same({ 40 }, spread(40, { fd(worker) }))
         end
+    end)
+
+    describe("of datagrams", function()
+        local CLIENTS = 60
+        local clients, of -- client -> worker
+
+        -- Each client sends two datagrams: which of these workers' sockets gets both?
+        local function ask(fds)
+            local got = {}
+            for i, s1 in ipairs(clients) do
+                for _ = 1, 2 do assert(s1:send(tostring(i))) end
+            end
+            local buf = ffi.new("char[16]")
+            for worker, sock in pairs(fds) do
+                local n = {}
+                while true do
+                    local len = tonumber(posix.C.recv(sock, buf, 16, 0x40)) -- MSG_DONTWAIT
+                    if len < 0 then break end
+                    local i = tonumber(ffi.string(buf, len))
+                    n[i] = (n[i] or 0) + 1
+                    if n[i] == 2 then got[i] = worker end
+                end
+            end
+            for i = 1, CLIENTS do assert.is_truthy(got[i], "client " .. i .. " is split") end
+            return got
+        end
+
+        local function moved(from, to)
+            local n = 0
+            for i = 1, CLIENTS do
+                if from[i] ~= to[i] then n = n + 1 end
+            end
+            return n
+        end
+
+        local function run(address, udp_socket, ip)
+            clients = {}
+            assert.equal("OK", open(s, nil, new_plan(address), 3))
+            for i = 1, CLIENTS do
+                clients[i] = udp_socket()
+                assert(clients[i]:setpeername(ip, port))
+            end
+            local leaver = fd(1)
+            of = ask { [0] = fd(0), fd(1), fd(2) }
+            local count = { [0] = 0, 0, 0 }
+            for _, worker in pairs(of) do count[worker] = count[worker] + 1 end
+            for worker = 0, 2 do assert.is_true(count[worker] >= 3, "worker " .. worker) end
+
+            C.rp_sockets_leave(s, 1)
+            route(0, 2)
+            local without = ask { [0] = fd(0), [1] = leaver, [2] = fd(2) }
+            assert.equal(count[1], moved(of, without)) -- its own clients, and no other
+
+            C.rp_sockets_gone(s, 1) -- the kernel's order is another one now
+            route(0, 2)
+            assert.equal(0, moved(without, ask { [0] = fd(0), [2] = fd(2) }))
+
+            assert.equal("OK", ensure(1)) -- a successor gets back what the first one had
+            route(0, 1, 2)
+            assert.equal(0, moved(of, ask { [0] = fd(0), fd(1), fd(2) }))
+            for _, s1 in ipairs(clients) do s1:close() end
+        end
+
+        it("keeps every client at one worker, whoever else comes and goes", function()
+            run("udp:127.0.0.1:" .. port, require("socket").udp4, "127.0.0.1")
+        end)
+
+        it("does so over IPv6", function()
+            run("udp:[::1]:" .. port, require("socket").udp6, "::1")
+        end)
+
+        it("lies beside connections on the same port, and finds other programs", function()
+            local both = new_plan("127.0.0.1:" .. port, "udp:127.0.0.1:" .. port)
+            assert.equal("OK", open(s, nil, both, 2))
+            assert.is_true(posix.is_listening(port))
+            local other = ffi.new("struct rp_sockets")
+            assert.equal("OS", open(other, nil, new_plan("udp:127.0.0.1:" .. port), 2))
+            assert.match("ss %-lunp shows which", error_text)
+        end)
     end)
 
     it("binds for one more worker beside the others", function()

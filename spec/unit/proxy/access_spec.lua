@@ -250,6 +250,7 @@ describe("a JSON line", function()
             upstream_time = 1.232, connect_time = 0.002, first_byte_time = 0.011, tries = 2,
             route = "* (fallback)", reason = "", consumer = "tenant-1", user_agent = "ua",
             referer = "re", cache = cjson.null, conn = 77, conn_requests = 3,
+            tls_version = cjson.null, tls_cipher = cjson.null, sni = cjson.null,
         }, full)
     end)
 
