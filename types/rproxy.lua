@@ -103,11 +103,13 @@
 ---@field balance? any "round_robin", a function(req, up) called once per attempt, or a plugin with a balance hook.
 ---@field fail_rest? number|string How long a peer rests.
 ---@field host? string Host header that the peers get; unsaid, it is the client's.
+---@field http? ("1.1"|"2"|"auto") What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1.
 ---@field keepalive? rproxy.UpstreamKeepalive
 ---@field max_fails? integer Failures in a row before a peer rests; 0: it never does. An only peer never rests.
 ---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
 ---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.
+---@field streams? integer Requests at once on one HTTP/2 connection; peers may allow fewer.
 ---@field timeouts? rproxy.UpstreamTimeouts
 ---@field tls? any Speak TLS to the peers, and verify their certificates; a table for settings, see TLS to upstreams.
 ---@field tries? integer Attempts in all, each on another peer: after a failure to connect. Not counted: a kept connection that broke before the response; an idempotent request without a body, or with a buffered one, is then sent once more, on a new one.

@@ -182,9 +182,8 @@ static bool hand_to_h2(struct rp_h1_down *s, bool *more)
 {
     rp_str preface = RP_H2_PREFACE;
     rp_str have = rp_str_of(rp_reader_ptr(&s->in), rp_reader_len(&s->in));
-    rp_str begin = rp_str_head(have, preface.len);
-    *more = false;
-    if (!s->settings->h2 || s->requests > 0 || !rp_str_starts(preface, begin)) return false;
+    rp_str begin = rp_str_head(have, RP_MIN(have.len, preface.len));
+    if (!s->settings->h2 || !rp_str_starts(preface, begin)) return false;
     *more = begin.len < preface.len;
     if (*more) return false;
     struct rp_chunk *chunk = rp_chunk_hold(s->in.chunk);
@@ -202,9 +201,9 @@ static bool hand_to_h2(struct rp_h1_down *s, bool *more)
 /* Is there a whole head? Starts the exchange when there is, or when it can never become one. */
 static bool try_head(struct rp_h1_down *s)
 {
-    bool more;
+    bool more = false;
     if (RP_UNLIKELY(s->requests == 0) && hand_to_h2(s, &more)) return true;
-    if (RP_UNLIKELY(s->requests == 0) && more) return false;
+    if (more) return false;
     if (!skip_empty_lines(s)) return false;
     size_t have = rp_reader_len(&s->in);
     const char *p = rp_reader_ptr(&s->in);

@@ -24,57 +24,41 @@ struct rp_h1_up {
     uint8_t method;
     uint8_t out_framing; /* enum rp_framing of the request */
     uint64_t out_left;   /* RP_BODY_LENGTH */
-    struct rp_conn *conn;
     struct rp_mem *mem;
-    rp_h1_up_fn wake;
-    void *user;
     struct rp_reader in;
     size_t scanned;
     struct rp_body_in body;
     struct rp_chain out;
-    struct rp_h1_up_face face;
+    struct rp_up up;
 };
+
+static struct rp_h1_up *own(struct rp_up *u)
+{
+    return RP_CONTAINER(rp_h1_up, up, u);
+}
+
+static const struct rp_h1_up *look(const struct rp_up *u)
+{
+    return (const struct rp_h1_up *)((const char *)u - offsetof(struct rp_h1_up, up));
+}
 
 static void on_conn_event(struct rp_conn *c, unsigned events)
 {
     struct rp_h1_up *u = RP_AS(rp_h1_up, rp_conn_face(c)->owner, MAGIC);
     if (events & RP_CONN_READABLE) rp_reader_note(&u->in, c);
-    if (u->wake) u->wake(u->user, u);
+    if (u->up.wake) u->up.wake(u->up.user, &u->up);
 }
 
-rp_err rp_h1_up_connect(struct rp_loop *l, struct rp_mem *m, const struct rp_addr *to,
-                        struct rp_h1_up **out, struct rp_conn_fail *fail)
+static rp_err up_finish_connect(struct rp_up *up)
 {
-    struct rp_conn *c = NULL;
-    rp_err e = rp_conn_connect(l, to, &c, fail);
-    if (e != RP_OK) return e;
-    struct rp_h1_up *u = rp_alloc(sizeof(*u));
-    u->magic = MAGIC;
-    u->conn = c;
-    u->mem = m;
-    u->face.conn = c;
-    u->face.fail = &rp_conn_face(c)->fail;
-    rp_chain_init(&u->out, m);
-    rp_conn_face(c)->owner = u;
-    rp_conn_face(c)->on_event = on_conn_event;
-    *out = u;
-    return RP_OK;
+    struct rp_h1_up *u = own(up);
+    return rp_conn_finish_connect(u->up.conn);
 }
 
-rp_err rp_h1_up_finish_connect(struct rp_h1_up *u)
+struct rp_conn *rp_h1_up_release(struct rp_up *up)
 {
-    return rp_conn_finish_connect(u->conn);
-}
-
-void rp_h1_up_bind(struct rp_h1_up *u, rp_h1_up_fn wake, void *user)
-{
-    u->wake = wake;
-    u->user = user;
-}
-
-static struct rp_conn *release(struct rp_h1_up *u)
-{
-    struct rp_conn *c = u->conn;
+    struct rp_h1_up *u = own(up);
+    struct rp_conn *c = u->up.conn;
     rp_reader_clear(&u->in);
     rp_chain_clear(&u->out);
     u->magic = 0;
@@ -82,40 +66,37 @@ static struct rp_conn *release(struct rp_h1_up *u)
     return c;
 }
 
-void rp_h1_up_close(struct rp_h1_up *u)
+static void up_close(struct rp_up *up)
 {
-    rp_conn_close(release(u));
+    rp_conn_close(rp_h1_up_release(up));
 }
 
-void rp_h1_up_linger(struct rp_h1_up *u, rp_ms ms, size_t bytes)
+static void up_linger(struct rp_up *up, rp_ms ms, size_t bytes)
 {
-    rp_conn_linger(release(u), ms, bytes);
-}
-
-struct rp_h1_up_face *rp_h1_up_face(struct rp_h1_up *u)
-{
-    return &u->face;
+    rp_conn_linger(rp_h1_up_release(up), ms, bytes);
 }
 
 /* ---- request out --------------------------------------------------------------------------- */
 
-void rp_h1_up_start(struct rp_h1_up *u, struct rp_chain *head, uint8_t method,
+static void up_start(struct rp_up *up, struct rp_chain *head, uint8_t method,
                     enum rp_framing framing, uint64_t length)
 {
+    struct rp_h1_up *u = own(up);
     u->method = method;
     u->out_framing = (uint8_t)framing;
     u->out_left = length;
     u->request_done = framing == RP_BODY_NONE || (framing == RP_BODY_LENGTH && length == 0);
     u->head_done = u->answered = u->keepalive = u->body_sent = false;
     u->scanned = 0;
-    u->face.requests++;
+    u->up.requests++;
     rp_body_in_init(&u->body, RP_BODY_NONE, 0);
     rp_chain_move(&u->out, head, head->bytes);
 }
 
-rp_err rp_h1_up_send(struct rp_h1_up *u, struct rp_chain *in, bool last,
+static rp_err up_send(struct rp_up *up, struct rp_chain *in, bool last,
                      const struct rp_msg *trailers)
 {
+    struct rp_h1_up *u = own(up);
     if (u->out_framing == RP_BODY_LENGTH) {
         if (in->bytes > u->out_left) return RP_E_H1_FRAMING;
         u->out_left -= in->bytes;
@@ -142,50 +123,59 @@ static rp_err wrote(struct rp_h1_up *u, rp_err e)
     return RP_E_UP_SEND;
 }
 
-rp_err rp_h1_up_flush(struct rp_h1_up *u)
+static rp_err up_flush(struct rp_up *up)
 {
-    return u->out.bytes == 0 ? RP_OK : wrote(u, rp_conn_send(u->conn, &u->out));
+    struct rp_h1_up *u = own(up);
+    return u->out.bytes == 0 ? RP_OK : wrote(u, rp_conn_send(u->up.conn, &u->out));
 }
 
-uint64_t rp_h1_up_pipe_room(const struct rp_h1_up *u)
+static uint64_t up_pipe_room(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return u->out_framing == RP_BODY_LENGTH ? u->out_left : 0;
 }
 
-void rp_h1_up_expect_pipe(struct rp_h1_up *u, size_t n)
+static void up_expect_pipe(struct rp_up *up, size_t n)
 {
+    struct rp_h1_up *u = own(up);
     RP_CHECK(n <= u->out_left);
     u->out_left -= n;
     u->body_sent = true;
 }
 
-rp_err rp_h1_up_send_pipe(struct rp_h1_up *u, struct rp_splice **pipe)
+static rp_err up_send_pipe(struct rp_up *up, struct rp_splice **pipe)
 {
-    return wrote(u, rp_splice_give(u->conn, pipe, &u->out));
+    struct rp_h1_up *u = own(up);
+    return wrote(u, rp_splice_give(u->up.conn, pipe, &u->out));
 }
 
-bool rp_h1_up_is_flushed(const struct rp_h1_up *u)
+static bool up_is_flushed(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return u->out.bytes == 0;
 }
 
-bool rp_h1_up_is_sent(const struct rp_h1_up *u)
+static bool up_is_sent(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return u->request_done && u->out.bytes == 0;
 }
 
-bool rp_h1_up_has_sent_body(const struct rp_h1_up *u)
+static bool up_has_sent_body(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return u->body_sent;
 }
 
-bool rp_h1_up_is_quiet(const struct rp_h1_up *u)
+static bool up_is_quiet(const struct rp_up *up)
 {
-    return rp_conn_is_quiet(u->conn);
+    const struct rp_h1_up *u = look(up);
+    return rp_conn_is_quiet(u->up.conn);
 }
 
-bool rp_h1_up_has_answer(const struct rp_h1_up *u)
+static bool up_has_answer(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return u->answered || rp_reader_len(&u->in) > 0;
 }
 
@@ -219,9 +209,10 @@ static rp_err parse_head(struct rp_h1_up *u, size_t head_n, const struct rp_h1_l
     return RP_OK;
 }
 
-rp_err rp_h1_up_read_head(struct rp_h1_up *u, const struct rp_h1_limits *limits, struct rp_arena *a,
+static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, struct rp_arena *a,
                           struct rp_msg *out, struct rp_chunk **chunk)
 {
+    struct rp_h1_up *u = own(up);
     for (;;) {
         size_t have = rp_reader_len(&u->in);
         size_t head_n = have ? rp_h1_head_end(rp_reader_ptr(&u->in), have, &u->scanned) : 0;
@@ -230,17 +221,18 @@ rp_err rp_h1_up_read_head(struct rp_h1_up *u, const struct rp_h1_limits *limits,
             return RP_E_UP_HEAD_BIG;
         }
         if (head_n) return parse_head(u, head_n, limits, a, out, chunk);
-        rp_err e = rp_reader_fill(&u->in, u->mem, u->conn, limits->head_bytes + HEAD_ROOM);
+        rp_err e = rp_reader_fill(&u->in, u->mem, u->up.conn, limits->head_bytes + HEAD_ROOM);
         if (e == RP_AGAIN) return e;
         if (e != RP_OK) return fail_read(u, e);
     }
 }
 
-rp_err rp_h1_up_read(struct rp_h1_up *u, struct rp_chain *out, size_t max, struct rp_arena *a,
+static rp_err up_read(struct rp_up *up, struct rp_chain *out, size_t max, struct rp_arena *a,
                      struct rp_msg **trailers)
 {
+    struct rp_h1_up *u = own(up);
     rp_str section = RP_STR_NONE;
-    rp_err e = rp_body_in_read(&u->body, &u->in, u->mem, u->conn, out, max, &section);
+    rp_err e = rp_body_in_read(&u->body, &u->in, u->mem, u->up.conn, out, max, &section);
     if (e < 0) {
         u->poisoned = true;
         return e == RP_E_H1_CHUNK ? RP_E_UP_BAD_RESPONSE : RP_E_UP_TRUNCATED;
@@ -256,49 +248,109 @@ rp_err rp_h1_up_read(struct rp_h1_up *u, struct rp_chain *out, size_t max, struc
     return e;
 }
 
-size_t rp_h1_up_at_hand(const struct rp_h1_up *u)
+static size_t up_at_hand(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return rp_reader_len(&u->in);
 }
 
-uint64_t rp_h1_up_unseen(const struct rp_h1_up *u)
+static uint64_t up_unseen(const struct rp_up *up)
 {
+    const struct rp_h1_up *u = look(up);
     return rp_body_in_unseen(&u->body, &u->in);
 }
 
-rp_err rp_h1_up_splice(struct rp_h1_up *u, struct rp_splice **pipe)
+static rp_err up_splice(struct rp_up *up, struct rp_splice **pipe)
 {
-    rp_err e = rp_body_in_splice(&u->body, &u->in, u->conn, pipe);
+    struct rp_h1_up *u = own(up);
+    rp_err e = rp_body_in_splice(&u->body, &u->in, u->up.conn, pipe);
     if (e >= 0 || e == RP_E_BUSY) return e;
     u->poisoned = true;
     return RP_E_UP_TRUNCATED;
 }
 
-bool rp_h1_up_is_reusable(const struct rp_h1_up *u)
+static bool up_is_reusable(const struct rp_up *up)
 {
-    return !u->poisoned && u->keepalive && u->head_done && rp_h1_up_is_sent(u) &&
+    const struct rp_h1_up *u = look(up);
+    return !u->poisoned && u->keepalive && u->head_done && up_is_sent(up) &&
            u->body.mode == RP_IN_DONE && rp_reader_len(&u->in) == 0 &&
            (!u->in.readable ||
-            rp_conn_is_quiet(u->conn)); /* garbage must not answer the next one */
+            rp_conn_is_quiet(u->up.conn)); /* garbage must not answer the next one */
 }
 
-void rp_h1_up_rest(struct rp_h1_up *u)
+static void up_rest(struct rp_up *up)
 {
+    struct rp_h1_up *u = own(up);
     RP_ASSERT(rp_reader_len(&u->in) == 0);
     rp_reader_clear(&u->in);
-    rp_reader_listen(&u->in, u->conn);
+    rp_reader_listen(&u->in, u->up.conn);
     u->in.readable = false; /* the last look found nothing (is_reusable) */
 }
 
-void rp_h1_up_tunnel(struct rp_h1_up *u)
+static void up_tunnel(struct rp_up *up)
 {
+    struct rp_h1_up *u = own(up);
     u->poisoned = true;
     u->out_framing = RP_BODY_CLOSE;
     u->request_done = false;
     rp_body_in_init(&u->body, RP_BODY_CLOSE, 0);
 }
 
-void rp_h1_up_end_output(struct rp_h1_up *u)
+static void up_end_output(struct rp_up *up)
 {
-    rp_conn_shutdown(u->conn);
+    struct rp_h1_up *u = own(up);
+    rp_conn_shutdown(u->up.conn);
+}
+
+/* HTTP/1 has no word for it. */
+static bool up_is_unprocessed(const struct rp_up *up)
+{
+    (void)up;
+    return false;
+}
+
+static const struct rp_up_ops OPS = {
+    .finish_connect = up_finish_connect,
+    .close = up_close,
+    .linger = up_linger,
+    .start = up_start,
+    .send = up_send,
+    .pipe_room = up_pipe_room,
+    .expect_pipe = up_expect_pipe,
+    .send_pipe = up_send_pipe,
+    .flush = up_flush,
+    .is_flushed = up_is_flushed,
+    .is_sent = up_is_sent,
+    .has_sent_body = up_has_sent_body,
+    .is_quiet = up_is_quiet,
+    .has_answer = up_has_answer,
+    .is_unprocessed = up_is_unprocessed,
+    .read_head = up_read_head,
+    .read = up_read,
+    .at_hand = up_at_hand,
+    .unseen = up_unseen,
+    .splice = up_splice,
+    .is_reusable = up_is_reusable,
+    .rest = up_rest,
+    .tunnel = up_tunnel,
+    .end_output = up_end_output,
+};
+
+rp_err rp_h1_up_connect(struct rp_loop *l, struct rp_mem *m, const struct rp_addr *to,
+                        struct rp_up **out, struct rp_conn_fail *fail)
+{
+    struct rp_conn *c = NULL;
+    rp_err e = rp_conn_connect(l, to, &c, fail);
+    if (e != RP_OK) return e;
+    struct rp_h1_up *u = rp_alloc(sizeof(*u));
+    u->magic = MAGIC;
+    u->mem = m;
+    u->up.ops = &OPS;
+    u->up.conn = c;
+    u->up.fail = &rp_conn_face(c)->fail;
+    rp_chain_init(&u->out, m);
+    rp_conn_face(c)->owner = u;
+    rp_conn_face(c)->on_event = on_conn_event;
+    *out = &u->up;
+    return RP_OK;
 }

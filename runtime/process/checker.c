@@ -372,7 +372,9 @@ rp_err rp_check_run(const struct rp_check_order *order, struct rp_checked **out,
     rp_err e = rp_check_read(&c, out, error);
     rp_check_stop(&c);
     while (waitpid(c.pid, NULL, 0) < 0 && errno == EINTR) continue;
-    return e == RP_AGAIN ? RP_E_INVALID : e;
+    if (e != RP_AGAIN) return e;
+    rp_buf_add(error, RP_STR("cannot wait for the checker: the system is out of resources"));
+    return RP_E_OS;
 }
 
 /* ---- results ------------------------------------------------------------------------------- */

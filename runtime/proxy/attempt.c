@@ -10,7 +10,9 @@
  */
 #include "base/log.h"
 #include "http/h1_up.h"
+#include "http/h2_up.h"
 #include "net/proxy_header.h"
+#include "net/tls.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
 #include "proxy/dial.h"
@@ -32,7 +34,7 @@ static rp_ms pick_ms(rp_ms of_route, rp_ms of_upstream)
     return of_route ? of_route : of_upstream;
 }
 
-static void on_up_event(void *user, struct rp_h1_up *u)
+static void on_up_event(void *user, struct rp_up *u)
 {
     (void)u;
     rp_req_wake(user, RP_WAKE_UP);
@@ -40,24 +42,37 @@ static void on_up_event(void *user, struct rp_h1_up *u)
 
 /* ---- giving up and letting go ------------------------------------------------------------------ */
 
+/* Its connection has come about, or not: those that wait for it look again. */
+static void end_dial(struct rp_req *r)
+{
+    if (!r->dials) return;
+    r->dials = false;
+    --*rp_connpool_dials(r->pick.pool_slot);
+    for (struct rp_req *q = r->proxy->live; q; q = q->next) {
+        bool waits = q->step == RP_STEP_CONNECT && !q->up;
+        if (waits && q->pick.pool_slot == r->pick.pool_slot) rp_req_wake(q, RP_WAKE_UP);
+    }
+}
+
 void rp_attempt_release(struct rp_req *r)
 {
-    struct rp_h1_up *u = r->up;
+    end_dial(r);
+    struct rp_up *u = r->up;
     if (!u) return;
     rp_splice_drop(&r->body_pipe);
     r->up = NULL;
-    rp_h1_up_bind(u, NULL, NULL);
+    rp_up_bind(u, NULL, NULL);
     const struct rp_conf_upstream *c = r->upstream; /* NULL: a re-homed tunnel */
-    bool over = !c || (c->max_requests && rp_h1_up_face(u)->requests >= c->max_requests);
+    bool over = !c || (c->max_requests && u->requests >= c->max_requests);
     if (c && c->proxy_protocol) over = true; /* it speaks for one client */
-    if (over || r->proxy->draining || !rp_h1_up_is_reusable(u)) rp_h1_up_close(u);
+    if (over || r->proxy->draining || !rp_up_is_reusable(u)) rp_up_close(u);
     else rp_connpool_put(r->pick.pool_slot, u, c->pool_max, c->pool_idle_ms);
 }
 
 void rp_attempt_log_failure(struct rp_req *r, rp_err e)
 {
     char addr[RP_ADDR_TEXT_BYTES + 1] = "-";
-    const char *why = r->up ? rp_conn_why(rp_h1_up_face(r->up)->conn) : NULL;
+    const char *why = r->up ? rp_conn_why(r->up->conn) : NULL;
     if (r->pick.pool_slot) addr[rp_addr_put(rp_connpool_addr(r->pick.pool_slot), addr)] = '\0';
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
            rp_log_esc(r->upstream->name), addr, r->tries,
@@ -71,18 +86,20 @@ static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
     struct rp_retry_facts facts = {
         .stage = (uint8_t)stage,
         .reused = r->up_reused,
-        .answered = r->up && rp_h1_up_has_answer(r->up),
+        .answered = r->up && rp_up_has_answer(r->up),
         .idempotent = rp_token_method_is_idempotent(r->up_head->method),
-        .body_used = !r->spool && r->up && rp_h1_up_has_sent_body(r->up),
-        .unsent = r->up && rp_conn_face(rp_h1_up_face(r->up)->conn)->out_bytes == r->up_out_base,
+        .body_used = !r->spool && r->up && rp_up_has_sent_body(r->up),
+        .unsent = r->up && rp_conn_face(r->up->conn)->out_bytes == r->up_out_base,
+        .unprocessed = r->up && rp_up_is_unprocessed(r->up),
         .tries = r->tries,
         .tries_max = r->upstream->tries,
     };
     enum rp_retry verdict = rp_retry_decide(&facts);
     r->try_fail = e;
-    if (verdict != RP_RETRY_SAME) rp_attempt_log_failure(r, e);
+    bool of_peer = verdict == RP_RETRY_OTHER || verdict == RP_RETRY_NO;
+    if (of_peer) rp_attempt_log_failure(r, e);
     rp_attempt_release(r);
-    rp_upstream_unpick(r->proxy, &r->pick, verdict != RP_RETRY_SAME);
+    rp_upstream_unpick(r->proxy, &r->pick, of_peer);
     if (r->spool) rp_buffering_restart(r);
     if (verdict == RP_RETRY_NO) return rp_step_fail(r, e);
     if (verdict == RP_RETRY_SAME) r->tries--; /* a stale connection says nothing about the peer */
@@ -118,32 +135,86 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
 
 /* A pooled connection; one that was closed since the loop last looked would cost a request that
  * cannot be repeated its answer (502), so for those a system call is spent. */
-static struct rp_h1_up *find_pooled(struct rp_req *r)
+static struct rp_up *find_pooled(struct rp_req *r)
 {
     bool repeatable = rp_token_method_is_idempotent(r->up_head->method) &&
                       (r->x.head.framing == RP_BODY_NONE || r->spool);
-    struct rp_h1_up *u = rp_connpool_take(r->pick.pool_slot);
-    while (u && !repeatable && !rp_h1_up_is_quiet(u)) {
-        rp_h1_up_close(u);
+    struct rp_up *u = rp_connpool_take(r->pick.pool_slot);
+    while (u && !repeatable && !rp_up_is_quiet(u)) {
+        rp_up_close(u);
         u = rp_connpool_take(r->pick.pool_slot);
     }
     return u;
 }
 
+/* Is HTTP/2 spoken with the upstream, where it can be? Tunnels have connections of their own. */
+static bool wants_h2(const struct rp_req *r)
+{
+    return r->upstream->http != RP_UP_HTTP1 && !r->upgrading && r->x.head.method != RP_M_CONNECT;
+}
+
+/* A stream on a connection that other requests use, too. */
+static struct rp_up *find_stream(struct rp_req *r)
+{
+    if (!wants_h2(r)) return NULL;
+    struct rp_h2_link *k = rp_h2_links_find(rp_connpool_links(r->pick.pool_slot));
+    return k ? rp_h2_link_stream(k) : NULL;
+}
+
+/* Connected: is it HTTP/2 that the other end speaks? By ALPN, or because the site says so. RP_END
+ * when the site says so and ALPN does not. */
+static rp_err settle_protocol(struct rp_req *r)
+{
+    const struct rp_conf_upstream *c = r->upstream;
+    const struct rp_tls *tls = rp_conn_tls(r->up->conn);
+    if (!wants_h2(r)) return RP_OK;
+    bool h2 = tls ? rp_str_eq(rp_tls_alpn(tls), RP_STR("h2")) : c->http == RP_UP_HTTP2;
+    if (!h2) return c->http == RP_UP_HTTP2 ? RP_END : RP_OK;
+    struct rp_h2_link_settings settings = {.streams_n = c->h2_streams,
+                                           .window_bytes = (uint32_t)r->conf->h2_window,
+                                           .requests_max = c->max_requests,
+                                           .idle_ms = c->pool_idle_ms};
+    struct rp_conn *conn = rp_h1_up_release(r->up);
+    struct rp_h2_link *k = rp_h2_link_open(rp_connpool_links(r->pick.pool_slot), conn,
+                                           r->proxy->mem, &settings, tls != NULL);
+    r->up = rp_h2_link_stream(k);
+    rp_up_bind(r->up, on_up_event, r);
+    return RP_OK;
+}
+
 static bool take_pooled(struct rp_req *r)
 {
     bool fresh = r->up_fresh || r->upstream->proxy_protocol || r->x.head.method == RP_M_CONNECT;
-    r->up = fresh ? NULL : find_pooled(r);
+    r->up = fresh ? NULL : find_stream(r);
+    if (!fresh && !r->up) r->up = find_pooled(r);
     r->up_reused = r->up != NULL;
     if (!r->up) return false;
-    rp_h1_up_bind(r->up, on_up_event, r);
+    rp_up_bind(r->up, on_up_event, r);
     r->proxy->stats.up_reuses++;
     return true;
+}
+
+/* A burst of requests shares the connection that the first of them makes. It is not known yet how
+ * many it will take; who finds no room dials, too. */
+static bool waits_for_dial(struct rp_req *r)
+{
+    uint32_t *dials = rp_connpool_dials(r->pick.pool_slot);
+    bool sure = r->upstream->http == RP_UP_HTTP2; /* AUTO may turn out to be one for each */
+    if (!wants_h2(r) || !sure || r->up_fresh) return false;
+    if (*dials > 0) return true;
+    r->dials = true;
+    ++*dials;
+    return false;
 }
 
 static enum rp_verdict start_connect(struct rp_req *r)
 {
     struct rp_conn_fail fail = {0};
+    if (waits_for_dial(r)) {
+        return rp_step_wait(r, "upstream connect of another request",
+                            pick_ms(r->route->connect_ms, r->upstream->connect_ms),
+                            RP_E_UP_CONNECT_TIMEOUT);
+    }
     r->connect_start_ns = rp_loop_now_ns(r->proxy->loop);
     r->proxy->stats.up_connects++;
     rp_err e = rp_h1_up_connect(r->proxy->loop, r->proxy->mem, rp_connpool_addr(r->pick.pool_slot),
@@ -152,8 +223,8 @@ static enum rp_verdict start_connect(struct rp_req *r)
         r->up = NULL;
         return try_failed(r, e, RP_RETRY_CONNECTING);
     }
-    rp_upstream_dress(&r->pick, rp_h1_up_face(r->up)->conn);
-    rp_h1_up_bind(r->up, on_up_event, r);
+    rp_upstream_dress(&r->pick, r->up->conn);
+    rp_up_bind(r->up, on_up_event, r);
     return rp_step_wait(r, "upstream connect",
                         pick_ms(r->route->connect_ms, r->upstream->connect_ms),
                         RP_E_UP_CONNECT_TIMEOUT);
@@ -164,11 +235,13 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
     if (!r->up) {
         if (!take_pooled(r)) return start_connect(r);
     } else {
-        rp_err e = rp_h1_up_finish_connect(r->up);
+        rp_err e = rp_up_finish_connect(r->up);
         if (e == RP_AGAIN) {
             r->waiting_for = "upstream connect"; /* the deadline stands */
             return RP_STEP_WAIT;
         }
+        if (e == RP_OK && settle_protocol(r) != RP_OK) e = RP_E_UP_ALPN;
+        end_dial(r);
         if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
         if (r->pick.peer) r->pick.peer->fails = 0;
     }
@@ -206,11 +279,11 @@ enum rp_verdict rp_step_send(struct rp_req *r)
     enum rp_framing framing;
     uint64_t length;
     rp_chain_init(&head, r->proxy->mem);
-    r->up_out_base = rp_conn_face(rp_h1_up_face(r->up)->conn)->out_bytes;
+    r->up_out_base = rp_conn_face(r->up->conn)->out_bytes;
     if (r->upstream->proxy_protocol) put_proxy_header(r, &head);
     if (r->x.head.method == RP_M_CONNECT) return rp_dial_done(r, &head); /* no request goes up */
     rp_headers_put_request(r, &head, &framing, &length);
-    rp_h1_up_start(r->up, &head, r->up_head->method, framing, length);
+    rp_up_start(r->up, &head, r->up_head->method, framing, length);
     if (r->spool) rp_buffering_restart(r);
     r->body_sent = framing == RP_BODY_NONE;
     if (r->body_sent) r->sent_ns = rp_loop_now_ns(r->proxy->loop);
@@ -231,7 +304,7 @@ static rp_err pump_once(struct rp_req *r)
         if (e == RP_END) r->body_ended = true;
     }
     if (r->body.bytes == 0 && !r->body_ended) return RP_AGAIN;
-    rp_err sent = rp_h1_up_send(r->up, &r->body, r->body_ended, r->x.trailers);
+    rp_err sent = rp_up_send(r->up, &r->body, r->body_ended, r->x.trailers);
     if (sent < 0) return sent;
     if (r->body_ended) {
         r->body_sent = true;
@@ -246,8 +319,8 @@ rp_err rp_attempt_pump(struct rp_req *r)
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         /* Nothing more is read while the upstream has not taken what is there: that bounds memory.
          * The head waits for the first piece of the body: one write for both. */
-        bool head_alone = turn == 0 && !rp_h1_up_has_sent_body(r->up) && !r->body_sent;
-        rp_err flushed = head_alone ? RP_OK : rp_h1_up_flush(r->up);
+        bool head_alone = turn == 0 && !rp_up_has_sent_body(r->up) && !r->body_sent;
+        rp_err flushed = head_alone ? RP_OK : rp_up_flush(r->up);
         if (flushed == RP_OK && r->body_pipe) flushed = rp_bulk_flush_body(r);
         if (flushed < 0) return RP_OK; /* its response, if any, tells more than this */
         if (r->body_sent || flushed == RP_AGAIN) return flushed;
@@ -278,7 +351,7 @@ static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
                             pick_ms(r->route->first_byte_ms, c->first_byte_ms),
                             RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
-    if (!rp_h1_up_is_flushed(r->up) || r->body_pipe) {
+    if (!rp_up_is_flushed(r->up) || r->body_pipe) {
         return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
                             RP_E_UP_SEND_TIMEOUT);
     }
@@ -338,7 +411,7 @@ enum rp_verdict rp_step_await(struct rp_req *r)
     if (pumped < 0) return rp_step_fail(r, pumped);
     for (;;) {
         rp_err e =
-            rp_h1_up_read_head(r->up, &r->proxy->up_limits, &r->x.arena, &r->res, &r->res_chunk);
+            rp_up_read_head(r->up, &r->proxy->up_limits, &r->x.arena, &r->res, &r->res_chunk);
         if (e == RP_AGAIN) return wait_for_answer(r, pumped);
         if (e != RP_OK) return try_failed(r, e, RP_RETRY_AWAITING);
         if (!r->first_byte_ns) r->first_byte_ns = rp_loop_now_ns(r->proxy->loop);

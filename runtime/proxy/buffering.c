@@ -133,7 +133,7 @@ rp_err rp_buffering_pump(struct rp_req *r)
     rp_err e = rp_spool_get(r->spool, &piece, PIECE_BYTES);
     if (e < 0 || e == RP_AGAIN) return e;
     bool last = rp_spool_left(r->spool) == 0;
-    e = rp_h1_up_send(r->up, &piece, last, NULL);
+    e = rp_up_send(r->up, &piece, last, NULL);
     rp_chain_clear(&piece);
     if (e < 0) return e;
     if (last) {
@@ -168,7 +168,7 @@ void rp_buffering_fill(struct rp_req *r)
             rp_req_wake(r, RP_WAKE_UP);
             return;
         }
-        rp_err e = rp_h1_up_read(r->up, &in, PIECE_BYTES, &r->x.arena, &r->x.res_trailers);
+        rp_err e = rp_up_read(r->up, &in, PIECE_BYTES, &r->x.arena, &r->x.res_trailers);
         rp_spool_put(r->res_spool, &in);
         if (e == RP_AGAIN) return;
         if (e != RP_OK) upstream_ended(r, e);

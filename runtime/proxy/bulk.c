@@ -13,7 +13,7 @@ enum { BULK_LEAST = 64 * 1024 };
 
 static bool is_plain(const struct rp_req *r)
 {
-    return rp_splice_can(rp_h1_up_face(r->up)->conn, r->x.conn);
+    return rp_splice_can(r->up->conn, r->x.conn);
 }
 
 /* ---- responses -------------------------------------------------------------------------------- */
@@ -24,23 +24,23 @@ static bool is_bulk(const struct rp_req *r)
     bool small = r->res.framing == RP_BODY_LENGTH && r->res.content_length < BULK_LEAST;
     if (small || !r->up || !ops->pipe_room || r->out.bytes > 0 || r->res_spool) return false;
     if (r->res.framing == RP_BODY_CHUNKED) return false; /* as behind body_filter hooks */
-    uint64_t n = rp_h1_up_unseen(r->up);
+    uint64_t n = rp_up_unseen(r->up);
     if (n == 0 || (n < BULK_LEAST && !r->bulk)) return false;
     uint64_t room = ops->pipe_room(&r->x);
-    return room >= n && (n == UINT64_MAX || room - n >= rp_h1_up_at_hand(r->up)) && is_plain(r);
+    return room >= n && (n == UINT64_MAX || room - n >= rp_up_at_hand(r->up)) && is_plain(r);
 }
 
 rp_err rp_bulk_read(struct rp_req *r, size_t *most)
 {
     if (!is_bulk(r)) return RP_E_BUSY;
-    size_t at_hand = rp_h1_up_at_hand(r->up);
+    size_t at_hand = rp_up_at_hand(r->up);
     if (at_hand > 0) {
         *most = at_hand;
         return RP_E_BUSY;
     }
-    rp_err e = rp_h1_up_splice(r->up, &r->pipe);
+    rp_err e = rp_up_splice(r->up, &r->pipe);
     r->bulk = e == RP_OK || e == RP_AGAIN;
-    bool over = e == RP_END || (e == RP_OK && rp_h1_up_unseen(r->up) == 0);
+    bool over = e == RP_END || (e == RP_OK && rp_up_unseen(r->up) == 0);
     if (over) rp_attempt_release(r);
     return e == RP_END ? RP_OK : e;
 }
@@ -58,24 +58,24 @@ static bool is_bulk_body(const struct rp_req *r)
     if (!ops->unseen || r->body_ended || r->body.bytes > 0) return false;
     uint64_t n = ops->unseen(&r->x);
     if (n == 0 || (n < BULK_LEAST && !r->bulk_body)) return false;
-    return rp_h1_up_pipe_room(r->up) >= n && is_plain(r);
+    return rp_up_pipe_room(r->up) >= n && is_plain(r);
 }
 
 rp_err rp_bulk_read_body(struct rp_req *r, size_t *most)
 {
     if (!is_bulk_body(r)) return RP_E_BUSY;
-    uint64_t at_hand = rp_h1_up_pipe_room(r->up) - r->x.ops->unseen(&r->x);
+    uint64_t at_hand = rp_up_pipe_room(r->up) - r->x.ops->unseen(&r->x);
     if (at_hand > 0) {
         *most = RP_MIN(*most, (size_t)at_hand);
         return RP_E_BUSY;
     }
     rp_err e = r->x.ops->read_pipe(&r->x, &r->body_pipe);
     r->bulk_body = e == RP_OK || e == RP_AGAIN;
-    if (e == RP_OK) rp_h1_up_expect_pipe(r->up, rp_splice_bytes(r->body_pipe));
+    if (e == RP_OK) rp_up_expect_pipe(r->up, rp_splice_bytes(r->body_pipe));
     return e;
 }
 
 rp_err rp_bulk_flush_body(struct rp_req *r)
 {
-    return rp_h1_up_send_pipe(r->up, &r->body_pipe);
+    return rp_up_send_pipe(r->up, &r->body_pipe);
 }

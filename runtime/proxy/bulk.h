@@ -19,7 +19,7 @@ RP_MUST rp_err rp_bulk_flush(struct rp_req *r);
 
 /* The same for the request body and r->body_pipe. RP_OK; RP_AGAIN; RP_E_BUSY; what read_body says. */
 RP_MUST rp_err rp_bulk_read_body(struct rp_req *r, size_t *most);
-/* As rp_h1_up_flush. */
+/* As rp_up_flush. */
 RP_MUST rp_err rp_bulk_flush_body(struct rp_req *r);
 
 #endif

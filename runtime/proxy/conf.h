@@ -54,6 +54,8 @@ struct rp_conf_peer {
     bool backup;
 };
 
+enum rp_up_http { RP_UP_HTTP1, RP_UP_HTTP2, RP_UP_HTTP_AUTO }; /* AUTO: as ALPN says */
+
 enum rp_balance { RP_BALANCE_ROUND_ROBIN, RP_BALANCE_HOOK };
 
 enum { /* what a PROXY header says besides */
@@ -73,6 +75,8 @@ struct rp_conf_upstream {
     uint32_t tries;         /* connect attempts in all, >= 1 */
     uint32_t pool_max;      /* idle connections kept per peer and worker */
     uint32_t max_requests;  /* per upstream connection; 0 = no limit */
+    uint32_t http;          /* enum rp_up_http */
+    uint32_t h2_streams;    /* at once on one HTTP/2 connection */
     uint32_t max_fails;     /* connect failures before a peer rests; 0 = never */
     rp_ms fail_rest_ms;     /* how long it rests */
     rp_ms pool_idle_ms, connect_ms, send_ms, first_byte_ms, idle_ms;

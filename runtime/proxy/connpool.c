@@ -12,7 +12,9 @@ struct rp_pool_slot {
     struct rp_addr addr;
     uint64_t owner;
     struct rp_tls_memory *memory; /* NULL: none yet */
-    struct rp_h1_up *newest, *oldest;
+    struct rp_up *newest, *oldest;
+    struct rp_h2_links links;
+    uint32_t dials_n;
     uint32_t idle_n, refs;
     rp_ms idle_ms; /* of the last put */
     rp_ms rest_until;
@@ -31,22 +33,22 @@ struct rp_connpool *rp_connpool_new(struct rp_loop *l)
     return p;
 }
 
-static void unlink_idle(struct rp_pool_slot *s, struct rp_h1_up *u)
+static void unlink_idle(struct rp_pool_slot *s, struct rp_up *u)
 {
-    struct rp_h1_up_face *f = rp_h1_up_face(u);
-    if (f->prev) rp_h1_up_face(f->prev)->next = f->next;
+    struct rp_up *f = u;
+    if (f->prev) f->prev->next = f->next;
     else s->newest = f->next;
-    if (f->next) rp_h1_up_face(f->next)->prev = f->prev;
+    if (f->next) f->next->prev = f->prev;
     else s->oldest = f->prev;
     f->next = f->prev = NULL;
     s->idle_n--;
-    rp_h1_up_bind(u, NULL, NULL);
+    rp_up_bind(u, NULL, NULL);
 }
 
-static void close_idle(struct rp_pool_slot *s, struct rp_h1_up *u)
+static void close_idle(struct rp_pool_slot *s, struct rp_up *u)
 {
     unlink_idle(s, u);
-    rp_h1_up_close(u);
+    rp_up_close(u);
 }
 
 static void close_all(struct rp_pool_slot *s)
@@ -57,7 +59,7 @@ static void close_all(struct rp_pool_slot *s)
 
 static void forget_slot(struct rp_pool_slot *s)
 {
-    if (s->refs > 0 || s->idle_n > 0) return;
+    if (s->refs > 0 || s->idle_n > 0 || s->links.n > 0) return;
     if (s->prev) s->prev->next = s->next;
     else s->pool->slots = s->next;
     if (s->next) s->next->prev = s->prev;
@@ -72,7 +74,7 @@ static void on_timer(struct rp_timer *t)
     struct rp_pool_slot *s = RP_CONTAINER(rp_pool_slot, timer, t);
     rp_ms now = rp_loop_now(s->pool->loop);
     while (s->oldest) {
-        rp_ms due = rp_h1_up_face(s->oldest)->idle_since_ms + s->idle_ms;
+        rp_ms due = s->oldest->idle_since_ms + s->idle_ms;
         if (due > now) {
             rp_timer_set(s->pool->loop, &s->timer, due - now);
             return;
@@ -82,11 +84,16 @@ static void on_timer(struct rp_timer *t)
     forget_slot(s);
 }
 
-static void on_idle_event(void *user, struct rp_h1_up *u)
+static void on_idle_event(void *user, struct rp_up *u)
 {
     struct rp_pool_slot *s = user;
     close_idle(s, u);
     forget_slot(s);
+}
+
+static void on_links_empty(struct rp_h2_links *links)
+{
+    forget_slot(RP_CONTAINER(rp_pool_slot, links, links));
 }
 
 struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a,
@@ -99,6 +106,7 @@ struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_add
         s->pool = p;
         s->addr = *a;
         s->owner = owner;
+        s->links.emptied = on_links_empty;
         s->next = p->slots;
         if (s->next) s->next->prev = s;
         p->slots = s;
@@ -112,6 +120,16 @@ struct rp_tls_memory *rp_connpool_memory(struct rp_pool_slot *s)
 {
     if (!s->memory) s->memory = rp_tls_memory_new();
     return s->memory;
+}
+
+struct rp_h2_links *rp_connpool_links(struct rp_pool_slot *s)
+{
+    return &s->links;
+}
+
+uint32_t *rp_connpool_dials(struct rp_pool_slot *s)
+{
+    return &s->dials_n;
 }
 
 struct rp_pool_slot *rp_connpool_ref(struct rp_pool_slot *s)
@@ -143,30 +161,30 @@ rp_ms rp_connpool_rest_until(const struct rp_pool_slot *s)
     return s->rest_until;
 }
 
-struct rp_h1_up *rp_connpool_take(struct rp_pool_slot *s)
+struct rp_up *rp_connpool_take(struct rp_pool_slot *s)
 {
-    struct rp_h1_up *u = s->newest;
+    struct rp_up *u = s->newest;
     if (u) unlink_idle(s, u);
     return u;
 }
 
-void rp_connpool_put(struct rp_pool_slot *s, struct rp_h1_up *u, uint32_t max_idle, rp_ms idle_ms)
+void rp_connpool_put(struct rp_pool_slot *s, struct rp_up *u, uint32_t max_idle, rp_ms idle_ms)
 {
     if (max_idle == 0 || idle_ms == 0) {
-        rp_h1_up_close(u);
+        rp_up_close(u);
         return;
     }
-    struct rp_h1_up_face *f = rp_h1_up_face(u);
-    rp_h1_up_rest(u);
+    struct rp_up *f = u;
+    rp_up_rest(u);
     f->idle_since_ms = rp_loop_now(s->pool->loop);
     f->prev = NULL;
     f->next = s->newest;
-    if (s->newest) rp_h1_up_face(s->newest)->prev = u;
+    if (s->newest) s->newest->prev = u;
     else s->oldest = u;
     s->newest = u;
     s->idle_n++;
     s->idle_ms = idle_ms;
-    rp_h1_up_bind(u, on_idle_event, s);
+    rp_up_bind(u, on_idle_event, s);
     if (!rp_timer_is_armed(&s->timer)) rp_timer_set(s->pool->loop, &s->timer, idle_ms);
     while (s->idle_n > max_idle) close_idle(s, s->oldest);
 }
@@ -181,6 +199,7 @@ void rp_connpool_clear(struct rp_connpool *p)
     for (struct rp_pool_slot *s = p->slots, *next; s; s = next) {
         next = s->next;
         close_all(s);
+        rp_h2_links_drain(&s->links);
         forget_slot(s);
     }
 }
@@ -189,6 +208,10 @@ void rp_connpool_free(struct rp_connpool **p)
 {
     if (!*p) return;
     rp_connpool_clear(*p);
+    for (struct rp_pool_slot *s = (*p)->slots, *next; s; s = next) {
+        next = s->next;
+        rp_h2_links_close(&s->links); /* the last one lets the slot go */
+    }
     RP_CHECK((*p)->slots == NULL);
     rp_free(*p);
     *p = NULL;

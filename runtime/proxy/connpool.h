@@ -10,6 +10,7 @@
 #define RP_PROXY_CONNPOOL_H
 
 #include "http/h1_up.h"
+#include "http/h2_up.h"
 
 struct rp_connpool;
 struct rp_pool_slot; /* the idle list of one address and owner; counted by its users */
@@ -26,10 +27,14 @@ struct rp_tls_memory *rp_connpool_memory(struct rp_pool_slot *s);
 struct rp_pool_slot *rp_connpool_ref(struct rp_pool_slot *s);
 void rp_connpool_drop(struct rp_connpool *p, struct rp_pool_slot *s);
 const struct rp_addr *rp_connpool_addr(const struct rp_pool_slot *s);
+/* Its connections in HTTP/2: in use or not, they stay in the pool. */
+struct rp_h2_links *rp_connpool_links(struct rp_pool_slot *s);
+/* Connections under way that will speak HTTP/2, as far as anybody knows: worth waiting for. */
+uint32_t *rp_connpool_dials(struct rp_pool_slot *s);
 /* Newest idle connection, unbound; NULL when there is none. */
-struct rp_h1_up *rp_connpool_take(struct rp_pool_slot *s);
+struct rp_up *rp_connpool_take(struct rp_pool_slot *s);
 /* Keep a reusable connection (own). Over max_idle the oldest goes; each lives idle_ms at most. */
-void rp_connpool_put(struct rp_pool_slot *s, struct rp_h1_up *u, uint32_t max_idle, rp_ms idle_ms);
+void rp_connpool_put(struct rp_pool_slot *s, struct rp_up *u, uint32_t max_idle, rp_ms idle_ms);
 /* Connecting there failed: a name with other addresses passes over this one until then. */
 void rp_connpool_set_rest(struct rp_pool_slot *s, rp_ms until);
 rp_ms rp_connpool_rest_until(const struct rp_pool_slot *s); /* 0: it does not rest */

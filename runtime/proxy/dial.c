@@ -77,7 +77,7 @@ static rp_err find_target(struct rp_req *r)
 
 /* ---- the connection ---------------------------------------------------------------------------- */
 
-static void on_up_event(void *user, struct rp_h1_up *u)
+static void on_up_event(void *user, struct rp_up *u)
 {
     (void)u;
     rp_req_wake(user, RP_WAKE_UP);
@@ -92,7 +92,7 @@ static enum rp_verdict address_failed(struct rp_req *r, rp_err e, const struct r
            rp_log_esc(r->x.head.target), addr, r->tries,
            fail && fail->os ? strerror(fail->os) : rp_err_reason(e), rp_req_id(r).ptr);
     r->proxy->stats.up_failures++;
-    if (r->up) rp_h1_up_close(r->up);
+    if (r->up) rp_up_close(r->up);
     r->up = NULL;
     if (++d->at == d->addrs_n) return rp_step_fail(r, e);
     r->proxy->stats.retries++;
@@ -112,7 +112,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
         r->up = NULL;
         return address_failed(r, e, &fail);
     }
-    rp_h1_up_bind(r->up, on_up_event, r);
+    rp_up_bind(r->up, on_up_event, r);
     return rp_step_wait(r, "CONNECT target", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
 }
 
@@ -136,9 +136,9 @@ enum rp_verdict rp_step_dial(struct rp_req *r)
     if (r->dial->resolved == RP_E_CONNECT_ADDRESS) return refuse(r, r->dial->resolved);
     if (r->dial->resolved != RP_OK) return rp_step_fail(r, r->dial->resolved);
     if (!r->up) return start_connect(r);
-    rp_err e = rp_h1_up_finish_connect(r->up);
+    rp_err e = rp_up_finish_connect(r->up);
     if (e == RP_AGAIN) return go_on_waiting(r, "CONNECT target");
-    if (e != RP_OK) return address_failed(r, e, rp_h1_up_face(r->up)->fail);
+    if (e != RP_OK) return address_failed(r, e, r->up->fail);
     r->connected_ns = rp_loop_now_ns(r->proxy->loop);
     return rp_dial_done(r, NULL);
 }
@@ -163,7 +163,7 @@ enum rp_verdict rp_dial_done(struct rp_req *r, struct rp_chain *first)
 {
     struct rp_chain none;
     rp_chain_init(&none, r->proxy->mem);
-    rp_h1_up_start(r->up, first ? first : &none, RP_M_CONNECT, RP_BODY_CLOSE, 0);
+    rp_up_start(r->up, first ? first : &none, RP_M_CONNECT, RP_BODY_CLOSE, 0);
     rp_err e = rp_req_answer(r, RP_FROM_CORE, 200, RP_STR_NONE, RP_STR_NONE);
     if (e != RP_OK) return rp_step_fail(r, e);
     r->answered = false; /* it stands for the upstream's: nothing takes its place yet */

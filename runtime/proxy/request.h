@@ -34,7 +34,7 @@ enum rp_from { RP_FROM_CORE, RP_FROM_PLUGIN, RP_FROM_UPSTREAM, RP_FROM_CACHE };
 enum { RP_REQ_MAGIC = 0x52455130 };
 
 struct rp_proxy;
-struct rp_h1_up;
+struct rp_up;
 struct rp_spool;
 struct rp_dial;   /* dial.h */
 struct rp_tunnel; /* tunnel.h */
@@ -74,6 +74,7 @@ struct rp_req {
     bool body_sent;              /* ... and given to the upstream whole */
     bool bulk, bulk_body;        /* the response, the request body goes by pipe: see bulk.h */
     bool up_reused;              /* `up` came from the pool */
+    bool dials;                /* others wait for its connection, to use it, too (HTTP/2) */
     bool up_fresh;               /* a pooled connection was stale: take a new one */
     bool answered;               /* a local answer is set: nothing upstream is needed */
     struct rp_msg *up_head;      /* what goes upstream: &x.head or &up_head_own */
@@ -86,7 +87,7 @@ struct rp_req {
 
     /* upstream; the pick's peer and group stay until END so that logs can name them */
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
-    struct rp_h1_up *up;                     /* bound connection */
+    struct rp_up *up;                     /* bound connection */
     uint64_t up_out_base;                    /* bytes sent on it before this request */
     struct rp_dial *dial;                    /* CONNECT: its target, once that is looked for */
     struct rp_tunnel *tunnel;                /* since it is one */

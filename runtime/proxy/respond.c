@@ -51,7 +51,7 @@ static enum rp_verdict begin_tunnel(struct rp_req *r)
     if (e == RP_OK) e = r->x.ops->send_head(&r->x, &r->res);
     if (e < 0) return rp_step_fail(r, e);
     r->x.ops->tunnel(&r->x);
-    rp_h1_up_tunnel(r->up);
+    rp_up_tunnel(r->up);
     r->body_ended = r->body_sent = false;
     rp_tunnel_rehome(r); /* should a reload have come since the request began */
     return rp_step_to(r, RP_STEP_TUNNEL);
@@ -99,7 +99,7 @@ static rp_err read_upstream(struct rp_req *r)
     if (e != RP_E_BUSY) return e;
     e = RP_OK;
     while (r->up && r->out.bytes < most && e == RP_OK) {
-        e = rp_h1_up_read(r->up, &r->out, most, &r->x.arena, &r->x.res_trailers);
+        e = rp_up_read(r->up, &r->out, most, &r->x.arena, &r->x.res_trailers);
         if (e == RP_END && r->x.res_trailers) rp_msg_drop_named(r->x.res_trailers, &r->res);
         if (e == RP_END) rp_attempt_release(r);
     }

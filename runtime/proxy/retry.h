@@ -19,12 +19,14 @@ struct rp_retry_facts {
     bool idempotent;           /* the method (RFC 9110 §9.2.2) */
     bool body_used;            /* body bytes were read from the client and cannot be had again */
     bool unsent;               /* the system took no byte of the request */
+    bool unprocessed;          /* the upstream said that it did nothing with it (RFC 9113 §8.7) */
     uint32_t tries, tries_max; /* this try included */
 };
 
 enum rp_retry {
     RP_RETRY_NO,
     RP_RETRY_OTHER, /* another peer; counts as a try and against the peer */
+    RP_RETRY_AGAIN, /* the same peer would take it; counts as a try */
     RP_RETRY_SAME,  /* the pooled connection was stale: a new one, nothing is counted */
 };
 

@@ -172,6 +172,11 @@ void rp_server_speak(struct rp_serve *s, struct rp_conn *c)
 {
     struct rp_proxy *p = s->proxy;
     const struct rp_tls *t = rp_conn_tls(c);
+    if (s->relays) { /* never HTTP, also when the listener went while the client was greeted */
+        if (s->stream) rp_stream_open(s, c);
+        else rp_conn_reset(c);
+        return;
+    }
     if (t && rp_str_eq(rp_tls_alpn(t), RP_STR("h2"))) {
         rp_h2_down_open(&p->h2_sessions, c, s, ++p->next_conn_id, NULL, RP_STR_NONE);
         return;
@@ -187,11 +192,6 @@ void rp_proxy_set_tickets(struct rp_proxy *p, const struct rp_tls_tickets *ticke
 
 void rp_server_begin(struct rp_serve *s, struct rp_conn *c)
 {
-    if (s->relays) { /* never HTTP, also when the listener went while the client was greeted */
-        if (s->stream) rp_stream_open(s, c);
-        else rp_conn_reset(c);
-        return;
-    }
     if (s->tls) rp_tls_door_open(s, c);
     else rp_server_speak(s, c);
 }

@@ -407,19 +407,32 @@ void rp_stream_begin(struct rp_stream *s, struct rp_serve *serve)
     p->stats.streams_active++;
 }
 
+/* The TLS was ended here: what a ClientHello tells is known, and it chooses as one would. */
+static void know_name(struct rp_stream *s, const struct rp_tls *t)
+{
+    rp_str sni = rp_tls_sni(t);
+    if (rp_tls_hello_is_name(sni) && sni.len <= sizeof s->sni) s->sni_n = (uint8_t)sni.len;
+    for (uint8_t i = 0; i < s->sni_n; i++) s->sni[i] = rp_lower(sni.ptr[i]);
+    rp_str name = s->sni_n ? rp_str_of(s->sni, s->sni_n) : RP_STR_NONE;
+    if (s->what->peek) s->upstream = rp_stream_route_find(s->what, name, RP_STR_NONE);
+}
+
 void rp_stream_open(struct rp_serve *serve, struct rp_conn *c)
 {
     struct rp_proxy *p = serve->proxy;
+    const struct rp_tls *t = rp_conn_tls(c);
     struct rp_stream *s = rp_pool_get(&p->stream_pool);
     memset(s, 0, sizeof *s);
     rp_stream_begin(s, serve);
-    if (s->what->peek) s->state = RP_STREAM_HELLO;
+    bool peek = s->what->peek && !t;
+    if (peek) s->state = RP_STREAM_HELLO;
     s->down = c;
     s->run.run = run;
     rp_conn_peer(c, &s->client);
     rp_chain_init(&s->to_up.bytes, p->mem);
     rp_chain_init(&s->to_down.bytes, p->mem);
-    if (s->what->peek) start_peek(s);
+    if (peek) start_peek(s);
+    if (t) know_name(s, t);
     rp_conn_face(c)->owner = s;
     rp_conn_face(c)->on_event = on_event;
     rp_stream_wake(s, RP_WAKE_START);

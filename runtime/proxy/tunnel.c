@@ -44,12 +44,12 @@ static rp_err read_client(struct rp_req *r)
     rp_err e = r->x.ops->read_body(&r->x, &r->body, PUMP_BYTES);
     if (e == RP_END) {
         r->body_ended = true;
-        rp_h1_up_end_output(r->up);
+        rp_up_end_output(r->up);
     }
     if (e != RP_OK) return e;
     r->proxy->stats.tunnel_bytes_in += r->x.body_in_bytes - before;
     e = look(r, true, &bytes);
-    rp_err sent = bytes->bytes ? rp_h1_up_send(r->up, bytes, false, NULL) : RP_OK;
+    rp_err sent = bytes->bytes ? rp_up_send(r->up, bytes, false, NULL) : RP_OK;
     return e != RP_OK || sent >= 0 ? e : sent;
 }
 
@@ -57,7 +57,7 @@ static rp_err read_upstream(struct rp_req *r)
 {
     struct rp_msg *trailers = NULL; /* raw bytes have none */
     struct rp_chain *bytes = &r->out;
-    rp_err e = rp_h1_up_read(r->up, &r->out, PUMP_BYTES, &r->x.arena, &trailers);
+    rp_err e = rp_up_read(r->up, &r->out, PUMP_BYTES, &r->x.arena, &trailers);
     if (e == RP_END) {
         r->x.response_done = true;
         r->x.ops->end_output(&r->x);
@@ -74,7 +74,7 @@ static rp_err read_upstream(struct rp_req *r)
 static rp_err pump_up(struct rp_req *r)
 {
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
-        rp_err e = rp_h1_up_flush(r->up);
+        rp_err e = rp_up_flush(r->up);
         if (e == RP_OK && !r->body_ended) e = read_client(r);
         else if (e == RP_OK) return RP_OK;
         if (e != RP_OK) return e < 0 ? e : RP_OK;
@@ -102,14 +102,14 @@ static rp_err pump_down(struct rp_req *r)
 static enum rp_verdict finish_closing(struct rp_req *r)
 {
     rp_ms now = rp_loop_now(r->proxy->loop);
-    rp_err up = r->up ? rp_h1_up_flush(r->up) : RP_OK;
+    rp_err up = r->up ? rp_up_flush(r->up) : RP_OK;
     rp_err down = r->x.ops->flush(&r->x);
     bool waits = up == RP_AGAIN || down == RP_AGAIN;
     if (waits && now < r->tunnel->close_by_ms) {
         return rp_step_wait(r, "ends to take the last frame", r->tunnel->close_by_ms - now, RP_OK);
     }
     if (r->up && up == RP_OK) {
-        rp_h1_up_linger(r->up, LINGER_MS, LINGER_BYTES);
+        rp_up_linger(r->up, LINGER_MS, LINGER_BYTES);
         r->up = NULL;
     }
     r->x.response_done = true; /* the end that we mean: lingered on, too */
@@ -135,7 +135,7 @@ void rp_tunnel_say_goodbye(struct rp_req *r)
     if (!t || !t->ws || t->closing || !r->up) return;
     t->closing = true;
     rp_tunnel_ws_put_close(r, RP_E_DRAINING);
-    RP_IGNORE(rp_h1_up_flush(r->up)); /* what does not fit now is not said */
+    RP_IGNORE(rp_up_flush(r->up)); /* what does not fit now is not said */
     RP_IGNORE(r->x.ops->flush(&r->x));
 }
 
@@ -176,7 +176,7 @@ static rp_err note_limit(rp_ms since, rp_ms most, rp_ms now, rp_err passed, rp_m
 
 static uint64_t sent_bytes(const struct rp_req *r)
 {
-    return r->x.wire_out_bytes + rp_conn_face(rp_h1_up_face(r->up)->conn)->out_bytes;
+    return r->x.wire_out_bytes + rp_conn_face(r->up->conn)->out_bytes;
 }
 
 static enum rp_verdict watch(struct rp_req *r)

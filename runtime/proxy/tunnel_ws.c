@@ -119,8 +119,8 @@ static rp_err tell(struct rp_req *r, const struct rp_tunnel_end *end, rp_str fra
     rp_chain_add_copy(&bytes, frame);
     bool down = end == &r->tunnel->ws->down;
     rp_err e = down ? r->x.ops->send_body(&r->x, &bytes, false)
-                    : rp_h1_up_send(r->up, &bytes, false, NULL);
-    if (e >= 0) e = down ? r->x.ops->flush(&r->x) : rp_h1_up_flush(r->up);
+                    : rp_up_send(r->up, &bytes, false, NULL);
+    if (e >= 0) e = down ? r->x.ops->flush(&r->x) : rp_up_flush(r->up);
     return e < 0 ? e : RP_OK;
 }
 
@@ -137,7 +137,7 @@ static const uint8_t *mask_for(const struct rp_req *r, const struct rp_tunnel_en
 
 static size_t unsent_to(const struct rp_req *r, const struct rp_tunnel_end *end)
 {
-    return rp_conn_unsent(end == &r->tunnel->ws->down ? r->x.conn : rp_h1_up_face(r->up)->conn);
+    return rp_conn_unsent(end == &r->tunnel->ws->down ? r->x.conn : r->up->conn);
 }
 
 static rp_err ping(struct rp_req *r, struct rp_tunnel_end *end, rp_ms now)

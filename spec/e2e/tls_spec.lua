@@ -276,6 +276,8 @@ describe("TLS to upstreams", function()
             rp.listen { "127.0.0.1:${asks}", tls = { client = { verify = "required",
                 ca = "${certs}/ca.pem" } } } },
         streams = { rp.stream { "127.0.0.1:${stream}", upstream = "good" },
+            rp.stream { "127.0.0.1:${ended}", tls = true, sni = { ["good.test"] = "selfplain",
+                default = "raw" } },
             rp.stream { "127.0.0.1:${badstream}", upstream = "wrong" } },
         upstreams = {
             good = rp.upstream { peers = { "127.0.0.1:${tls}" }, tls = { ca = "${certs}/ca.pem",
@@ -293,6 +295,7 @@ describe("TLS to upstreams", function()
                 name = "good.test", cert = "${certs}/me.pem", key = "${certs}/me.key" } },
             unknown = rp.upstream { peers = { "127.0.0.1:${asks}" }, tls = {
                 ca = "${certs}/ca.pem", name = "good.test" } },
+            selfplain = rp.upstream { peers = { "127.0.0.1:${port}" } },
             plain = rp.upstream { peers = { "127.0.0.1:${port}" }, tls = { verify = false } },
             raw = rp.upstream { peers = { "127.0.0.1:${raw}" }, tls = { verify = false },
                 timeouts = { connect = 0.3 }, tries = 1 },
@@ -323,7 +326,8 @@ describe("TLS to upstreams", function()
         tls.cert(dir, "self", { names = { "good.test" } })
         tls.cert(dir, "me", { ca = "ca", names = { "me.test" } })
         local vars = { certs = dir, raw = raw.port }
-        for _, name in ipairs { "tls", "wrong", "old", "self", "asks", "stream", "badstream" } do
+        for _, name in ipairs { "tls", "wrong", "old", "self", "asks", "stream", "badstream",
+            "ended" } do
             vars[name] = posix.free_port()
         end
         rp = e2e.proxy { vars = vars, site = SITE }
@@ -359,6 +363,16 @@ describe("TLS to upstreams", function()
         w:recv_all()
         w:close()
         rp:wait_stderr('not accepted upstream=wrong [^\n]*error="hostname mismatch"[^\n]*listener=')
+    end)
+
+    it("is ended by streams, which go by its name", function()
+        local c = tls.connect(rp.vars.ended, { sni = "good.test", alpn = { "whatever" } })
+        assert.is_nil(c.alpn)
+        local status, body = c:get("/hello")
+        assert.same({ 200, "hello" }, { status, body })
+        c:send("GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert.same("closed", select(2, c:recv_all()))
+        c:close()
     end)
 
     it("verifies nothing when told so", function()

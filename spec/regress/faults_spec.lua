@@ -58,3 +58,24 @@ describe("found by failing system calls:", function()
         assert.same({ "", "reset" }, { server:recv_all() })
     end)
 end)
+
+-- Only a debug build can be made to fail.
+if os.getenv("RP_MODE") == "debug" then
+    describe("a start that cannot wait for its checker", function()
+        after_each(proc.cleanup)
+
+        it("says so", function()
+            local dir = proc.temp_dir()
+            posix.write_file(dir .. "/site.lua", ([[ return require("rproxy").site {
+                listeners = { require("rproxy").listen { "127.0.0.1:%d" } },
+                hosts = { require("rproxy").host { default = true, routes = {
+                    require("rproxy").route { "/*", respond = { 200, "ok" } } } } } } ]])
+                :format(posix.free_port()))
+            local bin = os.getenv("RP_BIN") or "build/debug/rproxy"
+            local how, _, said = proc.run({ bin, "-p", dir .. "/site.lua" },
+                { env = { RP_FAULT = "chance=65536,points=poll" } })
+            assert.are_not.equal(0, how.exit)
+            assert.matches("cannot wait for the checker", said)
+        end)
+    end)
+end

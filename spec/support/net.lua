@@ -237,4 +237,9 @@ function Conn:close()
     C.rp_chain_clear(self.chain)
 end
 
+--- The ops of an upstream connection or stream (http/up.h): net.up.flush(u).
+M.up = setmetatable({}, { __index = function(_, name)
+    return function(u, ...) return u.ops[name](u, ...) end
+end })
+
 return M

@@ -16,6 +16,7 @@ local FORWARD_BITS = { ["x-forwarded-for"] = 1, ["x-forwarded-proto"] = 2,
     ["x-forwarded-host"] = 4, ["x-forwarded-port"] = 8, forwarded = 16 }
 
 local PROXY_VERSIONS = { v1 = 1, v2 = 2 }
+local HTTP_KINDS = { ["1.1"] = 0, ["2"] = 1, auto = 2 } -- enum rp_up_http
 local PROXY_TLV_BITS = { authority = 1, alpn = 2, unique_id = 4, crc32c = 8 }
 
 local Builder = {}
@@ -158,6 +159,7 @@ function Builder:upstreams()
             self:rows("upstream", up.opts, up.at,
                 function(key, value) return sink:set_upstream(index, key, value) end,
                 function(key, value) return sink:set_upstream_text(index, key, value) end)
+            self:try(up.at, what, sink:set_upstream(index, "http", HTTP_KINDS[up.opts.http]))
             local version = PROXY_VERSIONS[up.opts.proxy_protocol]
             if version then
                 self:try(up.at, what, sink:set_upstream(index, "proxy_protocol", version))
@@ -287,6 +289,9 @@ function Builder:stream(stream)
         local listener = self:try(stream.at, "rp.stream", sink:stream_listener(index, address))
         if listener and stream.opts.proxy_protocol then
             self:try(stream.at, "proxy_protocol", sink:set_listener(listener, "proxy_protocol", 1))
+        end
+        if listener and stream.tls and stream.tls.index then
+            self:try(stream.at, "tls", sink:use_tls(listener, stream.tls.index))
         end
     end
     for _, rule in ipairs(stream.rules) do

@@ -144,7 +144,8 @@ local function write_stream_times(out, stream)
 end
 
 local function write_stream(out, stream)
-    out:line(1, table.concat(stream.addresses, ", "), stream.at)
+    out:line(1, table.concat(stream.addresses, ", ") .. (stream.tls and " (TLS)" or ""),
+        stream.at)
     for _, rule in ipairs(stream.rules) do
         out:line(2, ("%s %s: %s"):format(rule.kind, rule.name, rule.upstream
             and "upstream " .. rule.upstream or "refuse"))

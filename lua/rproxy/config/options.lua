@@ -300,7 +300,9 @@ M.stream = {
     { name = "proxy_protocol", type = "boolean", default = false,
         doc = "Connections begin with a header of the PROXY protocol; as in rp.listen." },
 
-    { name = "tls", type = "unbuilt", doc = "TLS (it is passed through)" },
+    { name = "tls", type = "any", takes = "`true` or table",
+        doc = "End TLS here, as in rp.listen, and relay what was in it. No protocol is offered "
+            .. "(ALPN); rules of sni then go by the name of that TLS." },
 }
 
 -- ---------------------------------------------------------------- upstreams
@@ -329,6 +331,11 @@ M.upstream = {
         conf = "pool_max", doc = "Idle connections kept per peer and worker; 0 keeps none." },
     { name = "keepalive.requests", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
         conf = "max_requests", doc = "Requests on one connection; 0 is no limit." },
+    { name = "http", type = "enum", values = { "1.1", "2", "auto" }, default = "1.1",
+        doc = 'What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": '
+            .. "as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1." },
+    { name = "streams", type = "integer", default = 100, min = 1, max = 65535, conf = "h2_streams",
+        doc = "Requests at once on one HTTP/2 connection; peers may allow fewer." },
     { name = "timeouts.connect", type = "duration", default = "5s", min = 0.001,
         conf = "connect_ms", scale = MS, doc = "To connect to a peer." },
     { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
@@ -383,6 +390,7 @@ M.tls = {
     { name = "alpn", type = "list", of = { "enum", { "h2", "http/1.1" } }, check = is_unique,
         default = { "h2", "http/1.1" },
         doc = "Protocols offered, best first; h2 only while http2.on." },
+    { name = "ocsp", type = "unbuilt", doc = "OCSP stapling" },
     { name = "tickets", type = "boolean", default = true,
         doc = "Let clients come back without a full handshake (session tickets)." },
     { name = "client.verify", type = "enum", values = { "none", "optional", "required", "any" },
@@ -412,6 +420,7 @@ M.upstream_tls = {
         doc = "PEM file of a certificate of our own, with its chain." },
     { name = "key", type = "string", check = is_line, shown = "in cert",
         doc = "PEM file of its key." },
+    { name = "alpn", type = "unbuilt", doc = "the choice of a protocol (it is HTTP/1.1)" },
     { name = "profile", type = "enum", values = { "intermediate", "modern" },
         default = "intermediate", doc = "As in TLS of listeners." },
     { name = "versions", type = "list", of = { "enum", { "1.2", "1.3" } }, check = is_unique,

@@ -117,6 +117,10 @@ function M.read(node, taken, report)
     read_rules(stream, "sni", named.sni, report)
     read_rules(stream, "alpn", named.alpn, report)
     take_default(stream, report)
+    if named.tls and named.alpn then
+        report:add(stream.place("alpn"), "rp.stream.alpn: not with tls, which offers no protocol; "
+            .. "remove one of them")
+    end
     if not stream.upstream and #stream.rules == 0 and not has_connect(stream) then
         report:add(stream.at, "rp.stream: no upstream; %s", EXAMPLE)
     end

@@ -70,8 +70,8 @@ local function merged(base, over)
     return out
 end
 
---- Read the tls of all listeners. A set of settings is there once, however many listeners use it.
---- @param model table  its listeners are read
+--- Read the tls of all listeners and streams. A set of settings is there once, however many listeners use it.
+--- @param model table  its listeners and streams are read
 --- @param given any  the site's tls
 --- @param report table
 function M.read_listeners(model, given, report)
@@ -85,27 +85,36 @@ function M.read_listeners(model, given, report)
         model.tls[#model.tls + 1] = set
         return set
     end
-    for _, listener in ipairs(model.listeners) do
-        local own = listener.opts.tls
-        if own == true then
-            if given == nil then
-                report:add(listener.at, "rp.listen.tls: the site has no tls settings; %s in tls = "
-                    .. "{ ... } of rp.site", CERTS_EXAMPLE)
+    local function read(node, what)
+        local own = node.opts.tls
+        if own ~= true and type(own) ~= "table" then
+            if own then
+                report:add(node.at, "%s.tls: expected true or a table, got %s", what,
+                    schema.show(own))
             end
-            shared = shared or given and add(read_set(given, at, report))
-            listener.tls = shared
-        elseif type(own) == "table" then
-            listener.tls = add(read_set(merged(given, own), listener.at, report))
-        elseif own then
-            report:add(listener.at, "rp.listen.tls: expected true or a table, got %s",
-                schema.show(own))
+            return nil
+        elseif own == true and given == nil then
+            report:add(node.at, "%s.tls: the site has no tls settings; %s in tls = { ... } of "
+                .. "rp.site", what, CERTS_EXAMPLE)
+            return nil
+        elseif own == true and what == "rp.listen" then
+            shared = shared or add(read_set(given, at, report))
+            return shared
         end
+        return add(read_set(merged(given, own == true and {} or own), node.at, report))
+    end
+    for _, listener in ipairs(model.listeners) do
+        listener.tls = read(listener, "rp.listen")
         if listener.tls and listener.opts.redirect_https then
             report:add(listener.at, "rp.listen: redirect_https is for listeners without tls; "
                 .. "remove one of them")
         end
     end
-    if given ~= nil and not shared then add(read_set(given, at, report)) end -- checked all the same
+    for _, stream in ipairs(model.streams) do
+        stream.tls = read(stream, "rp.stream")
+        if stream.tls then stream.tls.opts.alpn = {} end
+    end
+    if given ~= nil and not shared and #model.tls == 0 then add(read_set(given, at, report)) end -- checked all the same
 end
 
 --- @param up table  an upstream of the model
@@ -152,6 +161,9 @@ local function absolute(builder, path)
     if path:sub(1, 1) == "/" then return path end
     return (builder.model.path:match("^(.*/)") or "./") .. path:gsub("^%./", "")
 end
+
+-- What an upstream is offered, by its option `http`.
+local UP_ALPN = { ["1.1"] = { "http/1.1" }, ["2"] = { "h2" }, auto = { "h2", "http/1.1" } }
 
 local function wire_list(names)
     local out = {}
@@ -254,7 +266,8 @@ function M.build_upstream(builder, up)
     if not index then return end
     common(builder, index, opts, "upstream_tls", at, what)
     if opts.verify then add_cas(builder, index, opts.ca, at, what .. ".ca") end
-    builder:try(at, what, sink:set_tls_text(index, "alpn", wire_list { "http/1.1" }))
+    builder:try(at, what, sink:set_tls_text(index, "alpn",
+        wire_list(UP_ALPN[up.opts.http])))
     if not builder.report:is_empty() then return end
     local cert = opts.cert and absolute(builder, opts.cert) or ""
     local key = opts.key and absolute(builder, opts.key) or cert

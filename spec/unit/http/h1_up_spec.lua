@@ -7,6 +7,7 @@ local net = require("spec.support.net")
 local C, ffi, c, sys = net.C, net.ffi, net.c, net.sys
 c.load { "http/h1_up.h", "http/h1_write.h" }
 
+local U = net.up
 local HEAD = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 describe("an HTTP/1 upstream connection", function()
@@ -19,18 +20,18 @@ describe("an HTTP/1 upstream connection", function()
         C.rp_arena_init(arena, nil, 0, 1e6)
         msg, chunk = ffi.new("struct rp_msg"), ffi.new("struct rp_chunk *[1]")
         limits = ffi.new("struct rp_h1_limits", 65536, 65536, 100)
-        local out, fail = ffi.new("struct rp_h1_up *[1]"), ffi.new("struct rp_conn_fail")
+        local out, fail = ffi.new("struct rp_up *[1]"), ffi.new("struct rp_conn_fail")
         local e = C.rp_h1_up_connect(env.loop, env.mem, net.addr("127.0.0.1:" .. port), out, fail)
         assert.equal(0, e)
         up, woken = out[0], 0
-        C.rp_h1_up_bind(up, env:callback("rp_h1_up_fn", function() woken = woken + 1 end), nil)
+        up.wake = env:callback("rp_up_fn", function() woken = woken + 1 end)
         far = sys.accept4(listener, nil, nil, net.NONBLOCK)
-        env:until_true(function() return C.rp_h1_up_finish_connect(up) == 0 end)
+        env:until_true(function() return U.finish_connect(up) == 0 end)
     end)
 
     after_each(function()
         C.rp_chunk_drop(chunk[0])
-        C.rp_h1_up_close(up)
+        U.close(up)
         C.rp_arena_reset(arena)
         if far then sys.close(far) end
         sys.close(listener)
@@ -55,18 +56,18 @@ describe("an HTTP/1 upstream connection", function()
     end
 
     local function start(method, framing, length)
-        C.rp_h1_up_start(up, chain(HEAD), C["RP_M_" .. (method or "GET")],
+        U.start(up, chain(HEAD), C["RP_M_" .. (method or "GET")],
             C["RP_BODY_" .. (framing or "NONE")], length or 0)
     end
 
     local function send(bytes, last)
         local piece = chain(bytes)
-        local e = c.err_name(C.rp_h1_up_send(up, piece, last or false, nil))
+        local e = c.err_name(U.send(up, piece, last or false, nil))
         C.rp_chain_clear(piece)
         return e
     end
 
-    local function flush() return c.err_name(C.rp_h1_up_flush(up)) end
+    local function flush() return c.err_name(U.flush(up)) end
 
     -- Write from the upstream and wait until the user hears of it.
     local function arrive(bytes)
@@ -79,14 +80,14 @@ describe("an HTTP/1 upstream connection", function()
         C.rp_chunk_drop(chunk[0])
         chunk[0] = nil
         C.rp_msg_init(msg, nil, 0, 100)
-        return c.err_name(C.rp_h1_up_read_head(up, limits, arena, msg, chunk))
+        return c.err_name(U.read_head(up, limits, arena, msg, chunk))
     end
 
     local trailers = ffi.new("struct rp_msg *[1]")
     local function read()
         local out = chain()
         trailers[0] = nil
-        local e = c.err_name(C.rp_h1_up_read(up, out, 65536, arena, trailers))
+        local e = c.err_name(U.read(up, out, 65536, arena, trailers))
         return e, drain(out)
     end
 
@@ -100,28 +101,28 @@ describe("an HTTP/1 upstream connection", function()
 
     it("sends a head and reads a response", function()
         start()
-        assert.is_false(C.rp_h1_up_is_sent(up))
+        assert.is_false(U.is_sent(up))
         assert.equal("OK", flush())
-        assert.is_true(C.rp_h1_up_is_sent(up))
+        assert.is_true(U.is_sent(up))
         assert.equal(HEAD, net.read(far))
         assert.equal("AGAIN", read_head())
-        assert.is_false(C.rp_h1_up_has_answer(up))
+        assert.is_false(U.has_answer(up))
         arrive("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
         assert.equal("OK", read_head())
-        assert.is_true(C.rp_h1_up_has_answer(up))
+        assert.is_true(U.has_answer(up))
         assert.equal(200, msg.status)
         assert.same({ "OK", "o" }, { read() })
-        assert.is_false(C.rp_h1_up_is_reusable(up))
+        assert.is_false(U.is_reusable(up))
         arrive("k")
         assert.same({ "OK", "k" }, { read() })
         assert.equal("END", (read()))
-        assert.is_true(C.rp_h1_up_is_reusable(up))
+        assert.is_true(U.is_reusable(up))
     end)
 
     it("frames bodies as announced, and refuses what does not fit", function()
         start("POST", "LENGTH", 5)
         assert.equal("OK", send("hel"))
-        assert.is_true(C.rp_h1_up_has_sent_body(up))
+        assert.is_true(U.has_sent_body(up))
         assert.equal("H1_FRAMING", send("lo!"))
         assert.equal("H1_FRAMING", send("l", true))
         assert.equal("OK", flush())
@@ -130,12 +131,12 @@ describe("an HTTP/1 upstream connection", function()
 
     it("writes chunks and the last one", function()
         start("POST", "CHUNKED")
-        assert.is_false(C.rp_h1_up_has_sent_body(up))
+        assert.is_false(U.has_sent_body(up))
         send("hello")
         send("", true)
         flush()
         assert.equal(HEAD .. "5\r\nhello\r\n0\r\n\r\n", net.read(far))
-        assert.is_true(C.rp_h1_up_is_sent(up))
+        assert.is_true(U.is_sent(up))
     end)
 
     it("tells a close before the response from one in it", function()
@@ -146,7 +147,7 @@ describe("an HTTP/1 upstream connection", function()
         far = nil
         env:until_true(function() return read_head() ~= "AGAIN" end)
         assert.equal("UP_CLOSED", read_head())
-        assert.is_false(C.rp_h1_up_is_reusable(up))
+        assert.is_false(U.is_reusable(up))
     end)
 
     it("finds truncated and malformed responses", function()
@@ -155,7 +156,7 @@ describe("an HTTP/1 upstream connection", function()
         env:until_true(function() return read_head() ~= "AGAIN" end)
         assert.equal("UP_TRUNCATED", read_head())
         start()
-        assert.is_false(C.rp_h1_up_is_reusable(up))
+        assert.is_false(U.is_reusable(up))
     end)
 
     it("does not take a short body for a whole one", function()
@@ -178,7 +179,7 @@ describe("an HTTP/1 upstream connection", function()
         assert.equal("OK", read_head())
         assert.equal(204, msg.status)
         assert.equal("END", (read()))
-        assert.is_true(C.rp_h1_up_is_reusable(up))
+        assert.is_true(U.is_reusable(up))
     end)
 
     it("hands out trailers", function()
@@ -187,7 +188,7 @@ describe("an HTTP/1 upstream connection", function()
         assert.same({ "OK", "hi" }, { read() })
         assert.equal("1", c.lua(C.rp_field_value(C.rp_msg_find_name(trailers[0], c.str("x-t")))))
         assert.equal("END", (read()))
-        assert.is_true(C.rp_h1_up_is_reusable(up))
+        assert.is_true(U.is_reusable(up))
     end)
 
     describe("is not reusable", function()
@@ -196,18 +197,18 @@ describe("an HTTP/1 upstream connection", function()
         it("with bytes behind the response", function()
             round(OK .. "\r\nHTTP/1.1 200 OK\r\n\r\n")
             assert.equal("END", (read()))
-            assert.is_false(C.rp_h1_up_is_reusable(up))
+            assert.is_false(U.is_reusable(up))
         end)
 
         it("when the upstream closes it", function()
             round(OK .. "Connection: close\r\n\r\n")
             assert.equal("END", (read()))
-            assert.is_false(C.rp_h1_up_is_reusable(up))
+            assert.is_false(U.is_reusable(up))
         end)
 
         it("when the response ends with the connection", function()
             round("HTTP/1.1 200 OK\r\n\r\nhi")
-            assert.is_false(C.rp_h1_up_is_reusable(up))
+            assert.is_false(U.is_reusable(up))
         end)
 
         it("before its request was sent whole", function()
@@ -218,22 +219,22 @@ describe("an HTTP/1 upstream connection", function()
             arrive(OK .. "\r\n")
             read_head()
             assert.equal("END", (read()))
-            assert.is_false(C.rp_h1_up_is_reusable(up))
+            assert.is_false(U.is_reusable(up))
         end)
     end)
 
     it("carries raw bytes after a switch, those behind the head included", function()
         assert.equal("OK", round("HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\nraw"))
-        C.rp_h1_up_tunnel(up)
+        U.tunnel(up)
         assert.same({ "OK", "raw" }, { read() })
         assert.equal("OK", send("0\r\n\r\n"))
         flush()
         assert.equal("0\r\n\r\n", net.read(far))
-        C.rp_h1_up_end_output(up)
+        U.end_output(up)
         assert.equal("", net.read(far))
         sys.shutdown(far, 1)
         env:until_true(function() return (read()) == "END" end)
-        assert.is_false(C.rp_h1_up_is_reusable(up))
+        assert.is_false(U.is_reusable(up))
     end)
 
     it("does not wake the loop for ever while nobody reads", function()

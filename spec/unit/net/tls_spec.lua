@@ -149,6 +149,45 @@ describe("TLS of a conn", function()
         conn:close()
     end)
 
+    it("takes a flood of tiny records, a part of it in each turn", function()
+        local conn, e = pair()
+        local n, got, most = 1000, 0, 0
+        for _ = 1, n do e:send("x") end
+        env:until_true(function()
+            local _, bytes = conn:recv()
+            got, most = got + #bytes, math.max(most, #bytes)
+            return got == n
+        end)
+        assert.is_true(most <= 64)
+        assert.same({ "AGAIN", "" }, { conn:recv() })
+        conn:close()
+    end)
+
+    it("tells of each part of a flood by an event", function()
+        local conn, e = pair()
+        local n, got = 1000, 0
+        conn.on_event = function()
+            local _, bytes = conn:recv()
+            got = got + #bytes
+        end
+        for _ = 1, n do e:send("x") end
+        env:until_true(function() return got == n end)
+        conn:close()
+    end)
+
+    it("takes the largest records, and refuses larger ones", function()
+        local conn, e = pair()
+        e:send(("z"):rep(16384))
+        local got = 0
+        env:until_true(function()
+            got = got + #select(2, conn:recv())
+            return got == 16384
+        end)
+        e:send_raw("\23\3\3\255\255" .. ("z"):rep(65535))
+        env:until_true(function() return (conn:recv()) == "CLOSED" end)
+        conn:close()
+    end)
+
     it("is not quiet while bytes wait inside", function()
         local conn, e = pair()
         assert.is_true(C.rp_conn_is_quiet(conn.raw))

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * h2_up: HTTP/2 to an upstream (RFC 9113, by nghttp2): a link is a connection that many requests
+ * share, each with a stream of its own behind the border of up.h.
+ *
+ * Requests are written, and responses read, by the code that does it for HTTP/1: a head crosses this
+ * file as text. So whatever a hook or a rule may do to a head is the same for both protocols.
+ */
+#ifndef RP_HTTP_H2_UP_H
+#define RP_HTTP_H2_UP_H
+
+#include "http/up.h"
+
+struct rp_h2_link;
+struct rp_h2_links { /* one place's connections; embedded in its pool slot. All zero: none */
+    struct rp_h2_link *first;
+    uint32_t n;
+    void (*emptied)(struct rp_h2_links *all); /* the last one went; may free `all`. NULL: nobody asks */
+};
+
+struct rp_h2_link_settings {
+    uint32_t streams_n;    /* most requests at once; the upstream may allow fewer */
+    uint32_t window_bytes; /* response bytes of one stream that may wait to be read */
+    uint64_t requests_max; /* on one connection; 0: no limit */
+    rp_ms idle_ms;         /* a link without requests lives this long */
+};
+
+/* Speak HTTP/2 on conn (own, connected). secure: the scheme is https. The link belongs to `all`,
+ * which must not move. NULL without memory. */
+struct rp_h2_link *rp_h2_link_open(struct rp_h2_links *all, struct rp_conn *conn,
+                                   struct rp_mem *mem, const struct rp_h2_link_settings *settings,
+                                   bool secure);
+/* The link with room for one more request that has the most of them (so that others can end); NULL
+ * when there is none. */
+struct rp_h2_link *rp_h2_links_find(struct rp_h2_links *all);
+/* A stream for one request; rp_up_close gives it back. */
+struct rp_up *rp_h2_link_stream(struct rp_h2_link *k);
+/* No new requests; links without any close, the others when theirs ended. */
+void rp_h2_links_drain(struct rp_h2_links *all);
+/* Close all of them now; every stream must have been given back. Not inside a link's callback. */
+void rp_h2_links_close(struct rp_h2_links *all);
+
+#endif
