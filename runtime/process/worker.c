@@ -4,6 +4,7 @@
  */
 #include "process/worker.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@ enum {
     SETTLE_MS = 250,      /* clients accepted last, and idle ones, hear "close" with an answer */
     ABORT_MS = 1000,      /* requests get this long to end after they were aborted */
     STOP_HOOKS_MS = 2000, /* stop hooks of a fast stop */
+    SAY_TRIES = 10,       /* of a word to the master ... */
+    SAY_WAIT_MS = 100,    /* ... with so much time for room between them */
 };
 
 /* ---- heartbeat ----------------------------------------------------------------------------- */
@@ -75,13 +78,22 @@ void rp_worker_use_logs(struct rp_worker *w, const struct rp_conf *conf, int *fi
     for (uint32_t i = 0; i < conf->files_n; i++) files[i] = -1; /* the proxy's now */
 }
 
+/* The master waits for these words: one that is lost would leave it waiting. So a full channel, or a
+ * system without buffers, is waited for, shortly; behind that, another worker may have more luck. */
 void rp_worker_say(struct rp_worker *w, uint32_t kind, const struct rp_stage *s, rp_str text)
 {
     struct rp_message_head head = {.kind = kind};
     if (s) head.attempt = s->attempt;
     if (s) head.generation = s->generation;
-    rp_ignore(
-        rp_channel_send(w->in.channel, &head, text, NULL, 0)); /* a dead master is found soon */
+    for (int i = 0; i < SAY_TRIES; i++) {
+        struct pollfd room = {.fd = w->in.channel, .events = POLLOUT};
+        rp_err e = rp_channel_send(w->in.channel, &head, text, NULL, 0);
+        if (e == RP_OK || e == RP_E_CLOSED) return; /* a dead master is found soon */
+        rp_ignore(poll(&room, 1, SAY_WAIT_MS)); /* sending says how it is */
+    }
+    rp_log(alert, "the master does not hear this worker, which ends");
+    w->exit_code = 1;
+    rp_loop_stop(w->loop);
 }
 
 /* The first generation is built and started, or not. */

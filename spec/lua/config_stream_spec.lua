@@ -77,7 +77,7 @@ describe("rp.stream", function()
             ['rp.stream { "udp:127.0.0.1:5", upstream = "a", udp = { responses = 0 } }'] = "at least 1",
             ['rp.stream { "udp:127.0.0.1:5", upstream = "a", udp = { sessions = 0 } }'] = "at least 1",
             ['rp.stream { "127.0.0.1:5", upstrem = "a" }'] = 'did you mean "upstream"',
-            ['rp.stream { "127.0.0.1:5", upstream = "a", tls = {} }'] = "not built yet",
+            ['rp.stream { "127.0.0.1:5", upstream = "a", tls = {} }'] = "tls.certs: no certificate",
             ['rp.stream { "127.0.0.1:5", upstream = "a" }, rp.stream { "127.0.0.1:5", upstream = "b" }'] =
                 "is listened on already",
             ['rp.listen { "127.0.0.1:5" }'] = "streams[1]: expected rp.stream { ... }, got rp.listen",
