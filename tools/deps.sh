@@ -16,7 +16,7 @@ declare -A PACKAGES=(
         libnghttp2-dev libpcre2-dev zlib1g-dev libbrotli-dev libzstd-dev libc-ares-dev
         libmaxminddb-dev lua-cjson curl"
     [test]="lua-busted lua-socket lua-check clang clang-format libclang-rt-14-dev git
-        haproxy nginx-light redis-server postgresql"
+        haproxy nginx-light redis-server postgresql openssl"
     [bench]="haproxy wrk nginx-light util-linux valgrind binutils"
 )
 POLICY=/usr/sbin/policy-rc.d

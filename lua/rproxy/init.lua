@@ -31,7 +31,7 @@ local rp = {
     every = task.every, after = task.after,
     -- library
     crypto = crypto, header = header.handle, json = json, log = log, lru = lru.new,
-    null = json.null, regex = regex.compile, tcp = { connect = socket.connect },
+    null = json.null, regex = regex.callable, tcp = { connect = socket.connect },
     b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
     now = time.now, time = time.time, clock = time.clock,

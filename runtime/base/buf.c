@@ -103,25 +103,6 @@ rp_str rp_buf_str(const struct rp_buf *b)
 
 static const char hex_digits[] = "0123456789abcdef";
 
-/* Bytes of the UTF-8 sequence at p (RFC 3629 §4: shortest form, no surrogates); 0 if invalid. */
-static size_t utf8_len(const unsigned char *p, size_t left)
-{
-    if (p[0] < 0x80) return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4) return 0;
-    size_t n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (left < n) return 0;
-    unsigned char low = 0x80, high = 0xbf; /* of the second byte */
-    if (p[0] == 0xe0) low = 0xa0;
-    if (p[0] == 0xed) high = 0x9f;
-    if (p[0] == 0xf0) low = 0x90;
-    if (p[0] == 0xf4) high = 0x8f;
-    if (p[1] < low || p[1] > high) return 0;
-    for (size_t i = 2; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    }
-    return n;
-}
-
 static void add_json_control(struct rp_buf *b, unsigned char ch)
 {
     char text[] = {'\\', 'u', '0', '0', hex_digits[ch >> 4], hex_digits[ch & 15]};
@@ -146,7 +127,7 @@ void rp_buf_add_json(struct rp_buf *b, rp_str s)
     const unsigned char *p = (const unsigned char *)s.ptr;
     size_t before = b->len, plain = 0, i = 0;
     while (i < s.len) {
-        size_t n = utf8_len(p + i, s.len - i);
+        size_t n = rp_str_utf8_len(rp_str_of(s.ptr + i, s.len - i));
         if (n > 1 || (n == 1 && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\' && p[i] != 0x7f)) {
             i += n;
             continue;

@@ -140,6 +140,20 @@ unsigned rp_regex_group_find(const struct rp_regex *re, rp_str name)
     return n > 0 ? (unsigned)n : 0;
 }
 
+/* An entry of PCRE2's table: the number in two bytes, most significant first, then the name. */
+unsigned rp_regex_name(const struct rp_regex *re, unsigned i, rp_str *name)
+{
+    uint32_t n = 0, entry_bytes = 0;
+    PCRE2_SPTR table = NULL;
+    (void)pcre2_pattern_info(re->code, PCRE2_INFO_NAMECOUNT, &n);
+    (void)pcre2_pattern_info(re->code, PCRE2_INFO_NAMEENTRYSIZE, &entry_bytes);
+    (void)pcre2_pattern_info(re->code, PCRE2_INFO_NAMETABLE, &table);
+    if (i >= n) return 0;
+    PCRE2_SPTR entry = table + (size_t)i * entry_bytes;
+    *name = rp_str_z((const char *)entry + 2);
+    return (unsigned)entry[0] << 8 | entry[1];
+}
+
 /* ------------------------------------------------------------------ contexts */
 
 static uint32_t limit_or(uint32_t asked, uint32_t otherwise)

@@ -59,6 +59,8 @@ unsigned rp_regex_groups(const struct rp_regex *re); /* capture groups, without 
 bool rp_regex_is_jit(const struct rp_regex *re);     /* false: only the interpreter can */
 /* Number of the group of that name, 0 when there is none. */
 unsigned rp_regex_group_find(const struct rp_regex *re, rp_str name);
+/* Named group i (0.., by name): its name, borrowed from re, and its number; 0 past the last. */
+unsigned rp_regex_name(const struct rp_regex *re, unsigned i, rp_str *name);
 
 /* Match memory of one thread, good for any pattern. limits may be NULL. */
 struct rp_regex_ctx *rp_regex_ctx_new(const struct rp_regex_limits *limits);

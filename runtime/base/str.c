@@ -154,3 +154,25 @@ size_t rp_str_put_u64(char *buf, uint64_t value)
     for (size_t i = n; i-- > 0; value /= 10) buf[i] = (char)('0' + value % 10);
     return n;
 }
+
+/* §4: the shortest form only, no surrogates. */
+size_t rp_str_utf8_len(rp_str s)
+{
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    size_t left = s.len;
+    if (left == 0) return 0;
+    if (p[0] < 0x80) return 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4) return 0;
+    size_t n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (left < n) return 0;
+    unsigned char low = 0x80, high = 0xbf; /* of the second byte */
+    if (p[0] == 0xe0) low = 0xa0;
+    if (p[0] == 0xed) high = 0x9f;
+    if (p[0] == 0xf0) low = 0x90;
+    if (p[0] == 0xf4) high = 0x8f;
+    if (p[1] < low || p[1] > high) return 0;
+    for (size_t i = 2; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    }
+    return n;
+}

@@ -66,4 +66,7 @@ size_t rp_str_put_u64(char *buf, uint64_t value);
 /* Total order by bytes, shorter first on a tie: <0, 0, >0. */
 int rp_str_cmp(rp_str a, rp_str b);
 
+/* Bytes of the UTF-8 character (RFC 3629) that s begins with; 0 when it begins with none. */
+size_t rp_str_utf8_len(rp_str s);
+
 #endif

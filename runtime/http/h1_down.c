@@ -44,7 +44,7 @@ struct rp_h1_down {
     struct rp_chain out;
     uint64_t out_left;         /* OUT_LENGTH */
     struct rp_timer timer;     /* head, keep-alive */
-    struct rp_defer next_head; /* a pipelined head waits */
+    struct rp_defer later;     /* a pipelined head waits; while BUSY: there is room to write */
     uint64_t conn_id;
     uint32_t requests;
     uint32_t scanned; /* of the head that is being received: at most limits.head_bytes */
@@ -86,7 +86,7 @@ static bool is_old(const struct rp_h1_down *s)
 static void release(struct rp_h1_down *s)
 {
     rp_timer_clear(loop_of(s), &s->timer);
-    rp_loop_undefer(loop_of(s), &s->next_head);
+    rp_loop_undefer(loop_of(s), &s->later);
     rp_reader_clear(&s->in);
     rp_chain_clear(&s->out);
     if (s->prev) s->prev->next = s->next;
@@ -521,12 +521,6 @@ static void down_end_output(struct rp_exchange *x)
     rp_conn_shutdown(s->conn);
 }
 
-static void run_next_head(struct rp_defer *d)
-{
-    struct rp_h1_down *s = RP_CONTAINER(rp_h1_down, next_head, d);
-    if (s->state == IDLE && !try_head(s)) read_head(s);
-}
-
 /* An idle connection that is closed may have its next request on the way: one that is in use gets
  * the time to ask again, and is told that this was the last. */
 static rp_ms life_left(const struct rp_h1_down *s)
@@ -542,7 +536,7 @@ static void become_idle(struct rp_h1_down *s)
     if (rp_reader_len(&s->in) == 0) rp_reader_clear(&s->in);
     if (s->settings->age_ms) wait = RP_MIN(wait, life_left(s));
     rp_timer_set(loop_of(s), &s->timer, wait);
-    if (rp_reader_len(&s->in) > 0 || s->in.readable) rp_loop_defer(loop_of(s), &s->next_head);
+    if (rp_reader_len(&s->in) > 0 || s->in.readable) rp_loop_defer(loop_of(s), &s->later);
 }
 
 static void down_finish(struct rp_exchange *x)
@@ -580,19 +574,26 @@ const struct rp_exchange_ops rp_h1_down_ops = {
 
 /* The user hears of every progress, so that its deadline runs from the last one; with nothing queued it
  * is a pipe of the user's that waits for room. */
-static void on_writable(struct rp_h1_down *s)
+static void write_on(struct rp_h1_down *s)
 {
-    if (s->state != BUSY) return;
     size_t before = s->out.bytes;
     rp_err e = down_flush(s->x);
     if (e < 0) user_of(s)->wake(s->x, RP_WAKE_ABORT);
     else if (before == 0 || s->out.bytes < before) user_of(s)->wake(s->x, RP_WAKE_SINK);
 }
 
+static void run_later(struct rp_defer *d)
+{
+    struct rp_h1_down *s = RP_CONTAINER(rp_h1_down, later, d);
+    if (s->state == BUSY) write_on(s);
+    else if (s->state == IDLE && !try_head(s)) read_head(s);
+}
+
 static void on_conn_event(struct rp_conn *c, unsigned events)
 {
     struct rp_h1_down *s = RP_AS(rp_h1_down, rp_conn_face(c)->owner, MAGIC);
-    if (events & RP_CONN_WRITABLE) on_writable(s);
+    /* Thousands of slow clients may have room at once, and what waits for each is up to SEND_HIGH. */
+    if ((events & RP_CONN_WRITABLE) && s->state == BUSY) rp_loop_defer_bulk(loop_of(s), &s->later);
     if (!(events & RP_CONN_READABLE)) return;
     rp_reader_note(&s->in, c);
     if (s->state == BUSY) watch_busy(s);
@@ -623,7 +624,7 @@ void rp_h1_down_open(struct rp_conn *conn, struct rp_mem *mem,
     all->first = s;
     all->n++;
     all->idle_n++; /* the state that it is made in */
-    s->next_head.run = run_next_head;
+    s->later.run = run_later;
     rp_chain_init(&s->out, mem);
     rp_timer_init(&s->timer, on_timer);
     rp_conn_face(conn)->owner = s;

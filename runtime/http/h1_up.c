@@ -79,7 +79,7 @@ static void up_linger(struct rp_up *up, rp_ms ms, size_t bytes)
 /* ---- request out --------------------------------------------------------------------------- */
 
 static void up_start(struct rp_up *up, struct rp_chain *head, uint8_t method,
-                    enum rp_framing framing, uint64_t length)
+                     enum rp_framing framing, uint64_t length)
 {
     struct rp_h1_up *u = own(up);
     u->method = method;
@@ -94,7 +94,7 @@ static void up_start(struct rp_up *up, struct rp_chain *head, uint8_t method,
 }
 
 static rp_err up_send(struct rp_up *up, struct rp_chain *in, bool last,
-                     const struct rp_msg *trailers)
+                      const struct rp_msg *trailers)
 {
     struct rp_h1_up *u = own(up);
     if (u->out_framing == RP_BODY_LENGTH) {
@@ -210,7 +210,7 @@ static rp_err parse_head(struct rp_h1_up *u, size_t head_n, const struct rp_h1_l
 }
 
 static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, struct rp_arena *a,
-                          struct rp_msg *out, struct rp_chunk **chunk)
+                           struct rp_msg *out, struct rp_chunk **chunk)
 {
     struct rp_h1_up *u = own(up);
     for (;;) {
@@ -228,7 +228,7 @@ static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, 
 }
 
 static rp_err up_read(struct rp_up *up, struct rp_chain *out, size_t max, struct rp_arena *a,
-                     struct rp_msg **trailers)
+                      struct rp_msg **trailers)
 {
     struct rp_h1_up *u = own(up);
     rp_str section = RP_STR_NONE;

@@ -96,6 +96,11 @@ static void terminate(struct rp_h2_down *s, uint32_t code)
     rp_h2_io_flush_later(&s->io);
 }
 
+void rp_h2_session_error(struct rp_h2_down *s, uint32_t code)
+{
+    terminate(s, code);
+}
+
 void rp_h2_session_nuisance(struct rp_h2_down *s, enum rp_h2_nuisance kind)
 {
     char client[RP_ADDR_TEXT_BYTES + 1];

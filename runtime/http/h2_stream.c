@@ -507,6 +507,13 @@ static void on_data(struct rp_h2_down *s, struct rp_h2_stream *st, const nghttp2
     if (ended && st) end_input(st);
 }
 
+/* RFC 9218 §7.1: an error that nghttp2 lets pass. */
+static bool is_for_no_stream(const nghttp2_frame *frame)
+{
+    const nghttp2_ext_priority_update *update = frame->ext.payload;
+    return update->stream_id == 0;
+}
+
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
     struct rp_h2_down *s = arg;
@@ -522,8 +529,22 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
             rp_h2_session_nuisance(s, RP_H2_WINDOWS);
         }
         break;
+    case NGHTTP2_PRIORITY_UPDATE:
+        if (is_for_no_stream(frame)) rp_h2_session_error(s, NGHTTP2_PROTOCOL_ERROR);
+        rp_h2_session_nuisance(s, RP_H2_CONTROLS);
+        break;
     default: rp_h2_session_nuisance(s, RP_H2_CONTROLS); break;
     }
+    return 0;
+}
+
+/* RFC 9113 §6.3: PRIORITY on stream 0 is an error. nghttp2 passes over all of them (RFC 9218 §2.1). */
+static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *arg)
+{
+    (void)ng;
+    if (hd->type != NGHTTP2_PRIORITY) return 0;
+    if (hd->stream_id == 0) rp_h2_session_error(arg, NGHTTP2_PROTOCOL_ERROR);
+    rp_h2_session_nuisance(arg, RP_H2_CONTROLS);
     return 0;
 }
 
@@ -573,6 +594,7 @@ static int on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 void rp_h2_stream_callbacks(nghttp2_session_callbacks *c)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(c, on_begin_frame);
     nghttp2_session_callbacks_set_on_header_callback(c, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_content);

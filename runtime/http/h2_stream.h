@@ -74,6 +74,8 @@ struct rp_h2_stream {
 
 /* One more frame of a kind that may be a nuisance; ends the connection when there are too many. */
 void rp_h2_session_nuisance(struct rp_h2_down *s, enum rp_h2_nuisance kind);
+/* The client broke a rule: GOAWAY with this code, and the end. */
+void rp_h2_session_error(struct rp_h2_down *s, uint32_t code);
 void rp_h2_session_live(struct rp_h2_down *s, int change); /* one exchange more, or less */
 void rp_h2_session_head_over(struct rp_h2_down *s);        /* a head is whole, or never will be */
 void rp_h2_session_linger(struct rp_h2_down *s);           /* a stream outlives its exchange */

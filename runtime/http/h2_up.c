@@ -15,12 +15,12 @@
 enum {
     LINK_MAGIC = 0x48324c31,
     STREAM_MAGIC = 0x48325531,
-    SEND_HIGH = 128 * 1024,     /* content queued in a stream that makes send say AGAIN */
-    TEXT_FIRST = 2 * 1024,      /* bytes of a response head or trailer section, as text */
-    TEXT_MOST = 256 * 1024,     /* ... at most; the reader's own limits are lower */
-    HEADS_MOST = 32,            /* heads that wait to be read: 1xx and one more */
+    SEND_HIGH = 128 * 1024, /* content queued in a stream that makes send say AGAIN */
+    TEXT_FIRST = 2 * 1024,  /* bytes of a response head or trailer section, as text */
+    TEXT_MOST = 256 * 1024, /* ... at most; the reader's own limits are lower */
+    HEADS_MOST = 32,        /* heads that wait to be read: 1xx and one more */
     ARENA_MOST = 2 * 1024 * 1024,
-    REQUEST_FIELDS = 5000,      /* the limits were kept when the request came in */
+    REQUEST_FIELDS = 5000, /* the limits were kept when the request came in */
 };
 
 struct head { /* of a response, as text */
@@ -38,7 +38,7 @@ struct stream {
     struct rp_chain in, out;
     struct rp_chunk *text; /* the head that is being received; NULL: none */
     struct head *heads, **heads_end;
-    struct rp_chunk *trailers; /* as text; NULL: none came */
+    struct rp_chunk *trailers;         /* as text; NULL: none came */
     const struct rp_msg *trailers_out; /* of the request, the user's; NULL: none */
     struct rp_arena arena;             /* for what is submitted */
     uint64_t out_left;                 /* RP_BODY_LENGTH */
@@ -170,8 +170,8 @@ static void on_idle(struct rp_timer *t)
 static bool has_room(const struct rp_h2_link *k)
 {
     if (k->leaving || k->io.dead || k->held_n >= k->settings.streams_n) return false;
-    return k->held_n < nghttp2_session_get_remote_settings(k->io.ng,
-                                                           NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    return k->held_n <
+           nghttp2_session_get_remote_settings(k->io.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }
 
 struct rp_h2_link *rp_h2_links_find(struct rp_h2_links *all)
@@ -209,7 +209,8 @@ static void consumed(struct stream *st, size_t n)
     if (n == 0) return;
     rp_h2_io_read(io, n);
     if (is_over(st)) return;
-    RP_IGNORE(nghttp2_session_consume_stream(io->ng, st->id, n)); /* without memory: the next flush */
+    RP_IGNORE(
+        nghttp2_session_consume_stream(io->ng, st->id, n)); /* without memory: the next flush */
     rp_h2_io_flush_later(io);
 }
 

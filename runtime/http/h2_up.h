@@ -15,7 +15,8 @@ struct rp_h2_link;
 struct rp_h2_links { /* one place's connections; embedded in its pool slot. All zero: none */
     struct rp_h2_link *first;
     uint32_t n;
-    void (*emptied)(struct rp_h2_links *all); /* the last one went; may free `all`. NULL: nobody asks */
+    void (*emptied)(
+        struct rp_h2_links *all); /* the last one went; may free `all`. NULL: nobody asks */
 };
 
 struct rp_h2_link_settings {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop: see loop.h. One tick is: deferred jobs (prepare), poll and socket events, deferred jobs
- * (check), close callbacks, timers. Cached times are forgotten at the two places where a new batch
+ * loop: see loop.h. One tick is: deferred jobs (prepare), poll and socket events, deferred jobs and a
+ * share of the bulk jobs (check), close callbacks, timers. Cached times are forgotten at the two places where a new batch
  * of callbacks is about to start: before the poll and before the timers.
  */
 #include "net/loop_uv.h"
@@ -11,9 +11,15 @@
 #include "net/listener.h"
 #include "net/tls.h"
 
-/* Jobs queue jobs (a wake leads to a write leads to a wake). So many generations run before sockets
- * get their turn again; a request needs about four. */
-enum { DEFER_ROUNDS = 16 };
+enum {
+    /* Jobs queue jobs (a wake leads to a write leads to a wake). So many generations run before
+     * sockets get their turn again; a request needs about four. */
+    DEFER_ROUNDS = 16,
+    /* Bulk jobs of a tick: what a new request may find in front of it. To ask for events so often
+     * costs less than a hundredth of it. */
+    SHARE_NS = 1000 * 1000,
+    SHARE_MOST_NS = 8 * SHARE_NS,
+};
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
@@ -52,36 +58,85 @@ rp_str rp_loop_date(struct rp_loop *l)
 
 /* ---- deferred jobs ------------------------------------------------------------------------- */
 
+static void append(struct rp_defer_queue *q, struct rp_defer *d)
+{
+    d->queued = true;
+    d->next = NULL;
+    if (q->head) q->tail->next = d;
+    else q->head = d;
+    q->tail = d;
+    q->n++;
+}
+
 void rp_loop_defer(struct rp_loop *l, struct rp_defer *d)
 {
     if (d->queued) return;
-    d->queued = true;
-    d->next = NULL;
-    if (l->defer_head) l->defer_tail->next = d;
-    else l->defer_head = d;
-    l->defer_tail = d;
-    l->defer_n++;
+    d->bulk = false;
+    append(&l->jobs, d);
+}
+
+void rp_loop_defer_bulk(struct rp_loop *l, struct rp_defer *d)
+{
+    if (d->queued) return;
+    d->bulk = true;
+    append(&l->bulk, d);
 }
 
 void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d)
 {
     if (!d->queued) return;
+    struct rp_defer_queue *q = d->bulk ? &l->bulk : &l->jobs;
     struct rp_defer *prev = NULL;
-    for (struct rp_defer *it = l->defer_head; it != d; it = it->next) prev = it;
+    for (struct rp_defer *it = q->head; it != d; it = it->next) prev = it;
     if (prev) prev->next = d->next;
-    else l->defer_head = d->next;
-    if (l->defer_tail == d) l->defer_tail = prev;
-    l->defer_n--;
+    else q->head = d->next;
+    if (q->tail == d) q->tail = prev;
+    q->n--;
     d->queued = false;
 }
 
-static void run_first(struct rp_loop *l)
+static void run_first(struct rp_defer_queue *q)
 {
-    struct rp_defer *d = l->defer_head;
-    l->defer_head = d->next;
-    l->defer_n--;
+    struct rp_defer *d = q->head;
+    q->head = d->next;
+    q->n--;
     d->queued = false;
     d->run(d); /* d may be gone now */
+}
+
+static void run_jobs(struct rp_loop *l)
+{
+    for (int round = 0; l->jobs.head && round < DEFER_ROUNDS; round++)
+        for (size_t n = l->jobs.n; n > 0 && l->jobs.head; n--) run_first(&l->jobs);
+}
+
+bool rp_loop_is_late(const struct rp_loop *l)
+{
+    return rp_clock_mono_ns() >= l->share_ends_ns;
+}
+
+void rp_loop_set_share(struct rp_loop *l, rp_ns ns)
+{
+    l->share_ns = ns;
+}
+
+/* When some were left over, all the time since then went to others, for nobody slept: as much is
+ * theirs now, so that those who want little and come often cannot keep them from moving. */
+static void run_bulk(struct rp_loop *l)
+{
+    if (!l->bulk.head) {
+        l->left_ns = 0;
+        return;
+    }
+    rp_ns now = rp_clock_mono_ns(), others = l->left_ns ? now - l->left_ns : 0;
+    bool fair = l->share_ns > 0;
+    l->share_ends_ns = now + (fair ? RP_MAX(l->share_ns, RP_MIN(others, (rp_ns)SHARE_MOST_NS)) : 0);
+    do {
+        run_first(&l->bulk);
+        run_jobs(l);
+    } while (l->bulk.head && !rp_loop_is_late(l));
+    l->left_ns = l->bulk.head ? rp_clock_mono_ns() : 0;
+    l->share_ends_ns = 0;
 }
 
 static void on_idle(uv_idle_t *h)
@@ -89,13 +144,18 @@ static void on_idle(uv_idle_t *h)
     (void)h; /* being active is all it is for */
 }
 
+/* The poll must not block while jobs are left. */
+static void stay_awake(struct rp_loop *l)
+{
+    bool idle = uv_is_active((uv_handle_t *)&l->idle) != 0, left = l->jobs.head || l->bulk.head;
+    if (left && !idle) (void)uv_idle_start(&l->idle, on_idle); /* fails only without cb */
+    if (!left && idle) (void)uv_idle_stop(&l->idle);           /* never fails */
+}
+
 static void run_deferred(struct rp_loop *l)
 {
-    for (int round = 0; l->defer_head && round < DEFER_ROUNDS; round++)
-        for (size_t n = l->defer_n; n > 0 && l->defer_head; n--) run_first(l);
-    bool idle = uv_is_active((uv_handle_t *)&l->idle) != 0;
-    if (l->defer_head && !idle) (void)uv_idle_start(&l->idle, on_idle); /* fails only without cb */
-    if (!l->defer_head && idle) (void)uv_idle_stop(&l->idle);           /* never fails */
+    run_jobs(l);
+    stay_awake(l);
 }
 
 static void on_prepare(uv_prepare_t *h)
@@ -109,7 +169,9 @@ static void on_prepare(uv_prepare_t *h)
 static void on_check(uv_check_t *h)
 {
     struct rp_loop *l = h->data;
-    run_deferred(l);
+    run_jobs(l);
+    run_bulk(l);
+    stay_awake(l);
     forget_times(l);
 }
 
@@ -128,6 +190,7 @@ struct rp_loop *rp_loop_new(struct rp_mem *m)
         return NULL;
     }
     l->mem = m;
+    l->share_ns = SHARE_NS;
     /* None of these can fail on an initialised loop. */
     (void)uv_prepare_init(&l->uv, &l->prepare);
     (void)uv_check_init(&l->uv, &l->check);

@@ -18,6 +18,7 @@ struct rp_defer {
     struct rp_defer *next;
     void (*run)(struct rp_defer *d);
     bool queued;
+    bool bulk; /* ... behind all that are not */
 };
 
 struct rp_meter; /* meter.h */
@@ -45,6 +46,14 @@ rp_str rp_loop_date(struct rp_loop *l);
 
 /* Run d->run at the end of this tick (or before the next wait). No effect when already queued. */
 void rp_loop_defer(struct rp_loop *l, struct rp_defer *d);
+/* The same for a job that moves many bytes: it runs when all others of this tick have, and only while
+ * the tick's share for such jobs lasts, at least one; the rest stays in order and goes on behind new
+ * events. No effect when already queued, either way. */
+void rp_loop_defer_bulk(struct rp_loop *l, struct rp_defer *d);
+/* Is that share used up? Asked by such jobs between two pieces of some 100 KB; true in other jobs. */
+bool rp_loop_is_late(const struct rp_loop *l);
+/* For tests: its length; 0: one job a tick. */
+void rp_loop_set_share(struct rp_loop *l, rp_ns ns);
 /* Take it out of the queue again (its owner dies). */
 void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d);
 

@@ -16,6 +16,11 @@ struct rp_conn;
 struct rp_dgram;
 struct rp_listener;
 
+struct rp_defer_queue {
+    struct rp_defer *head, *tail;
+    size_t n;
+};
+
 struct rp_loop {
     uv_loop_t uv;
     uv_prepare_t prepare;
@@ -24,9 +29,11 @@ struct rp_loop {
     uv_timer_t wheel_uv;   /* the one timer that drives the wheel */
     uv_timer_t turn_limit; /* bounds rp_loop_turn */
     struct rp_mem *mem;
-    struct rp_defer *defer_head, *defer_tail;
-    size_t defer_n;
-    uint64_t tick; /* counts rounds of poll */
+    struct rp_defer_queue jobs, bulk;
+    rp_ns share_ns;      /* of a tick for bulk jobs, at least */
+    rp_ns share_ends_ns; /* this tick's */
+    rp_ns left_ns;       /* since when some of them wait for their next share; 0: none */
+    uint64_t tick;       /* counts rounds of poll */
     rp_ns now_ns;  /* 0: not read in this tick */
     double wall;   /* 0: not read in this tick */
     int64_t date_s;

@@ -17,7 +17,7 @@ enum {
     FIRST_RECORD = 4096, /* until FRESH_BYTES went: a client may begin with a part */
     FRESH_BYTES = 16 * 1024,
     RECORDS_MOST = 64, /* opened in one recv: tiny ones must not keep others waiting */
-    REST_MS = 1000, /* a connection that sent nothing for so long begins anew */
+    REST_MS = 1000,    /* a connection that sent nothing for so long begins anew */
 };
 
 /* ---- words --------------------------------------------------------------------------------- */

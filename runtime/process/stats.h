@@ -8,7 +8,7 @@
 #include "proxy/proxy.h"
 #include "shm/counter.h"
 
-enum { RP_STATS_CAP = 64 }; /* counters of a page: room for names to come */
+enum { RP_STATS_CAP = 128 }; /* counters of a page: room for names to come */
 
 /* Master, before the first fork: name the counters of stats.tbl. */
 RP_MUST rp_err rp_stats_register(struct rp_counters *c);

@@ -89,7 +89,7 @@ void rp_worker_say(struct rp_worker *w, uint32_t kind, const struct rp_stage *s,
         struct pollfd room = {.fd = w->in.channel, .events = POLLOUT};
         rp_err e = rp_channel_send(w->in.channel, &head, text, NULL, 0);
         if (e == RP_OK || e == RP_E_CLOSED) return; /* a dead master is found soon */
-        rp_ignore(poll(&room, 1, SAY_WAIT_MS)); /* sending says how it is */
+        rp_ignore(poll(&room, 1, SAY_WAIT_MS));     /* sending says how it is */
     }
     rp_log(alert, "the master does not hear this worker, which ends");
     w->exit_code = 1;

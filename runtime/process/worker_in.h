@@ -36,7 +36,7 @@ struct rp_worker {
     uint64_t *counts; /* our page of counters */
     struct rp_proxy_stats published;
     uint64_t keys_version; /* of the ticket keys that the proxy has */
-    uint64_t oldest; /* generation that still had a request at the last beat */
+    uint64_t oldest;       /* generation that still had a request at the last beat */
     uv_poll_t channel;
     uv_signal_t term_signal, quit_signal;
     struct rp_timer beat, limit, settle;

@@ -75,8 +75,8 @@ void rp_attempt_log_failure(struct rp_req *r, rp_err e)
     const char *why = r->up ? rp_conn_why(r->up->conn) : NULL;
     if (r->pick.pool_slot) addr[rp_addr_put(rp_connpool_addr(r->pick.pool_slot), addr)] = '\0';
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
-           rp_log_esc(r->upstream->name), addr, r->tries,
-           why ? why : rp_err_reason(e), rp_req_id(r).ptr);
+           rp_log_esc(r->upstream->name), addr, r->tries, why ? why : rp_err_reason(e),
+           rp_req_id(r).ptr);
     r->proxy->stats.up_failures++;
 }
 
@@ -296,6 +296,7 @@ static rp_err pump_once(struct rp_req *r)
     if (r->spool) return rp_buffering_pump(r);
     size_t most = PUMP_BYTES;
     rp_err e = rp_bulk_read_body(r, &most);
+    if (e == RP_OK) rp_req_note_piece(r, rp_splice_bytes(r->body_pipe));
     if (e != RP_E_BUSY) return e;
     e = RP_OK;
     if (!r->body_ended && r->body.bytes < PUMP_BYTES) {
@@ -303,6 +304,7 @@ static rp_err pump_once(struct rp_req *r)
         if (e < 0) return e;
         if (e == RP_END) r->body_ended = true;
     }
+    rp_req_note_piece(r, r->body.bytes);
     if (r->body.bytes == 0 && !r->body_ended) return RP_AGAIN;
     rp_err sent = rp_up_send(r->up, &r->body, r->body_ended, r->x.trailers);
     if (sent < 0) return sent;
@@ -316,6 +318,7 @@ static rp_err pump_once(struct rp_req *r)
 rp_err rp_attempt_pump(struct rp_req *r)
 {
     rp_err e = RP_OK;
+    bool was_light = !r->heavy;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         /* Nothing more is read while the upstream has not taken what is there: that bounds memory.
          * The head waits for the first piece of the body: one write for both. */
@@ -325,6 +328,7 @@ rp_err rp_attempt_pump(struct rp_req *r)
         if (flushed < 0) return RP_OK; /* its response, if any, tells more than this */
         if (r->body_sent || flushed == RP_AGAIN) return flushed;
         if (e == RP_AGAIN) return e;
+        if (turn > 0 && rp_req_is_turn_over(r, was_light)) break;
         e = pump_once(r);
         if (e < 0) return e;
     }

@@ -181,8 +181,8 @@ struct rp_route {
     uint64_t body_limit;                               /* bytes; 0 and UINT64_MAX: no limit */
     rp_ms connect_ms, send_ms, first_byte_ms, idle_ms; /* 0 = the upstream's */
     struct rp_chains chains;
-    uint32_t meta; /* script's reference for req.route.meta; 0 none */
-    bool upgrade;  /* WebSocket and other upgrades are relayed */
+    uint32_t meta;                        /* script's reference for req.route.meta; 0 none */
+    bool upgrade;                         /* WebSocket and other upgrades are relayed */
     bool buffer_request, buffer_response; /* bodies pass through a spool */
     uint32_t buffer_memory;               /* bytes of one body in memory */
     uint64_t buffer_max;                  /* bytes of one response in its file */
@@ -267,23 +267,23 @@ struct rp_conf {
     uint64_t ip6_bits;             /* of an IPv6 address that say who the client is */
     uint64_t body_rate, send_rate; /* bytes per second at least; 0 = any */
     uint64_t rate_grace_ms;
-    uint64_t spill_bytes; /* of all spill files of a worker */
+    uint64_t spill_bytes;   /* of all spill files of a worker */
     uint64_t connection_ms; /* that a client connection may live; 0 = no limit */
     uint64_t head_ms, body_ms, keepalive_ms, send_ms, drain_ms, tunnel_ms, hook_wait_ms;
-    uint64_t tls_ms;         /* for a whole handshake */
-    uint64_t tls_rate;       /* handshakes a second and worker; 0 = no limit */
-    uint64_t ticket_keys_ms; /* between two rotations of the ticket keys */
+    uint64_t tls_ms;                       /* for a whole handshake */
+    uint64_t tls_rate;                     /* handshakes a second and worker; 0 = no limit */
+    uint64_t ticket_keys_ms;               /* between two rotations of the ticket keys */
     uint64_t http2, h2_streams, h2_window; /* bool; streams at once; bytes a stream may wait with */
-    uint64_t forward; /* RP_FORWARD_ bits */
-    uint64_t via;     /* bool: add Via */
+    uint64_t forward;                      /* RP_FORWARD_ bits */
+    uint64_t via;                          /* bool: add Via */
     uint64_t cpu_budget_us, heap_bytes;
     uint64_t log_level;      /* enum rp_log_level */
     uint64_t error_log_file; /* index in files */
     rp_str server_name;      /* Server of our own answers; empty = none */
     rp_str via_name;         /* pseudonym in Via: "rproxy" */
     rp_str user;
-    rp_str pid_file; /* a second pid file beside the one in the run directory */
-    rp_str spill_dir; /* where spill files are made */
+    rp_str pid_file;             /* a second pid file beside the one in the run directory */
+    rp_str spill_dir;            /* where spill files are made */
     rp_str user_at, pid_file_at; /* where the site says so, "site.lua:3" */
     struct rp_conf_access_log access;
     struct rp_conf_pages pages;

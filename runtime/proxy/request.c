@@ -110,7 +110,13 @@ struct rp_req *rp_req_find(struct rp_proxy *p, uint32_t slot, uint32_t slot_gen)
 void rp_req_wake(struct rp_req *r, unsigned why)
 {
     r->wakes |= why;
-    rp_loop_defer(r->proxy->loop, &r->run);
+    if (RP_UNLIKELY(r->heavy)) rp_loop_defer_bulk(r->proxy->loop, &r->run);
+    else rp_loop_defer(r->proxy->loop, &r->run);
+}
+
+bool rp_req_is_turn_over(const struct rp_req *r, bool was_light)
+{
+    return r->heavy && (was_light || rp_loop_is_late(r->proxy->loop));
 }
 
 /* ---- what hooks use ------------------------------------------------------------------------- */

@@ -31,7 +31,10 @@ const char *rp_step_name(enum rp_step s);
 enum rp_filter { RP_FILTER_PENDING, RP_FILTER_DONE };
 enum rp_from { RP_FROM_CORE, RP_FROM_PLUGIN, RP_FROM_UPSTREAM, RP_FROM_CACHE };
 
-enum { RP_REQ_MAGIC = 0x52455130 };
+enum {
+    RP_REQ_MAGIC = 0x52455130,
+    RP_REQ_HEAVY_BYTES = 32 * 1024, /* in one piece: to move it takes longer than a small request */
+};
 
 struct rp_proxy;
 struct rp_up;
@@ -73,8 +76,9 @@ struct rp_req {
     bool body_ended;             /* the client's body was read to its end */
     bool body_sent;              /* ... and given to the upstream whole */
     bool bulk, bulk_body;        /* the response, the request body goes by pipe: see bulk.h */
+    bool heavy;                  /* it moved much at once lately: others go first, see rp_req_wake */
     bool up_reused;              /* `up` came from the pool */
-    bool dials;                /* others wait for its connection, to use it, too (HTTP/2) */
+    bool dials;                  /* others wait for its connection, to use it, too (HTTP/2) */
     bool up_fresh;               /* a pooled connection was stale: take a new one */
     bool answered;               /* a local answer is set: nothing upstream is needed */
     struct rp_msg *up_head;      /* what goes upstream: &x.head or &up_head_own */
@@ -87,7 +91,7 @@ struct rp_req {
 
     /* upstream; the pick's peer and group stay until END so that logs can name them */
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
-    struct rp_up *up;                     /* bound connection */
+    struct rp_up *up;                        /* bound connection */
     uint64_t up_out_base;                    /* bytes sent on it before this request */
     struct rp_dial *dial;                    /* CONNECT: its target, once that is looked for */
     struct rp_tunnel *tunnel;                /* since it is one */
@@ -123,8 +127,16 @@ struct rp_req {
 
 /* ---- used by script/ and the steps ---------------------------------------------------------- */
 
-/* Note why and run the life at the end of the tick. */
+/* Note why and run the life at the end of the tick; a heavy request's behind all others, as long as
+ * the tick's share for such lasts. */
 void rp_req_wake(struct rp_req *r, unsigned why);
+/* A piece of n bytes is being moved. */
+static inline void rp_req_note_piece(struct rp_req *r, size_t n)
+{
+    if (n > 0) r->heavy = n >= RP_REQ_HEAVY_BYTES;
+}
+/* Between two pieces: is it time to let others go on? was_light: before the first of this run. */
+bool rp_req_is_turn_over(const struct rp_req *r, bool was_light);
 /* Live request by handle; NULL when stale. */
 struct rp_req *rp_req_find(struct rp_proxy *p, uint32_t slot, uint32_t slot_gen);
 /* Hexadecimal id, 32 digits, made on first use. */

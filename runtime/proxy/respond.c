@@ -187,6 +187,7 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
 {
     bool parked = r->phase == RP_PHASE_BODY_FILTER;
     rp_err read = parked ? RP_OK : read_upstream(r);
+    rp_req_note_piece(r, r->out.bytes + rp_splice_bytes(r->pipe));
     if (r->out.bytes || parked || is_read(r)) {
         rp_err e = queue_body(r);
         if (e == RP_AGAIN || e < 0) {
@@ -208,6 +209,7 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
 enum rp_verdict rp_step_relay(struct rp_req *r)
 {
     enum rp_verdict v;
+    bool was_light = !r->heavy;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
         if (e < 0) return relay_failed(r, e);
@@ -223,6 +225,7 @@ enum rp_verdict rp_step_relay(struct rp_req *r)
             return wait_for_client(r);
         }
         if (r->x.response_done) return rp_step_to(r, RP_STEP_LOG);
+        if (turn > 0 && rp_req_is_turn_over(r, was_light)) break;
         if (!relay_piece(r, &v)) return v;
     }
     rp_req_wake(r, RP_WAKE_UP);

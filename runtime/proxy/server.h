@@ -15,12 +15,13 @@ struct rp_serve {
     struct rp_serve *next;
     rp_str text; /* as configured: identity across reloads; own */
     uint16_t port;
-    bool redirect_https;                 /* of the current generation */
-    bool proxy_protocol;                 /* ... too */
-    bool half_closed;                    /* ... too */
-    bool forward_cert;                   /* ... too */
-    bool relays;                         /* said to be a stream's last; stays when `stream` goes */
-    struct rp_tls_server *tls; /* ends TLS: held, also when the listener was given up; NULL: plain */
+    bool redirect_https; /* of the current generation */
+    bool proxy_protocol; /* ... too */
+    bool half_closed;    /* ... too */
+    bool forward_cert;   /* ... too */
+    bool relays;         /* said to be a stream's last; stays when `stream` goes */
+    struct rp_tls_server
+        *tls; /* ends TLS: held, also when the listener was given up; NULL: plain */
     const struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
     struct rp_conf *stream_conf; /* held while `stream` is set: clients that wait in the queue of a
                                   * listener that was given up get what it promised */

@@ -47,6 +47,7 @@ static rp_err read_client(struct rp_req *r)
         rp_up_end_output(r->up);
     }
     if (e != RP_OK) return e;
+    rp_req_note_piece(r, r->body.bytes);
     r->proxy->stats.tunnel_bytes_in += r->x.body_in_bytes - before;
     e = look(r, true, &bytes);
     rp_err sent = bytes->bytes ? rp_up_send(r->up, bytes, false, NULL) : RP_OK;
@@ -63,6 +64,7 @@ static rp_err read_upstream(struct rp_req *r)
         r->x.ops->end_output(&r->x);
     }
     if (e != RP_OK) return e;
+    rp_req_note_piece(r, r->out.bytes);
     r->proxy->stats.tunnel_bytes_out += r->out.bytes;
     r->tunnel->up_bytes += r->out.bytes;
     e = look(r, false, &bytes);
@@ -73,10 +75,12 @@ static rp_err read_upstream(struct rp_req *r)
 /* Client to upstream. RP_OK ended or waiting for room is no failure; < 0 is. */
 static rp_err pump_up(struct rp_req *r)
 {
+    bool was_light = !r->heavy;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         rp_err e = rp_up_flush(r->up);
-        if (e == RP_OK && !r->body_ended) e = read_client(r);
-        else if (e == RP_OK) return RP_OK;
+        if (e == RP_OK && r->body_ended) return RP_OK;
+        if (e == RP_OK && turn > 0 && rp_req_is_turn_over(r, was_light)) break;
+        if (e == RP_OK) e = read_client(r);
         if (e != RP_OK) return e < 0 ? e : RP_OK;
     }
     rp_req_wake(r, RP_WAKE_BODY);
@@ -86,10 +90,12 @@ static rp_err pump_up(struct rp_req *r)
 /* Upstream to client. */
 static rp_err pump_down(struct rp_req *r)
 {
+    bool was_light = !r->heavy;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         rp_err e = r->x.ops->flush(&r->x);
-        if (e == RP_OK && !r->x.response_done) e = read_upstream(r);
-        else if (e == RP_OK) return RP_OK;
+        if (e == RP_OK && r->x.response_done) return RP_OK;
+        if (e == RP_OK && turn > 0 && rp_req_is_turn_over(r, was_light)) break;
+        if (e == RP_OK) e = read_upstream(r);
         if (e != RP_OK) return e < 0 ? e : RP_OK;
     }
     rp_req_wake(r, RP_WAKE_UP);

@@ -118,8 +118,8 @@ static rp_err tell(struct rp_req *r, const struct rp_tunnel_end *end, rp_str fra
     rp_chain_init(&bytes, r->proxy->mem);
     rp_chain_add_copy(&bytes, frame);
     bool down = end == &r->tunnel->ws->down;
-    rp_err e = down ? r->x.ops->send_body(&r->x, &bytes, false)
-                    : rp_up_send(r->up, &bytes, false, NULL);
+    rp_err e =
+        down ? r->x.ops->send_body(&r->x, &bytes, false) : rp_up_send(r->up, &bytes, false, NULL);
     if (e >= 0) e = down ? r->x.ops->flush(&r->x) : rp_up_flush(r->up);
     return e < 0 ? e : RP_OK;
 }

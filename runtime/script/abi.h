@@ -32,6 +32,7 @@ struct rp_host_face {
     const struct rp_conf *conf; /* this generation's, also while it is built */
     struct rp_req *req;         /* the running task's request; NULL in the background */
     struct rp_regex_span spans[RP_REGEX_GROUPS_MAX + 1]; /* of the last match */
+    uint32_t at_pattern; /* of a set: which could not be decided */
 };
 
 /* ---- request -------------------------------------------------------------------------------- */
@@ -148,9 +149,9 @@ enum rp_abi_conn_text {
     RP_CONN_TEXT_REMOTE_IP,
     RP_CONN_TEXT_LISTENER, /* as configured */
     RP_CONN_TEXT_SNI,
-    RP_CONN_TEXT_UPSTREAM, /* name of the chosen one */
-    RP_CONN_TEXT_PEER,     /* address last tried */
-    RP_CONN_TEXT_REASON,   /* first failure by its err.tbl word */
+    RP_CONN_TEXT_UPSTREAM,  /* name of the chosen one */
+    RP_CONN_TEXT_PEER,      /* address last tried */
+    RP_CONN_TEXT_REASON,    /* first failure by its err.tbl word */
     RP_CONN_TEXT_TRANSPORT, /* "tcp", "udp" */
 };
 enum rp_abi_conn_number {
@@ -213,6 +214,12 @@ void rp_abi_regex_free(struct rp_regex *re);
 /* As rp_abi_head_match, on a text. RP_E_INVALID: from is past the end. */
 rp_err rp_abi_regex_match(struct rp_host_face *h, const struct rp_regex *re, const char *p,
                           size_t n, size_t from);
+/* Index (from..n-1) of the first of n patterns that occurs in the text; n: none does; < 0: rp_err,
+ * and the pattern that hit its limits is face->at_pattern. any: occurs whenever one of them does
+ * (all of them in one pass), or NULL. */
+double rp_abi_regex_first(struct rp_host_face *h, const struct rp_regex *any,
+                          struct rp_regex *const *list, uint32_t n, uint32_t from, const char *p,
+                          size_t p_n);
 
 enum rp_abi_codec {
     RP_ABI_BASE64,

@@ -33,7 +33,7 @@ static rp_err unreadable(struct rp_conf_error *e, rp_str path, rp_err why)
                            ? "it must be a regular file named .pem, .crt, .cer or "
                              ".key, by an absolute path without \"..\""
                        : why == RP_E_TOO_BIG ? "it is larger than 4 MB"
-                                             : "the system refuses";
+                                             : "the system refuses (permissions?)";
     snprintf(e->text, sizeof e->text, "%.*s: cannot be read: %s", RP_STR_ARG(path), text);
     e->code = why;
     return why;

@@ -140,7 +140,7 @@ local function spill_files()
 end
 
 local function wait_spill(n)
-    assert(posix.poll(function() return spill_files() == n end, 10),
+    assert(posix.poll(function() return spill_files() == n end, 30),
         ("%d spill files, not %d"):format(spill_files(), n))
 end
 
@@ -149,7 +149,7 @@ local function status(name)
 end
 
 local function wait_status(name, check)
-    assert(posix.poll(function() return check(status(name)) end, 10),
+    assert(posix.poll(function() return check(status(name)) end, 30),
         name .. " is " .. tostring(status(name)))
 end
 

@@ -299,6 +299,12 @@ describe("errors", function()
         connect_address = "a refused CONNECT: spec/e2e/connect_spec",
         connect_answer = "a hook that answers a CONNECT: spec/e2e/connect_spec",
         upstream_resolve_timeout = "a silent name server: spec/unit/proxy/dial_spec",
+        spill_failed = "a disk that fails: spec/e2e/buffering_spec",
+        spill_full = "more than limits.spill: spec/e2e/buffering_spec",
+        tls_plain_http = "never a request: spec/e2e/tls_spec",
+        upstream_tls_handshake = "a peer without TLS: spec/e2e/tls_spec",
+        upstream_tls_verify = "a certificate that is not accepted: spec/e2e/tls_spec",
+        upstream_alpn = "a peer without h2: spec/e2e/h2_upstream_spec",
         upstream_send = "told by how the response ended: upstream_closed",
     }
 

@@ -15,7 +15,6 @@ describe("HTTP/2 conformance", function()
     setup(function()
         up = origin.start {
             ["/hold"] = { { hang = true } },
-            ["/stuck"] = { early = true, { hang = true } },
             ["/big"] = { status = 200, body = ("b"):rep(100000) },
             ["*"] = { status = 404 },
         }
@@ -25,6 +24,7 @@ describe("HTTP/2 conformance", function()
             upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
             hosts = { rp.host { default = true, routes = {
                 rp.route { "/ok", respond = { 200, "ok\n" } },
+                rp.route { "/stuck", content = function() rp.sleep(60) end },
                 rp.route { "/*", upstream = "o" } } } },
         ]] }
     end)

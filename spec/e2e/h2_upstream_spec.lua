@@ -196,7 +196,7 @@ describe("HTTP/2 to an upstream", function()
         s:respond(again.id, { body = "second" })
         assert.equal("second", http.read(w).body)
         w = ask("e", { method = "POST" })
-        r = s:next_request()
+        s:next_request()
         s:send(h2.GOAWAY, 0, 0, h2.u32(0) .. h2.u32(0)) -- nothing of it was processed
         local s2 = server()
         s2:respond(s2:next_request().id, { body = "third" })

@@ -210,7 +210,7 @@ describe("a hook in compiled code that does not end", function()
         ]] }
         local w = wire.connect(rp.port)
         w:send(http.format { target = "/loop" })
-        local rest = w:recv_all(10)
+        local rest = w:recv_all(20)
         if rest ~= "" then
             assert.truthy(rest:find("^HTTP/1.1 500 ")) -- it was not compiled yet
             assert.truthy(rp:stderr():find("plugin=looper", 1, true))

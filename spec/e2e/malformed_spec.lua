@@ -78,7 +78,7 @@ describe("raw requests", function()
     end
 
     local function wait_whole(n)
-        assert.is_truthy(posix.poll(function() return complete_requests() >= n end, 5))
+        assert.is_truthy(posix.poll(function() return complete_requests() >= n end, 30))
         return whole_requests()
     end
 
@@ -92,7 +92,7 @@ describe("raw requests", function()
             assert.equal(before, complete_requests())
             return
         end
-        local rest, why = w:recv_all(3)
+        local rest, why = w:recv_all(20)
         assert.equal("", rest) -- nothing behind the refusal: the connection is done
         assert.is_true(why == "closed" or why == "reset")
         assert.equal(before, complete_requests())

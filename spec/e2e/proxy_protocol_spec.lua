@@ -65,7 +65,7 @@ describe("the PROXY protocol", function()
 
     local function start_program(argv, port)
         local p = proc.spawn(argv, { quiet_end = true })
-        assert(posix.poll(function() return posix.is_listening(port) end, 10),
+        assert(posix.poll(function() return posix.is_listening(port) end, 30),
             argv[1] .. " does not listen: " .. p:stderr() .. p:stdout())
         return p
     end
@@ -126,7 +126,7 @@ describe("the PROXY protocol", function()
                 rp.route { "/*", upstream = "o" } } } } } ]] }
         assert(posix.poll(function()
             return posix.is_listening(rp.port) and posix.is_listening(vars.proxied)
-        end, 10), rp:stderr())
+        end, 30), rp:stderr())
         if HAPROXY then
             start_program({ HAPROXY, "-db", "-f", write("haproxy.cfg", HAPROXY_CONF) }, vars.in3)
         end
@@ -237,7 +237,7 @@ describe("the PROXY protocol", function()
         assert.equal("2001:db8::7", remote_ip("/stream2"))
         local other = wire.connect(tonumber(vars.stream2), "127.0.0.1", { from = CLIENT })
         other:send("PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert.equal("", (other:recv_all(3)))
+        assert.equal("", (other:recv_all(20)))
     end)
 
     it("is spoken on a unix socket by whoever may open it", function()
@@ -250,7 +250,7 @@ describe("the PROXY protocol", function()
     it("is not heard from others, and that is logged", function()
         local w = wire.connect(tonumber(vars.proxied), "127.0.0.1", { from = CLIENT })
         w:send("PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert.equal("", (w:recv_all(3)))
+        assert.equal("", (w:recv_all(20)))
         rp:wait_stderr("a PROXY header is not taken from there, refused "
             .. "reason=proxy_header_untrusted client=127%.0%.0%.5")
     end)
@@ -258,7 +258,7 @@ describe("the PROXY protocol", function()
     it("is required where it is said, and only there", function()
         local w = wire.connect(tonumber(vars.proxied))
         w:send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert.equal("", (w:recv_all(3)))
+        assert.equal("", (w:recv_all(20)))
         local plain = wire.connect(rp.port)
         plain:send("PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert.equal(400, http.read(plain).status)

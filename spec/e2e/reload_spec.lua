@@ -13,10 +13,11 @@ local function answer(text)
     return { routes = ('rp.route { "/*", respond = { 200, "%s" } }'):format(text) }
 end
 
--- A site whose start hook waits, so that a reload takes a while.
+-- A site whose start hook waits, so that a reload takes a while; it says so before.
 local function slow_start(text, seconds)
     return { routes = ([[ rp.route { "/*", respond = { 200, "%s" }, use = {
-        { name = "slow", start = function() rp.sleep(%g) end } } } ]]):format(text, seconds) }
+        { name = "slow", start = function()
+            rp.log.notice("start hook waits") rp.sleep(%g) end } } } ]]):format(text, seconds) }
 end
 
 -- Every worker answers: as many requests on connections of their own as it takes.
@@ -110,7 +111,7 @@ describe("reload", function()
                     use = { { name = "bad", start = function() error("no such luck") end } } } ]] },
                 "start hook")
             -- The master has let go of it; each worker does when it hears so, a moment later.
-            assert.is_true(posix.poll(function() return not posix.is_listening(extra) end, 5))
+            assert.is_true(posix.poll(function() return not posix.is_listening(extra) end, 30))
         end)
 
         it("at a listener that cannot be bound changes nothing", function()
@@ -129,16 +130,16 @@ describe("reload", function()
 
         it("because a worker died is undone everywhere, and the old site respawned", function()
             rp.complaints_expected = true
-            process.change(rp, slow_start("two", 1))
+            process.change(rp, slow_start("two", 2))
             local reload = proc.spawn { process.BIN, "reload", "-p", rp.site_path }
             rp:wait_stderr("reloading")
             local master_children = process.workers(rp)
-            posix.sleep(0.4) -- the check is over, the start hooks wait
+            rp:wait_stderr("start hook waits") -- the check is over
             posix.kill(master_children[1], "KILL")
-            assert.same({ exit = 1 }, reload:wait(5))
+            assert.same({ exit = 1 }, reload:wait(20))
             assert.match("died while it prepared the reload", reload:stderr())
             process.wait_workers(rp, 2, { master_children[1] })
-            posix.sleep(0.9) -- beyond the end of the other one's start hook
+            posix.sleep(2) -- beyond the end of the other one's start hook
             all_say(rp, "one")
             process.change(rp, answer("two"))
             process.must(rp, "reload")
@@ -155,10 +156,10 @@ describe("reload", function()
 
     it("asked for many times during one is one more after it", function()
         rp = process.start {}
-        process.change(rp, slow_start("two", 0.4))
+        process.change(rp, slow_start("two", 1.5))
         rp:signal("HUP")
         rp:wait_stderr("reloading")
-        posix.sleep(0.15)
+        rp:wait_stderr("start hook waits")
         process.change(rp, answer("three"))
         for _ = 1, 5 do
             rp:signal("HUP")
@@ -233,10 +234,10 @@ describe("reload", function()
 
     it("lets running requests end in their generation", function()
         rp = process.start { routes = [[ rp.route { "/*", content = function(req)
-            rp.sleep(0.5) return req:exit(200, "old") end } ]] }
+            rp.log.notice("asleep") rp.sleep(2) return req:exit(200, "old") end } ]] }
         local w = wire.connect(rp.port)
         w:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        posix.sleep(0.1)
+        rp:wait_stderr("asleep")
         process.change(rp, answer("new"))
         process.must(rp, "reload")
         all_say(rp, "new")
@@ -282,7 +283,7 @@ describe("reload", function()
             n = n + 1
         end
         posix.write_file(stop, "")
-        assert.same({ exit = 0 }, client:wait(10), client:stderr())
+        assert.same({ exit = 0 }, client:wait(20), client:stderr())
         assert.is_true(tonumber(client:stdout()) > n)
     end)
 

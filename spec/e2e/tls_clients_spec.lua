@@ -178,7 +178,7 @@ describe("clients' certificates", function()
             return posix.poll(function()
                 return (posix.read_file(dir .. "/access.log") or ""):match('[^\n]*"' .. path
                     .. '"[^\n]*')
-            end, 5)
+            end, 30)
         end
         assert.equal('{"path":"/logged","scheme":"https","tls_version":"TLSv1.3",'
             .. '"tls_cipher":"TLS_AES_128_GCM_SHA256","sni":"a.test"}', line("/logged"))

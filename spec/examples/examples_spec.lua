@@ -109,7 +109,7 @@ describe("examples", function()
         assert.not_equal(101, http.read(w).status)
         rp:stop()
         echo:signal("TERM")
-        echo:wait(5)
+        echo:wait(20)
     end)
 
     it("conf/site.lua: the default site answers", function()

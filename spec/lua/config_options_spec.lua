@@ -64,6 +64,7 @@ describe("rproxy.config.options", function()
                     for part in row.name:gmatch("[^.]+") do node = node.fields[part] end
                     local schema = require("rproxy.schema")
                     local ours = schema.check(node, node.default, "", schema.context())
+                    if type(ours) == "boolean" then ours = ours and 1 or 0 end
                     assert.equal(value(units.MB, units.SECOND), ours * (row.scale or 1), row.name)
                 end
             end

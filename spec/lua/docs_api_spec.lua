@@ -107,7 +107,7 @@ describe("docs/guide/api.md", function()
         written = {}
         for name in section(PAGE, "rp"):gmatch("`rp%.([%w_]+%.[%w_]+)") do written[name] = true end
         local wanted = { ["tcp.connect"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
-            ["uri.unescape"] = true }
+            ["uri.unescape"] = true, ["regex.set"] = true }
         for _, level in ipairs { "debug", "info", "notice", "warn", "error" } do
             wanted["log." .. level] = true
         end

@@ -118,7 +118,8 @@ describe("spec.support.proc", function()
     it("fills in the site, writes files beside it and waits until the port listens", function()
         local dir = proc.temp_dir()
         posix.write_file(dir .. "/serve", "#!/bin/sh\ntrap 'kill $!; exit 0' TERM\n"
-            .. "luajit -e 'local s = require(\"socket\") L = s.bind(\"127.0.0.1\", tonumber(arg[1])) s.sleep(60)'"
+            .. "luajit -e 'local s = require(\"socket\") L = s.bind(\"127.0.0.1\", tonumber(arg[1])) "
+            .. "s.sleep(60)'"
             .. " /dev/null $(grep -o '[0-9][0-9]*' \"$2\" | head -1) & wait\n")
         assert.equal(0, os.execute("chmod +x " .. dir .. "/serve"))
         with_program(dir .. "/serve", function()

@@ -110,9 +110,9 @@ function M.listen(path)
     return setmetatable({ sock = sock, port = port }, Listener)
 end
 
---- The next connection; raises when none comes within `seconds` (5).
+--- The next connection; raises when none comes within `seconds` (20).
 function Listener:accept(seconds)
-    self.sock:settimeout(seconds or 5)
+    self.sock:settimeout(seconds or 20)
     local sock, err = self.sock:accept()
     if not sock then error("no connection came: " .. err, 2) end
     return wire.wrap(sock)
@@ -166,7 +166,7 @@ function M.settled(sample)
             last, since = now, posix.now()
         end
         return posix.now() - since > 0.15 and last
-    end, 10)
+    end, 30)
 end
 
 local BLOCK = 256 * 1024
@@ -180,7 +180,7 @@ function M.drain(w, n)
     local pfd = ffi.new("rpspec_pollfd[1]")
     pfd[0].fd, pfd[0].events = fd, 1
     while got < n do
-        if posix.C.poll(pfd, 1, 5000) ~= 1 then return got, tail end
+        if posix.C.poll(pfd, 1, 20000) ~= 1 then return got, tail end
         local came = tonumber(posix.C.recv(fd, block, math.min(BLOCK, n - got), 0))
         if came <= 0 then return got, tail end
         got = got + came

@@ -106,7 +106,7 @@ function Origin:requests()
     return read_records(self.dir, "req")
 end
 
---- The requests once there are at least n; raises when they do not come within `seconds` (5).
+--- The requests once there are at least n; raises when they do not come within `seconds` (20).
 function Origin:wait_requests(n, seconds)
     local last = ("%s/req-%06d.lua"):format(self.dir, n)
     if not posix.poll(function() return posix.exists(last) end, seconds) then
@@ -120,7 +120,7 @@ function Origin:connections()
     return read_records(self.dir, "conn")
 end
 
---- The connection records once `check(list)` holds; raises when it does not within `seconds` (5).
+--- The connection records once `check(list)` holds; raises when it does not within `seconds` (20).
 function Origin:wait_connections(check, seconds)
     local list = posix.poll(function()
         local now = self:connections()

@@ -72,9 +72,10 @@ function M.sleep(seconds)
     C.nanosleep(ffi.new("rpspec_timespec", whole, (seconds - whole) * 1e9), nil)
 end
 
---- Call `check` until it returns a true value, and return that; nil after `seconds` (5).
+--- Call `check` until it returns a true value, and return that; nil after `seconds` (20: a deadline
+--- only ever passes when something is broken, so it may be long).
 function M.poll(check, seconds)
-    local deadline = M.now() + (seconds or 5)
+    local deadline = M.now() + (seconds or 20)
     local nap = 0.001
     while true do
         local value = check()

@@ -76,7 +76,7 @@ function M.wait_workers(rp, n, without)
             if posix.alive(pid) then live[#live + 1] = pid end
         end
         return #live == n and live
-    end, 10)
+    end, 30)
     if not found then
         error(("not %d workers but %d; stderr:\n%s"):format(n, #M.workers(rp), rp:stderr()), 2)
     end

@@ -9,7 +9,7 @@
 --   local rest, why = w:recv_all(2)                      -- until "closed", "reset" or "timeout"
 --   w:close()
 --
--- Every wait has a limit (w.timeout, 5 s); recv and recv_until raise with what had come so far.
+-- Every wait has a limit (w.timeout, 20 s); recv and recv_until raise with what had come so far.
 
 local ffi = require("ffi")
 local posix = require("spec.support.posix")
@@ -41,7 +41,7 @@ function M.connect(port, host, opt)
             local bytes = ffi.new("int[1]", opt.rcvbuf)
             posix.C.setsockopt(sock:getfd(), SOL_SOCKET, SO_RCVBUF, bytes, 4)
         end
-        sock:settimeout(opt.timeout or 5)
+        sock:settimeout(opt.timeout or 20)
         ok, err = sock:connect(host, port)
         if ok then sock:setoption("tcp-nodelay", true) end
     end
@@ -50,14 +50,14 @@ function M.connect(port, host, opt)
         if opt.may_fail then return nil, err end
         error(("connect to %s port %s: %s"):format(host or "", port, err), 2)
     end
-    local w = setmetatable({ sock = sock, timeout = opt.timeout or 5, buf = "" }, Wire)
+    local w = setmetatable({ sock = sock, timeout = opt.timeout or 20, buf = "" }, Wire)
     open[w] = true
     return w
 end
 
 --- A wire over a socket that is connected already (what a listening spec accepted).
 function M.wrap(sock)
-    local w = setmetatable({ sock = sock, timeout = 5, buf = "" }, Wire)
+    local w = setmetatable({ sock = sock, timeout = 20, buf = "" }, Wire)
     open[w] = true
     return w
 end

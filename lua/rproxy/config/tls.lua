@@ -70,7 +70,8 @@ local function merged(base, over)
     return out
 end
 
---- Read the tls of all listeners and streams. A set of settings is there once, however many listeners use it.
+--- Read the tls of all listeners and streams. A set of settings is there once, however many
+--- listeners use it.
 --- @param model table  its listeners and streams are read
 --- @param given any  the site's tls
 --- @param report table
@@ -114,7 +115,8 @@ function M.read_listeners(model, given, report)
         stream.tls = read(stream, "rp.stream")
         if stream.tls then stream.tls.opts.alpn = {} end
     end
-    if given ~= nil and not shared and #model.tls == 0 then add(read_set(given, at, report)) end -- checked all the same
+    -- What nobody uses is checked all the same.
+    if given ~= nil and not shared and #model.tls == 0 then add(read_set(given, at, report)) end
 end
 
 --- @param up table  an upstream of the model

@@ -207,7 +207,7 @@ describe("the limits", function()
             for _, prefix in ipairs { "", "(*NO_JIT)" } do
                 local start = posix.now()
                 assert.equal("CAP", test(prefix .. row[1], row[2]))
-                assert.is_true(posix.now() - start < 0.2, prefix .. row[1])
+                assert.is_true(posix.now() - start < 5, prefix .. row[1])
             end
         end
     end)

@@ -57,6 +57,30 @@ describe("h2_budget", function()
         end
     end)
 
+    it("lets clients answer each frame of content", function()
+        burst(C.RP_H2_CONTROLS)
+        burst(C.RP_H2_WINDOWS)
+        for _ = 1, 10000 do
+            C.rp_h2_budget_earn(b, true)
+            assert.is_true(take(C.RP_H2_CONTROLS))
+            assert.is_true(take(C.RP_H2_WINDOWS))
+            assert.is_true(take(C.RP_H2_WINDOWS))
+        end
+        assert.is_false(take(C.RP_H2_WINDOWS))
+    end)
+
+    it("gives nothing back for frames that a window made small", function()
+        burst(C.RP_H2_WINDOWS)
+        C.rp_h2_budget_earn(b, false)
+        assert.is_false(take(C.RP_H2_WINDOWS))
+    end)
+
+    it("is never in credit", function()
+        local n = burst(C.RP_H2_CONTROLS)
+        for _ = 1, 2 * n do C.rp_h2_budget_earn(b, true) end
+        assert.equal(n, burst(C.RP_H2_CONTROLS))
+    end)
+
     it("names every kind", function()
         local seen = {}
         for kind = 0, C.RP_H2_NUISANCES - 1 do

@@ -57,7 +57,7 @@ describe("rp_timer on a loop", function()
         end)
         C.rp_timer_set(env.loop, t, 0)
         assert.equal(0, fired) -- never from inside set
-        env:until_true(function() return fired == 4 end, 1)
+        env:until_true(function() return fired == 4 end)
         assert.is_false(C.rp_timer_is_armed(t))
     end)
 

@@ -83,7 +83,7 @@ describe("TLS of a conn", function()
         local small = ffi.new("int[1]", opt.small or 0)
         if opt.small then sys.setsockopt(near, net.SOL_SOCKET, net.SO_SNDBUF, small, 4) end
         local conn = env:adopt(near)
-        C.rp_conn_start_tls(conn.raw, (opt.by or ours)[0], nil)
+        C.rp_conn_start_tls(conn.raw, (opt.by or ours)[0], opt.tickets)
         opt.turn = opt.turn or turn
         local e = tls.over(env:own(far), opt)
         local ok, why = e:handshake()
@@ -449,6 +449,79 @@ describe("TLS of a conn", function()
             local none, why = server { rules = { ask = C.RP_TLS_ASK_REQUIRED } }
             assert.is_nil(none)
             assert.equal("clients' certificates need a CA", why)
+        end)
+    end)
+
+    describe("tickets", function()
+        local keys, drawn
+
+        local function draw(i)
+            drawn = drawn + 1
+            local key = keys.keys[i]
+            ffi.fill(key.name, 16, drawn)
+            ffi.fill(key.cipher, 32, 100 + drawn)
+            ffi.fill(key.mac, 32, 200 - drawn)
+        end
+
+        before_each(function()
+            keys, drawn = ffi.new("struct rp_tls_tickets"), 0
+            for i = 0, 2 do draw(i) end
+            keys.ready = true
+        end)
+
+        local function rotate()
+            ffi.copy(keys.keys[2], keys.keys[1], ffi.sizeof(keys.keys[0]))
+            ffi.copy(keys.keys[1], keys.keys[0], ffi.sizeof(keys.keys[0]))
+            draw(0)
+        end
+
+        -- One connection: was it resumed, and the session that it leaves.
+        local function visit(version, session, given)
+            local conn, e = pair { versions = version, session = session, sni = "a.test",
+                tickets = given or keys }
+            conn:send("x") -- the tickets come before it
+            e:recv(1)
+            local resumed, left = e.resumed, e:session()
+            assert.equal(resumed, C.rp_tls_is_resumed(C.rp_conn_tls(conn.raw)))
+            e:close()
+            conn:close()
+            return resumed, left
+        end
+
+        for _, version in ipairs { "1.2", "1.3" } do
+            it("are taken under the key in use, the next and the last, TLS " .. version, function()
+                local resumed, first = visit(version)
+                assert.is_false(resumed)
+                local copy = ffi.new("struct rp_tls_tickets", keys)
+                rotate() -- ours now lies under the last key, and others may use what was next
+                local again, renewed = visit(version, first)
+                assert.is_true(again)
+                assert.is_true((visit(version, renewed, copy))) -- a worker that heard of nothing
+                rotate()
+                assert.is_true((visit(version, select(2, visit(version, renewed)))))
+            end)
+
+            it("are not taken when their key is gone, TLS " .. version, function()
+                local _, session = visit(version)
+                for _ = 1, 2 do rotate() end
+                assert.is_false((visit(version, session)))
+            end)
+        end
+
+        it("are neither given nor taken without keys", function()
+            local _, session = visit("1.2")
+            keys.ready = false
+            local resumed, left = visit("1.2", session)
+            assert.is_false(resumed)
+            assert.is_false((visit("1.2", left)))
+        end)
+
+        it("of one set of rules for clients are not those of another", function()
+            local _, session = visit("1.3")
+            local s = server { rules = { ask = C.RP_TLS_ASK_OPTIONAL, cas = file("ca.pem") } }
+            local conn, e = pair { by = s, session = session, sni = "a.test", tickets = keys }
+            assert.is_false(e.resumed)
+            conn:close()
         end)
     end)
 

@@ -108,7 +108,7 @@ describe("process/channel", function()
         local before = posix.now()
         assert.equal("TIMEOUT", c.err_name(C.rp_channel_wait(pair[1], 50)))
         local took = posix.now() - before
-        assert.is_true(took >= 0.045 and took < 2)
+        assert.is_true(took >= 0.045 and took < 20)
         assert.equal("OK", send({ kind = 1 }))
         assert.equal("OK", c.err_name(C.rp_channel_wait(pair[1], 5000)))
     end)

@@ -209,7 +209,7 @@ describe("process/checker", function()
             assert.match("ended by " .. how, words)
             assert.is_truthy(words:find(path, 1, true), words)
             C.rp_buf_fini(buf)
-            assert.is_not_nil(posix.wait(k.pid, 5))
+            assert.is_not_nil(posix.wait(k.pid, 20))
         end)
 
         it("without leaving a process or a descriptor behind", function()

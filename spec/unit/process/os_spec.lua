@@ -20,7 +20,7 @@ local function in_child(check)
         local ok, value = pcall(check)
         posix.C._exit(ok and value and 0 or 1)
     end
-    return posix.wait(pid, 5).exit == 0
+    return posix.wait(pid, 20).exit == 0
 end
 
 describe("process/os", function()

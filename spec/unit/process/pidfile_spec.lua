@@ -121,7 +121,7 @@ describe("process/pidfile", function()
                 and error_text:find("pid " .. found) ~= nil
             posix.C._exit(ok and 0 or 1)
         end
-        assert.same({ exit = 0 }, posix.wait(child, 5))
+        assert.same({ exit = 0 }, posix.wait(child, 20))
         C.rp_pidfile_release(p)
     end)
 

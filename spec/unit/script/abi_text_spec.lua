@@ -89,6 +89,54 @@ describe("script/abi: library", function()
             return req:exit(200, s .. " " .. n) ]]))
     end)
 
+    it("has named groups, iteration, splitting and templates", function()
+        assert.equal("2024/nil a=1,b=2, x|y||z x|y,z 02.2024$ 1 -a-\195\164- 3", run([[
+            local d = rp.regex("(?<y>[0-9]{4})-(?<m>[0-9]{2})|(?<d>x)")
+            local n, pairs_text = d:named("on 2024-02"), ""
+            for k, v in rp.regex("([a-z])=([0-9])"):gmatch("a=1;b=2") do
+                pairs_text = pairs_text .. k .. "=" .. v .. ","
+            end
+            local s = rp.regex(", *")
+            local t, count = d:replace("2024-02", "$2.${y}$$")
+            local u, empty = rp.regex("x*", "u"):gsub("a\195\164", "-")
+            return req:exit(200, table.concat({ n.y .. "/" .. tostring(n.d), pairs_text,
+                table.concat(s:split("x, y,,z"), "|"), table.concat(s:split("x,y,z", 2), "|"),
+                t, count, u, empty }, " ")) ]]))
+    end)
+
+    it("asks a set of patterns in one call", function()
+        assert.equal("2 1,3 nil", run([[
+            local set = rp.regex.set({ "ab+", "c", "b$" }, "i")
+            return req:exit(200, set:match("xC") .. " " .. table.concat(set:matches("AB"), ",")
+                .. " " .. tostring(set:match("zzz"))) ]]))
+        site:close()
+        -- what cannot stand in an alternation is still matched for itself
+        assert.equal("2 2 1 2", run([[
+            local function at(list, text) return tostring(rp.regex.set(list):match(text)) end
+            return req:exit(200, table.concat({ at({ "(x)q", "(a)\\1" }, "aa"),
+                at({ "(?<n>x)", "(?<n>y)" }, "y"), at({ "(*UCP)a", "b" }, "a"),
+                at({ "\\Qa", "b" }, "b") }, " ")) ]]))
+        site:close()
+        assert.matches('pattern "%^%(a%+%)%+%$": .* on this input', run([[
+            local set = rp.regex.set { "^(a+)+$", "b" }
+            local ok, err = pcall(set.match, set, ("a"):rep(40) .. "!")
+            return req:exit(200, tostring(ok) .. tostring(err)) ]]))
+    end)
+
+    it("raises for templates that name no group and subjects that are no text", function()
+        local e = run([[ local re, out = rp.regex("a"), {}
+            for _, f in ipairs { function() re:replace("a", "$1") end,
+                function() re:replace("a", "$x") end, function() re:test(nil) end,
+                function() re:find("a", 0) end } do
+                out[#out + 1] = select(2, pcall(f))
+            end
+            return req:exit(200, table.concat(out, "\n")) ]])
+        assert.matches('no group "1"', e)
+        assert.matches('written "%$%$"', e)
+        assert.matches("takes a string, got a nil", e)
+        assert.matches("init is a position from 1", e)
+    end)
+
     it("logs with fields, without raising on odd values", function()
         assert.equal("ok", run([[ rp.log.info("hello\nworld", { a = 1, b = { 1 },
             ["k k"] = "\27[0m", f = print }) rp.log.debug("not shown") print("x", nil)

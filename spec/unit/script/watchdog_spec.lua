@@ -23,7 +23,7 @@ describe("script/watchdog", function()
         serve [[ while true do ("x"):gsub("x", "y") end ]]
         local started = posix.now()
         assert.equal(500, site:get("/bad").status)
-        assert.is_true(posix.now() - started < 1)
+        assert.is_true(posix.now() - started < 10)
         assert.equal("ok", site:get("/ok").body)
     end)
 

@@ -212,7 +212,7 @@ describe("census", function()
             end
             assert.is_truthy(posix.poll(function() return of(9) > 0 end))
             posix.kill(pid, "KILL")
-            posix.wait(pid, 5)
+            posix.wait(pid, 20)
             C.rp_census_forget(set, 1)
             assert.equal(0, total())
             assert.equal(0, of(9))
