@@ -8,14 +8,14 @@
 # The last line is "N passed, N failed"; the exit status is 0 only when something passed and nothing
 # failed. A file that crashes, hangs, or holds no test counts as a failed test.
 #
-# Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (120) seconds a file
+# Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (240) seconds a file
 #              · FAULTS (500) schedules of failing system calls with `all`
 #              · FLOORS: build the test library from these floors only · FUZZ_SECONDS (60, for all fuzzers together) with `all`
 set -u
 
 JOBS=${JOBS:-2}
 MODES=${MODES:-opt debug}
-SPEC_TIMEOUT=${SPEC_TIMEOUT:-120}
+SPEC_TIMEOUT=${SPEC_TIMEOUT:-240}
 CC=${CC:-cc}
 export LUA_PATH="./?.lua;./?/init.lua;./lua/?.lua;./lua/?/init.lua;;"
 

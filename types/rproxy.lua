@@ -71,6 +71,7 @@
 ---@field lua? rproxy.SiteLua
 ---@field pid? string One more pid file of the master, beside the one in the run directory.
 ---@field server? string|false Server header of rproxy's own answers; false sends none.
+---@field shared? any Memory that all workers see: rp.shm.store, rp.shm.cache and rp.shm.buckets by name, for hooks as rp.shared.NAME.
 ---@field spill? rproxy.SiteSpill
 ---@field streams? any List of rp.stream { ... }: connections whose bytes are relayed.
 ---@field timeouts? rproxy.SiteTimeouts

@@ -7,12 +7,15 @@ local abi = require("rproxy.abi")
 local crypto = require("rproxy.crypto")
 local header = require("rproxy.header")
 local json = require("rproxy.json")
+local jwt = require("rproxy.jwt")
+local loader = require("rproxy.loader")
 local log = require("rproxy.log")
 local lru = require("rproxy.lru")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
 local plugin = require("rproxy.plugin")
 local regex = require("rproxy.regex")
+local shared = require("rproxy.shared")
 local site = require("rproxy.config.site")
 local socket = require("rproxy.socket")
 local task = require("rproxy.task")
@@ -26,12 +29,14 @@ local rp = {
     -- configuration
     site = site.site, listen = site.listen, upstream = site.upstream, host = site.host,
     route = site.route, stream = site.stream, plugin = plugin.define, upstreams = up.upstreams,
+    shm = site.shm, shared = shared.zones,
     -- waiting
     sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,
     every = task.every, after = task.after,
     -- library
-    crypto = crypto, header = header.handle, json = json, log = log, lru = lru.new,
-    null = json.null, regex = regex.callable, tcp = { connect = socket.connect },
+    crypto = crypto, file = loader.read_file, header = header.handle, json = json, jwt = jwt,
+    log = log, lru = lru.new,
+    null = json.null, array = json.array, regex = regex.callable, tcp = { connect = socket.connect },
     b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
     now = time.now, time = time.time, clock = time.clock,

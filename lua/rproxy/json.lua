@@ -1,64 +1,98 @@
 -- SPDX-License-Identifier: MIT
 --
--- json: JSON by lua-cjson, with limits and errors as values. rp.null stands for null; an empty
--- table is an object.
+-- json: JSON (RFC 8259), strict, with limits and errors as values. rp.null stands for null; lists
+-- carry a mark, so that an empty one does not become an object.
 
+local host = require("rproxy.host")
+local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
 
 local M = {}
 
-local DEPTH = 128      -- nesting of arrays and objects
-local MAX = 16 * 2^20  -- bytes of one text
+local raise = object.raise
 
--- The one C module that is used: found where Debian and LuaRocks put it.
-local PLACES = package.cpath .. ";/usr/lib/x86_64-linux-gnu/lua/5.1/?.so"
-    .. ";/usr/lib/aarch64-linux-gnu/lua/5.1/?.so;/usr/lib/lua/5.1/?.so;/usr/local/lib/lua/5.1/?.so"
+local DEPTH = 128        -- nesting of lists and objects
+local DEPTH_MOST = 1000
+local MAX = 16 * 2^20    -- bytes of one text
 
-local function load_cjson()
-    local path = package.searchpath("cjson", PLACES)
-    if not path then error("JSON needs lua-cjson (Debian package lua-cjson)", 0) end
-    local open, err = package.loadlib(path, "luaopen_cjson")
-    if not open then error("lua-cjson: " .. tostring(err), 0) end
-    return open()
-end
+-- Bits that runtime/script/vm_json.c has, too.
+local MEND, BIG_STRING, LAST_WINS, SORT = 1, 2, 4, 8
 
-local cjson
-local function library()
-    if not cjson then
-        cjson = load_cjson().new()
-        cjson.encode_sparse_array(false, 2, 16)
-        cjson.encode_max_depth(DEPTH)
-        cjson.encode_invalid_numbers(false)
-        cjson.decode_invalid_numbers(false)
-    end
-    return cjson
-end
+local LIST = { __metatable = "a list" }
 
 --- null in decoded and encoded values: a light userdata, true in conditions.
-M.null = require("rproxy.host").null
+M.null = host.null
 
---- A table as text.
+local DECODE = { big = true, depth = true, duplicates = true, invalid = true, max = true }
+local ENCODE = { depth = true, invalid = true, sort = true }
+
+local function check(what, opts, known)
+    for name in pairs(opts) do
+        if not known[name] then
+            raise("%s: unknown option %q%s", what, tostring(name),
+                nearest.hint(tostring(name), nearest.names(known)))
+        end
+    end
+end
+
+local function depth_of(what, depth)
+    if depth == nil then return DEPTH end
+    if type(depth) ~= "number" or depth < 1 or depth > DEPTH_MOST then
+        raise("%s: depth is a number from 1 to %d", what, DEPTH_MOST)
+    end
+    return depth
+end
+
+-- The flag of an option that takes one word.
+local function word(what, opts, name, only, flag)
+    local value = opts[name]
+    if value == nil then return 0 end
+    if value ~= only then raise("%s: %s is %q or not given", what, name, only) end
+    return flag
+end
+
+--- Mark a table as a list, also while it is empty.
+--- @param list table|nil  a new one unless given
+--- @return table list  the same table
+function M.array(list)
+    if list == nil then list = {} end
+    if type(list) ~= "table" then raise("rp.array takes a table, got a %s", type(list)) end
+    if getmetatable(list) ~= nil and getmetatable(list) ~= "a list" then
+        raise("rp.array: the table has a metatable")
+    end
+    if getmetatable(list) == nil then setmetatable(list, LIST) end
+    return list
+end
+
+--- A value as text.
 --- phases: all   yields: no
+--- @param opts table|nil  sort: names in order, depth: most nesting (128), invalid = "replace"
 --- @return string|nil json, string|nil err
-function M.encode(value)
-    local ok, text = pcall(library().encode, value)
-    if ok then return text end
-    return nil, tostring(text)
+function M.encode(value, opts)
+    if not opts then return host.json_encode(value, DEPTH, 0, LIST) end
+    check("json.encode", opts, ENCODE)
+    local flags = word("json.encode", opts, "invalid", "replace", MEND) + (opts.sort and SORT or 0)
+    return host.json_encode(value, depth_of("json.encode", opts.depth), flags, LIST)
 end
 
 --- A text as values.
 --- phases: all   yields: no
 --- @param text string
---- @param opts table|nil  depth: most nesting (128), max: most bytes (16 MB)
+--- @param opts table|nil  depth: most nesting (128), max: most bytes (16 MB), big = "string",
+---   duplicates = "last", invalid = "replace"
 --- @return any|nil value, string|nil err
 function M.decode(text, opts)
-    if type(text) ~= "string" then object.raise("json.decode takes a string") end
-    if #text > (opts and opts.max or MAX) then return nil, "too large" end
-    local lib = library()
-    lib.decode_max_depth(opts and opts.depth or DEPTH)
-    local ok, value = pcall(lib.decode, text)
-    if ok then return value end
-    return nil, tostring(value)
+    if type(text) ~= "string" then raise("json.decode takes a string") end
+    if not opts then
+        if #text > MAX then return nil, "too large" end
+        return host.json_decode(text, DEPTH, 0, LIST)
+    end
+    check("json.decode", opts, DECODE)
+    if #text > (opts.max or MAX) then return nil, "too large" end
+    local flags = word("json.decode", opts, "invalid", "replace", MEND)
+        + word("json.decode", opts, "big", "string", BIG_STRING)
+        + word("json.decode", opts, "duplicates", "last", LAST_WINS)
+    return host.json_decode(text, depth_of("json.decode", opts.depth), flags, LIST)
 end
 
 return M

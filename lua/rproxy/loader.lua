@@ -95,7 +95,7 @@ local ENV = {
 -- ---------------------------------------------------------------- require for site code
 
 local PUBLIC = {
-    rproxy = true, ["rproxy.json"] = true, ["rproxy.log"] = true, ["rproxy.regex"] = true,
+    rproxy = true, ["rproxy.json"] = true, ["rproxy.jwt"] = true, ["rproxy.log"] = true, ["rproxy.regex"] = true,
     ["rproxy.text"] = true, ["rproxy.crypto"] = true, ["rproxy.time"] = true,
     ["rproxy.schema"] = true, ["rproxy.plugin"] = true,
     ["string.buffer"] = true, ["table.new"] = true, ["table.clear"] = true, bit = true,
@@ -188,6 +188,18 @@ end
 --- @param path string  as for set_up
 function M.set_path(path)
     patterns = path
+end
+
+--- The text of a file, read while the site is loaded: with the site, so that all workers of a
+--- generation have the same. In hooks it raises.
+--- @param path string  relative ones start at the folder of site.lua
+--- @return string|nil text, string|nil err
+function M.read_file(path)
+    if type(path) ~= "string" or path == "" then error("rp.file takes a path", 2) end
+    if path:sub(1, 1) ~= "/" then path = folder .. path:gsub("^%./", "") end
+    local text, err = host.read(path)
+    if text then return text end
+    return nil, err or "no such file"
 end
 
 --- Run a source text in an environment of its own.

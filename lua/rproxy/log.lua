@@ -10,7 +10,9 @@ local M = {}
 
 local function text_of(value)
     if type(value) == "table" then
-        local ok, json = pcall(function() return require("rproxy.json").encode(value) end)
+        local ok, json = pcall(function()
+            return require("rproxy.json").encode(value, { invalid = "replace" })
+        end)
         return ok and json or "a table"
     end
     return tostring(value)

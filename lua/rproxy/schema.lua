@@ -119,6 +119,13 @@ TYPES.upstream = { what = "the name of an upstream", read = function(value, _, c
     return value
 end }
 
+-- { "shared:buckets" }: the name of a zone of that kind; { "shared" }: of any.
+TYPES.shared = { what = "the name of a zone of `shared`", read = function(value, node, ctx, path)
+    if type(value) ~= "string" or value == "" then return nil end
+    ctx.refs[#ctx.refs + 1] = { path = path, name = value, zone = node.zone or "" }
+    return value
+end }
+
 --- Compiles the text of a "regex" row: (text) -> object | nil, err. Set where rp.regex is there;
 --- without it the text itself is kept.
 M.compile_regex = nil
@@ -174,6 +181,8 @@ local COMPOSED = { list = true, map = true, headers = true }
 
 local function compile_row(row, where)
     local kind, inner = split_type(row[1])
+    local zone = row[1]:match("^shared:(%a+)$")
+    if zone then kind = "shared" end
     if kind == "object" then
         local node = compile_fields(row.fields or {}, where)
         for _, key in ipairs { "doc", "required", "check", "optional", "or_false" } do
@@ -186,7 +195,7 @@ local function compile_row(row, where)
         for _, name in ipairs(nearest.names(COMPOSED)) do known[#known + 1] = name end
         error(("%s: no type %s%s"):format(where, M.show(row[1]), nearest.hint(kind, known)), 0)
     end
-    local node = { kind = kind }
+    local node = { kind = kind, zone = zone }
     for key, value in pairs(row) do
         if type(key) == "string" and not ROW_KEYS[key] then
             error(("%s: a schema row has no %q%s"):format(where, key,

@@ -42,9 +42,9 @@ struct rp_h1_down {
     struct rp_reader in;
     struct rp_body_in body;
     struct rp_chain out;
-    uint64_t out_left;         /* OUT_LENGTH */
-    struct rp_timer timer;     /* head, keep-alive */
-    struct rp_defer later;     /* a pipelined head waits; while BUSY: there is room to write */
+    uint64_t out_left;     /* OUT_LENGTH */
+    struct rp_timer timer; /* head, keep-alive */
+    struct rp_defer later; /* a pipelined head waits; while BUSY: there is room to write */
     uint64_t conn_id;
     uint32_t requests;
     uint32_t scanned; /* of the head that is being received: at most limits.head_bytes */

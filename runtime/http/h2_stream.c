@@ -12,8 +12,10 @@
 
 enum {
     SEND_HIGH = 128 * 1024, /* content queued in a stream that makes send_body say AGAIN */
-    TINY_WINDOW = 128,      /* bytes; a client that opens its window by less is a nuisance */
-    STATUS_TEXT = 20,       /* rp_str_put_u64 */
+    THROW_MOST =
+        1 << 20,       /* content of a stream that is thrown away, before its window stays shut */
+    TINY_WINDOW = 128, /* bytes; a client that opens its window by less is a nuisance */
+    STATUS_TEXT = 20,  /* rp_str_put_u64 */
 };
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -93,13 +95,24 @@ void rp_h2_stream_head_late(struct rp_h2_stream *st)
 
 /* ---- content in ---------------------------------------------------------------------------- */
 
-/* Nobody wants its content any more. The stream's window stays as it is, so what may still come is
- * bounded by that. */
+/* Content that nobody wants. So much of it as HTTP/1 lets pass may follow: there are clients that
+ * read the answer only when they have said all. */
+static void throw_away(struct rp_h2_stream *st, size_t n)
+{
+    struct rp_h2_io *io = &st->session->io;
+    if (st->thrown >= THROW_MOST || st->closed || st->in_ended || io->dead) return;
+    st->thrown += (uint32_t)n;
+    RP_IGNORE(nghttp2_session_consume_stream(io->ng, st->id, n)); /* as in `consumed` */
+    rp_h2_io_flush_later(io);
+}
+
 static void drop_input(struct rp_h2_stream *st)
 {
     size_t n = st->in.bytes;
+    if (n == 0) return;
     rp_chain_clear(&st->in);
     rp_h2_io_read(&st->session->io, n);
+    throw_away(st, n);
 }
 
 static void take_content(struct rp_h2_stream *st, rp_str bytes)
@@ -107,7 +120,10 @@ static void take_content(struct rp_h2_stream *st, rp_str bytes)
     struct rp_h2_down *s = st->session;
     bool keep = st->x && !st->skip;
     rp_h2_io_came(&s->io, bytes.len, keep);
-    if (!keep) return;
+    if (!keep) {
+        throw_away(st, bytes.len);
+        return;
+    }
     rp_h2_io_keep(&s->io, &st->in, bytes);
     rp_pace_go(&st->x->body_pace, rp_loop_now(rp_conn_loop(s->io.conn)));
     wake(st, RP_WAKE_BODY);

@@ -20,7 +20,9 @@ enum {
     TEXT_MOST = 256 * 1024, /* ... at most; the reader's own limits are lower */
     HEADS_MOST = 32,        /* heads that wait to be read: 1xx and one more */
     ARENA_MOST = 2 * 1024 * 1024,
-    REQUEST_FIELDS = 5000, /* the limits were kept when the request came in */
+    REQUEST_FIELDS = 5000,    /* the limits were kept when the request came in */
+    BLOCK_MOST = 1024 * 1024, /* bytes of a request head: nghttp2's own limit is lower than ours */
+    SILENCE_MS = 1000,        /* an unanswered request sees this much before it doubts its link */
 };
 
 struct head { /* of a response, as text */
@@ -58,6 +60,8 @@ struct stream {
     bool text_is_head;   /* `text` began with :status; else they are trailers */
     bool closed;         /* nghttp2 has forgotten it */
     bool unprocessed;    /* RFC 9113 §8.7 */
+    bool refused;        /* its end came in a frame, not with its connection's: that is an answer */
+    rp_ms started_ms;
 };
 
 struct rp_h2_link {
@@ -70,7 +74,11 @@ struct rp_h2_link {
     uint32_t held_n; /* streams that users have */
     uint64_t requests;
     bool secure;
-    bool leaving; /* no new streams */
+    bool leaving;  /* no new streams */
+    bool settled;  /* its SETTINGS came: it is known how many streams it takes */
+    bool doubted;  /* is anybody there? No new streams until a byte comes */
+    bool pinged;   /* since the last response */
+    rp_ms came_ms; /* when bytes came last */
     struct rp_timer idle;
 };
 
@@ -169,7 +177,8 @@ static void on_idle(struct rp_timer *t)
 
 static bool has_room(const struct rp_h2_link *k)
 {
-    if (k->leaving || k->io.dead || k->held_n >= k->settings.streams_n) return false;
+    if (k->leaving || k->doubted || !k->settled || k->io.dead) return false;
+    if (k->held_n >= k->settings.streams_n) return false;
     return k->held_n <
            nghttp2_session_get_remote_settings(k->io.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }
@@ -181,6 +190,14 @@ struct rp_h2_link *rp_h2_links_find(struct rp_h2_links *all)
         if (has_room(k) && (!best || k->held_n > best->held_n)) best = k;
     }
     return best;
+}
+
+bool rp_h2_links_are_settling(const struct rp_h2_links *all)
+{
+    for (const struct rp_h2_link *k = all->first; k; k = k->next) {
+        if (!k->settled && !k->leaving && !k->io.dead) return true;
+    }
+    return false;
 }
 
 void rp_h2_links_drain(struct rp_h2_links *all)
@@ -220,10 +237,35 @@ static rp_err up_finish_connect(struct rp_up *u)
     return RP_OK;
 }
 
+/* A request waited in vain, and its connection was silent all the while: the upstream is slow, or it is
+ * gone and nobody told us. New requests take another link until a byte (of the answer to our PING) says
+ * that it lives. One PING between two responses: servers of gRPC close on those who ask too often. */
+static void doubt(struct stream *st)
+{
+    struct rp_h2_link *k = st->link;
+    rp_ms now = rp_loop_now(rp_conn_loop(k->io.conn));
+    if (st->id == 0 || st->answered || is_over(st) || k->doubted) return;
+    if (now - RP_MAX(st->started_ms, k->came_ms) < SILENCE_MS) return;
+    if (k->pinged) k->leaving = true;
+    if (k->leaving) return;
+    k->doubted = k->pinged = true;
+    RP_IGNORE(nghttp2_submit_ping(k->io.ng, NGHTTP2_FLAG_NONE, NULL)); /* memory: the next flush */
+}
+
+/* Nobody will read what came: it must not keep the connection's window closed. */
+static void forget_unread(struct stream *st)
+{
+    size_t n = st->in.bytes;
+    rp_chain_clear(&st->in);
+    if (n > 0) rp_h2_io_read(&st->link->io, n);
+}
+
 static void up_close(struct rp_up *u)
 {
     struct stream *st = own(u);
     struct rp_h2_link *k = st->link;
+    doubt(st);
+    forget_unread(st);
     st->held = false;
     k->held_n--;
     rp_up_bind(u, NULL, NULL);
@@ -344,6 +386,7 @@ static void up_start(struct rp_up *u, struct rp_chain *head, uint8_t method,
     st->out_left = length;
     st->out_last = framing == RP_BODY_NONE || (framing == RP_BODY_LENGTH && length == 0);
     st->out_ended = st->out_last;
+    st->started_ms = rp_loop_now(rp_conn_loop(k->io.conn));
     k->requests++;
     u->requests = k->requests;
     if (k->settings.requests_max && k->requests >= k->settings.requests_max) k->leaving = true;
@@ -407,14 +450,18 @@ static bool up_has_sent_body(const struct rp_up *u)
 
 /* ---- response in --------------------------------------------------------------------------- */
 
+/* What came since the loop last looked, GOAWAY or an end, is read now; while others use the link, the
+ * loop looks often enough. */
 static bool up_is_quiet(const struct rp_up *u)
 {
-    return !look(u)->link->io.dead;
+    struct rp_h2_link *k = look(u)->link;
+    if (k->held_n == 1 && !k->io.dead) rp_h2_io_event(&k->io, RP_CONN_READABLE);
+    return !k->io.dead && !k->leaving;
 }
 
 static bool up_has_answer(const struct rp_up *u)
 {
-    return look(u)->answered;
+    return look(u)->answered || look(u)->refused;
 }
 
 static bool up_is_unprocessed(const struct rp_up *u)
@@ -461,14 +508,17 @@ static rp_err up_read_head(struct rp_up *u, const struct rp_h1_limits *limits, s
     return e;
 }
 
-static void read_trailers(struct stream *st, struct rp_arena *a, struct rp_msg **trailers)
+/* A trailer section that cannot be had must not be left out: it may say that all went wrong. */
+static rp_err read_trailers(struct stream *st, struct rp_arena *a, struct rp_msg **trailers)
 {
-    if (!st->trailers) return;
+    if (!st->trailers) return RP_END;
     rp_str copy = rp_arena_copy(a, rp_str_of(st->trailers->data, st->trailers->used));
     struct rp_msg *t = rp_arena_zalloc(a, sizeof(*t));
-    if (!copy.ptr || !t) return;
+    if (!copy.ptr || !t) return RP_E_UP_BAD_RESPONSE;
     rp_msg_init(t, NULL, 0, RP_H_COUNT);
-    if (rp_h1_parse_trailers(copy.ptr, copy.len, a, t) == RP_OK) *trailers = t;
+    if (rp_h1_parse_trailers(copy.ptr, copy.len, a, t) != RP_OK) return RP_E_UP_BAD_RESPONSE;
+    *trailers = t;
+    return RP_END;
 }
 
 static rp_err up_read(struct rp_up *u, struct rp_chain *out, size_t max, struct rp_arena *a,
@@ -480,8 +530,7 @@ static rp_err up_read(struct rp_up *u, struct rp_chain *out, size_t max, struct 
     if (n > 0) return RP_OK;
     if (st->bad) return RP_E_UP_BAD_RESPONSE;
     if (!st->in_ended) return is_over(st) ? RP_E_UP_TRUNCATED : RP_AGAIN;
-    read_trailers(st, a, trailers);
-    return RP_END;
+    return read_trailers(st, a, trailers);
 }
 
 static bool up_is_reusable(const struct rp_up *u)
@@ -672,6 +721,7 @@ static void keep_head(struct stream *st, bool ended)
 static void on_headers(struct stream *st, const nghttp2_frame *frame)
 {
     bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    st->link->pinged = false;
     if (st->text && !st->bad && has_text_room(st, 2)) {
         put_text(st, RP_STR("\r\n"));
         if (st->text_is_head) {
@@ -690,6 +740,10 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
     struct rp_h2_link *k = arg;
     struct stream *st = frame->hd.stream_id ? stream_of(ng, frame->hd.stream_id) : NULL;
+    if (frame->hd.type == NGHTTP2_SETTINGS && !k->settled) {
+        k->settled = true;
+        for (struct stream *s = k->streams; s; s = s->next) wake(s);
+    }
     if (frame->hd.type == NGHTTP2_GOAWAY) {
         k->leaving = true;
         if (k->held_n == 0) leave(k);
@@ -724,6 +778,7 @@ static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *arg)
     if (!st) return 0;
     st->closed = true;
     st->unprocessed = code == NGHTTP2_REFUSED_STREAM; /* GOAWAY counts as that, too */
+    st->refused = !st->unprocessed;
     if (st->held) wake(st);
     else free_stream(st);
     return 0;
@@ -747,6 +802,10 @@ static nghttp2_session_callbacks *new_callbacks(void)
 static void on_conn_event(struct rp_conn *c, unsigned events)
 {
     struct rp_h2_link *k = RP_AS(rp_h2_link, rp_conn_face(c)->owner, LINK_MAGIC);
+    if (events & RP_CONN_READABLE) {
+        k->came_ms = rp_loop_now(rp_conn_loop(c));
+        k->doubted = false;
+    }
     rp_h2_io_event(&k->io, events);
 }
 
@@ -759,6 +818,7 @@ static int begin_session(struct rp_h2_link *k)
     };
     nghttp2_session_callbacks *callbacks = new_callbacks(); /* copied by the session */
     nghttp2_option *option = rp_h2_io_option();
+    nghttp2_option_set_max_send_header_block_length(option, BLOCK_MOST);
     int e = nghttp2_session_client_new2(&k->io.ng, callbacks, k, option);
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);

@@ -15,8 +15,8 @@ struct rp_h2_link;
 struct rp_h2_links { /* one place's connections; embedded in its pool slot. All zero: none */
     struct rp_h2_link *first;
     uint32_t n;
-    void (*emptied)(
-        struct rp_h2_links *all); /* the last one went; may free `all`. NULL: nobody asks */
+    /* The last one went; may free `all`. NULL: nobody asks. */
+    void (*emptied)(struct rp_h2_links *all);
 };
 
 struct rp_h2_link_settings {
@@ -32,8 +32,11 @@ struct rp_h2_link *rp_h2_link_open(struct rp_h2_links *all, struct rp_conn *conn
                                    struct rp_mem *mem, const struct rp_h2_link_settings *settings,
                                    bool secure);
 /* The link with room for one more request that has the most of them (so that others can end); NULL
- * when there is none. */
+ * when there is none. A new link has room once its upstream said how much. */
 struct rp_h2_link *rp_h2_links_find(struct rp_h2_links *all);
+/* Is there a link whose upstream has not said yet how many requests it takes? Its streams are woken when
+ * it does. */
+bool rp_h2_links_are_settling(const struct rp_h2_links *all);
 /* A stream for one request; rp_up_close gives it back. */
 struct rp_up *rp_h2_link_stream(struct rp_h2_link *k);
 /* No new requests; links without any close, the others when theirs ended. */

@@ -18,7 +18,7 @@ enum {
     /* Bulk jobs of a tick: what a new request may find in front of it. To ask for events so often
      * costs less than a hundredth of it. */
     SHARE_NS = 1000 * 1000,
-    SHARE_MOST_NS = 8 * SHARE_NS,
+    SHARE_MOST_NS = 4 * SHARE_NS,
 };
 
 /* ---- time ---------------------------------------------------------------------------------- */
@@ -108,6 +108,11 @@ static void run_jobs(struct rp_loop *l)
 {
     for (int round = 0; l->jobs.head && round < DEFER_ROUNDS; round++)
         for (size_t n = l->jobs.n; n > 0 && l->jobs.head; n--) run_first(&l->jobs);
+}
+
+bool rp_loop_is_crowded(const struct rp_loop *l)
+{
+    return l->bulk.head != NULL;
 }
 
 bool rp_loop_is_late(const struct rp_loop *l)

@@ -50,6 +50,8 @@ void rp_loop_defer(struct rp_loop *l, struct rp_defer *d);
  * the tick's share for such jobs lasts, at least one; the rest stays in order and goes on behind new
  * events. No effect when already queued, either way. */
 void rp_loop_defer_bulk(struct rp_loop *l, struct rp_defer *d);
+/* Do such jobs wait? */
+bool rp_loop_is_crowded(const struct rp_loop *l);
 /* Is that share used up? Asked by such jobs between two pieces of some 100 KB; true in other jobs. */
 bool rp_loop_is_late(const struct rp_loop *l);
 /* For tests: its length; 0: one job a tick. */

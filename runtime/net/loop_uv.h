@@ -34,8 +34,8 @@ struct rp_loop {
     rp_ns share_ends_ns; /* this tick's */
     rp_ns left_ns;       /* since when some of them wait for their next share; 0: none */
     uint64_t tick;       /* counts rounds of poll */
-    rp_ns now_ns;  /* 0: not read in this tick */
-    double wall;   /* 0: not read in this tick */
+    rp_ns now_ns;        /* 0: not read in this tick */
+    double wall;         /* 0: not read in this tick */
     int64_t date_s;
     char date[RP_CLOCK_DATE_BYTES];
     struct rp_conn *conns; /* all open ones, so that rp_loop_free can close them */

@@ -127,6 +127,11 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     return e;
 }
 
+static rp_err make_shared(struct rp_master *m, struct rp_buf *error)
+{
+    return rp_zones_open(&m->zones, NULL, m->site->plan, error);
+}
+
 static rp_err open_control(struct rp_master *m, struct rp_buf *error)
 {
     return rp_control_open(m->pidfile.sock, &m->control, error);
@@ -149,8 +154,8 @@ static rp_err first_account(struct rp_master *m, struct rp_buf *error)
 rp_err rp_boot(struct rp_master *m)
 {
     static rp_err (*const steps[])(struct rp_master * m, struct rp_buf * error) = {
-        raise_limits, first_account, take_pidfile, check_site,   write_extra_pid,
-        open_logs,    open_sockets,  make_zone,    open_control,
+        raise_limits, first_account, take_pidfile, check_site,  write_extra_pid,
+        open_logs,    open_sockets,  make_zone,    make_shared, open_control,
     };
     struct rp_buf error;
     rp_err e = RP_OK;
@@ -176,6 +181,7 @@ void rp_boot_undo(struct rp_master *m)
     rp_counter_free(&m->counters);
     rp_crumb_free(&m->crumbs);
     rp_zone_free(&m->zone);
+    rp_zones_close(&m->zones);
     rp_sockets_close(&m->sockets);
     rp_logs_close(&m->logs);
     rp_checked_free(&m->site);

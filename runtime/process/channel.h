@@ -37,7 +37,7 @@ enum rp_message_kind {
     RP_SAY_ANSWER,  /* a: exit status; text */
 };
 
-enum rp_give { RP_GIVE_LISTENERS, RP_GIVE_FILES };
+enum rp_give { RP_GIVE_LISTENERS, RP_GIVE_FILES, RP_GIVE_ZONES };
 
 enum {
     RP_CHANNEL_FDS = 64,               /* in one message */

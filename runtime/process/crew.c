@@ -51,6 +51,8 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .listeners_n = m->sockets.n,
         .files = m->logs.fds,
         .files_n = m->logs.n,
+        .zones = m->zones.fds,
+        .zones_n = m->zones.n,
         .account = m->has_account ? &m->account : NULL,
         .crumbs = m->crumbs,
         .counters = m->counters,

@@ -3,7 +3,7 @@
  * inherit: the one list of what a worker takes from the master across fork. Everything else that
  * was open in the master is closed before the worker does anything.
  *
- *   descriptors   0, 1, 2 · its channel · the site's memory file · its listening sockets · log files
+ *   descriptors   0, 1, 2 · its channel · the site's memory file · its listening sockets · log files · shared zones
  *   memory        the zone (same address), with breadcrumb and counter pages; the boot plan
  *   identity      its number, its generation, whom to become
  *
@@ -28,6 +28,8 @@ struct rp_inherit {
     uint32_t listeners_n;
     const int *files; /* log files by index of the plan */
     uint32_t files_n;
+    const int *zones; /* of `shared`, by index of the plan */
+    uint32_t zones_n;
     const struct rp_os_account *account; /* NULL: stay who we are */
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;

@@ -133,6 +133,7 @@ void rp_master_status(const struct rp_master *m, struct rp_buf *out)
         rp_buf_addf(out, "listener: %.*s\n", RP_STR_ARG(m->site->plan->listeners[i].text));
     for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++)
         if (m->crew.slots[i].state != RP_SLOT_EMPTY) put_worker(m, i, out);
+    rp_zones_status(&m->zones, out);
     for (uint32_t i = 0; i < rp_counter_count(m->counters); i++)
         rp_buf_addf(out, "%.*s: %llu\n", RP_STR_ARG(rp_counter_name(m->counters, i)),
                     (unsigned long long)rp_counter_sum(m->counters, i));

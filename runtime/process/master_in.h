@@ -14,6 +14,7 @@
 #include "process/master.h"
 #include "process/pidfile.h"
 #include "process/sockets.h"
+#include "process/zones.h"
 
 /* ---- crew: the workers ---------------------------------------------------------------------- */
 
@@ -70,6 +71,7 @@ struct rp_reload {
     struct rp_checked *site;
     struct rp_sockets sockets;
     struct rp_logs logs;
+    struct rp_zones zones;
     rp_ms deadline_ms;
     rp_ms started_ms;
 };
@@ -104,6 +106,7 @@ struct rp_master {
     uint32_t generation;
     struct rp_sockets sockets;
     struct rp_logs logs;
+    struct rp_zones zones; /* of `shared` */
 
     struct rp_zone *zone;
     struct rp_crumbs *crumbs;

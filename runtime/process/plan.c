@@ -9,9 +9,13 @@
 #include "base/mem.h"
 #include "process/os.h"
 #include "proxy/conf.h"
+#include "shm/dict.h"
 
 static const char MAGIC[8] = "RPplan1";
 enum { DRAIN_MOST_MS = 0x7fffffff, /* 24 days */ KEYS_LEAST_MS = 60000, KEYS_MOST_MS = 0x7fffffff };
+
+enum { ZONE_NAME_MOST = 32 };
+static const uint64_t ZONE_BYTES_MOST = UINT64_C(1) << 36;
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
@@ -52,6 +56,12 @@ void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, st
     }
     put_u64(out, c->files_n);
     for (uint32_t i = 0; i < c->files_n; i++) put_text(out, c->files[i]);
+    put_u64(out, c->zones_n);
+    for (uint32_t i = 0; i < c->zones_n; i++) {
+        put_text(out, c->zones[i].name);
+        put_u64(out, c->zones[i].kind);
+        put_u64(out, c->zones[i].bytes);
+    }
     put_text(out, bundle);
     put_text(out, description);
 }
@@ -135,6 +145,19 @@ static void get_files(struct reader *r, struct rp_plan *p)
     }
 }
 
+static void get_zones(struct reader *r, struct rp_plan *p)
+{
+    p->zones_n = (uint32_t)get_u64(r, 0, RP_PLAN_ZONES_MOST);
+    p->zones = rp_alloc(sizeof *p->zones * p->zones_n);
+    for (uint32_t i = 0; i < p->zones_n && !r->bad; i++) {
+        struct rp_plan_zone *z = &p->zones[i];
+        z->name = get_text(r);
+        z->kind = (uint32_t)get_u64(r, RP_DICT_STORE, RP_DICT_BUCKETS);
+        z->bytes = get_u64(r, RP_DICT_BYTES_LEAST, ZONE_BYTES_MOST);
+        if (z->name.len == 0 || z->name.len > ZONE_NAME_MOST) r->bad = true;
+    }
+}
+
 static void get_plan(struct reader *r, struct rp_plan *p)
 {
     char magic[sizeof MAGIC];
@@ -151,6 +174,7 @@ static void get_plan(struct reader *r, struct rp_plan *p)
     p->pid_file_at = get_text(r);
     get_listeners(r, p);
     get_files(r, p);
+    get_zones(r, p);
     p->bundle = get_bytes(r, RP_PLAN_BYTES_MOST);
     p->description = get_bytes(r, RP_PLAN_BYTES_MOST);
     if (p->error_log_file >= p->files_n && p->error_log_file != RP_PLAN_NO_FILE) r->bad = true;
@@ -175,6 +199,7 @@ void rp_plan_free(struct rp_plan **p)
     if (!*p) return;
     rp_free((*p)->listeners);
     rp_free((*p)->files);
+    rp_free((*p)->zones);
     rp_free(*p);
     *p = NULL;
 }

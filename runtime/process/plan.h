@@ -18,6 +18,7 @@ enum {
     RP_PLAN_WORKERS_MOST = 1024,
     RP_PLAN_LISTENERS_MOST = 4096,
     RP_PLAN_FILES_MOST = 1024,
+    RP_PLAN_ZONES_MOST = 64,
     RP_PLAN_TEXT_MOST = 4096,     /* bytes of one name or path */
     RP_PLAN_BYTES_MOST = 1 << 28, /* of the whole: 256 MB of sources are a mistake */
     RP_PLAN_NO_FILE = 0xffffffff,
@@ -27,6 +28,12 @@ struct rp_plan_listener {
     struct rp_addr addr;
     rp_str text; /* as written; its identity across reloads */
     bool udp;
+};
+
+struct rp_plan_zone {
+    rp_str name;
+    uint32_t kind; /* enum rp_dict_kind */
+    uint64_t bytes;
 };
 
 /* Texts are views into the flat form. */
@@ -42,6 +49,8 @@ struct rp_plan {
     uint32_t listeners_n;
     rp_str *files;
     uint32_t files_n;
+    struct rp_plan_zone *zones;
+    uint32_t zones_n;
     rp_str bundle;      /* see script/bundle.h */
     rp_str description; /* for `rproxy -T`; empty unless asked for */
 };

@@ -31,6 +31,7 @@ static void forget_attempt(struct rp_master *m)
     struct rp_reload *r = &m->reload;
     rp_sockets_close(&r->sockets);
     rp_logs_close(&r->logs);
+    rp_zones_close(&r->zones);
     rp_checked_free(&r->site);
     rp_check_stop(&r->check);
     for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) m->crew.slots[i].part = RP_PART_NONE;
@@ -123,6 +124,7 @@ static rp_err gather(struct rp_master *m, struct rp_buf *error)
     struct rp_reload *r = &m->reload;
     rp_err e = rp_sockets_open(&r->sockets, &m->sockets, r->site->plan, m->crew.n, error);
     if (e == RP_OK) e = rp_logs_open(&r->logs, r->site->plan, m->run->site, error);
+    if (e == RP_OK) e = rp_zones_open(&r->zones, &m->zones, r->site->plan, error);
     return e;
 }
 
@@ -162,6 +164,7 @@ static void ask_worker(struct rp_master *m, uint32_t worker)
         rp_crew_say(m, worker, &give, &fd, 1);
     }
     rp_crew_give(m, worker, r->attempt, RP_GIVE_FILES, r->logs.fds, r->logs.n);
+    rp_crew_give(m, worker, r->attempt, RP_GIVE_ZONES, r->zones.fds, r->zones.n);
     head = (struct rp_message_head){.kind = RP_SAY_BUILD, .attempt = r->attempt};
     rp_crew_say(m, worker, &head, NULL, 0);
 }
@@ -224,8 +227,12 @@ static void take_over(struct rp_master *m)
     warn_of_restart("pid", old->pid_file, fresh->pid_file, fresh->pid_file_at);
     rp_sockets_close(&m->sockets);
     rp_logs_close(&m->logs);
+    rp_zones_tell(&r->zones, &m->zones);
+    rp_zones_close(&m->zones);
     rp_checked_free(&m->site);
     m->sockets = r->sockets;
+    m->zones = r->zones;
+    r->zones = (struct rp_zones){0};
     m->logs = r->logs;
     m->site = r->site;
     r->sockets = (struct rp_sockets){0};

@@ -38,6 +38,7 @@ rp_err rp_stage_new(uint32_t attempt, uint32_t generation, int site, uint32_t li
                            .files_n = files_n};
     s->listeners = no_fds(listeners_n);
     s->files = no_fds(files_n);
+    for (uint32_t i = 0; i < RP_PLAN_ZONES_MOST; i++) s->zones[i] = -1;
     rp_buf_init(&s->error, RP_CHECK_ERROR_MOST);
     *out = s;
     return RP_OK;
@@ -45,9 +46,9 @@ rp_err rp_stage_new(uint32_t attempt, uint32_t generation, int site, uint32_t li
 
 rp_err rp_stage_give(struct rp_stage *s, struct rp_message *m)
 {
-    bool files = m->head.b == RP_GIVE_FILES;
-    int *fds = files ? s->files : s->listeners;
-    uint32_t n = files ? s->files_n : s->listeners_n;
+    bool files = m->head.b == RP_GIVE_FILES, zones = m->head.b == RP_GIVE_ZONES;
+    int *fds = zones ? s->zones : files ? s->files : s->listeners;
+    uint32_t n = zones ? RP_PLAN_ZONES_MOST : files ? s->files_n : s->listeners_n;
     if (m->head.a > n || m->fds_n > n - m->head.a) return RP_E_INVALID;
     for (size_t i = 0; i < m->fds_n; i++) {
         rp_os_close(&fds[m->head.a + i]);
@@ -57,6 +58,17 @@ rp_err rp_stage_give(struct rp_stage *s, struct rp_message *m)
 }
 
 /* ---- building ------------------------------------------------------------------------------ */
+
+static bool has_the_same_zones(const struct rp_stage *s, const struct rp_plan *p)
+{
+    const struct rp_conf *c = s->conf;
+    if (c->zones_n != p->zones_n) return false;
+    for (uint32_t i = 0; i < p->zones_n; i++)
+        if (!rp_str_eq(c->zones[i].name, p->zones[i].name) || s->zones[i] < 0 ||
+            c->zones[i].kind != p->zones[i].kind || c->zones[i].bytes != p->zones[i].bytes)
+            return false;
+    return true;
+}
 
 /* Descriptors come by the plan's index: a site that says things in another order would mix them. */
 static bool says_the_same(const struct rp_stage *s, const struct rp_plan *p)
@@ -68,7 +80,7 @@ static bool says_the_same(const struct rp_stage *s, const struct rp_plan *p)
         if (!rp_str_eq(c->listeners[i].text, p->listeners[i].text)) return false;
     for (uint32_t i = 0; i < c->files_n; i++)
         if (!rp_str_eq(c->files[i], p->files[i])) return false;
-    return true;
+    return has_the_same_zones(s, p);
 }
 
 static rp_err build(struct rp_stage *s, const struct rp_checked *checked)
@@ -84,7 +96,8 @@ static rp_err build(struct rp_stage *s, const struct rp_checked *checked)
     if (e != RP_OK) return e;
     if (says_the_same(s, checked->plan)) return RP_OK;
     rp_buf_add(&s->error, RP_STR("the site says something else each time it is evaluated: its "
-                                 "listeners or log files are not those that were checked"));
+                                 "listeners, log files or shared zones are not those that were "
+                                 "checked"));
     return RP_E_INVALID;
 }
 
@@ -121,7 +134,14 @@ static void on_started(void *arg, rp_err e)
 
 void rp_stage_begin(struct rp_stage *s)
 {
-    s->busy = s->attached = true;
+    s->busy = true;
+    rp_err e = rp_host_share(s->conf, s->zones);
+    if (e != RP_OK) {
+        rp_buf_addf(&s->error, "shared memory cannot be mapped: %s", rp_err_text(e));
+        end(s, e);
+        return;
+    }
+    s->attached = true;
     rp_host_attach(s->conf, s->proxy, s->crumbs, s->worker);
     rp_host_start(s->conf, s->hooks_ms, on_started, s);
 }
@@ -155,6 +175,7 @@ void rp_stage_free(struct rp_stage **sp)
     rp_os_close(&s->site);
     close_fds(&s->listeners, s->listeners_n);
     close_fds(&s->files, s->files_n);
+    for (uint32_t i = 0; i < RP_PLAN_ZONES_MOST; i++) rp_os_close(&s->zones[i]);
     rp_buf_fini(&s->error);
     rp_free(s);
 }

@@ -10,6 +10,7 @@
 #define RP_PROCESS_STAGE_H
 
 #include "process/channel.h"
+#include "process/plan.h"
 #include "proxy/proxy.h"
 #include "shm/crumb.h"
 
@@ -18,7 +19,8 @@ struct rp_stage {
     int site;               /* memory file; -1 once built */
     int *listeners, *files; /* by index of the plan; -1: not given */
     uint32_t listeners_n, files_n;
-    struct rp_conf *conf; /* built; NULL before, and after it was taken */
+    int zones[RP_PLAN_ZONES_MOST]; /* of `shared`; -1: not given */
+    struct rp_conf *conf;          /* built; NULL before, and after it was taken */
     bool attached, busy, dropped;
     rp_err result;
     struct rp_buf error;

@@ -127,6 +127,8 @@ static void boot(struct rp_worker *w)
     in->site = -1;
     memcpy(s->listeners, in->listeners, sizeof(int) * in->listeners_n);
     memcpy(s->files, in->files, sizeof(int) * in->files_n);
+    RP_CHECK(in->zones_n <= RP_PLAN_ZONES_MOST);
+    if (in->zones_n) memcpy(s->zones, in->zones, sizeof(int) * in->zones_n);
     w->stage = s;
     rp_stage_build_here(s);
     if (s->result != RP_OK) {
@@ -264,12 +266,13 @@ static void watch_signals(struct rp_worker *w)
 
 static void close_the_rest(const struct rp_inherit *in)
 {
-    size_t n = 2 + in->listeners_n + in->files_n;
+    size_t n = 2 + in->listeners_n + in->files_n + in->zones_n;
     int *keep = rp_alloc(sizeof *keep * n);
     keep[0] = in->channel;
     keep[1] = in->site;
     if (in->listeners_n) memcpy(keep + 2, in->listeners, sizeof *keep * in->listeners_n);
     if (in->files_n) memcpy(keep + 2 + in->listeners_n, in->files, sizeof *keep * in->files_n);
+    if (in->zones_n) memcpy(keep + n - in->zones_n, in->zones, sizeof *keep * in->zones_n);
     rp_os_close_others(keep, n);
     rp_free(keep);
 }

@@ -54,6 +54,13 @@ static void end_dial(struct rp_req *r)
     }
 }
 
+/* ... and, in HTTP/2, it is known how many requests it takes. */
+static void end_settled_dial(struct rp_req *r)
+{
+    if (!r->dials) return;
+    if (!rp_h2_links_are_settling(rp_connpool_links(r->pick.pool_slot))) end_dial(r);
+}
+
 void rp_attempt_release(struct rp_req *r)
 {
     end_dial(r);
@@ -133,12 +140,17 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
 
 /* ---- CONNECT --------------------------------------------------------------------------------------- */
 
+static bool is_repeatable(const struct rp_req *r)
+{
+    return rp_token_method_is_idempotent(r->up_head->method) &&
+           (r->x.head.framing == RP_BODY_NONE || r->spool);
+}
+
 /* A pooled connection; one that was closed since the loop last looked would cost a request that
  * cannot be repeated its answer (502), so for those a system call is spent. */
 static struct rp_up *find_pooled(struct rp_req *r)
 {
-    bool repeatable = rp_token_method_is_idempotent(r->up_head->method) &&
-                      (r->x.head.framing == RP_BODY_NONE || r->spool);
+    bool repeatable = is_repeatable(r);
     struct rp_up *u = rp_connpool_take(r->pick.pool_slot);
     while (u && !repeatable && !rp_up_is_quiet(u)) {
         rp_up_close(u);
@@ -153,12 +165,19 @@ static bool wants_h2(const struct rp_req *r)
     return r->upstream->http != RP_UP_HTTP1 && !r->upgrading && r->x.head.method != RP_M_CONNECT;
 }
 
-/* A stream on a connection that other requests use, too. */
+/* A stream on a connection that other requests use, too; as above, one that has been idle is looked at
+ * for a request that cannot be repeated. (A link that failed the look is not found again.) */
 static struct rp_up *find_stream(struct rp_req *r)
 {
     if (!wants_h2(r)) return NULL;
-    struct rp_h2_link *k = rp_h2_links_find(rp_connpool_links(r->pick.pool_slot));
-    return k ? rp_h2_link_stream(k) : NULL;
+    bool repeatable = is_repeatable(r);
+    for (;;) {
+        struct rp_h2_link *k = rp_h2_links_find(rp_connpool_links(r->pick.pool_slot));
+        if (!k) return NULL;
+        struct rp_up *u = rp_h2_link_stream(k);
+        if (repeatable || rp_up_is_quiet(u)) return u;
+        rp_up_close(u);
+    }
 }
 
 /* Connected: is it HTTP/2 that the other end speaks? By ALPN, or because the site says so. RP_END
@@ -241,7 +260,7 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
             return RP_STEP_WAIT;
         }
         if (e == RP_OK && settle_protocol(r) != RP_OK) e = RP_E_UP_ALPN;
-        end_dial(r);
+        end_settled_dial(r);
         if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
         if (r->pick.peer) r->pick.peer->fails = 0;
     }
@@ -294,8 +313,8 @@ enum rp_verdict rp_step_send(struct rp_req *r)
 static rp_err pump_once(struct rp_req *r)
 {
     if (r->spool) return rp_buffering_pump(r);
-    size_t most = PUMP_BYTES;
-    rp_err e = rp_bulk_read_body(r, &most);
+    size_t most = rp_req_piece(r, PUMP_BYTES);
+    rp_err e = most == PUMP_BYTES ? rp_bulk_read_body(r, &most) : RP_E_BUSY;
     if (e == RP_OK) rp_req_note_piece(r, rp_splice_bytes(r->body_pipe));
     if (e != RP_E_BUSY) return e;
     e = RP_OK;
@@ -411,6 +430,7 @@ static enum rp_verdict take_response(struct rp_req *r)
 
 enum rp_verdict rp_step_await(struct rp_req *r)
 {
+    end_settled_dial(r);
     rp_err pumped = rp_attempt_pump(r);
     if (pumped < 0) return rp_step_fail(r, pumped);
     for (;;) {

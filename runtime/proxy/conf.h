@@ -208,6 +208,12 @@ struct rp_conf_plugin { /* an instance in some chain; its index is what breadcru
     uint8_t on_error;   /* enum rp_plugin_error */
 };
 
+struct rp_conf_zone { /* of `shared` */
+    rp_str name;
+    uint32_t kind;  /* enum rp_dict_kind */
+    uint64_t bytes; /* of keys and values, with what holds them together */
+};
+
 enum rp_log_format { RP_ACCESS_COMBINED, RP_ACCESS_JSON };
 struct rp_conf_access_log {
     bool on;
@@ -253,6 +259,8 @@ struct rp_conf {
     uint32_t plugins_n;
     rp_str *files;
     uint32_t files_n; /* log files, opened by the master; "stdout", "stderr", paths */
+    struct rp_conf_zone *zones;
+    uint32_t zones_n; /* memory that workers share, made by the master */
     struct rp_router *router;
     struct rp_route *no_host;     /* answers requests for unknown hosts, site chains */
     struct rp_chains site_chains; /* only EARLY is run from here */
@@ -321,6 +329,8 @@ RP_MUST rp_err rp_conf_set_listener(struct rp_conf *c, uint32_t listener, rp_str
 RP_MUST rp_err rp_conf_add_trust(struct rp_conf *c, rp_str cidr, struct rp_conf_error *e);
 RP_MUST rp_err rp_conf_add_file(struct rp_conf *c, rp_str path,
                                 uint32_t *index); /* same path, same index */
+/* kind: enum rp_dict_kind, 1..3. RP_E_INVALID: bad name or numbers, or the name is taken. */
+RP_MUST rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double bytes);
 RP_MUST rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error,
                                   uint32_t *index);
 

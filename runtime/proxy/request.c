@@ -114,6 +114,12 @@ void rp_req_wake(struct rp_req *r, unsigned why)
     else rp_loop_defer(r->proxy->loop, &r->run);
 }
 
+size_t rp_req_piece(const struct rp_req *r, size_t usual)
+{
+    bool small = !r->heavy && rp_loop_is_crowded(r->proxy->loop);
+    return small ? (size_t)RP_REQ_HEAVY_BYTES : usual;
+}
+
 bool rp_req_is_turn_over(const struct rp_req *r, bool was_light)
 {
     return r->heavy && (was_light || rp_loop_is_late(r->proxy->loop));

@@ -33,7 +33,7 @@ enum rp_from { RP_FROM_CORE, RP_FROM_PLUGIN, RP_FROM_UPSTREAM, RP_FROM_CACHE };
 
 enum {
     RP_REQ_MAGIC = 0x52455130,
-    RP_REQ_HEAVY_BYTES = 32 * 1024, /* in one piece: to move it takes longer than a small request */
+    RP_REQ_HEAVY_BYTES = 16 * 1024, /* in one piece: to move it takes as long as a small request */
 };
 
 struct rp_proxy;
@@ -70,22 +70,22 @@ struct rp_req {
     struct rp_timer timer;        /* the one deadline */
 
     /* request, upstream side */
-    bool from_trusted;           /* the connection's other end is in `trust` */
-    bool upgrading;              /* the client asked for an upgrade that we relay */
-    bool body_whole;             /* `body` holds the entire request body (a hook asked for it) */
-    bool body_ended;             /* the client's body was read to its end */
-    bool body_sent;              /* ... and given to the upstream whole */
-    bool bulk, bulk_body;        /* the response, the request body goes by pipe: see bulk.h */
-    bool heavy;                  /* it moved much at once lately: others go first, see rp_req_wake */
-    bool up_reused;              /* `up` came from the pool */
-    bool dials;                  /* others wait for its connection, to use it, too (HTTP/2) */
-    bool up_fresh;               /* a pooled connection was stale: take a new one */
-    bool answered;               /* a local answer is set: nothing upstream is needed */
-    struct rp_msg *up_head;      /* what goes upstream: &x.head or &up_head_own */
-    struct rp_msg up_head_own;   /* the edited copy once a hook or a rule wants one */
-    rp_str up_path;              /* path and query that go upstream; ptr NULL: as the client sent */
-    rp_str up_host;              /* Host that goes upstream; ptr NULL: by configuration */
-    struct rp_chain body;        /* request body bytes in hand: buffered or about to be sent */
+    bool from_trusted;         /* the connection's other end is in `trust` */
+    bool upgrading;            /* the client asked for an upgrade that we relay */
+    bool body_whole;           /* `body` holds the entire request body (a hook asked for it) */
+    bool body_ended;           /* the client's body was read to its end */
+    bool body_sent;            /* ... and given to the upstream whole */
+    bool bulk, bulk_body;      /* the response, the request body goes by pipe: see bulk.h */
+    bool heavy;                /* it moved much at once lately: others go first, see rp_req_wake */
+    bool up_reused;            /* `up` came from the pool */
+    bool dials;                /* others wait for its connection, to use it, too (HTTP/2) */
+    bool up_fresh;             /* a pooled connection was stale: take a new one */
+    bool answered;             /* a local answer is set: nothing upstream is needed */
+    struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
+    struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
+    rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
+    rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
+    struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
     struct rp_splice *body_pipe; /* ... or in there, see bulk.h */
     struct rp_spool *spool;      /* the whole request body, where the route wants it; else NULL */
 
@@ -135,6 +135,9 @@ static inline void rp_req_note_piece(struct rp_req *r, size_t n)
 {
     if (n > 0) r->heavy = n >= RP_REQ_HEAVY_BYTES;
 }
+/* Most bytes of the next piece, at most `usual`: while heavy ones wait, a light one that turns out to
+ * be large is off to a start, and then waits like them. */
+size_t rp_req_piece(const struct rp_req *r, size_t usual);
 /* Between two pieces: is it time to let others go on? was_light: before the first of this run. */
 bool rp_req_is_turn_over(const struct rp_req *r, bool was_light);
 /* Live request by handle; NULL when stale. */

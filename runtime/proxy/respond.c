@@ -94,8 +94,8 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
 static rp_err read_upstream(struct rp_req *r)
 {
     if (r->res_spool) return rp_buffering_take(r, PUMP_BYTES);
-    size_t most = PUMP_BYTES;
-    rp_err e = rp_bulk_read(r, &most);
+    size_t most = rp_req_piece(r, PUMP_BYTES);
+    rp_err e = most == PUMP_BYTES ? rp_bulk_read(r, &most) : RP_E_BUSY;
     if (e != RP_E_BUSY) return e;
     e = RP_OK;
     while (r->up && r->out.bytes < most && e == RP_OK) {
@@ -181,13 +181,21 @@ static enum rp_verdict wait_for_upstream(struct rp_req *r)
                         RP_E_UP_IDLE_TIMEOUT);
 }
 
+/* What is known to follow counts: who asks for much is heavy after its first bytes. */
+static void note_piece(struct rp_req *r)
+{
+    uint64_t follows = r->up ? rp_up_unseen(r->up) : 0;
+    bool much = follows >= RP_REQ_HEAVY_BYTES && follows != UINT64_MAX; /* nobody knows */
+    rp_req_note_piece(r, much ? RP_REQ_HEAVY_BYTES : r->out.bytes + rp_splice_bytes(r->pipe));
+}
+
 /* One piece from the upstream through the hooks to the session; *v when it is time to leave the
  * step. */
 static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
 {
     bool parked = r->phase == RP_PHASE_BODY_FILTER;
     rp_err read = parked ? RP_OK : read_upstream(r);
-    rp_req_note_piece(r, r->out.bytes + rp_splice_bytes(r->pipe));
+    note_piece(r);
     if (r->out.bytes || parked || is_read(r)) {
         rp_err e = queue_body(r);
         if (e == RP_AGAIN || e < 0) {

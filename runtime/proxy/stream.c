@@ -18,7 +18,8 @@ enum { ALERT_LINGER_MS = 1000, ALERT_LINGER_BYTES = 64 * 1024 };
 void rp_stream_wake(struct rp_stream *s, unsigned why)
 {
     s->wakes |= why;
-    rp_loop_defer(s->proxy->loop, &s->run);
+    if (s->to_up.bulk || s->to_down.bulk) rp_loop_defer_bulk(s->proxy->loop, &s->run);
+    else rp_loop_defer(s->proxy->loop, &s->run);
 }
 
 static void on_event(struct rp_conn *c, unsigned events)

@@ -83,7 +83,7 @@ static rp_err broke(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn
 static rp_err pump(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn *from,
                    struct rp_conn *to)
 {
-    bool up = to == s->up;
+    bool up = to == s->up, was_light = !w->bulk;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         if (w->broken || w->finished) return RP_OK;
         rp_err e = write_out(w, to);
@@ -101,6 +101,7 @@ static rp_err pump(struct rp_stream *s, struct rp_stream_way *w, struct rp_conn 
             rp_conn_resume(from);
             return RP_OK;
         }
+        if (turn > 0 && w->bulk && (was_light || rp_loop_is_late(s->proxy->loop))) break;
         bool bulk = w->bulk && rp_splice_can(from, to);
         e = bulk ? splice_some(s, w, from) : read_some(s, w, from);
         if (e < 0) return up ? RP_E_CLIENT_GONE : RP_E_UP_RESET;

@@ -20,6 +20,7 @@
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
+#include "shm/dict.h"
 
 enum { RP_ABI_VERSION = 1 };
 uint32_t rp_abi_version(void);
@@ -32,7 +33,11 @@ struct rp_host_face {
     const struct rp_conf *conf; /* this generation's, also while it is built */
     struct rp_req *req;         /* the running task's request; NULL in the background */
     struct rp_regex_span spans[RP_REGEX_GROUPS_MAX + 1]; /* of the last match */
-    uint32_t at_pattern; /* of a set: which could not be decided */
+    uint32_t at_pattern;                                 /* of a set: which could not be decided */
+    struct rp_dict_item item;                            /* of shared zones: results */
+    struct rp_dict_verdict verdict;
+    struct rp_dict_stats zone_stats;
+    double number;
 };
 
 /* ---- request -------------------------------------------------------------------------------- */
@@ -234,13 +239,77 @@ rp_err rp_abi_decode(struct rp_host_face *h, uint32_t codec, const char *p, size
 
 enum { RP_ABI_DIGEST_BYTES = 64 };
 /* Digest of several pieces: begin, add.., end into out. key NULL: plain digest, else HMAC.
- * RP_E_NOT_FOUND for an unknown algorithm ("sha1" "sha256" "sha384" "sha512"). */
+ * RP_E_NOT_FOUND for an unknown algorithm ("md5" "sha1" "sha256" "sha384" "sha512"). */
 rp_err rp_abi_digest_begin(struct rp_host_face *h, const char *alg, const char *key, size_t key_n);
 void rp_abi_digest_add(struct rp_host_face *h, const char *p, size_t n);
 rp_err rp_abi_digest_end(struct rp_host_face *h);
 void rp_abi_random(char *out, size_t n);
 bool rp_abi_equal(const char *a, const char *b, size_t n); /* time depends on n alone */
 double rp_abi_hash(const char *p, size_t n); /* 52 bits, the same in every process and release */
+
+/* ---- shared zones ---------------------------------------------------------------------------- */
+
+/* The zone of that name; NULL: there is none, or the host is not attached yet. Good for the life of
+ * the host. What follows is shm/dict.h with the clock added; seconds from now on, < 0: never. */
+struct rp_dict *rp_abi_shared_find(struct rp_host_face *h, const char *name, size_t n);
+/* The value: item, and out when it is a string. */
+rp_err rp_abi_shared_get(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n);
+/* What a get would give, without a string's bytes. number: seconds left, < 0: no end. */
+rp_err rp_abi_shared_look(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n);
+/* ttl, and how much longer it may be served stale. text: of a RP_DICT_STRING. */
+rp_err rp_abi_shared_set(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                         uint32_t mode, uint32_t type, double number, const char *text,
+                         size_t text_n, double ttl, double stale);
+rp_err rp_abi_shared_delete(struct rp_dict *d, const char *key, size_t n);
+rp_err rp_abi_shared_incr(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                          double by, bool has_init, double init, double ttl); /* number: the sum */
+rp_err rp_abi_shared_expire(struct rp_dict *d, const char *key, size_t n, double ttl);
+rp_err rp_abi_shared_flush(struct rp_dict *d);
+rp_err rp_abi_shared_next(struct rp_host_face *h, struct rp_dict *d,
+                          double at);                                      /* number: next at */
+void rp_abi_shared_stats(struct rp_host_face *h, const struct rp_dict *d); /* zone_stats */
+rp_err rp_abi_shared_lease(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                           double seconds);
+rp_err rp_abi_shared_unlease(struct rp_dict *d, const char *key, size_t n);
+/* verdict */
+rp_err rp_abi_shared_take(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                          double cost, double rate, double burst);
+rp_err rp_abi_shared_window(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                            double cost, double limit, double window);
+rp_err rp_abi_shared_acquire(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                             double limit, double lease); /* number: the ticket */
+rp_err rp_abi_shared_release(struct rp_dict *d, const char *key, size_t n, double ticket);
+
+/* A key for signatures: RSA of 2048 to 8192 bits, EC on P-256, P-384, P-521, Ed25519. */
+struct rp_key;
+enum rp_abi_key_kind {
+    RP_KEY_RSA = 1,
+    RP_KEY_P256,
+    RP_KEY_P384,
+    RP_KEY_P521,
+    RP_KEY_ED25519,
+};
+/* From PEM: a public key, a private key without password, or a certificate. NULL: out says why. */
+struct rp_key *rp_abi_key_pem(struct rp_host_face *h, const char *p, size_t n);
+/* From numbers, most significant byte first (RFC 7518 §6): RSA a = n, b = e; EC a = x, b = y; Ed25519
+ * a = x. d: the private part, or empty. NULL: out says why. */
+struct rp_key *rp_abi_key_parts(struct rp_host_face *h, uint32_t kind, const char *a, size_t a_n,
+                                const char *b, size_t b_n, const char *d, size_t d_n);
+void rp_abi_key_free(struct rp_key *key);
+uint32_t rp_abi_key_kind(const struct rp_key *key);
+bool rp_abi_key_is_private(const struct rp_key *key);
+/* alg: a name of RFC 7518 §3.1 or RFC 8037 for signatures ("ES256"). sign: into out. verify: RP_OK; RP_END: does
+ * not verify. RP_E_NOT_FOUND: no such alg; RP_E_INVALID: not for a key of this kind. */
+rp_err rp_abi_key_sign(struct rp_host_face *h, struct rp_key *key, const char *alg, const char *p,
+                       size_t n);
+rp_err rp_abi_key_verify(struct rp_host_face *h, struct rp_key *key, const char *alg, const char *p,
+                         size_t n, const char *sig, size_t sig_n);
+/* "aes-128-gcm" "aes-256-gcm" "chacha20-poly1305"; nonces have 12 bytes, the tag (16) follows the
+ * text. seal and open: into out. RP_E_NOT_FOUND: no such alg; RP_E_INVALID: length of key or nonce;
+ * RP_E_CAP: too long; RP_END: the tag is wrong. */
+rp_err rp_abi_aead(struct rp_host_face *h, bool seal, const char *alg, const char *key,
+                   size_t key_n, const char *nonce, size_t nonce_n, const char *text, size_t n,
+                   const char *aad, size_t aad_n);
 
 /* ---- configuration: proxy/conf.h's builder, one to one */
 
@@ -273,6 +342,8 @@ rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, ui
 rp_err rp_abi_conf_add_trust(struct rp_conf *c, const char *cidr, size_t cidr_n,
                              struct rp_conf_error *e);
 rp_err rp_abi_conf_add_file(struct rp_conf *c, const char *path, size_t path_n, uint32_t *index);
+rp_err rp_abi_conf_add_zone(struct rp_conf *c, const char *name, size_t name_n, uint32_t kind,
+                            double bytes);
 rp_err rp_abi_conf_add_plugin(struct rp_conf *c, const char *name, size_t name_n, uint32_t on_error,
                               uint32_t *index);
 rp_err rp_abi_conf_add_upstream(struct rp_conf *c, const char *name, size_t name_n, uint32_t *index,

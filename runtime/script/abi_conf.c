@@ -44,6 +44,12 @@ rp_err rp_abi_conf_add_file(struct rp_conf *c, const char *path, size_t path_n, 
     return rp_conf_add_file(c, rp_str_of(path, path_n), index);
 }
 
+rp_err rp_abi_conf_add_zone(struct rp_conf *c, const char *name, size_t name_n, uint32_t kind,
+                            double bytes)
+{
+    return rp_conf_add_zone(c, rp_str_of(name, name_n), kind, bytes);
+}
+
 rp_err rp_abi_conf_add_plugin(struct rp_conf *c, const char *name, size_t name_n, uint32_t on_error,
                               uint32_t *index)
 {

@@ -5,47 +5,59 @@
  * The algorithms are fetched once per VM: looking one up by name costs more than a small digest.
  */
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
 #include "base/hash.h"
 #include "base/random.h"
-#include "script/vm.h"
+#include "script/abi_crypto_in.h"
 
 static const struct {
     const char *name, *openssl_name;
     size_t block_bytes; /* of HMAC's padding (RFC 2104 §2) */
 } ALGORITHMS[] = {
-    {"sha1", "SHA1", 64},
-    {"sha256", "SHA2-256", 64},
-    {"sha384", "SHA2-384", 128},
-    {"sha512", "SHA2-512", 128},
+    {"sha1", "SHA1", 64},        {"sha256", "SHA2-256", 64}, {"sha384", "SHA2-384", 128},
+    {"sha512", "SHA2-512", 128}, {"md5", "MD5", 64}, /* broken; old protocols and file checks want it */
 };
-enum { ALGORITHM_COUNT = RP_COUNT(ALGORITHMS), BLOCK_MOST = 128 };
+enum { ALGORITHM_COUNT = RP_COUNT(ALGORITHMS), BLOCK_MOST = RP_DIGEST_BLOCK_MOST };
+_Static_assert((int)ALGORITHM_COUNT == (int)RP_DIGEST_COUNT, "a slot for each");
 
-struct rp_vm_digest {
-    EVP_MD *md[ALGORITHM_COUNT];
-    EVP_MD_CTX *ctx;
-    size_t running; /* index of the algorithm under way */
-    bool with_key, failed;
-    unsigned char outer_pad[BLOCK_MOST];
-    unsigned char result[RP_ABI_DIGEST_BYTES];
-};
+struct rp_vm_digest *rp_digest_of(struct rp_host *h)
+{
+    if (!h->digest) {
+        h->digest = rp_alloc(sizeof *h->digest);
+        *h->digest = (struct rp_vm_digest){.ctx = EVP_MD_CTX_new()};
+    }
+    return h->digest;
+}
 
 static struct rp_vm_digest *digest_of(struct rp_host_face *f)
 {
-    struct rp_host *h = rp_vm_of(f);
-    if (!h->digest) {
-        h->digest = rp_alloc(sizeof *h->digest);
-        h->digest->ctx = EVP_MD_CTX_new();
-    }
-    return h->digest;
+    return rp_digest_of(rp_vm_of(f));
+}
+
+/* ALGORITHM_COUNT: unknown. It is fetched at its first use. */
+static size_t find_algorithm(struct rp_vm_digest *d, const char *name)
+{
+    size_t i = 0;
+    while (i < ALGORITHM_COUNT && strcmp(ALGORITHMS[i].name, name) != 0) i++;
+    if (i < ALGORITHM_COUNT && !d->md[i])
+        d->md[i] = EVP_MD_fetch(NULL, ALGORITHMS[i].openssl_name, NULL);
+    return i;
+}
+
+const EVP_MD *rp_digest_md(struct rp_host *h, const char *name)
+{
+    struct rp_vm_digest *d = rp_digest_of(h);
+    size_t i = find_algorithm(d, name);
+    return i < ALGORITHM_COUNT ? d->md[i] : NULL;
 }
 
 void rp_digest_fini(struct rp_host *h)
 {
     if (!h->digest) return;
     for (size_t i = 0; i < ALGORITHM_COUNT; i++) EVP_MD_free(h->digest->md[i]);
+    for (size_t i = 0; i < RP_AEAD_COUNT; i++) EVP_CIPHER_free(h->digest->cipher[i]);
     EVP_MD_CTX_free(h->digest->ctx);
+    EVP_CIPHER_CTX_free(h->digest->cipher_ctx);
     OPENSSL_cleanse(h->digest, sizeof *h->digest);
     rp_free(h->digest);
     h->digest = NULL;
@@ -92,10 +104,8 @@ static void begin_keyed(struct rp_vm_digest *d, const char *key, size_t key_n)
 rp_err rp_abi_digest_begin(struct rp_host_face *f, const char *alg, const char *key, size_t key_n)
 {
     struct rp_vm_digest *d = digest_of(f);
-    size_t i = 0;
-    while (i < ALGORITHM_COUNT && strcmp(ALGORITHMS[i].name, alg) != 0) i++;
+    size_t i = find_algorithm(d, alg);
     if (i == ALGORITHM_COUNT) return RP_E_NOT_FOUND;
-    if (!d->md[i]) d->md[i] = EVP_MD_fetch(NULL, ALGORITHMS[i].openssl_name, NULL);
     d->running = i;
     d->with_key = key != NULL;
     d->failed = !d->md[i] || !d->ctx;

@@ -136,10 +136,12 @@ static void open_library(lua_State *L, struct rp_host *h)
     rp_chain_open(L);
     lua_pushlightuserdata(L, h);
     rp_sched_open(L);
+    lua_pushlightuserdata(L, h);
+    rp_vm_json_open(L);
     lua_pushlightuserdata(L, &h->face);
     lua_setfield(L, -2, "face");
     lua_pushlightuserdata(L, NULL);
-    lua_setfield(L, -2, "null"); /* what lua-cjson has for null */
+    lua_setfield(L, -2, "null");
     const struct rp_embed *abi = embed_find("rproxy.abi.h");
     if (abi) {
         lua_pushlstring(L, abi->bytes, abi->n);
@@ -248,6 +250,7 @@ void rp_host_free(struct rp_host *h)
     close_state(h);
     rp_chain_fini(h);
     rp_digest_fini(h);
+    rp_shared_fini(h);
     rp_free(h->plugin_ids);
     rp_free(h->route_ids);
     rp_regex_ctx_free(&h->regex);

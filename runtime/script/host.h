@@ -28,6 +28,9 @@ void rp_host_describe(const struct rp_conf *c, struct rp_buf *out);
  * any request uses it. */
 void rp_host_attach(struct rp_conf *c, struct rp_proxy *p, const struct rp_crumbs *crumbs,
                     uint32_t worker);
+/* The zones of `shared` by the conf's index, memory files of dicts: taken over by the host, as far as
+ * they are in use (fds[i] is -1 then). Before attach. RP_E_INVALID, RP_E_OS. */
+RP_MUST rp_err rp_host_share(struct rp_conf *c, int *fds);
 /* Run the `start` hooks (they may wait); done(arg, RP_OK or failure) comes from the loop, after at
  * most deadline_ms. Background tasks (rp.every) live until rp_host_retire. */
 void rp_host_start(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),

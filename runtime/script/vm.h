@@ -169,6 +169,8 @@ struct rp_host {
     struct rp_buf line;      /* the log line being built */
     struct rp_buf text;      /* encoded and decoded text */
     struct rp_vm_digest *digest;
+    struct rp_vm_zone *zones; /* of `shared`, by the conf's index; NULL: not attached */
+    uint32_t zones_n;
     char scratch_first[RP_SCRATCH_BYTES] __attribute__((aligned(16)));
 };
 
@@ -250,11 +252,21 @@ void rp_chain_fini(struct rp_host *h);
 
 void rp_life_fini(struct rp_host *h);
 
+/* ---- vm_json.c ------------------------------------------------------------------------------ */
+
+/* host.json_decode, host.json_encode; the library table and the host lie on top of L, the host
+ * goes. */
+void rp_vm_json_open(lua_State *L);
+
 /* ---- abi_sock.c ----------------------------------------------------------------------------- */
 
 void rp_sock_forget_task(struct rp_scope *s, const struct rp_task *t); /* it waits no more */
 void rp_sock_close_all(struct rp_host *h, struct rp_scope *s);
 void rp_sock_fini(struct rp_host *h);
+
+/* ---- abi_shared.c --------------------------------------------------------------------------- */
+
+void rp_shared_fini(struct rp_host *h);
 
 /* ---- abi_crypto.c --------------------------------------------------------------------------- */
 

@@ -190,27 +190,174 @@ static bool put_number(struct encode *e, double value)
     return true;
 }
 
-/* Is the table on top a list? Marked ones are, and those with [1]. *n: its length. */
-static bool is_list(struct encode *e, bool *bad)
+/* Made by rp.array or by decoding a list? */
+static bool is_marked(lua_State *L, int table)
 {
-    lua_State *L = e->L;
-    *bad = false;
-    bool marked = lua_getmetatable(L, -1) && lua_rawequal(L, -1, 4);
-    lua_settop(L, lua_gettop(L) - (lua_getmetatable(L, marked ? -2 : -1) ? 1 : 0));
-    return marked;
+    if (!lua_getmetatable(L, table)) return false;
+    bool same = lua_rawequal(L, -1, 4);
+    lua_pop(L, 1);
+    return same;
 }
 
-static bool put_list(struct encode *e, int n, int depth)
+static bool is_list(lua_State *L, int table)
+{
+    if (is_marked(L, table)) return true;
+    lua_rawgeti(L, table, 1);
+    bool first = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    return first;
+}
+
+/* Nothing but 1..n: what else is in it would be lost. */
+static bool is_whole(lua_State *L, int table, size_t n)
+{
+    size_t count = 0;
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TNUMBER) {
+            lua_pop(L, 2);
+            return false;
+        }
+        count++;
+    }
+    return count == n;
+}
+
+static bool put_list(struct encode *e, int table, int depth)
 {
     lua_State *L = e->L;
-    int table = lua_gettop(L);
+    size_t n = lua_objlen(L, table);
+    if (!is_whole(L, table, n)) return fail(e, "a list with holes or with names");
     rp_buf_add_ch(e->out, '[');
-    for (int i = 1; i <= n; i++) {
+    for (size_t i = 1; i <= n; i++) {
         if (i > 1) rp_buf_add_ch(e->out, ',');
-        lua_rawgeti(L, table, i);
+        lua_rawgeti(L, table, (int)i);
         if (!put_value(e, depth)) return false;
         lua_settop(L, table);
     }
     rp_buf_add_ch(e->out, ']');
     return true;
+}
+
+/* The value is on top. */
+static bool put_member(struct encode *e, rp_str name, bool first, int depth)
+{
+    if (!first) rp_buf_add_ch(e->out, ',');
+    if (!put_text(e, name)) return false;
+    rp_buf_add_ch(e->out, ':');
+    return put_value(e, depth);
+}
+
+static rp_str text_at(lua_State *L, int at)
+{
+    size_t n;
+    const char *p = lua_tolstring(L, at, &n);
+    return rp_str_of(p, n);
+}
+
+static bool put_members(struct encode *e, int table, int depth)
+{
+    lua_State *L = e->L;
+    bool first = true;
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_settop(L, table + 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING) return fail(e, "a name that is no string");
+        if (!put_member(e, text_at(L, table + 1), first, depth)) return false;
+        first = false;
+    }
+    return true;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return rp_str_cmp(*(const rp_str *)a, *(const rp_str *)b);
+}
+
+/* The names are kept by the table; the list of them is the collector's. */
+static bool put_sorted(struct encode *e, int table, int depth)
+{
+    lua_State *L = e->L;
+    size_t n = 0, i = 0;
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) n++;
+    rp_str *names = lua_newuserdata(L, n ? n * sizeof *names : 1);
+    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING) return fail(e, "a name that is no string");
+        names[i++] = text_at(L, -2);
+    }
+    if (n) qsort(names, n, sizeof *names, compare_names);
+    for (i = 0; i < n; i++) {
+        lua_pushlstring(L, names[i].ptr, names[i].len);
+        lua_rawget(L, table);
+        if (!put_member(e, names[i], i == 0, depth)) return false;
+        lua_settop(L, table + 1);
+    }
+    return true;
+}
+
+/* Recursion ends at depth_most, which the layer bounds. */
+static bool put_table(struct encode *e, int depth)
+{
+    lua_State *L = e->L;
+    int table = lua_gettop(L);
+    if (depth == e->depth_most) return fail(e, "nested too deep, or a circle");
+    luaL_checkstack(L, 8, "json");
+    if (is_list(L, table)) return put_list(e, table, depth + 1);
+    rp_buf_add_ch(e->out, '{');
+    bool ok =
+        e->flags & FLAG_SORT ? put_sorted(e, table, depth + 1) : put_members(e, table, depth + 1);
+    rp_buf_add_ch(e->out, '}');
+    return ok;
+}
+
+/* The value on top of the stack. */
+static bool put_value(struct encode *e, int depth)
+{
+    lua_State *L = e->L;
+    if (e->out->failed) return fail(e, "too large");
+    switch (lua_type(L, -1)) {
+    case LUA_TSTRING: return put_text(e, text_at(L, -1));
+    case LUA_TNUMBER: return put_number(e, lua_tonumber(L, -1));
+    case LUA_TBOOLEAN: rp_buf_add_z(e->out, lua_toboolean(L, -1) ? "true" : "false"); return true;
+    case LUA_TTABLE: return put_table(e, depth);
+    case LUA_TLIGHTUSERDATA:
+        if (lua_touserdata(L, -1)) return fail(e, "a value that JSON does not have");
+        rp_buf_add(e->out, RP_STR("null"));
+        return true;
+    default: return fail(e, "a value that JSON does not have");
+    }
+}
+
+static int json_encode(lua_State *L)
+{
+    struct rp_host *h = rp_host_of(L);
+    struct encode e = {.L = L, .out = &h->text, .depth_most = (int)luaL_checkinteger(L, 2)};
+    e.flags = (unsigned)luaL_checkinteger(L, 3);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_settop(L, 4);
+    rp_buf_clear(&h->text);
+    lua_pushvalue(L, 1);
+    bool ok = put_value(&e, 0);
+    lua_settop(L, 4);
+    if (ok && h->text.failed) ok = fail(&e, "too large");
+    if (ok) {
+        lua_pushlstring(L, h->text.ptr, h->text.len);
+    } else {
+        lua_pushnil(L);
+        lua_pushstring(L, e.why);
+    }
+    if (h->text.room > TEXT_KEEP) {
+        size_t cap = h->text.cap;
+        rp_buf_fini(&h->text);
+        rp_buf_init(&h->text, cap);
+    }
+    return ok ? 1 : 2;
+}
+
+static const luaL_Reg LIBRARY[] = {
+    {"json_decode", json_decode},
+    {"json_encode", json_encode},
+    {NULL, NULL},
+};
+
+void rp_vm_json_open(lua_State *L)
+{
+    luaL_openlib(L, NULL, LIBRARY, 1);
 }

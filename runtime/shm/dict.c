@@ -21,7 +21,8 @@ enum {
     LINE = 64,
     SWEEP_A_BIT = 4,   /* blocks looked at with each write, for entries past their time */
     SWEEP_ALL = 16384, /* and when there is no room: a millisecond at most */
-    VALUE_PART = 4,    /* one value takes at most this part of a shard */
+    VALUE_BYTES_MOST = 8 << 20,
+    VALUE_PART = 4, /* one value takes at most this part of a shard */
 };
 
 /* Inside a lock are microseconds: who holds it for so long does not run. */
@@ -125,7 +126,7 @@ static uint32_t blocks_for(const struct rp_dict *d, size_t bytes)
 
 size_t rp_dict_value_most(const struct rp_dict *d)
 {
-    return (size_t)(d->blocks_n / VALUE_PART) * MORE;
+    return RP_MIN((size_t)(d->blocks_n / VALUE_PART) * MORE, (size_t)VALUE_BYTES_MOST);
 }
 
 void rp_dict_stats(const struct rp_dict *d, struct rp_dict_stats *out)

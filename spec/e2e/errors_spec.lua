@@ -10,7 +10,7 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local wire = require("spec.support.wire")
 
-local SHORT = 0.2
+local SHORT = 0.5
 local PLAIN = "GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n"
 
 local SITE = [[
@@ -304,7 +304,7 @@ describe("errors", function()
         tls_plain_http = "never a request: spec/e2e/tls_spec",
         upstream_tls_handshake = "a peer without TLS: spec/e2e/tls_spec",
         upstream_tls_verify = "a certificate that is not accepted: spec/e2e/tls_spec",
-        upstream_alpn = "a peer without h2: spec/e2e/h2_upstream_spec",
+        upstream_alpn = "a peer without h2: spec/e2e/h2_upstream_tls_spec",
         upstream_send = "told by how the response ended: upstream_closed",
     }
 

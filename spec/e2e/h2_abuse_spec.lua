@@ -22,7 +22,7 @@ describe("HTTP/2 floods", function()
         rp = e2e.proxy { vars = { origin = up.port }, site = [[
             log = { access = { to = "${dir}/access.log", format = "json", buffer = 0,
                 fields = { "path", "status", "reason" } } },
-            timeouts = { header = 0.4, send = 0.4, keepalive = 0.4 },
+            timeouts = { header = 1, send = 1, keepalive = 1 },
             upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
             hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "o" } } } },
         ]] }
@@ -153,7 +153,7 @@ describe("HTTP/2 floods", function()
         local before = e2e.rss(rp)
         local grown = e2e.settled(function() return e2e.rss(rp) end) - before
         -- A sanitizer keeps freed memory for a while (its quarantine).
-        local most = os.getenv("RP_MODE") == "debug" and 400 * 1024 or 40 * 1024
+        local most = os.getenv("RP_MODE") == "debug" and 400 * 1024 or 130 * 1024
         assert.is_true(grown < most, grown .. " kB")
     end)
 end)

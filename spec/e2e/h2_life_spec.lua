@@ -148,6 +148,30 @@ describe("HTTP/2 connections", function()
         end)
     end)
 
+    describe("throw away what nobody wants", function()
+        it("up to a megabyte, then ask for no more", function()
+            start [[ http2 = { window = "64k" }, ]]
+            local c = connect()
+            local id = c:request { method = "POST", path = "/ours", body = ("x"):rep(MB),
+                fields = { { "content-length", tostring(MB) } } }
+            local res = c:response(id)
+            assert.equal("ours\n", res.body)
+            assert.is_nil(res.reset)
+            id = c:head { method = "POST", path = "/ours", open = true }
+            c:response(id)
+            local s, sent = c.streams[id], 0
+            while s.window > 0 and sent < 4 * MB do
+                local n = math.min(s.window, c.window, 16384)
+                c:send(h2.DATA, 0, id, ("x"):rep(n))
+                s.window, c.window, sent, c.pong = s.window - n, c.window - n, sent + n, nil
+                c:send(h2.PING, 0, 0, "12345678")
+                c:wait(function() return c.pong end)
+            end
+            assert.is_true(sent < 2 * MB, sent)
+            assert.equal("ours\n", c:get("/ours").body)
+        end)
+    end)
+
     describe("tell the log", function()
         it("of the bytes of heads and content", function()
             start()

@@ -301,4 +301,128 @@ describe("HTTP/2 to an upstream", function()
         assert.equal("ok", http.read(w).body)
         s:close()
     end)
+
+    it("leaves a connection alone that was silent for a request, until it speaks", function()
+        local w = ask("m1")
+        local s = server()
+        s:next_request()
+        assert.equal(504, http.read(w).status) -- and s reads nothing more: a host that is gone
+        w = ask("m2")
+        local s2 = server()
+        s2:respond(s2:next_request().id, { body = "2" })
+        assert.equal("2", http.read(w).body)
+        s:close()
+        s2:close()
+    end)
+
+    it("waits for the first SETTINGS before others share a new connection", function()
+        local w1, w2 = ask("n1"), ask("n2")
+        local s = server { settings = { { 3, 1 } } }
+        local s2 = server { settings = { { 3, 1 } } } -- not queued behind the limit of the first
+        s:respond(s:next_request().id, { body = "n" })
+        s2:respond(s2:next_request().id, { body = "n" })
+        assert.equal("n", http.read(w1).body)
+        assert.equal("n", http.read(w2).body)
+        s:close()
+        s2:close()
+    end)
+
+    it("does not ask again when a stream of a used connection is reset", function()
+        local w = ask("o1")
+        local s = server()
+        s:respond(s:next_request().id, { body = "1" })
+        assert.equal("1", http.read(w).body)
+        w = ask("o2")
+        s:send(h2.RST_STREAM, 0, s:next_request().id, h2.u32(h2.INTERNAL_ERROR))
+        assert.equal(502, http.read(w).status)
+        s:close()
+    end)
+
+    it("takes the end of an idle connection for no failure of a POST", function()
+        local w = ask("p1")
+        local s = server()
+        s:respond(s:next_request().id, { body = "1" })
+        assert.equal("1", http.read(w).body)
+        s:send(h2.GOAWAY, 0, 0, h2.u32(1) .. h2.u32(0))
+        s:close()
+        w = ask("p2", { method = "POST" })
+        s = server()
+        s:respond(s:next_request().id, { body = "2" })
+        assert.equal("2", http.read(w).body)
+        s:close()
+    end)
+
+    it("cuts a response whose trailers cannot be read", function()
+        local w = ask("q")
+        local s = server()
+        local many = {}
+        for i = 1, 400 do many[i] = { "x-" .. i, "v" } end
+        s:respond(s:next_request().id, { body = "some", trailers = many })
+        assert.is_nil(w:recv_all():find("0\r\n\r\n", 1, true))
+        assert.equal("upstream_bad_response", last_reason("q"))
+        s:close()
+    end)
+
+    it("takes a whole response before the request's end, and NO_ERROR behind it", function()
+        local w = ask("r", { method = "POST", fields = "Content-Length: 9\r\n" })
+        w:send("part")
+        local s = server()
+        local r = s:next_request(true)
+        s:respond(r.id, { status = 413, body = "enough" })
+        s:send(h2.RST_STREAM, 0, r.id, h2.u32(h2.NO_ERROR))
+        local res = http.read(w)
+        assert.equal(413, res.status)
+        assert.equal("enough", res.body)
+        s:close()
+    end)
+
+    it("answers a trailers-only response of gRPC with an empty body", function()
+        local w = ask("s", { method = "POST" })
+        local s = server()
+        s:respond(s:next_request().id, { fields = { { "grpc-status", "5" } } })
+        local res = http.read(w)
+        assert.equal("5", res:header("grpc-status"))
+        assert.equal("length", res.framing)
+        assert.equal("", res.body)
+        s:close()
+    end)
+
+    it("survives frames that no response has", function()
+        for name, act in pairs {
+            t1 = function(s, id) -- DATA behind the end
+                s:respond(id, { status = 204 })
+                s:send(h2.DATA, h2.END_STREAM, id, "x")
+            end,
+            t2 = function(s, id) s:respond(id, { fields = { { "content-length", "9" } }, body = "x" }) end,
+            t3 = function(s, id)
+                s:send(h2.PUSH_PROMISE, h2.END_HEADERS, id, h2.u32(2) .. h2.block { { ":path", "/" } })
+            end,
+            t4 = function(s, id) s:send(h2.WINDOW_UPDATE, 0, id, h2.u32(0x7fffffff)) end,
+            t5 = function(s, id) s:send(h2.WINDOW_UPDATE, 0, 0, h2.u32(0x7fffffff)) end,
+            t6 = function(s, id)
+                s:respond(id, { open = true })
+                s:send(h2.HEADERS, h2.END_HEADERS + h2.END_STREAM, id,
+                    h2.block { { ":status", "200" } })
+            end,
+            t7 = function(s, id)
+                for _ = 1, 40 do
+                    s:send(h2.HEADERS, h2.END_HEADERS, id, h2.block { { ":status", "103" } })
+                end
+            end,
+            t8 = function(s, id)
+                s:respond(id, { fields = { { "x-big", ("x"):rep(16000) } }, open = true })
+                for _ = 1, 40 do s:send(h2.CONTINUATION, 0, id, ("x"):rep(16000)) end
+            end,
+            t9 = function(s) s:send(h2.SETTINGS, 0, 0, h2.settings { { 4, 0x80000000 } }) end,
+        } do
+            local w = ask(name, { method = "POST", fields = "Connection: close\r\n" })
+            local s = server()
+            local r = s:next_request()
+            pcall(act, s, r.id) -- the connection may end under it
+            w:recv_all(10)
+            s:close()
+            w:close()
+        end
+        assert.equal("hi", http.get(rp.port, "/hi").body)
+    end)
 end)

@@ -60,6 +60,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         RP_CHECK(rp_addr_put(&p->listeners[i].addr, text) < sizeof text);
     }
     for (uint32_t i = 0; i < p->files_n; i++) check_text(p->files[i], all);
+    for (uint32_t i = 0; i < p->zones_n; i++) {
+        check_text(p->zones[i].name, all);
+        RP_CHECK(p->zones[i].kind >= 1 && p->zones[i].kind <= 3);
+    }
     check_inside(p->bundle, all);
     check_bundle(p->bundle);
     rp_plan_free(&p);

@@ -66,6 +66,12 @@ hosts
 ]], text:sub(at + 1))
     end)
 
+    it("names the zones of shared memory", function()
+        config.build(config.minimal { site = 'shared = { b = rp.shm.cache { size = "2m" }, '
+            .. 'a = rp.shm.store { size = "64k" } },' })
+        assert.matches("\nshared\n  a store 64k +# site.lua:%d\n  b cache 2m +# ", boot.describe())
+    end)
+
     it("says where each thing is written", function()
         config.build(config.minimal())
         assert.matches("127.0.0.1:8080 +# site.lua:3\n", boot.describe())

@@ -89,11 +89,25 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
         end)
 
         it("says that settings to come are not built yet", function()
-            wrong({ site = "shared = {}," },
-                "shared: not built yet: zones of shared memory; remove it")
             wrong({ site = "metrics = {}," },
                 "metrics: not built yet: the metrics listener; remove it")
             wrong({ site = "cache = {}," }, "cache: not built yet: the cache; remove it")
+        end)
+
+        it("wants zones of shared memory by name, of a kind and with a size", function()
+            assert.equal("", config.errors(config.minimal { site = "shared = {}," }))
+            wrong({ site = "shared = 5," }, "shared: expected zones by name, got 5")
+            wrong({ site = "shared = { a = 5 }," }, 'shared.a: expected rp.shm.store { size = '
+                .. '"16m" }, rp.shm.cache or rp.shm.buckets, got 5')
+            wrong({ site = 'shared = { ["A-b"] = rp.shm.store { size = "1m" } },' },
+                'shared: expected names of letters, digits and _ as keys, got "A-b"')
+            wrong({ site = "shared = { a = rp.shm.store {} }," },
+                "shared.a.size: missing; expected a size (bytes, or a string such as "
+                    .. '"64k", "8m", "1g")')
+            wrong({ site = 'shared = { a = rp.shm.cache { sise = "1m", size = "1m" } },' },
+                'shared.a.sise: unknown setting; did you mean "size"?')
+            wrong({ site = 'shared = { a = rp.shm.buckets { size = "1k" } },' },
+                'shared.a.size: at least 64k, got 1k')
         end)
 
         it("wants certificates where TLS ends", function()

@@ -6,7 +6,7 @@ local ffi = require("ffi")
 local library = ffi.load(os.getenv("RP_TEST_LIB") or "build/librproxy_test.so", true)
 local c = require("spec.support.c")
 
-local C = c.load { "script/abi.h" }
+local C = c.load { "script/abi.h", "shm/zone.h" }
 
 -- A host that is only as much as these calls touch.
 local host_bytes = ffi.new("char[65536]")
@@ -73,6 +73,38 @@ describe("a hook that", function()
             assert.is_true(n < 1, n)
         end)
     end
+
+    describe("asks a shared zone", function()
+        local shared, zones = require("rproxy.shared"), {}
+
+        -- As the sink and the host do: declared, and a handle for each.
+        setup(function()
+            for kind, number in pairs { store = 1, cache = 2, buckets = 3 } do
+                local zone = ffi.new("struct rp_zone *[1]")
+                local dict = ffi.new("struct rp_dict *[1]")
+                assert.equal(0, C.rp_zone_new(c.str(kind), 65536, zone))
+                assert.equal(0, C.rp_dict_new(zone[0], number, dict))
+                shared.declare(kind, kind)
+                rawset(shared.zones[kind], 1, dict[0])
+                zones[kind] = shared.zones[kind]
+            end
+        end)
+
+        local CALLS = {
+            ["and takes a token"] = function() return zones.buckets:take("k", 1, 1e6, 100) end,
+            ["and counts in a window"] = function() return zones.buckets:window("k", 1, 9, 1) end,
+            ["and counts"] = function() return zones.store:incr("n", 1, 0) end,
+            ["and reads"] = function() return zones.store:get("n") end,
+            ["and finds nothing"] = function() return zones.cache:get("none") end,
+            ["and writes"] = function() return zones.cache:set("k", "value", 60) end,
+        }
+        for what, fn in pairs(CALLS) do
+            it(what .. " as machine code", function()
+                local n = interpreted(fn, req)
+                assert.is_true(n < 1, n)
+            end)
+        end
+    end)
 
     it("makes a closure does not, which this spec would see", function()
         assert.is_true(interpreted(function(q) return (function() return q end)() end, req) > 1)

@@ -20,6 +20,8 @@ local M = {}
 M.rp = {
     site = site.site, listen = site.listen, upstream = site.upstream, host = site.host,
     route = site.route, stream = site.stream, plugin = plugin.define,
+    -- Zones are for running programs; setup only takes hold of them.
+    shm = site.shm, shared = setmetatable({}, { __index = function() return {} end }),
     header = function(name) return name end,
 }
 package.loaded.rproxy = M.rp

@@ -186,7 +186,8 @@ end
 --- Connect to a port of this machine and shake hands; raises unless opt.may_fail: nil, reason.
 function M.connect(port, opt)
     opt = opt or {}
-    local fd = sys.socket(2, 1, 0)
+    local fd, on = sys.socket(2, 1, 0), ffi.new("int[1]", 1)
+    sys.setsockopt(fd, 6, 1, on, 4) -- TCP_NODELAY
     if opt.rcvbuf then
         local bytes = ffi.new("int[1]", opt.rcvbuf)
         sys.setsockopt(fd, 1, 8, bytes, 4)

@@ -100,6 +100,9 @@ function Builder:site()
     for i, cidr in ipairs(opts.trust) do
         self:try(place("trust"), ("trust[%d]"):format(i), sink:trust(cidr))
     end
+    for _, zone in ipairs(model.zones) do
+        self:try(zone.at, "shared." .. zone.name, sink:zone(zone.name, zone.kind, zone.bytes))
+    end
     self:pages("site", 0, model.pages, place("error_pages"))
     self:error_log(opts.log.error)
     self:access_log(opts.log.access)

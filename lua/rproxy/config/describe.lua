@@ -48,7 +48,7 @@ end
 
 -- Options that have their own part below, or that are only a table around others.
 local APART = { listeners = true, streams = true, upstreams = true, hosts = true, use = true,
-    tls = true, hsts = true, error_pages = true }
+    shared = true, tls = true, hsts = true, error_pages = true }
 
 local function write_site(out, model)
     for _, row in ipairs(options.site) do
@@ -287,6 +287,10 @@ function M.text(model)
     write_listeners(out, model)
     if #model.tls > 0 then out:line(0, "TLS") end
     write_tls(out, model)
+    if #model.zones > 0 then out:line(0, "shared") end
+    for _, zone in ipairs(model.zones) do
+        out:line(1, ("%s %s %s"):format(zone.name, zone.kind, units.show_size(zone.bytes)), zone.at)
+    end
     out:line(0, "upstreams")
     for _, up in ipairs(model.upstreams) do write_upstream(out, up) end
     if #model.streams > 0 then out:line(0, "streams") end

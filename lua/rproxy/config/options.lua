@@ -223,7 +223,9 @@ M.site = {
     { name = "hosts", type = "any", takes = "list of rp.host",
         shown = "required", doc = "List of rp.host { ... }; not needed without listeners." },
 
-    { name = "shared", type = "unbuilt", doc = "zones of shared memory" },
+    { name = "shared", type = "any", takes = "rp.shm zones by name",
+        doc = "Memory that all workers see: rp.shm.store, rp.shm.cache and rp.shm.buckets by "
+            .. "name, for hooks as rp.shared.NAME." },
     { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
     { name = "tls", type = "any", takes = "table",
         doc = "How listeners with tls end TLS: certificates and settings, see TLS of listeners." },
@@ -573,13 +575,22 @@ for _, group in ipairs { "when", "unless" } do
     end
 end
 
+-- ---------------------------------------------------------------- shared zones
+
+M.shm = {
+    { name = "size", type = "size", required = true, shown = "required", min = 64 * 1024,
+        max = 2 ^ 36,
+        doc = "Bytes of the zone. Memory is taken as it is used. Another size in a reload is a "
+            .. "new, empty zone." },
+}
+
 -- ---------------------------------------------------------------- compiled
 
 M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "host",
-    "route" }
+    "route", "shm" }
 
 -- conf, scale and shown are about the row, not about the value.
 local function to_schema(row)

@@ -6,6 +6,8 @@
 local abi = require("rproxy.abi")
 local chain = require("rproxy.chain")
 local schema = require("rproxy.schema")
+local shared = require("rproxy.shared")
+local zones = require("rproxy.config.zones")
 
 local C = abi.C
 
@@ -142,6 +144,13 @@ end
 function Sink:file(path)
     fault(self)
     return index_of(self, C.rp_abi_conf_add_file(self.conf, path, #path, self.index))
+end
+
+function Sink:zone(name, kind, bytes)
+    fault(self)
+    shared.declare(name, kind)
+    return answer(self, C.rp_abi_conf_add_zone(self.conf, name, #name, zones.KINDS[kind], bytes),
+        true)
 end
 
 function Sink:access_log(file, format, buffer_bytes, flush_ms)

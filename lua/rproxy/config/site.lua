@@ -35,6 +35,10 @@ M.host = constructor("host")
 M.route = constructor("route")
 M.stream = constructor("stream")
 
+--- Zones of shared memory, for `shared`.
+M.shm = { store = constructor("shm.store"), cache = constructor("shm.cache"),
+    buckets = constructor("shm.buckets") }
+
 --- What a value was made by ("site", "route" ...); nil when by none of these.
 --- @param value any
 --- @return string|nil

@@ -18,6 +18,7 @@ local streams = require("rproxy.config.streams")
 local tls = require("rproxy.config.tls")
 local upstreams = require("rproxy.config.upstreams")
 local use = require("rproxy.config.use")
+local zones = require("rproxy.config.zones")
 
 local M = {}
 
@@ -238,7 +239,11 @@ end
 local function check_refs(model, report)
     for instance in pairs(M.instances(model)) do
         for _, ref in ipairs(instance.refs) do
-            check_upstream(ref.name, ref.path, instance.at, model, report)
+            if ref.zone then
+                zones.check(model, ref, instance.at, report)
+            else
+                check_upstream(ref.name, ref.path, instance.at, model, report)
+            end
         end
     end
 end
@@ -317,6 +322,7 @@ function M.check(node, report, place)
     model.opts = schema.check(options.nodes.site, given, "", ctx)
     report:add_context(model.place, ctx)
     check_access_log(model, report)
+    model.zones = zones.read_all(given.shared, model.place("shared"), report)
     model.use = use.list(given.use, model.place("use"), report)
     model.pages = pages.read(given.error_pages, model.place("error_pages"), report)
     model.upstreams, model.upstream_by_name = upstreams.read_all(given.upstreams,

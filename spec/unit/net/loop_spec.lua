@@ -126,6 +126,101 @@ describe("rp_loop", function()
         end)
     end)
 
+    describe("bulk jobs", function()
+        it("run behind all others of their tick", function()
+            local ran = {}
+            local others = {}
+            for i = 1, 3 do
+                others[i] = job(function(d)
+                    ran[#ran + 1] = i
+                    if #ran < 6 then C.rp_loop_defer(env.loop, d) end
+                end)
+            end
+            local bulk = job(function() ran[#ran + 1] = "bulk" end)
+            C.rp_loop_defer_bulk(env.loop, bulk)
+            assert.is_true(bulk.queued)
+            assert.is_true(C.rp_loop_is_crowded(env.loop))
+            for i = 1, 3 do C.rp_loop_defer(env.loop, others[i]) end
+            C.rp_loop_defer(env.loop, bulk) -- queued already
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ 1, 2, 3, 1, 2, 3, 1, 2, "bulk" }, ran)
+            assert.is_false(C.rp_loop_is_crowded(env.loop))
+        end)
+
+        it("wait for the next tick when their share is used up, in order", function()
+            local ran, bulk = {}, {}
+            C.rp_loop_set_share(env.loop, 0) -- one a tick
+            for i = 1, 3 do
+                bulk[i] = job(function(d)
+                    assert.is_true(C.rp_loop_is_late(env.loop))
+                    ran[#ran + 1] = i
+                    if #ran < 5 then C.rp_loop_defer_bulk(env.loop, d) end
+                end)
+                C.rp_loop_defer_bulk(env.loop, bulk[i])
+            end
+            local near, far = net.socketpair()
+            env:own(far)
+            local conn = env:adopt(near)
+            net.write(far, "x")
+            local other = job(function() ran[#ran + 1] = "other" end)
+            local from = posix.now()
+            C.rp_loop_turn(env.loop, 5000)
+            assert.same({ 1 }, ran)
+            assert.equal(1, conn.readable) -- sockets have their turn in between
+            C.rp_loop_defer(env.loop, other)
+            C.rp_loop_turn(env.loop, 5000)
+            assert.same({ 1, "other", 2 }, ran)
+            for _ = 1, 5 do C.rp_loop_turn(env.loop, 0) end
+            assert.is_true(posix.now() - from < 4) -- the poll does not block meanwhile
+            assert.same({ 1, "other", 2, 3, 1, 2, 3 }, ran)
+            conn:close()
+        end)
+
+        it("go on in the same tick while it lasts", function()
+            local runs = 0
+            C.rp_loop_set_share(env.loop, 3600 * 1000000000)
+            local bulk = job(function(d)
+                runs = runs + 1
+                assert.is_false(C.rp_loop_is_late(env.loop))
+                if runs < 50 then C.rp_loop_defer_bulk(env.loop, d) end
+            end)
+            C.rp_loop_defer_bulk(env.loop, bulk)
+            C.rp_loop_turn(env.loop, 0)
+            assert.equal(50, runs)
+            assert.is_true(C.rp_loop_is_late(env.loop)) -- outside of them
+        end)
+
+        it("do not keep back what they queue", function()
+            local ran = {}
+            local other = job(function() ran[#ran + 1] = "other" end)
+            local a = job(function()
+                ran[#ran + 1] = "a"
+                C.rp_loop_defer(env.loop, other)
+            end)
+            local b = job(function() ran[#ran + 1] = "b" end)
+            C.rp_loop_set_share(env.loop, 3600 * 1000000000)
+            C.rp_loop_defer_bulk(env.loop, a)
+            C.rp_loop_defer_bulk(env.loop, b)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ "a", "other", "b" }, ran)
+        end)
+
+        it("can be taken out", function()
+            local ran, jobs = {}, {}
+            C.rp_loop_set_share(env.loop, 3600 * 1000000000)
+            for i = 1, 4 do
+                jobs[i] = job(function() ran[#ran + 1] = i end)
+                if i == 2 then C.rp_loop_defer(env.loop, jobs[i])
+                else C.rp_loop_defer_bulk(env.loop, jobs[i]) end
+            end
+            C.rp_loop_undefer(env.loop, jobs[1])
+            C.rp_loop_undefer(env.loop, jobs[2])
+            C.rp_loop_undefer(env.loop, jobs[4])
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ 3 }, ran)
+        end)
+    end)
+
     describe("time", function()
         it("stands still within a tick and moves between ticks", function()
             local first_ns, second_ns

@@ -23,6 +23,14 @@ local function new_conf()
     ok(C.rp_conf_add_stream_listener(conf, 0, c.str("udp:127.0.0.1:8080"), index, err))
     ok(C.rp_conf_add_file(conf, c.str("stdout"), index))
     ok(C.rp_conf_add_file(conf, c.str("/var/log/e.log"), index))
+    ok(C.rp_conf_add_zone(conf, c.str("flags"), 1, 65536))
+    ok(C.rp_conf_add_zone(conf, c.str("limits"), 3, 2 ^ 32))
+    for _, bad in ipairs { { "flags", 1, 65536 }, { "", 1, 65536 }, { ("x"):rep(33), 1, 65536 },
+        { "x", 0, 65536 }, { "x", 4, 65536 }, { "x", 1, 0 }, { "x", 1, 0 / 0 },
+        { "x", 1, 2 ^ 37 } } do
+        assert.equal("INVALID", c.err_name(C.rp_conf_add_zone(conf, c.str(bad[1]), bad[2],
+            bad[3])))
+    end
     ok(C.rp_conf_set_number(conf, c.str("log.error_file"), 1))
     ok(C.rp_conf_freeze(conf, err))
     return conf
@@ -64,6 +72,9 @@ describe("process/plan", function()
         assert.equal(2, p[0].files_n)
         assert.equal("/var/log/e.log", c.lua(p[0].files[1]))
         assert.equal(1, p[0].error_log_file)
+        assert.equal(2, p[0].zones_n)
+        assert.same({ "limits", 3, 2 ^ 32 }, { c.lua(p[0].zones[1].name), p[0].zones[1].kind,
+            tonumber(p[0].zones[1].bytes) })
         assert.equal("the bundle", c.lua(p[0].bundle))
         assert.equal("words", c.lua(p[0].description))
         C.rp_plan_free(p)

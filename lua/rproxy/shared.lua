@@ -1,0 +1,364 @@
+-- SPDX-License-Identifier: MIT
+--
+-- shared: rp.shared.NAME, the zones of memory that all workers see, and rp.shm, which declares
+-- them. Contents outlive workers and reloads. Every call is one short C function under one lock.
+
+local abi = require("rproxy.abi")
+local log = require("rproxy.log")
+local nearest = require("rproxy.config.nearest")
+local object = require("rproxy.object")
+local task = require("rproxy.task")
+
+local C, H, E = abi.C, abi.H, abi.E
+local OK, AGAIN, END = abi.OK, abi.AGAIN, abi.END
+local ffi_string = abi.string
+local raise = object.raise
+
+local M = {}
+
+-- enum rp_dict_type, rp_dict_mode
+local NOTHING, NUMBER, STRING, BOOLEAN, ABSENT = 0, 1, 2, 3, 4
+local SET, ADD, REPLACE = 0, 1, 2
+local FULL, BIG, BUSY, INVALID, MISSING = E.CAP, E.TOO_BIG, E.BUSY, E.INVALID, E.NOT_FOUND
+
+-- [1] struct rp_dict *, once it is used; [2] name; [3] loaders under way, by key (cache)
+local Store, Cache, Buckets = {}, {}, {}
+
+local function open(zone)
+    local dict = C.rp_abi_shared_find(H, zone[2], #zone[2])
+    if dict == nil then
+        raise("rp.shared.%s can be used in hooks, not while the site is built", zone[2])
+    end
+    zone[1] = dict
+    return dict
+end
+
+local function words(code)
+    if code == FULL then return "full" end
+    if code == BIG then return "too big" end
+    if code == BUSY then return "busy" end
+    if code == INVALID then return "invalid" end
+    if code == MISSING then return "not found" end
+    return abi.text(code)
+end
+
+local function bad_key(what, key)
+    raise("%s takes a string as key, got a %s", what, type(key))
+end
+
+-- ---------------------------------------------------------------- values
+
+local function value_of(kind)
+    if kind == STRING then return ffi_string(H.out.ptr, H.out.len) end
+    if kind == NUMBER then return H.item.number end
+    if kind == BOOLEAN then return H.item.number ~= 0 end
+    return nil
+end
+
+--- Read a value.
+--- phases: all   yields: no
+--- @param key string  1 to 1024 bytes
+--- @return string|number|boolean|nil value
+--- @return string|nil err  "busy", "invalid" (the key)
+function Store:get(key)
+    if type(key) ~= "string" then bad_key("get", key) end
+    local code = C.rp_abi_shared_get(H, self[1] or open(self), key, #key)
+    if code == OK then return value_of(H.item.type) end
+    if code == MISSING then return nil end
+    return nil, words(code)
+end
+
+local function check_ttl(ttl)
+    if ttl == nil then return -1 end
+    if type(ttl) ~= "number" or ttl ~= ttl or ttl <= 0 then
+        raise("a ttl is a number of seconds above 0, got %s", tostring(ttl))
+    end
+    return ttl
+end
+
+local function write(self, mode, key, value, ttl, stale)
+    if type(key) ~= "string" then bad_key("set", key) end
+    local dict, kind = self[1] or open(self), type(value)
+    ttl = check_ttl(ttl)
+    if kind == "string" then
+        return C.rp_abi_shared_set(H, dict, key, #key, mode, STRING, 0, value, #value, ttl, stale)
+    elseif kind == "number" then
+        return C.rp_abi_shared_set(H, dict, key, #key, mode, NUMBER, value, nil, 0, ttl, stale)
+    elseif kind == "boolean" then
+        return C.rp_abi_shared_set(H, dict, key, #key, mode, BOOLEAN, value and 1 or 0, nil, 0,
+            ttl, stale)
+    end
+    return raise("rp.shared.%s keeps strings, numbers and booleans, got a %s", self[2], kind)
+end
+
+--- Keep a value.
+--- phases: all   yields: no
+--- @param key string
+--- @param value string|number|boolean
+--- @param ttl number|nil  seconds; nil: until it is removed
+--- @return true|nil ok, string|nil err  "full" (a store), "too big", "busy", "invalid"
+function Store:set(key, value, ttl)
+    local code = write(self, SET, key, value, ttl, 0)
+    if code == OK then return true end
+    return nil, words(code)
+end
+
+--- The same, only when there is no value. err "exists".
+function Store:add(key, value, ttl)
+    local code = write(self, ADD, key, value, ttl, 0)
+    if code == OK then return true end
+    return nil, code == END and "exists" or words(code)
+end
+
+--- The same, only when there is one. err "not found".
+function Store:replace(key, value, ttl)
+    local code = write(self, REPLACE, key, value, ttl, 0)
+    if code == OK then return true end
+    return nil, code == END and "not found" or words(code)
+end
+
+--- @return boolean was_there
+function Store:delete(key)
+    if type(key) ~= "string" then bad_key("delete", key) end
+    local code = C.rp_abi_shared_delete(self[1] or open(self), key, #key)
+    if code == OK then return true end
+    if code == MISSING then return false end
+    return false, words(code)
+end
+
+--- Add to a number, in one step.
+--- phases: all   yields: no
+--- @param key string
+--- @param by number|nil    1
+--- @param init number|nil  what an absent one is first; nil: "not found"
+--- @param ttl number|nil   seconds, of one that this call makes
+--- @return number|nil sum, string|nil err  "not found", "not a number", "full", "busy", "invalid"
+function Store:incr(key, by, init, ttl)
+    if type(key) ~= "string" then bad_key("incr", key) end
+    local code = C.rp_abi_shared_incr(H, self[1] or open(self), key, #key, by or 1, init ~= nil,
+        init or 0, check_ttl(ttl))
+    if code == OK then return H.number end
+    return nil, code == END and "not a number" or words(code)
+end
+
+--- Give it another time to live; nil: for ever. False: there is no such key.
+function Store:expire(key, ttl)
+    if type(key) ~= "string" then bad_key("expire", key) end
+    return C.rp_abi_shared_expire(self[1] or open(self), key, #key, check_ttl(ttl)) == OK
+end
+
+--- Seconds that a key has left; math.huge without an end; nil when there is none.
+function Store:ttl(key)
+    if type(key) ~= "string" then bad_key("ttl", key) end
+    if C.rp_abi_shared_look(H, self[1] or open(self), key, #key) ~= OK then return nil end
+    return H.number < 0 and math.huge or H.number
+end
+
+-- ---------------------------------------------------------------- whole zones
+
+--- What `rproxy status` shows: entries, bytes_used, bytes, hits, misses, evictions, expired,
+--- refused, repairs.
+function Store:info()
+    C.rp_abi_shared_stats(H, self[1] or open(self))
+    local s, out = H.zone_stats, {}
+    for _, name in ipairs { "entries", "bytes_used", "bytes", "hits", "misses", "evictions",
+        "expired", "refused", "repairs" } do
+        out[name] = tonumber(s[name])
+    end
+    return out
+end
+
+--- Entries; those past their time count until they are removed.
+function Store:count()
+    C.rp_abi_shared_stats(H, self[1] or open(self))
+    return tonumber(H.zone_stats.entries)
+end
+
+--- Keys in no order, at most `max` (1000). For looking at things, not for requests.
+function Store:keys(max)
+    local dict, list, at = self[1] or open(self), {}, 0
+    while #list < (max or 1000) and C.rp_abi_shared_next(H, dict, at) == OK do
+        list[#list + 1], at = abi.out(), H.number
+    end
+    return list
+end
+
+--- Forget everything.
+function Store:flush()
+    return C.rp_abi_shared_flush(self[1] or open(self)) == OK
+end
+
+for _, name in ipairs { "get", "set", "add", "replace", "delete", "incr", "expire", "ttl", "info",
+    "count", "keys", "flush" } do
+    Cache[name] = Store[name]
+end
+for _, name in ipairs { "info", "count", "flush" } do Buckets[name] = Store[name] end
+
+-- ---------------------------------------------------------------- loading
+
+local LOAD_SECONDS = 5 -- until another caller may load in its place
+local LOOK_SECONDS = 0.02 -- between two looks for what another worker loads
+local LOCAL_SECONDS = 0.25 -- the same for this worker, whose end of loading wakes us
+
+local function wake_waiting(self, key)
+    local waiting = self[3][key]
+    self[3][key] = nil
+    for i = 1, #(waiting or {}) do C.rp_abi_task_wake(H, waiting[i]) end
+end
+
+local function wait_for_loader(self, key)
+    local waiting = self[3][key]
+    if waiting then
+        waiting[#waiting + 1] = C.rp_abi_task_self(H)
+        task.wait("a loader", LOCAL_SECONDS)
+    else
+        task.wait("a loader of another worker", LOOK_SECONDS)
+    end
+end
+
+local function keep_loaded(self, key, value, opts)
+    if value ~= nil then return write(self, SET, key, value, opts.ttl, opts.stale or 0) end
+    local dict = self[1]
+    if not opts.negative_ttl then return C.rp_abi_shared_unlease(dict, key, #key) end
+    return C.rp_abi_shared_set(H, dict, key, #key, SET, ABSENT, 0, nil, 0, opts.negative_ttl, 0)
+end
+
+local function load(self, key, opts, fn, stale)
+    self[3][key] = {}
+    local ran, value, err = pcall(fn, key)
+    local failed = not ran or (value == nil and err ~= nil)
+    local kept, raised = true, nil
+    if not failed then kept, raised = pcall(keep_loaded, self, key, value, opts) end
+    if failed or not kept or raised ~= OK then
+        C.rp_abi_shared_unlease(self[1], key, #key)
+    end
+    wake_waiting(self, key)
+    if not kept then error(raised, 0) end
+    if not failed then return value end
+    if stale ~= nil then
+        log.warn("serving a stale value", { zone = self[2], key = key,
+            error = tostring(ran and err or value) })
+        return stale, "stale"
+    end
+    if not ran then error(value, 0) end
+    return nil, err
+end
+
+local function check_fetch(key, opts, fn)
+    if type(key) ~= "string" then bad_key("fetch", key) end
+    if type(opts) == "number" then opts = { ttl = opts } end
+    if type(opts) ~= "table" or type(fn) ~= "function" then
+        raise("fetch takes a key, { ttl = seconds } and a function that loads")
+    end
+    check_ttl(opts.ttl)
+    return opts
+end
+
+--- The value, loaded by fn(key) when there is none: by one caller at a time, of all workers; the
+--- others wait for it, or get the stale value while there is one.
+--- phases: all   yields: yes
+--- @param key string
+--- @param opts table|number  ttl, or { ttl =, stale = seconds that it may be served after that,
+---   negative_ttl = seconds for which nil is remembered, timeout = seconds for one load (5) }
+--- @param fn function  (key) -> value | nil when there is none | nil, err
+--- @return string|number|boolean|nil value
+--- @return string|nil err  of the loader; "stale" with a value that is past its ttl
+function Cache:fetch(key, opts, fn)
+    opts = check_fetch(key, opts, fn)
+    local dict = self[1] or open(self)
+    while true do
+        local code = C.rp_abi_shared_lease(H, dict, key, #key, opts.timeout or LOAD_SECONDS)
+        local kind = H.item.type
+        if code == OK then return value_of(kind) end
+        local stale = value_of(kind)
+        if code == END then return load(self, key, opts, fn, stale) end
+        if code ~= AGAIN then return fn(key) end -- no room to say that it is being loaded
+        if kind ~= NOTHING and kind ~= ABSENT then return stale, "stale" end
+        wait_for_loader(self, key)
+    end
+end
+
+-- ---------------------------------------------------------------- limiters
+
+local function verdict(code)
+    local v = H.verdict
+    if code == OK then return v.allowed, v.remaining, v.wait, v.reset end
+    return nil, words(code)
+end
+
+--- Take tokens out of a bucket, all or nothing, in one step for all workers.
+--- phases: all   yields: no
+--- @param key string
+--- @param cost number   tokens; 0 only looks
+--- @param rate number   tokens that come back in a second
+--- @param burst number  tokens of a full bucket
+--- @return boolean|nil allowed  nil: the second result says why ("busy", "invalid")
+--- @return number remaining   tokens left
+--- @return number retry_after seconds until this would be allowed; 0 when it was
+--- @return number reset       seconds until the bucket is full
+function Buckets:take(key, cost, rate, burst)
+    if type(key) ~= "string" then bad_key("take", key) end
+    return verdict(C.rp_abi_shared_take(H, self[1] or open(self), key, #key, cost, rate, burst))
+end
+
+--- Count in a sliding window; results as those of take.
+--- @param limit number    at most so much ..
+--- @param seconds number  .. in any time of this length
+function Buckets:window(key, cost, limit, seconds)
+    if type(key) ~= "string" then bad_key("window", key) end
+    return verdict(C.rp_abi_shared_window(H, self[1] or open(self), key, #key, cost, limit,
+        seconds))
+end
+
+--- Take one of `limit` seats. Not given back, it is free again after `lease` seconds (up to a third
+--- more); the lease of a key is the same in every call.
+--- @return number|false|nil ticket  for release; false: all are taken; nil, err
+function Buckets:acquire(key, limit, lease)
+    if type(key) ~= "string" then bad_key("acquire", key) end
+    local code = C.rp_abi_shared_acquire(H, self[1] or open(self), key, #key, limit, lease)
+    if code ~= OK then return nil, words(code) end
+    if H.verdict.allowed then return H.number end
+    return false
+end
+
+--- @return boolean  false: its lease was over
+function Buckets:release(key, ticket)
+    if type(key) ~= "string" then bad_key("release", key) end
+    return C.rp_abi_shared_release(self[1] or open(self), key, #key, ticket) == OK
+end
+
+-- ---------------------------------------------------------------- zones by name
+
+local KINDS = { store = Store, cache = Cache, buckets = Buckets }
+local CLASSES = {}
+for kind, methods in pairs(KINDS) do
+    setmetatable(methods, { __index = function(_, name)
+        if type(name) == "number" then return nil end
+        raise("rp.shared: a zone of kind %s has no %q%s", kind, tostring(name),
+            nearest.hint(tostring(name), nearest.names(methods)))
+    end })
+    CLASSES[kind] = { __index = methods, __metatable = "shared zone" }
+end
+
+local zones = {}
+
+--- For the sink: the site has this zone.
+function M.declare(name, kind)
+    zones[name] = setmetatable({ false, name, {} }, CLASSES[kind])
+end
+
+M.zones = setmetatable({}, {
+    __index = function(_, name)
+        local zone = zones[name]
+        if zone then return zone end
+        if next(zones) == nil then
+            raise("rp.shared.%s: zones are known in setup and in hooks, and to sites that have "
+                .. "`shared`", tostring(name))
+        end
+        return raise("no zone %q in `shared`%s", tostring(name),
+            nearest.hint(tostring(name), nearest.names(zones)))
+    end,
+    __newindex = function() raise("rp.shared cannot be changed") end,
+})
+
+return M

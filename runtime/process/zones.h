@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * zones: the memory of `shared`, one sealed memory file per zone, made by the master and passed on by
+ * descriptor. A generation has a set of its own; a zone of the same name, kind and size is the same
+ * memory in the next one.
+ */
+#ifndef RP_PROCESS_ZONES_H
+#define RP_PROCESS_ZONES_H
+
+#include "process/plan.h"
+#include "shm/dict.h"
+
+struct rp_zones {
+    struct rp_zones_one *list; /* by index of the plan's zones */
+    int *fds;                  /* the same; the zones own them */
+    uint32_t n;
+};
+
+/* old: the set that serves, NULL: none. RP_E_OS with one line in error; nothing is open then. */
+RP_MUST rp_err rp_zones_open(struct rp_zones *z, const struct rp_zones *old,
+                             const struct rp_plan *plan, struct rp_buf *error);
+void rp_zones_close(struct rp_zones *z);
+/* Log what became of the zones of `old` now that `z` serves. */
+void rp_zones_tell(const struct rp_zones *z, const struct rp_zones *old);
+/* Lines of `rproxy status`. */
+void rp_zones_status(const struct rp_zones *z, struct rp_buf *out);
+
+#endif
