@@ -170,6 +170,11 @@ unit: ## the specs that need no running proxy: spec/unit, spec/lua, spec/plugins
 e2e: ## the specs that run the proxy: spec/e2e, spec/regress, examples
 	@$(RUN_SPECS) -b $(BUILD) e2e
 
+.PHONY: interop
+interop: all ## gRPC programs (node, npm) through rproxy; CHURN=seconds (10). Not part of test
+	@cd spec/interop && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --silent
+	@RP_BIN=$(BIN) CHURN=$(CHURN) node spec/interop/grpc.js
+
 .PHONY: fuzz
 fuzz: ## run every fuzzer (T=name: one) for FUZZ_SECONDS (60) each; needs clang
 	@CLANG="$(CLANG)" FLOORS="$(FUZZ_FLOORS)" JOBS=$(JOBS) tools/fuzz.sh $(BUILD)/fuzz \

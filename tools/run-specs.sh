@@ -25,7 +25,7 @@ needs_proxy() { # does this spec file run the binary?
 }
 
 build_dir() { # mode -> folder
-    [ "$1" = opt ] && echo "$BUILD" || echo "$BUILD/$1"
+    case $1 in opt | h2) echo "$BUILD" ;; *) echo "$BUILD/$1" ;; esac
 }
 
 # ---------------------------------------------------------------- one file (called by xargs)
@@ -47,6 +47,7 @@ run_one() { # mode file
     log=$OUT/$mode/$(sed 's|/|.|g; s|^\.*||' <<<"$file").log
     mkdir -p "$OUT/$mode"
     local vars=(RP_MODE="$mode" RP_BIN="$PWD/$dir/rproxy" RP_TEST_LIB="$PWD/$dir/librproxy_test.so")
+    [ "$mode" = h2 ] && vars[0]=RP_MODE=opt && vars+=(RP_CLIENT=h2)
     [ "$mode" = debug ] && mapfile -t -O 3 vars < <(sanitizer_env "$file")
     started=$(date +%s%N)
     { timeout -k 5 "$SPEC_TIMEOUT" env "${vars[@]}" \
@@ -108,10 +109,11 @@ unit_specs() { specs_in spec/unit spec/lua spec/plugins plugins; }
 e2e_specs() { specs_in spec/e2e spec/regress spec/examples; }
 
 fuzz=no
+over_h2=no
 case ${1:-all} in
-    all) mapfile -t files < <(unit_specs; e2e_specs); fuzz=yes ;;
+    all) mapfile -t files < <(unit_specs; e2e_specs); fuzz=yes over_h2=yes ;;
     unit) mapfile -t files < <(unit_specs) ;;
-    e2e) mapfile -t files < <(e2e_specs) ;;
+    e2e) mapfile -t files < <(e2e_specs); over_h2=yes ;;
     *) files=("$@") ;;
 esac
 
@@ -141,9 +143,19 @@ for mode in $MODES; do
     grep -E 'warning:' "$OUT/build-$mode.log"
 done
 
-for f in "${files[@]}"; do
-    for mode in $MODES; do printf '%s\0%s\0' "$mode" "$f"; done
-done | xargs -0 -r -n 2 -P "$JOBS" "$0" --one
+# What hooks, routes, fields and limits do is the same for clients of HTTP/2: once more with those.
+h2_files=()
+if [ $over_h2 = yes ] && [[ " $MODES " = *" opt "* ]]; then
+    for name in routing hooks hooks_body hooks_failure headers limits errors upstream; do
+        h2_files+=("spec/e2e/${name}_spec.lua")
+    done
+fi
+{
+    for f in "${files[@]}"; do
+        for mode in $MODES; do printf '%s\0%s\0' "$mode" "$f"; done
+    done
+    for f in "${h2_files[@]}"; do printf '%s\0%s\0' h2 "$f"; done
+} | xargs -0 -r -n 2 -P "$JOBS" "$0" --one
 
 if [ $fuzz = yes ] && [[ " $MODES " = *" debug "* ]]; then
     JOBS=$JOBS tools/faults.sh "$(build_dir debug)" 0 "$((${FAULTS:-500} - 1))" "$OUT"
@@ -156,7 +168,7 @@ fi
 totals=$(cat "$OUT"/*.sum "$OUT"/*/*.sum 2>/dev/null |
     awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
 read -r passed failed pending <<<"$totals"
-jobs=$((${#files[@]} * $(wc -w <<<"$MODES")))
+jobs=$((${#files[@]} * $(wc -w <<<"$MODES") + ${#h2_files[@]}))
 sums=$(find "$OUT" -mindepth 2 -name '*.sum' | wc -l)
 [ "$sums" = "$jobs" ] || failed=$((failed + jobs - sums)) # a runner that died left no count
 [ "$failed" = 0 ] || { echo; echo "failed:"; cat "$OUT"/*/*.out | grep '^FAIL'; }

@@ -11,6 +11,7 @@
 local rp = require("rproxy")
 local api_key = require("plugins.api_key")
 local headers = require("plugins.headers")
+local ratelimit = require("plugins.ratelimit")
 
 -- What the services answer: who they are and what they were asked.
 local function answer(service)
@@ -37,6 +38,8 @@ return rp.site {
         rp.listen { "127.0.0.1:8081" }, -- both services
     },
 
+    shared = { limits = rp.shm.buckets { size = "1m" } }, -- what ratelimit counts in
+
     upstreams = {
         users = rp.upstream { peers = { "127.0.0.1:8081" }, host = "users.local" },
         orders = rp.upstream {
@@ -56,6 +59,7 @@ return rp.site {
                 headers { response = { set = { ["x-content-type-options"] = "nosniff" },
                     remove = { "server" } } },
                 api_key { keys = { ["key-of-alice"] = "alice", ["key-of-bob"] = "bob" } },
+                ratelimit { zone = "limits", rate = 50, burst = 100, key = "consumer" },
             },
             routes = {
                 rp.route { "GET /status", respond = { 200, "ok\n" }, skip = { "api-key" } },

@@ -7,6 +7,7 @@ local abi = require("rproxy.abi")
 local json = require("rproxy.json")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
+local task = require("rproxy.task")
 local text = require("rproxy.text")
 
 local C, H = abi.C, abi.H
@@ -85,6 +86,58 @@ function M.hkdf(opts)
         n = n + #block
     end
     return table.concat(out):sub(1, opts.bytes)
+end
+
+-- Derives on a thread of the pool; the task waits for it.
+local function derive(alg, password, salt, rounds, block, parallel, bytes)
+    local job = C.rp_abi_derive(H, alg, password, #password, salt, #salt, rounds, block, parallel,
+        bytes)
+    if job == nil then return nil, abi.out() end
+    abi.gc(job, C.rp_abi_derive_free)
+    local code = C.rp_abi_derived(H, job)
+    while code == abi.AGAIN do
+        task.wait("a thread of the pool", -1)
+        code = C.rp_abi_derived(H, job)
+    end
+    local key = code == 0 and abi.out() or nil
+    abi.gc(job, nil)
+    C.rp_abi_derive_free(job)
+    if not key then return nil, "the numbers do not fit" end
+    return key
+end
+
+local function check_derive(what, opts)
+    if type(opts) ~= "table" or type(opts.password) ~= "string" or type(opts.salt) ~= "string" then
+        raise("%s takes { password =, salt =, bytes = .. }", what)
+    end
+    for _, name in ipairs { "bytes", "rounds", "n", "r", "p" } do
+        if opts[name] ~= nil and type(opts[name]) ~= "number" then
+            raise("%s: %s is a number", what, name)
+        end
+    end
+end
+
+--- A key from a password (RFC 7914). Memory is 128 * n * r bytes, at most 64 MB.
+--- yields: yes
+--- @param opts table  password, salt, bytes (32), n (32768), r (8), p (1)
+--- @return string|nil key, string|nil err
+function M.scrypt(opts)
+    check_derive("crypto.scrypt", opts)
+    return derive("", opts.password, opts.salt, opts.n or 32768, opts.r or 8, opts.p or 1,
+        opts.bytes or 32)
+end
+
+local PBKDF2 = { sha1 = "SHA1", sha256 = "SHA256", sha384 = "SHA384", sha512 = "SHA512" }
+
+--- A key from a password (RFC 8018).
+--- yields: yes
+--- @param opts table  password, salt, rounds, bytes (32), alg ("sha256")
+--- @return string|nil key, string|nil err
+function M.pbkdf2(opts)
+    check_derive("crypto.pbkdf2", opts)
+    local alg = PBKDF2[opts.alg or "sha256"]
+    if not alg or not opts.rounds then raise("crypto.pbkdf2 takes rounds, and a digest as alg") end
+    return derive(alg, opts.password, opts.salt, opts.rounds, 1, 1, opts.bytes or 32)
 end
 
 -- ---------------------------------------------------------------- sealing

@@ -5,10 +5,10 @@
 
 local abi = require("rproxy.abi")
 local crypto = require("rproxy.crypto")
+local date = require("rproxy.date")
 local header = require("rproxy.header")
 local json = require("rproxy.json")
 local jwt = require("rproxy.jwt")
-local loader = require("rproxy.loader")
 local log = require("rproxy.log")
 local lru = require("rproxy.lru")
 local nearest = require("rproxy.config.nearest")
@@ -22,6 +22,7 @@ local task = require("rproxy.task")
 local text = require("rproxy.text")
 local time = require("rproxy.time")
 local up = require("rproxy.up")
+local uuid = require("rproxy.uuid")
 
 local C = abi.C
 
@@ -34,12 +35,13 @@ local rp = {
     sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,
     every = task.every, after = task.after,
     -- library
-    crypto = crypto, file = loader.read_file, header = header.handle, json = json, jwt = jwt,
-    log = log, lru = lru.new,
-    null = json.null, array = json.array, regex = regex.callable, tcp = { connect = socket.connect },
+    crypto = crypto, header = header.handle, json = json, jwt = jwt, log = log, lru = lru.new,
+    null = json.null, array = json.array, regex = regex.callable,
+    tcp = { connect = socket.connect },
     b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
     now = time.now, time = time.time, clock = time.clock,
+    date = date, form = text.form, uuid = uuid,
 }
 
 --- A number below 2^52 from strings, the same in every process and release.
@@ -48,6 +50,13 @@ function rp.hash(...)
     if select("#", ...) > 1 then s = table.concat({ ... }, "\0") end
     if type(s) ~= "string" then object.raise("rp.hash takes strings") end
     return C.rp_abi_hash(s, #s)
+end
+
+--- The text of a file, read while the site is loaded.
+--- @param path string  relative ones start at the folder of site.lua
+--- @return string|nil text, string|nil err
+function rp.file(path)
+    return require("rproxy.loader").read_file(path)
 end
 
 --- Is value one of the list's items (or the value itself, when it is no list)?

@@ -2,7 +2,7 @@
 --
 -- jwt: signed tokens (RFC 7519 in the compact form of RFC 7515). What a token says of itself
 -- chooses nothing but a key among those given: the algorithms are listed by the caller, and a key
--- serves only those of its own kind, so "none" and a public key taken for a secret are not possible.
+-- serves only those of its own kind, so "none" and a public key taken for a secret cannot pass.
 
 local crypto = require("rproxy.crypto")
 local json = require("rproxy.json")

@@ -95,7 +95,8 @@ local ENV = {
 -- ---------------------------------------------------------------- require for site code
 
 local PUBLIC = {
-    rproxy = true, ["rproxy.json"] = true, ["rproxy.jwt"] = true, ["rproxy.log"] = true, ["rproxy.regex"] = true,
+    rproxy = true, ["rproxy.json"] = true, ["rproxy.jwt"] = true,
+    ["rproxy.log"] = true, ["rproxy.regex"] = true,
     ["rproxy.text"] = true, ["rproxy.crypto"] = true, ["rproxy.time"] = true,
     ["rproxy.schema"] = true, ["rproxy.plugin"] = true,
     ["string.buffer"] = true, ["table.new"] = true, ["table.clear"] = true, bit = true,

@@ -236,7 +236,8 @@ local function load(self, key, opts, fn, stale)
     if not kept then error(raised, 0) end
     if not failed then return value end
     if stale ~= nil then
-        log.warn("serving a stale value", { zone = self[2], key = key,
+        -- Without the key, which may be a secret.
+        log.warn("serving a stale value", { zone = self[2],
             error = tostring(ran and err or value) })
         return stale, "stale"
     end

@@ -40,6 +40,65 @@ M.uri = {
     unescape = decoder("uri.unescape", COMPONENT),
 }
 
+local function form_next(state)
+    local from = tonumber(C.rp_abi_form_next(H, state.text, #state.text, state.from))
+    if from == 0 then return nil end
+    state.from = from
+    return abi.out(), abi.string(H.out2.ptr, H.out2.len)
+end
+
+local FORM_MOST = 1000 -- names of one form
+
+local function add_pair(out, name, value)
+    if type(value) ~= "string" and type(value) ~= "number" then
+        object.raise("form.build: the value of %q is no string and no number", name)
+    end
+    out[#out + 1] = M.uri.escape(name) .. "=" .. M.uri.escape(tostring(value))
+end
+
+--- Queries and forms (application/x-www-form-urlencoded).
+M.form = {}
+
+--- Name and value of each pair, decoded, in order: for name, value in rp.form.each(text).
+function M.form.each(s)
+    if type(s) ~= "string" then object.raise("form.each takes a string") end
+    return form_next, { text = s, from = 0 }
+end
+
+--- Name -> value; of a name that comes again, the first value.
+--- @param most number|nil  pairs (1000)
+--- @return table|nil pairs, string|nil err  err: "too many"
+function M.form.parse(s, most)
+    local out, n = {}, 0
+    for name, value in M.form.each(s) do
+        n = n + 1
+        if n > (most or FORM_MOST) then return nil, "too many" end
+        if out[name] == nil then out[name] = value end
+    end
+    return out
+end
+
+--- The text of a table, in the order of names; a list as value repeats its name.
+--- @param fields table  name -> string, number or list of them
+function M.form.build(fields)
+    if type(fields) ~= "table" then object.raise("form.build takes a table") end
+    local names, out = {}, {}
+    for name in pairs(fields) do
+        if type(name) ~= "string" then object.raise("form.build: names are strings") end
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    for _, name in ipairs(names) do
+        local value = fields[name]
+        if type(value) == "table" then
+            for _, item in ipairs(value) do add_pair(out, name, item) end
+        else
+            add_pair(out, name, value)
+        end
+    end
+    return table.concat(out, "&")
+end
+
 local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;",
     ["'"] = "&#39;" }
 

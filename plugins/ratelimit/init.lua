@@ -114,10 +114,12 @@ function M.setup(conf)
     local key_from, write = key_of(conf), WRITERS[conf.fields](conf, quota, per)
     local shadow, prefix = conf.action == "shadow", conf.name .. "\0"
     local slot = "ratelimit:" .. conf.name
+    local is_public = KEYS[conf.key] ~= nil -- a header may be a secret
 
     local function refuse(req, key, wait)
         if shadow then
-            rp.log.info("rate limit would refuse", { policy = conf.name, key = key })
+            rp.log.info("rate limit would refuse", { policy = conf.name,
+                key = is_public and key or nil })
             return nil
         end
         local seconds = ("%d"):format(math.min(math.max(math.ceil(wait), 1), MOST_SECONDS))

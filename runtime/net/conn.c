@@ -362,8 +362,10 @@ static void run_again(struct rp_defer *d)
 {
     const struct rp_tls_face *f = RP_CONTAINER(rp_tls_face, again, d);
     struct rp_conn *c = f->conn;
-    if (f->more && !c->paused && c->state == OPEN && c->face.on_event)
-        c->face.on_event(c, RP_CONN_READABLE);
+    if (!f->more || c->paused || c->state != OPEN || !c->face.on_event) return;
+    c->face.on_event(c, RP_CONN_READABLE);
+    /* As epoll does, tell again who neither read nor paused. c is there until uv's close callback. */
+    if (c->tls && c->state == OPEN && !c->paused && rp_tls_face(c->tls)->more) tell_more(c);
 }
 
 static void wear_tls(struct rp_conn *c, struct rp_tls *t)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * loop: see loop.h. One tick is: deferred jobs (prepare), poll and socket events, deferred jobs and a
- * share of the bulk jobs (check), close callbacks, timers. Cached times are forgotten at the two places where a new batch
- * of callbacks is about to start: before the poll and before the timers.
+ * share of the bulk jobs (check), close callbacks, timers. Cached times are forgotten at the two
+ * places where a new batch of callbacks is about to start: before the poll and before the timers.
  */
 #include "net/loop_uv.h"
 
@@ -231,6 +231,7 @@ void rp_loop_free(struct rp_loop **lp)
         uv_walk(&l->uv, close_handle, NULL); /* what late work callbacks opened */
     }
     rp_conn_pools_fini(l);
+    rp_tls_room_free(l);
     RP_CHECK(l->meter.conns_n == 0);
     rp_free(l);
 }

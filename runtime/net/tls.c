@@ -18,6 +18,8 @@ enum {
     FRESH_BYTES = 16 * 1024,
     RECORDS_MOST = 64, /* opened in one recv: tiny ones must not keep others waiting */
     REST_MS = 1000,    /* a connection that sent nothing for so long begins anew */
+    STEPS_MOST = 2000, /* about 600 key updates, and one more .. */
+    STEP_BYTES = 1 << 16, /* .. for each so many bytes that came */
 };
 
 /* ---- words --------------------------------------------------------------------------------- */
@@ -78,6 +80,12 @@ struct rp_tls *rp_tls_connect(struct rp_loop *l, int fd, struct rp_tls_client *c
     return t;
 }
 
+static void drop_names(struct rp_tls *t)
+{
+    GENERAL_NAMES_free(t->names);
+    t->names = NULL;
+}
+
 void rp_tls_free(struct rp_tls **where)
 {
     struct rp_tls *t = *where;
@@ -89,6 +97,7 @@ void rp_tls_free(struct rp_tls **where)
     SSL_free(t->ssl);
     rp_tls_server_drop(&t->of);
     rp_tls_memory_drop(&t->memory);
+    drop_names(t);
     rp_free(t->left);
     t->magic = 0;
     rp_free(t);
@@ -154,11 +163,34 @@ static rp_err shaken(struct rp_tls *t)
     return RP_OK;
 }
 
+/* Every call into OpenSSL that may read begins with this. */
+static void begin_reading(struct rp_tls *t)
+{
+    t->drained = false;
+    t->reads = 0;
+    ERR_clear_error();
+}
+
+void rp_tls_on_step(const SSL *ssl, int where, int value)
+{
+    struct rp_tls *t = SSL_get_app_data(ssl);
+    (void)where;
+    (void)value;
+    if (t && t->shaken) t->steps++;
+}
+
+bool rp_tls_is_flood(struct rp_tls *t)
+{
+    if (t->steps <= STEPS_MOST || t->steps - STEPS_MOST <= *t->face.in_bytes / STEP_BYTES)
+        return false;
+    t->why = "too many key updates or renegotiations";
+    return true;
+}
+
 rp_err rp_tls_shake(struct rp_tls *t)
 {
     if (t->broken) return RP_E_CLOSED;
-    t->drained = false;
-    ERR_clear_error();
+    begin_reading(t);
     int r = SSL_do_handshake(t->ssl);
     rp_err e = RP_OK;
     if (r != 1) e = SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ ? RP_AGAIN : shake_failure(t);
@@ -191,8 +223,7 @@ rp_err rp_tls_recv(struct rp_tls *t, char *buf, size_t n, size_t *got)
     *got = 0;
     t->face.more = false;
     if (t->over != RP_OK) return t->over;
-    t->drained = false;
-    ERR_clear_error();
+    begin_reading(t);
     unsigned records = 0;
     for (; total < n && t->over == RP_OK && records < RECORDS_MOST; records++) {
         size_t one = 0;
@@ -218,12 +249,11 @@ rp_err rp_tls_peek(struct rp_tls *t, char *buf, size_t n, size_t *got)
 {
     *got = 0;
     if (t->over != RP_OK) return t->over;
-    t->drained = false;
-    ERR_clear_error();
+    begin_reading(t);
     rp_err e = RP_OK;
     if (!SSL_peek_ex(t->ssl, buf, n, got)) e = read_end(t);
     if (e < 0 || e == RP_END) t->over = e;
-    if (e == RP_OK) t->face.more = true;
+    if (e != RP_AGAIN) t->face.more = true; /* an end too: the next recv is to find it */
     rp_err sent = rp_tls_push(t);
     return e == RP_AGAIN && sent < 0 ? sent : e;
 }
@@ -387,11 +417,12 @@ static void put_base64(struct rp_buf *out, const X509 *cert)
 {
     unsigned char *der = NULL;
     int n = i2d_X509(cert, &der);
-    if (n <= 0 || n > RP_TLS_PEER_MOST) return;
-    rp_str bytes = rp_str_of((const char *)der, (size_t)n);
-    char *text = rp_alloc(rp_codec_base64_len(bytes.len));
-    rp_buf_add(out, rp_str_of(text, rp_codec_base64_encode(bytes, text)));
-    rp_free(text);
+    if (n > 0 && n <= RP_TLS_PEER_MOST) {
+        rp_str bytes = rp_str_of((const char *)der, (size_t)n);
+        char *text = rp_alloc(rp_codec_base64_len(bytes.len));
+        rp_buf_add(out, rp_str_of(text, rp_codec_base64_encode(bytes, text)));
+        rp_free(text);
+    }
     OPENSSL_free(der);
 }
 
@@ -450,15 +481,18 @@ static bool put_general(struct rp_buf *out, const GENERAL_NAME *name)
 bool rp_tls_peer_name(const struct rp_tls *t, uint32_t i, struct rp_buf *out)
 {
     const X509 *cert = SSL_get0_peer_certificate(t->ssl);
-    GENERAL_NAMES *names = cert ? X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL) : NULL;
+    struct rp_tls *own = SSL_get_app_data(t->ssl);
     bool found = false;
-    for (int at = 0; !found && at < sk_GENERAL_NAME_num(names); at++) {
+    if (!own->names && cert && i < RP_TLS_NAMES_MOST)
+        own->names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    int n = i < RP_TLS_NAMES_MOST ? sk_GENERAL_NAME_num(own->names) : 0;
+    for (int at = 0; !found && at < n; at++) {
         size_t before = out->len;
-        bool good = put_general(out, sk_GENERAL_NAME_value(names, at));
+        bool good = put_general(out, sk_GENERAL_NAME_value(own->names, at));
         if (!good || i-- > 0) out->len = before;
         else found = true;
     }
-    GENERAL_NAMES_free(names);
+    if (!found) drop_names(own);
     ERR_clear_error();
     return found && !out->failed;
 }

@@ -63,8 +63,10 @@ enum rp_tls_peer_text {
 enum { RP_TLS_PEER_MOST = 16 * 1024 }; /* bytes of such a text */
 /* Of the other side's certificate, appended. False: it has none, or the text is too long. */
 bool rp_tls_peer_text(const struct rp_tls *t, enum rp_tls_peer_text what, struct rp_buf *out);
+enum { RP_TLS_NAMES_MOST = 100 };
 /* Subject alternative name i, as "DNS:a.example", "IP:10.0.0.1", "email:a@b", "URI:spiffe://x";
- * false past the last. Names of other kinds, and those with odd bytes, are left out. */
+ * false past the last, or past RP_TLS_NAMES_MOST. Names of other kinds, and those with odd bytes, are
+ * left out. Asked for in order, until false, the certificate is taken apart once. */
 bool rp_tls_peer_name(const struct rp_tls *t, uint32_t i, struct rp_buf *out);
 double rp_tls_peer_end(const struct rp_tls *t); /* when it ends, seconds since 1970; 0: none */
 /* Does the other side have a certificate, and was it verified? (X509_V_OK; optional ones may not be) */

@@ -11,6 +11,8 @@
 #include "net/loop_uv.h"
 #include "net/tls_in.h"
 
+enum { READS_MOST = 16 }; /* of up to 16 KB, in one call: a recv of 64 KB needs five */
+
 /* ---- room ---------------------------------------------------------------------------------- */
 
 struct rp_tls_room *rp_tls_room_of(struct rp_loop *l)
@@ -122,6 +124,7 @@ static int bio_read(BIO *b, char *p, size_t n, size_t *got)
     ssize_t r = -1;
     BIO_clear_retry_flags(b);
     *got = 0;
+    if (rp_tls_is_flood(t)) return -1;
     if (!t->drained) {
         do r = RP_SYS(recv, recv(t->fd, p, RP_SHORT(recv, n), 0));
         while (r < 0 && errno == EINTR);
@@ -129,7 +132,8 @@ static int bio_read(BIO *b, char *p, size_t n, size_t *got)
             t->face.os = errno;
             return -1;
         }
-        t->drained = r < (ssize_t)n;
+        /* Records that bring nothing must not keep others waiting: epoll tells of the rest. */
+        t->drained = r < (ssize_t)n || ++t->reads == READS_MOST;
         t->cut = r == 0;
     }
     if (r < 0) BIO_set_retry_read(b);

@@ -26,16 +26,19 @@ struct rp_tls {
     bool owes;     /* the first byte of the caller's chain is sealed and not yet sent */
     bool notified; /* close_notify is sealed */
     bool broken;   /* a fatal failure: nothing more can be sealed */
+    uint8_t reads; /* of the socket, in this call */
     rp_err over;   /* how reading ended; RP_OK: not yet */
     struct rp_tls_face face;
     SSL *ssl;
     struct rp_loop *loop;
     int fd;
     uint32_t fresh_bytes; /* sent since the connection began or rested */
+    uint32_t steps;       /* of OpenSSL's handshake machine and alerts, after the handshake */
     rp_ms sent_ms;
     char *left; /* sealed bytes that the socket did not take */
     uint32_t left_n, left_at;
     const char *why;
+    GENERAL_NAMES *names; /* of the other side's certificate, while somebody lists them */
     const struct rp_tls_tickets *tickets; /* servers: outlive the connection */
     struct rp_tls_server *of;             /* servers, while the handshake runs: held */
     struct rp_tls_memory *memory;         /* clients: held */
@@ -72,6 +75,10 @@ RP_MUST rp_err rp_tls_push(struct rp_tls *t);
 
 /* OpenSSL's words for the failure that is first in its queue; never NULL. Empties the queue. */
 const char *rp_tls_reason(void);
+/* Counts what a peer makes OpenSSL do after the handshake; an info callback. */
+void rp_tls_on_step(const SSL *ssl, int where, int value);
+/* Is it more than anybody needs? Then `why` says so, and nothing is read any more. */
+bool rp_tls_is_flood(struct rp_tls *t);
 /* What both sides of the profile share. False: OpenSSL refuses it. */
 bool rp_tls_apply_profile(SSL_CTX *ctx, const struct rp_tls_rules *rules);
 

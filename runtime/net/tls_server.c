@@ -72,6 +72,7 @@ bool rp_tls_apply_profile(SSL_CTX *ctx, const struct rp_tls_rules *rules)
     /* Without NO_AUTO_CHAIN each handshake would look for a chain where none was given. */
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
+    SSL_CTX_set_info_callback(ctx, rp_tls_on_step);
     return SSL_CTX_set_min_proto_version(ctx, low) && SSL_CTX_set_max_proto_version(ctx, high) &&
            SSL_CTX_set_cipher_list(ctx, CIPHERS_V12) &&
            SSL_CTX_set_ciphersuites(ctx, CIPHERS_V13) && SSL_CTX_set1_groups_list(ctx, GROUPS);

@@ -86,6 +86,16 @@ static struct rp_ear *find(const struct rp_ears *all, rp_str text)
     return NULL;
 }
 
+/* Descriptors come by number, from the master: served as another listener than it is bound for, a
+ * socket would lead clients past TLS or into it. Port 0 is the system's choice; unix ones are told
+ * apart by their files. */
+static bool is_bound_for(const struct rp_listener *ln, const struct rp_conf_listener *which)
+{
+    const struct rp_addr *bound = rp_listener_addr(ln);
+    if (which->addr.family == RP_ADDR_UNIX) return bound->family == RP_ADDR_UNIX;
+    return which->addr.port == 0 || rp_addr_eq(bound, &which->addr);
+}
+
 static rp_err add(struct rp_ears *all, struct rp_conf_listener *which, int *fd)
 {
     struct rp_listener *listener = NULL;
@@ -93,6 +103,12 @@ static rp_err add(struct rp_ears *all, struct rp_conf_listener *which, int *fd)
     rp_err e = RP_E_OS;
     if (*fd >= 0 && which->udp) e = rp_proxy_listen_udp(all->proxy, *fd, which, &udp);
     else if (*fd >= 0) e = rp_proxy_listen(all->proxy, *fd, which, &listener);
+    if (listener && !is_bound_for(listener, which)) {
+        rp_log(alert, "a listening socket is bound to another address listener=%s",
+               rp_log_esc(which->text));
+        rp_proxy_unlisten(all->proxy, listener);
+        e = RP_E_OS;
+    }
     if (e != RP_OK) {
         rp_log(error, "cannot serve a listening socket listener=%s", rp_log_esc(which->text));
         return RP_E_OS;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * zones: the memory of `shared`, one sealed memory file per zone, made by the master and passed on by
- * descriptor. A generation has a set of its own; a zone of the same name, kind and size is the same
+ * zones: the memory of `shared`, one sealed memory file per zone, made by the master and passed on
+ * by descriptor. A generation has a set of its own; a zone of the same name, kind and size is the same
  * memory in the next one.
  */
 #ifndef RP_PROCESS_ZONES_H

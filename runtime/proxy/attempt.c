@@ -313,13 +313,13 @@ enum rp_verdict rp_step_send(struct rp_req *r)
 static rp_err pump_once(struct rp_req *r)
 {
     if (r->spool) return rp_buffering_pump(r);
-    size_t most = rp_req_piece(r, PUMP_BYTES);
-    rp_err e = most == PUMP_BYTES ? rp_bulk_read_body(r, &most) : RP_E_BUSY;
+    size_t most = PUMP_BYTES;
+    rp_err e = rp_bulk_read_body(r, &most);
     if (e == RP_OK) rp_req_note_piece(r, rp_splice_bytes(r->body_pipe));
     if (e != RP_E_BUSY) return e;
     e = RP_OK;
     if (!r->body_ended && r->body.bytes < PUMP_BYTES) {
-        e = r->x.ops->read_body(&r->x, &r->body, most);
+        e = r->x.ops->read_body(&r->x, &r->body, rp_req_piece(r, most));
         if (e < 0) return e;
         if (e == RP_END) r->body_ended = true;
     }

@@ -53,12 +53,16 @@ static const struct net SPECIAL[] = {
 };
 #undef IP4
 
-/* Prefixes behind which an IPv4 address stands: NAT64 (RFC 6052 §2.1), 6to4 (RFC 3056 §2). */
+/* Prefixes behind which an IPv4 address stands: NAT64 (RFC 6052 §2.1), and its local one, of which
+ * 96 bits are taken nearly everywhere (RFC 8215); SIIT (RFC 7915's ::ffff:0:0:0/96 of old); 6to4
+ * (RFC 3056 §2). */
 static const struct {
     struct net net;
     uint8_t at;
 } CARRIERS[] = {
     {{{0x00, 0x64, 0xff, 0x9b}, 96}, 12},
+    {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12},
+    {{{0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96}, 12},
     {{{0x20, 0x02}, 16}, 2},
 };
 

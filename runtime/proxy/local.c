@@ -6,10 +6,12 @@
 
 #include "proxy/page.h"
 #include "proxy/proxy.h"
+#include "proxy/upstream.h"
 
 enum {
     PAGE_BYTES = 2 * RP_CONF_PAGE_MOST, /* with its placeholders filled in */
     LOCATION_BYTES = 8192,
+    SHARE_LEAST = 16 * 1024, /* bytes of a fixed answer that all who take it slowly share */
 };
 
 /* Whatever was meant to be the response is dropped. */
@@ -21,8 +23,9 @@ static void drop_response(struct rp_req *r)
     rp_msg_init(&r->res, r->res_fields, RP_EXCHANGE_FIELDS, RP_LOCAL_FIELDS);
 }
 
-rp_err rp_req_answer(struct rp_req *r, enum rp_from from, uint16_t status, rp_str content_type,
-                     rp_str body)
+/* The head of an answer whose body the caller puts into r->out. */
+static rp_err put_head(struct rp_req *r, enum rp_from from, uint16_t status, rp_str content_type,
+                       rp_str body)
 {
     if (r->x.head_sent) return RP_E_PHASE;
     drop_response(r);
@@ -43,7 +46,14 @@ rp_err rp_req_answer(struct rp_req *r, enum rp_from from, uint16_t status, rp_st
                 ? rp_msg_add(&r->res, &r->x.arena, RP_H_CONTENT_TYPE, RP_STR("Content-Type"), kept)
                 : RP_E_CAP;
     }
-    rp_chain_add_copy(&r->out, body);
+    return e;
+}
+
+rp_err rp_req_answer(struct rp_req *r, enum rp_from from, uint16_t status, rp_str content_type,
+                     rp_str body)
+{
+    rp_err e = put_head(r, from, status, content_type, body);
+    if (e != RP_E_PHASE) rp_chain_add_copy(&r->out, body);
     return e;
 }
 
@@ -97,7 +107,14 @@ void rp_req_answer_error(struct rp_req *r, rp_err e)
 rp_err rp_local_respond(struct rp_req *r)
 {
     const struct rp_route *t = r->route;
-    return rp_req_answer(r, RP_FROM_CORE, t->status, t->content_type, t->body);
+    if (t->body.len < SHARE_LEAST || t->body.len > UINT32_MAX) {
+        return rp_req_answer(r, RP_FROM_CORE, t->status, t->content_type, t->body);
+    }
+    rp_err e = put_head(r, RP_FROM_CORE, t->status, t->content_type, t->body);
+    if (e == RP_E_PHASE) return e;
+    struct rp_chunk *chunk = rp_groups_share(rp_groups_find(r->proxy, r->conf), t->body);
+    rp_chain_add(&r->out, chunk, chunk->data, t->body.len);
+    return e;
 }
 
 /* Value of {name} in a redirect's location; ptr NULL: no such name. */

@@ -117,7 +117,7 @@ void rp_req_wake(struct rp_req *r, unsigned why)
 size_t rp_req_piece(const struct rp_req *r, size_t usual)
 {
     bool small = !r->heavy && rp_loop_is_crowded(r->proxy->loop);
-    return small ? (size_t)RP_REQ_HEAVY_BYTES : usual;
+    return small ? RP_MIN(usual, (size_t)RP_REQ_HEAVY_BYTES) : usual;
 }
 
 bool rp_req_is_turn_over(const struct rp_req *r, bool was_light)

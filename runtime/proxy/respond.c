@@ -94,10 +94,11 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
 static rp_err read_upstream(struct rp_req *r)
 {
     if (r->res_spool) return rp_buffering_take(r, PUMP_BYTES);
-    size_t most = rp_req_piece(r, PUMP_BYTES);
-    rp_err e = most == PUMP_BYTES ? rp_bulk_read(r, &most) : RP_E_BUSY;
+    size_t most = PUMP_BYTES;
+    rp_err e = rp_bulk_read(r, &most);
     if (e != RP_E_BUSY) return e;
     e = RP_OK;
+    most = rp_req_piece(r, most);
     while (r->up && r->out.bytes < most && e == RP_OK) {
         e = rp_up_read(r->up, &r->out, most, &r->x.arena, &r->x.res_trailers);
         if (e == RP_END && r->x.res_trailers) rp_msg_drop_named(r->x.res_trailers, &r->res);

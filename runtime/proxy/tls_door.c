@@ -134,6 +134,10 @@ static void begin(struct rp_shake *h)
 {
     struct rp_proxy *p = h->serve->proxy;
     h->begun = true;
+    if (!h->serve->tls) { /* a reload took it away while this one waited */
+        rp_conn_close(forget(h));
+        return;
+    }
     p->tls.begun_n++;
     rp_conn_start_tls(h->conn, h->serve->tls, &p->tls.tickets);
     rp_conn_resume(h->conn);

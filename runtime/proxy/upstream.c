@@ -14,7 +14,14 @@ enum {
     REFRESH_FAILED_MS = 2 * 1000, /* ... of one that does not */
 };
 
+struct shared_text {
+    struct shared_text *next;
+    const char *text;
+    struct rp_chunk *chunk;
+};
+
 struct rp_groups {
+    struct shared_text *texts;
     struct rp_proxy *proxy;
     const struct rp_conf *conf; /* identity only */
     struct rp_groups *next;
@@ -161,8 +168,28 @@ void rp_groups_free(struct rp_groups **where)
         rp_free(g->view);
         rp_free(g->weights);
     }
+    for (struct shared_text *t = gs->texts, *next; t; t = next) {
+        next = t->next;
+        rp_chunk_drop(t->chunk);
+        rp_free(t);
+    }
     rp_free(gs->groups);
     rp_free(gs);
+}
+
+struct rp_chunk *rp_groups_share(struct rp_groups *g, rp_str text)
+{
+    struct shared_text *t = g->texts;
+    while (t && t->text != text.ptr) t = t->next;
+    if (t) return t->chunk;
+    t = rp_alloc(sizeof *t);
+    t->text = text.ptr;
+    t->chunk = rp_chunk_new(g->proxy->mem, text.len);
+    t->chunk->used = (uint32_t)text.len;
+    memcpy(t->chunk->data, text.ptr, text.len);
+    t->next = g->texts;
+    g->texts = t;
+    return t->chunk;
 }
 
 struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c)

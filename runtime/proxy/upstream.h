@@ -44,6 +44,9 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c);
 void rp_groups_free(struct rp_groups **g); /* no request of that generation may live */
 struct rp_group *rp_groups_at(struct rp_groups *g, uint32_t upstream);
 struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c);
+/* A text of that generation (known by its address) as a chunk, which all its answers share and which
+ * may outlive it with them: borrowed, hold it. */
+struct rp_chunk *rp_groups_share(struct rp_groups *g, rp_str text);
 
 /* Choose a peer and an address for the next attempt by the group's policy, or what a balance hook
  * set. RP_OK: k->peer (NULL for a free address) and k->pool_slot are set; RP_AGAIN: names are still

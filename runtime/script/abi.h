@@ -311,6 +311,17 @@ rp_err rp_abi_aead(struct rp_host_face *h, bool seal, const char *alg, const cha
                    size_t key_n, const char *nonce, size_t nonce_n, const char *text, size_t n,
                    const char *aad, size_t aad_n);
 
+/* Begin to derive a key from a password: alg "" is scrypt (RFC 7914; rounds: N, block: r, parallel:
+ * p, together at most 64 MB), else the digest of PBKDF2 ("SHA256"). In a task it runs on the pool:
+ * park while rp_abi_derived returns RP_AGAIN. NULL: out says why. */
+struct rp_vm_job;
+struct rp_vm_job *rp_abi_derive(struct rp_host_face *h, const char *alg, const char *password,
+                                size_t password_n, const char *salt, size_t salt_n, double rounds,
+                                double block, double parallel, double bytes);
+/* Into out. RP_AGAIN: it runs; RP_E_INVALID: OpenSSL does not take these numbers. */
+rp_err rp_abi_derived(struct rp_host_face *h, struct rp_vm_job *job);
+void rp_abi_derive_free(struct rp_vm_job *job);
+
 /* ---- configuration: proxy/conf.h's builder, one to one */
 
 rp_err rp_abi_conf_set_number(struct rp_conf *c, const char *key, size_t key_n, double value);

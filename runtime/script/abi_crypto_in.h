@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_crypto_in: what the files of abi_crypto share: algorithms fetched once per VM.
+ * abi_crypto_in: what the files of abi_crypto share, for the .c files of script/ only: algorithms
+ * fetched once per VM.
  */
 #ifndef RP_SCRIPT_ABI_CRYPTO_IN_H
 #define RP_SCRIPT_ABI_CRYPTO_IN_H

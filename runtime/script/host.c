@@ -249,6 +249,7 @@ void rp_host_free(struct rp_host *h)
     rp_phase_slots_free(h);
     close_state(h);
     rp_chain_fini(h);
+    rp_crypto_work_fini(h);
     rp_digest_fini(h);
     rp_shared_fini(h);
     rp_free(h->plugin_ids);

@@ -169,6 +169,8 @@ struct rp_host {
     struct rp_buf line;      /* the log line being built */
     struct rp_buf text;      /* encoded and decoded text */
     struct rp_vm_digest *digest;
+    struct rp_vm_job *jobs; /* on the thread pool */
+    uint32_t jobs_n;
     struct rp_vm_zone *zones; /* of `shared`, by the conf's index; NULL: not attached */
     uint32_t zones_n;
     char scratch_first[RP_SCRATCH_BYTES] __attribute__((aligned(16)));
@@ -271,6 +273,10 @@ void rp_shared_fini(struct rp_host *h);
 /* ---- abi_crypto.c --------------------------------------------------------------------------- */
 
 void rp_digest_fini(struct rp_host *h);
+
+/* ---- abi_crypto_work.c ---------------------------------------------------------------------- */
+
+void rp_crypto_work_fini(struct rp_host *h); /* after the VM is closed */
 
 /* ---- watchdog.c ----------------------------------------------------------------------------- */
 

@@ -3,11 +3,11 @@
  * dict: layout, locks, blocks, repair. The operations are dict_value.c and dict_bucket.c.
  *
  * Invariants: 1 an entry is what its head says while its state is LIVE; everything else of a shard
- * (slots, lists, counts) follows from the heads and is made anew by a repair. 2 A head turns LIVE by
- * one store, after all that it leads to was written; it ends by one store, before any of it is
- * given back. 3 What changes in a LIVE entry changes by single words, each right by itself. So a death
- * between any two instructions leaves every entry old or new. 4 Nobody waits longer than WAIT_NS for
- * a lock.
+ * (slots, lists, counts) follows from the heads and is made anew by a repair. 2 A head turns LIVE
+ * by one store, after all that it leads to was written; it ends by one store, before any of it is
+ * given back. 3 What changes in a LIVE entry changes by single words, each right by itself. So a
+ * death between any two instructions leaves every entry old or new. 4 Nobody waits longer than
+ * WAIT_NS for a lock.
  */
 #include <errno.h>
 #include <time.h>
@@ -238,7 +238,7 @@ rp_err rp_dict_read(const struct rp_dict_view *v, const struct rp_dict_block *b,
     return RP_OK;
 }
 
-/* ---- lists: a slot's chain, the order of use -------------------------------------------------- */
+/* ---- lists: a slot's chain, the order of use ------------------------------------------------- */
 
 static uint32_t *slot_of(const struct rp_dict_view *v, uint32_t hash)
 {

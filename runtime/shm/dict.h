@@ -5,12 +5,12 @@
  *
  *   STORE    values; refuses what does not fit
  *   CACHE    values; what was used longest ago makes room; leases, so that one loads for all
- *   BUCKETS  small states of limiters, each changed by one call; the one used longest ago makes room
+ *   BUCKETS  small states of limiters, each changed by one call; the longest unused makes room
  *
  * Memory is blocks of one size, chained for what is longer, so that any free block is of use to
  * anyone: nothing fragments. It is divided into shards by the key's hash; each has a robust lock of
- * its own. Who dies inside one leaves it to the next comer, who rebuilds the shard from what is whole
- * in it (docs/internals/shm.md). Time is an argument: nanoseconds or milliseconds of the monotonic
+ * its own. Who dies inside one leaves it to the next comer, who rebuilds the shard from what is
+ * whole in it (docs/internals/shm.md). Time is an argument: nanoseconds or milliseconds of the monotonic
  * clock.
  */
 #ifndef RP_SHM_DICT_H

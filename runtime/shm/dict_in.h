@@ -2,8 +2,8 @@
  *
  * dict_in: the inside of a dict, for dict*.c only.
  *
- * A zone's part is shards of equal size, each: head, slots (heads of hash chains), blocks. Indices of
- * blocks count from 1; 0 is none. What is read from shared memory is checked where it becomes an
+ * A zone's part is shards of equal size, each: head, slots (heads of hash chains), blocks. Indices
+ * of blocks count from 1; 0 is none. What is read from shared memory is checked where it becomes an
  * index or a length: `rp_dict_at` gives NULL for what is no block.
  */
 #ifndef RP_SHM_DICT_IN_H

@@ -50,6 +50,7 @@ void rp_keyring_rotate(struct rp_keyring *k)
 {
     struct shared *s = k->shared;
     uint64_t version = atomic_load_explicit(&s->version, memory_order_relaxed);
+    version += version % 2; /* whoever wrote before died in the middle */
     atomic_store_explicit(&s->version, version + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     memmove(s->keys[1], s->keys[0], sizeof s->keys - sizeof s->keys[0]);

@@ -554,6 +554,7 @@ describe("hooks", function()
 
     describe("see", function()
         it("params, arguments, cookies, fields and the route", function()
+            http.only("h1")
             local res = get("/see/7/a/b?a=x+y&m=1&m=%32&a=second", { { "Cookie", "x=1; sid=abc" },
                 { "X-A", "1" }, { "X-Two", "p" }, { "X-Two", "q" } })
             assert.equal("7|a/b|x y|-|1+2|abc|see|3|GET|1.1|1|p+q|p, q|true|/see/7/a/b", res.body)

@@ -341,7 +341,9 @@ describe("processes", function()
             local pipe = io.popen(("cd %s && stat -c %%a error.log access.log"):format(rp.dir))
             assert.equal("640\n640\n", pipe:read("*a"))
             pipe:close()
-            assert.equal("", rp:stderr())
+            -- What is said before the file is open: a machine may allow few descriptors.
+            local early = rp:stderr():gsub("[^\n]*the limit of open files is low[^\n]*\n", "")
+            assert.equal("", early)
         end)
 
         -- Does no process hold an old file any more?

@@ -29,7 +29,8 @@ local function body_of(n)
 end
 
 --- Send `total` bytes of the text on one wire and read them on another, comparing. The reader comes
---- only when the sender is stuck; on_stuck is called once, when that is no longer the first time.
+--- only when the sender is stuck; on_stuck is called then, not for the first time, until it is true:
+--- a sender may also be stuck for a moment because the proxy has no processor.
 local function transfer(from, to, total, on_stuck)
     local sent, got = 0, 0
     local deadline = posix.now() + 120
@@ -43,8 +44,7 @@ local function transfer(from, to, total, on_stuck)
             stuck = n == 0
         end
         if stuck and on_stuck and got > 4 * MB and sent < total then
-            on_stuck()
-            on_stuck = nil
+            if on_stuck() then on_stuck = nil end
         end
         local before = got
         for _ = 1, stuck and 16 or 0 do
@@ -57,6 +57,7 @@ local function transfer(from, to, total, on_stuck)
         if posix.now() > deadline then error(("%d of %d bytes came"):format(got, total)) end
     end
     assert.equal(total, got)
+    assert.is_nil(on_stuck, "nothing was ever in a pipe")
 end
 
 --- Send the text, from `sent` (0) on, until nothing more is taken; how much that was in all.
@@ -136,7 +137,17 @@ describe("bytes moved by the kernel", function()
     end
 
     local function holds_a_pipe()
-        assert.is_true(posix.poll(function() return pipes() > at_rest end), "nothing is in a pipe")
+        return posix.poll(function() return pipes() > at_rest end, 0.5)
+    end
+
+    -- Fill the way until something is in a pipe. read: called before each further attempt.
+    local function fill_pipe(from, sent, read)
+        for _ = 1, 40 do
+            sent = fill(from, sent)
+            if holds_a_pipe() then return sent end
+            if read then read(sent) end
+        end
+        error("nothing is in a pipe")
     end
 
     -- ------------------------------------------------------------------ streams
@@ -152,11 +163,15 @@ describe("bytes moved by the kernel", function()
         -- Fill the way from one end to the other. A stream is spliced once it has more to read than
         -- a buffer holds: so a part is read, and it is filled again. Bytes sent, and read of them.
         local function clog(from, to)
+            local got = 0
+            local function read(sent)
+                local n = math.min(2 * MB, sent - got)
+                assert.equal(n, (e2e.drain(to, n)))
+                got = got + n
+            end
             local sent = fill(from)
-            local got = e2e.drain(to, 2 * MB)
-            assert.equal(2 * MB, got)
-            sent = fill(from, sent)
-            holds_a_pipe()
+            read(sent)
+            sent = fill_pipe(from, sent, read)
             return sent, got
         end
 
@@ -288,8 +303,7 @@ describe("bytes moved by the kernel", function()
         it("are not waited for when the client goes", function()
             local client, server = ask("/gone")
             answer(server, 100 * MB)
-            fill(server)
-            holds_a_pipe()
+            fill_pipe(server)
             client:reset()
             assert.is_true(server:is_closed())
             log_line('"path":"/gone",.*"reason":"client_gone"')
@@ -349,7 +363,19 @@ describe("bytes moved by the kernel", function()
     describe("of a request", function()
         setup(come_to_rest)
 
+        -- What is kept was closed by the spec before: once this is answered, the proxy knows that. A
+        -- POST that met such a connection would not be sent again.
+        local function forget_kept()
+            local client = wire.connect(rp.port)
+            client:send("GET /forget HTTP/1.1\r\nHost: a\r\n\r\n")
+            local server = up:accept()
+            e2e.head(server)
+            server:send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            assert.equal(200, http.read(client).status)
+        end
+
         local function post(target, n)
+            forget_kept()
             local client = wire.connect(rp.port)
             client:send(("POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"):format(target,
                 n))
@@ -384,8 +410,7 @@ describe("bytes moved by the kernel", function()
 
         it("are cut off for the upstream when the client goes", function()
             local client, server = post("/half", 100 * MB)
-            fill(client)
-            holds_a_pipe()
+            fill_pipe(client)
             client:reset()
             local _, why = server:recv_all(20)
             assert.is_true(why == "closed" or why == "reset", why)
@@ -394,11 +419,10 @@ describe("bytes moved by the kernel", function()
 
         it("end early when the upstream answers and goes", function()
             local client, server = post("/early", 100 * MB)
-            fill(client)
-            holds_a_pipe()
+            fill_pipe(client)
             server:send("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             server:close()
-            client.sock:settimeout(5)
+            client.sock:settimeout(20)
             assert.matches("^HTTP/1.1 413 ", e2e.head(client))
         end)
     end)

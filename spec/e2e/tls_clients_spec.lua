@@ -5,7 +5,9 @@ local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
+local process = require("spec.support.process")
 local tls = require("spec.support.tls")
+local wire = require("spec.support.wire")
 
 describe("clients' certificates", function()
     local dir, rp, o, vars
@@ -242,6 +244,28 @@ describe("limits of TLS", function()
         local c = tls.connect(rp.port, { no_handshake = true })
         rp:stop()
         c:close()
+    end)
+
+    it("close handshakes that waited when a reload takes TLS away", function()
+        local site = [[return rp.site { workers = 1, tls = { certs = { "${certs}/a.pem" } },
+            limits = { tls_handshakes = 1 },
+            listeners = { rp.listen { "127.0.0.1:${port}", tls = %s } },
+            hosts = { rp.host { default = true, routes = {
+                rp.route { "/*", respond = { 200, "ok" } } } } } }]]
+        local rp = proc.rproxy { vars = { certs = dir }, site = site:format("true") }
+        local ends = {}
+        for i = 1, 9 do ends[i] = tls.connect(rp.port, { no_handshake = true }) end
+        rp:write_site(site:format("false"))
+        process.must(rp, "reload")
+        local before = process.workers(rp)
+        for i = 5, 9 do assert.equal("", (ends[i]:recv_all())) end
+        local c = wire.connect(rp.port)
+        c:send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert.matches("^HTTP/1.1 200 ", c:recv_all())
+        assert.same(before, process.workers(rp))
+        c:close()
+        for i = 1, 9 do ends[i]:close() end
+        rp:stop()
     end)
 
     it("hold for versions and profiles", function()

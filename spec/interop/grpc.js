@@ -2,7 +2,7 @@
 //
 // grpc: a server and a client of gRPC (grpc-js) with rproxy between them, HTTP/2 on both sides.
 //
-//   make interop            (npm ci in spec/interop first; not part of `make test`)
+//   make interop            (installs with npm first; not part of `make test`)
 //   RP_BIN=build/rproxy CHURN=60 node spec/interop/grpc.js
 //
 // Every check is a function below; the last line is "N passed, N failed". CHURN: seconds of mixed

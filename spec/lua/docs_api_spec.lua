@@ -107,14 +107,27 @@ describe("docs/guide/api.md", function()
         written = {}
         for name in section(PAGE, "rp"):gmatch("`rp%.([%w_]+%.[%w_]+)") do written[name] = true end
         local wanted = { ["tcp.connect"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
-            ["uri.unescape"] = true, ["regex.set"] = true }
+            ["uri.unescape"] = true, ["regex.set"] = true,
+            ["shm.store"] = true, ["shm.cache"] = true, ["shm.buckets"] = true }
         for _, level in ipairs { "debug", "info", "notice", "warn", "error" } do
             wanted["log." .. level] = true
         end
         add(wanted, "log.", defined("lua/rproxy/log.lua", "M"))
         add(wanted, "json.", defined("lua/rproxy/json.lua", "M"))
         add(wanted, "crypto.", defined("lua/rproxy/crypto.lua", "M"))
+        add(wanted, "jwt.", defined("lua/rproxy/jwt.lua", "M"))
+        add(wanted, "date.", defined("lua/rproxy/date.lua", "M"))
+        add(wanted, "uuid.", defined("lua/rproxy/uuid.lua", "M"))
+        add(wanted, "form.", defined("lua/rproxy/text.lua", "M%.form"))
         same_names(wanted, written)
+    end)
+
+    it("leads to the page that has the methods of shared zones", function()
+        local text = read("docs/guide/shared.md")
+        for name in pairs(defined("lua/rproxy/shared.lua", "Store", "Cache", "Buckets")) do
+            assert.truthy(text:find("zone:" .. name .. "(", 1, true)
+                or text:find(":" .. name .. "(", 1, true), name .. " is not documented")
+        end
     end)
 
     it("has the methods of sockets, tasks, regular expressions and caches", function()

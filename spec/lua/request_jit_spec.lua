@@ -54,6 +54,7 @@ describe("a hook that", function()
         req = request.wrap(ffi.cast("void *", r), ffi.cast("void *", dirty))
         assert.is_not_nil(anchors)
         assert.is_not_nil(library)
+        assert.is_not_nil(host_bytes) -- an upvalue: C writes there as long as hooks run
     end)
 
     local HOT = {

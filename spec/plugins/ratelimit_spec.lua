@@ -87,7 +87,10 @@ describe("plugin ratelimit", function()
         assert.is_nil(run.access(req))
         assert.is_nil(req.exited)
         assert.is_nil(run.header_filter)
-        assert.equal("192.0.2.1", logged[1][2].key)
+        assert.same({ policy = "default", key = "192.0.2.1" }, logged[1][2])
+        of('rate = 1, action = "shadow", key = "header:x-key"').access(
+            request { ["x-key"] = "secret" })
+        assert.same({ policy = "default" }, logged[2][2])
     end)
 
     it("counts whom the key says", function()

@@ -210,7 +210,11 @@ on[M.SETTINGS] = function(self, f)
         local a, b = f.payload:byte(at, at + 1)
         self.settings[a * 256 + b] = read_u32(f.payload, at + 2)
     end
-    if self.settings[4] then self.first_window = self.settings[4] end
+    if self.settings[4] then -- streams that are open get the difference (RFC 9113 §6.9.2)
+        local more = self.settings[4] - self.first_window
+        self.first_window = self.settings[4]
+        for _, stream in pairs(self.streams) do stream.window = stream.window + more end
+    end
     self:send(M.SETTINGS, M.ACK, 0, "")
 end
 

@@ -26,6 +26,7 @@ int getsockname(int fd, void *addr, unsigned *n);
 int getpeername(int fd, void *addr, unsigned *n);
 int fcntl(int fd, int command, ...);
 int setrlimit(int resource, const unsigned long limit[2]);
+int getrlimit(int resource, unsigned long limit[2]);
 long recvfrom(int fd, void *buf, size_t n, int flags, void *addr, unsigned *addr_n);
 long sendto(int fd, const void *buf, size_t n, int flags, const void *addr, unsigned addr_n);
 unsigned umask(unsigned mask);

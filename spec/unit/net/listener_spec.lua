@@ -185,7 +185,10 @@ describe("rp_listener", function()
         local starved, rested
         local lines = logged(function()
             -- fill the table up to the limit: nothing more may be opened
-            local limit, holes = ffi.new("unsigned long[2]", second + 20, 4096), {}
+            local limit, holes = ffi.new("unsigned long[2]"), {}
+            assert(sys.getrlimit(RLIMIT_NOFILE, limit) == 0)
+            local before = limit[0]
+            limit[0] = second + 20
             assert(sys.setrlimit(RLIMIT_NOFILE, limit) == 0)
             repeat
                 local hole = sys.socket(1, 1, 0)
@@ -196,7 +199,7 @@ describe("rp_listener", function()
             local from = posix.now()
             C.rp_loop_turn(env.loop, 20)
             rested = posix.now() - from
-            limit[0] = 1024
+            limit[0] = before
             assert(sys.setrlimit(RLIMIT_NOFILE, limit) == 0)
             for _, hole in ipairs(holes) do
                 if hole >= 0 then sys.close(hole) end

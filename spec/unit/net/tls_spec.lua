@@ -175,6 +175,43 @@ describe("TLS of a conn", function()
         conn:close()
     end)
 
+    it("tells again who heard and did not read", function()
+        local conn, e = pair()
+        e:send("hello world")
+        env:until_true(function() return conn.readable > 0 end)
+        assert.same({ "OK", "hello" }, { conn:recv(5) })
+        local before = conn.readable
+        env:until_true(function() return conn.readable > before + 3 end)
+        C.rp_conn_pause(conn.raw)
+        turn()
+        before = conn.readable
+        for _ = 1, 3 do turn() end
+        assert.equal(before, conn.readable)
+        conn:close()
+    end)
+
+    it("ends a flood of key updates, and takes those of long transfers", function()
+        local conn, e = pair()
+        local updates, heard = 0, "AGAIN"
+        for _ = 1, 300 do
+            e:key_update()
+            assert.is_true(e:handshake())
+        end
+        e:send("hello")
+        env:until_true(function() return select(2, conn:recv()) == "hello" end)
+        assert.equal("OK", conn:send("fine"))
+        assert.equal("fine", e:recv(4))
+        while heard == "AGAIN" and updates < 3000 do
+            e:key_update()
+            updates = updates + 1
+            if not e:handshake() then break end
+            if updates % 50 == 0 then heard = conn:recv() end
+        end
+        assert.equal("CLOSED", heard)
+        assert.matches("too many key updates", ffi.string(C.rp_conn_why(conn.raw)))
+        conn:close()
+    end)
+
     it("takes the largest records, and refuses larger ones", function()
         local conn, e = pair()
         e:send(("z"):rep(16384))
@@ -546,6 +583,22 @@ describe("TLS of a conn", function()
         assert.is_true(C.rp_tls_peer_end(t) > os.time())
         assert.is_true(C.rp_tls_is_verified(t))
         conn:close()
+        local names = {}
+        for i = 1, 120 do names[i] = ("n%d.test"):format(i) end
+        tls.cert(dir, "many", { ca = "ca", names = names })
+        conn = pair { by = s, cert = dir .. "/many.pem", key = dir .. "/many.key" }
+        t = C.rp_conn_tls(conn.raw)
+        C.rp_buf_init(out, 64)
+        for i = 1, 100 do
+            C.rp_buf_clear(out)
+            assert.is_true(C.rp_tls_peer_name(t, i - 1, out))
+            assert.equal("DNS:" .. names[i], ffi.string(out.ptr, out.len))
+        end
+        assert.is_false(C.rp_tls_peer_name(t, 100, out))
+        C.rp_buf_clear(out)
+        assert.is_true(C.rp_tls_peer_name(t, 0, out))
+        C.rp_buf_fini(out)
+        conn:close() -- amid a list
         local refused, far = pair { by = s, versions = "1.2" }
         assert.equal("TLS_HANDSHAKE", c.err_name(C.rp_conn_finish_tls(refused.raw)))
         assert.truthy(far)

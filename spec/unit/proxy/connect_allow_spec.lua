@@ -125,6 +125,9 @@ describe("connect_allow", function()
         assert.is_false(may_be("64:ff9b::7f00:1"))     -- 127.0.0.1 by NAT64
         assert.is_false(may_be("64:ff9b::a9fe:a9fe"))  -- 169.254.169.254
         assert.is_false(may_be("2002:7f00:1::"))       -- by 6to4
+        assert.is_false(may_be("64:ff9b:1::7f00:1"))   -- by a NAT64 of one's own
+        assert.is_false(may_be("::ffff:0:7f00:1"))     -- by SIIT
+        assert.is_true(may_be("64:ff9b:1::808:808"))
         assert.is_true(may_be("64:ff9b::808:808"))
     end)
 

@@ -29,6 +29,36 @@ local SCRIPT = {
         out[#out + 1] = a:open(a:seal("")) .. "." .. tostring(a:seal("x") == a:seal("x"))
         out[#out + 1] = select(2, pcall(rp.crypto.aead, "aes-256-gcm", "short")):match(": (.*)")
         return table.concat(out, "|") ]==],
+    -- RFC 7914 §11 and §12, RFC 6070
+    scrypt = [==[ return rp.hex(rp.crypto.scrypt { password = "password", salt = "NaCl", n = 1024,
+        r = 8, p = 16, bytes = 64 }) ]==],
+    pbkdf2 = [==[ return rp.hex(rp.crypto.pbkdf2 { password = "passwd", salt = "salt", rounds = 1,
+        bytes = 16 }) .. " " .. rp.hex(rp.crypto.pbkdf2 { password = "password", salt = "salt",
+        rounds = 4096, alg = "sha1", bytes = 20 }) ]==],
+    many = [==[ local jobs, out = {}, {}
+        for i = 1, 70 do
+            jobs[i] = rp.spawn(function()
+                return rp.crypto.pbkdf2 { password = "p" .. i % 2, salt = "s", rounds = 2000 }
+            end)
+        end
+        for i = 1, 70 do
+            local _, key, err = jobs[i]:wait()
+            out[key and rp.hex(key) or err] = true
+        end
+        local n = 0
+        for _ in pairs(out) do n = n + 1 end
+        return n .. tostring(out.busy) ]==],
+    left = [==[ for _ = 1, 4 do
+            rp.spawn(rp.crypto.pbkdf2, { password = "x", salt = "s", rounds = 20000 })
+        end
+        return "gone" ]==],
+    ranges = [==[ local c, out = rp.crypto, {}
+        for _, o in ipairs { { n = 1000 }, { n = 2^22 }, { n = 0 }, { bytes = 0 }, { bytes = 1e9 },
+            { r = 1e9 }, { salt = ("x"):rep(70000) }, { n = 0/0 } } do
+            o.password, o.salt = "x", o.salt or "y"
+            out[#out + 1] = select(2, c.scrypt(o))
+        end
+        return table.concat(out, "|") ]==],
     -- RFC 7515 A.3 and RFC 8037 A
     es256 = [==[ local jwk = { kty = "EC", crv = "P-256",
             x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -100,7 +130,7 @@ describe("script/abi_crypto", function()
     local site
 
     local function pem_of(command)
-        local pipe = assert(io.popen(command .. " 2>/dev/null"))
+        local pipe = assert(io.popen("env -u LD_PRELOAD " .. command .. " 2>/dev/null"))
         local text = pipe:read("*a")
         pipe:close()
         assert.matches("^%-%-%-%-%-BEGIN", text)
@@ -134,6 +164,24 @@ describe("script/abi_crypto", function()
         assert.equal("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b8871"
             .. "85865", result("hkdf"))
         assert.equal("900150983cd24fb0d6963f7d28e17f72", result("md5"))
+    end)
+
+    it("derives keys from passwords on other threads (RFC 7914 12, 11; RFC 6070)", function()
+        assert.equal("fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a388"
+            .. "6ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640", result("scrypt"))
+        assert.equal("55ac046e56e3089fec1691c22544b605 4b007901b765489abead49d926f721d065a429c1",
+            result("pbkdf2"))
+    end)
+
+    it("bounds how many are derived at a time, and survives what is given up", function()
+        assert.equal("3true", result("many"))
+        assert.equal("gone", result("left")) -- the close of the site comes upon running ones
+    end)
+
+    it("refuses numbers that would cost too much", function()
+        local range, fit = "a number is out of range", "the numbers do not fit"
+        assert.equal(table.concat({ fit, fit, range, range, range, range, range, range }, "|"),
+            result("ranges"))
     end)
 
     it("seals as RFC 8439 2.8.2 and the GCM specification have it", function()

@@ -89,6 +89,46 @@ describe("script/abi: library", function()
             return req:exit(200, s .. " " .. n) ]]))
     end)
 
+    it("has dates of HTTP and of RFC 3339", function()
+        assert.equal("Sun, 06 Nov 1994 08:49:37 GMT|784111777 784111777 784111777|"
+            .. "1994-11-06T08:49:37.250Z|784111777.25|Tue, 29 Feb 2000 00:00:00 GMT|", run([[
+            local d, bad = rp.date, {}
+            for _, s in ipairs { "", "Sun, 06 Nov 1994 08:49:37", "Sun, 32 Nov 1994 08:49:37 GMT",
+                "Sun, 29 Feb 1995 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT",
+                "sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT " } do
+                if d.parse_http(s) then bad[#bad + 1] = s end
+            end
+            for _, s in ipairs { "1994-11-06", "1994-11-06T08:49:37", "1994-11-06T08:49:37.Z",
+                "1994-13-06T08:49:37Z", "1994-11-06T08:49:37+24:00", "1994-11-06T08:49:3712Z" } do
+                if d.parse_rfc3339(s) then bad[#bad + 1] = s end
+            end
+            return req:exit(200, table.concat({ d.http(784111777),
+                d.parse_http("Sun, 06 Nov 1994 08:49:37 GMT") .. " "
+                .. d.parse_http("Sunday, 06-Nov-94 08:49:37 GMT") .. " "
+                .. d.parse_http("Sun Nov  6 08:49:37 1994"), d.rfc3339(784111777.25, 3),
+                d.parse_rfc3339("1994-11-06T09:49:37.25+01:00"), d.http(951782400),
+                table.concat(bad, ",") }, "|")) ]]))
+    end)
+
+    it("has uuids that say what they are", function()
+        local four, seven, later = run([[ return req:exit(200, rp.uuid.v4() .. " " .. rp.uuid.v7()
+            .. " " .. rp.uuid.v7()) ]]):match("(%S+) (%S+) (%S+)")
+        local shape = "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-V%x%x%x%-[89ab]%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"
+        assert.matches(shape:gsub("V", "4"), four)
+        assert.matches(shape:gsub("V", "7"), seven)
+        assert.is_true(math.abs(tonumber((seven:gsub("-", ""):sub(1, 12)), 16) / 1000 - os.time()) < 60)
+        assert.are_not.equal(seven, later)
+    end)
+
+    it("reads and writes forms", function()
+        assert.equal("a=1&b=x%20y&b=%26|1,x y,|a=1;b=x y;b=&;c=;|too many", run([[ local f = rp.form
+            local s = f.build { b = { "x y", "&" }, a = 1 }
+            local t, all = f.parse("a=1&b=x+y&b=2&c"), ""
+            for k, v in f.each(s .. "&c") do all = all .. k .. "=" .. v .. ";" end
+            return req:exit(200, table.concat({ s, t.a .. "," .. t.b .. "," .. t.c, all,
+                select(2, f.parse("a&b&c", 2)) }, "|")) ]]))
+    end)
+
     it("has named groups, iteration, splitting and templates", function()
         assert.equal("2024/nil a=1,b=2, x|y||z x|y,z 02.2024$ 1 -a-\195\164- 3", run([[
             local d = rp.regex("(?<y>[0-9]{4})-(?<m>[0-9]{2})|(?<d>x)")
