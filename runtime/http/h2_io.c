@@ -11,6 +11,7 @@
 
 enum {
     READ_TURNS = 4,            /* then others get theirs */
+    FLUSH_TURNS = 4,           /* of writing what fits at once; the rest is bulk work */
     OUT_HIGH = 256 * 1024,     /* bytes in frames that wait for the socket */
     UNREAD_HIGH = 1024 * 1024, /* content that waits to be read, all streams */
     COPY_MOST = 2048,          /* content up to this is copied: it must not pin a whole buffer */
@@ -98,8 +99,10 @@ static void hold_or_go_on(struct rp_h2_io *io)
 static void run_flush(struct rp_defer *d)
 {
     struct rp_h2_io *io = RP_CONTAINER(rp_h2_io, flush, d);
+    int turns = 0;
     do rp_h2_io_serialise(io);
-    while (!io->dead && io->out.bytes > 0 && send_frames(io));
+    while (!io->dead && io->out.bytes > 0 && send_frames(io) && ++turns < FLUSH_TURNS);
+    if (turns == FLUSH_TURNS) rp_loop_defer_bulk(rp_conn_loop(io->conn), &io->flush);
     hold_or_go_on(io);
     bool through = io->dead || (!nghttp2_session_want_read(io->ng) &&
                                 !nghttp2_session_want_write(io->ng) && io->out.bytes == 0);

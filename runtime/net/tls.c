@@ -16,9 +16,9 @@
 enum {
     FIRST_RECORD = 4096, /* until FRESH_BYTES went: a client may begin with a part */
     FRESH_BYTES = 16 * 1024,
-    RECORDS_MOST = 64, /* opened in one recv: tiny ones must not keep others waiting */
-    REST_MS = 1000,    /* a connection that sent nothing for so long begins anew */
-    STEPS_MOST = 2000, /* about 600 key updates, and one more .. */
+    RECORDS_MOST = 64,    /* opened in one recv: tiny ones must not keep others waiting */
+    REST_MS = 1000,       /* a connection that sent nothing for so long begins anew */
+    STEPS_MOST = 2000,    /* about 600 key updates, and one more .. */
     STEP_BYTES = 1 << 16, /* .. for each so many bytes that came */
 };
 
