@@ -72,6 +72,26 @@ void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain
     rp_chain_move(&io->out, content, n);
 }
 
+ssize_t rp_h2_out_give(struct rp_h2_out *o, size_t most, uint32_t *flags)
+{
+    size_t n = RP_MIN(o->bytes.bytes, most);
+    bool end = o->last && n == o->bytes.bytes;
+    if (n == 0 && !end) {
+        o->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY | (end ? (uint32_t)NGHTTP2_DATA_FLAG_EOF : 0);
+    if (end) o->ended = true;
+    return (ssize_t)n;
+}
+
+int rp_h2_out_resume(struct rp_h2_out *o, struct rp_h2_io *io, int32_t id)
+{
+    if (!o->deferred) return 0;
+    o->deferred = false;
+    return nghttp2_session_resume_data(io->ng, id);
+}
+
 /* Frames to the socket. False: it takes nothing more now. */
 static bool send_frames(struct rp_h2_io *io)
 {

@@ -70,6 +70,18 @@ void rp_h2_io_came(struct rp_h2_io *io, size_t n, bool keep);
 void rp_h2_io_read(struct rp_h2_io *io, size_t n);
 /* Keep a piece of content that lies in io->in_chunk. */
 void rp_h2_io_keep(struct rp_h2_io *io, struct rp_chain *in, rp_str bytes);
+/* What a stream has to send and what is in no frame yet. */
+struct rp_h2_out {
+    struct rp_chain bytes;
+    bool last;     /* nothing more will be added */
+    bool ended;    /* our END_STREAM is in a frame */
+    bool deferred; /* nghttp2 waits for content from us */
+};
+/* For nghttp2's read callback: how much of it goes into the next DATA frame of at most `most` bytes,
+ * and *flags: EOF when it is the last (`ended` is set). NGHTTP2_ERR_DEFERRED: none now. */
+ssize_t rp_h2_out_give(struct rp_h2_out *o, size_t most, uint32_t *flags);
+/* There is more now: a stream that waited for it goes on. 0, or nghttp2's error. */
+int rp_h2_out_resume(struct rp_h2_out *o, struct rp_h2_io *io, int32_t id);
 /* A DATA frame of n bytes of content behind its 9-byte head. */
 void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain *content,
                        size_t n);

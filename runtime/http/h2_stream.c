@@ -25,7 +25,7 @@ static struct rp_h2_stream *stream_new(struct rp_h2_down *s, int32_t id)
     struct rp_h2_stream *st = rp_pool_get(&s->all->stream_pool);
     *st = (struct rp_h2_stream){.magic = RP_H2_STREAM_MAGIC, .id = id, .session = s};
     rp_chain_init(&st->in, s->io.mem);
-    rp_chain_init(&st->out, s->io.mem);
+    rp_chain_init(&st->out.bytes, s->io.mem);
     st->next = s->streams;
     if (st->next) st->next->prev = st;
     s->streams = st;
@@ -38,7 +38,7 @@ void rp_h2_stream_free(struct rp_h2_stream *st)
     RP_ASSERT(!st->x);
     s->io.unread -= st->in.bytes;
     rp_chain_clear(&st->in);
-    rp_chain_clear(&st->out);
+    rp_chain_clear(&st->out.bytes);
     if (s->opening == st) rp_h2_session_head_over(s);
     if (st->prev) st->prev->next = st->next;
     else s->streams = st->next;
@@ -61,7 +61,7 @@ static void wake(struct rp_h2_stream *st, unsigned why)
 /* Did both sides say all? Then nghttp2 closes the stream, and nothing is lost by that. */
 static bool is_whole(const struct rp_h2_stream *st)
 {
-    return st->out_ended && st->in_ended;
+    return st->out.ended && st->in_ended;
 }
 
 /* Is the way to the client closed too early? Then x->fail says so. */
@@ -189,7 +189,7 @@ static rp_err send_info(struct rp_exchange *x, const struct rp_msg *info)
     return bad == 0 ? RP_OK : gone(x);
 }
 
-static enum rp_h2_out choose_out(const struct rp_exchange *x, const struct rp_msg *res)
+static enum rp_h2_out_mode choose_out(const struct rp_exchange *x, const struct rp_msg *res)
 {
     bool connected = x->head.method == RP_M_CONNECT && res->status / 100 == 2;
     if (res->status == 101 || connected) return RP_H2_OUT_TUNNEL;
@@ -200,7 +200,7 @@ static enum rp_h2_out choose_out(const struct rp_exchange *x, const struct rp_ms
 }
 
 /* What the length of the content is, or would be (RFC 9110 §8.6). NONE: not said. */
-static rp_str length_text(struct rp_exchange *x, const struct rp_msg *res, enum rp_h2_out mode)
+static rp_str length_text(struct rp_exchange *x, const struct rp_msg *res, enum rp_h2_out_mode mode)
 {
     bool silent = mode == RP_H2_OUT_TUNNEL || mode == RP_H2_OUT_OPEN || res->status == 204;
     if (silent) return RP_STR_NONE;
@@ -228,7 +228,7 @@ static rp_err submit_head(struct rp_exchange *x, struct rp_h2_stream *st,
     if (nghttp2_submit_response(s->io.ng, st->id, b->nv, b->n, bodyless ? NULL : &content) != 0) {
         return gone(x);
     }
-    if (bodyless) st->out_last = st->out_ended = true;
+    if (bodyless) st->out.last = st->out.ended = true;
     st->head_waits = true;
     rp_h2_io_flush_later(&s->io);
     x->head_sent = true;
@@ -248,7 +248,7 @@ static rp_err send_head(struct rp_exchange *x, const struct rp_msg *res)
     if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1 */
         rp_h2_block_put(&b, RP_STR("date"), rp_loop_date(rp_conn_loop(x->conn)));
     }
-    rp_str length = length_text(x, res, (enum rp_h2_out)st->out_mode);
+    rp_str length = length_text(x, res, (enum rp_h2_out_mode)st->out_mode);
     if (length.ptr) rp_h2_block_put(&b, RP_STR("content-length"), length);
     return submit_head(x, st, &b);
 }
@@ -268,18 +268,19 @@ static rp_err send_body(struct rp_exchange *x, struct rp_chain *in, bool last)
             if (n > st->out_left) return RP_E_UP_BAD_RESPONSE; /* more than was promised */
             st->out_left -= n;
         }
-        rp_chain_move(&st->out, in, n);
+        rp_chain_move(&st->out.bytes, in, n);
     }
     if (last) {
         if (st->out_mode == RP_H2_OUT_LENGTH && st->out_left > 0) return RP_E_UP_TRUNCATED;
-        st->out_last = x->response_done = true;
+        st->out.last = x->response_done = true;
     }
-    if (st->deferred && (n > 0 || last)) {
-        st->deferred = false;
-        if (nghttp2_session_resume_data(st->session->io.ng, st->id) != 0) return gone(x);
-    }
+    /* The last byte carries the end: behind a window that it fills, nothing more could go. */
+    bool all = st->out_mode == RP_H2_OUT_LENGTH && st->out_left == 0;
+    if (all && !x->head.te_trailers) st->out.last = true;
+    bool more = n > 0 || last;
+    if (more && rp_h2_out_resume(&st->out, &st->session->io, st->id) != 0) return gone(x);
     rp_h2_io_flush_later(&st->session->io);
-    return st->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
+    return st->out.bytes.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
 }
 
 /* RFC 9113 §8.1: trailers are a HEADERS frame that ends the stream. */
@@ -297,20 +298,12 @@ static ssize_t give_content(nghttp2_session *ng, int32_t id, uint8_t *buf, size_
                             uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
     struct rp_h2_stream *st = source->ptr;
-    size_t n = RP_MIN(st->out.bytes, most);
     (void)ng, (void)id, (void)buf, (void)arg;
-    bool end = st->out_last && n == st->out.bytes;
-    if (n == 0 && !end) {
-        st->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (!end) return (ssize_t)n;
+    ssize_t n = rp_h2_out_give(&st->out, most, flags);
+    if (!st->out.ended) return n;
     bool trailers = st->x && st->x->res_trailers && st->x->head.te_trailers;
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (trailers && submit_trailers(st) == 0) *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    st->out_ended = true;
-    return (ssize_t)n;
+    return n;
 }
 
 /* ... and that frame goes behind the others, without a copy of its content. */
@@ -320,8 +313,8 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
     struct rp_h2_stream *st = source->ptr;
     struct rp_h2_down *s = arg;
     (void)ng, (void)frame; /* nobody asked for padding */
-    rp_h2_budget_earn(&s->budget, n == st->out.bytes);
-    rp_h2_io_put_data(&s->io, head, &st->out, n);
+    rp_h2_budget_earn(&s->budget, n == st->out.bytes.bytes);
+    rp_h2_io_put_data(&s->io, head, &st->out.bytes, n);
     st->taken += n;
     if (st->x) st->x->wire_out_bytes += RP_H2_FRAME_HEAD + n;
     if (st->blocked) {
@@ -334,7 +327,7 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
 /* Has it something to say that is in no frame yet? */
 static bool has_output(const struct rp_h2_stream *st)
 {
-    return st->head_waits || st->out.bytes > 0 || (st->out_last && !st->out_ended);
+    return st->head_waits || st->out.bytes.bytes > 0 || (st->out.last && !st->out.ended);
 }
 
 /* In a frame is as good as sent: the session bounds and watches what its socket does not take. */
@@ -374,11 +367,10 @@ static void tunnel(struct rp_exchange *x)
 static void say_end(struct rp_h2_stream *st)
 {
     struct rp_h2_io *io = &st->session->io;
-    st->out_last = true;
+    st->out.last = true;
     rp_h2_io_flush_later(io);
-    if (!st->deferred || st->closed || io->dead) return;
-    st->deferred = false;
-    RP_IGNORE(nghttp2_session_resume_data(io->ng, st->id)); /* reset: there is nothing to end */
+    if (st->closed || io->dead) return;
+    RP_IGNORE(rp_h2_out_resume(&st->out, io, st->id)); /* reset: there is nothing to end */
 }
 
 static void end_output(struct rp_exchange *x)
@@ -390,7 +382,7 @@ static void reset(struct rp_h2_stream *st, uint32_t code)
 {
     struct rp_h2_down *s = st->session;
     if (st->closed || s->io.dead) return;
-    rp_chain_clear(&st->out);
+    rp_chain_clear(&st->out.bytes);
     RP_IGNORE(nghttp2_submit_rst_stream(s->io.ng, NGHTTP2_FLAG_NONE, st->id, code));
 }
 
@@ -399,7 +391,7 @@ static void reset(struct rp_h2_stream *st, uint32_t code)
 bool rp_h2_stream_linger(struct rp_h2_stream *st)
 {
     if (st->x || is_whole(st)) return false;
-    if (st->lingered) reset(st, st->out_ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    if (st->lingered) reset(st, st->out.ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
     st->lingered = true;
     return true;
 }
@@ -411,8 +403,8 @@ static void finish(struct rp_exchange *x)
     bool well = x->response_done && x->fail == RP_OK; /* a tunnel's end may wait for the window */
     st->x = NULL;
     drop_input(st);
-    if (!st->out_ended && well) say_end(st);
-    else if (!st->out_ended) reset(st, x->head_sent ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+    if (!st->out.ended && well) say_end(st);
+    else if (!st->out.ended) reset(st, x->head_sent ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
     if (well && !is_whole(st)) rp_h2_session_linger(s);
     if (st->closed) rp_h2_stream_free(st);
     rp_h2_io_flush_later(&s->io);

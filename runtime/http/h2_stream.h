@@ -43,7 +43,7 @@ struct rp_h2_down {
     struct rp_h2_budget budget;
 };
 
-enum rp_h2_out { RP_H2_OUT_NONE, RP_H2_OUT_LENGTH, RP_H2_OUT_OPEN, RP_H2_OUT_TUNNEL };
+enum rp_h2_out_mode { RP_H2_OUT_NONE, RP_H2_OUT_LENGTH, RP_H2_OUT_OPEN, RP_H2_OUT_TUNNEL };
 
 struct rp_h2_stream {
     uint32_t magic;
@@ -54,21 +54,18 @@ struct rp_h2_stream {
     struct rp_h2_head head;
     struct rp_msg *trailers; /* that came; NULL: none */
     struct rp_chain in;      /* content that came and was not read */
-    struct rp_chain out;     /* content that is in no frame yet */
-    uint64_t out_left;       /* RP_H2_OUT_LENGTH */
-    uint64_t taken;          /* content bytes in frames: the client's window had room for them */
-    uint32_t thrown;         /* content bytes that were thrown away */
-    uint8_t out_mode;        /* enum rp_h2_out */
-    bool started;            /* the user was told of the request */
-    bool in_ended;           /* the client's END_STREAM came */
-    bool skip;               /* content is thrown away */
-    bool head_waits;         /* the response's head is in no frame yet */
-    bool out_last;           /* nothing more will be added to `out` */
-    bool out_ended;          /* our END_STREAM is in a frame */
-    bool deferred;           /* nghttp2 waits for content from us */
-    bool blocked;            /* the user waits for RP_WAKE_SINK */
-    bool closed;             /* nghttp2 has forgotten it */
-    bool lingered;           /* its user left a while ago, and it is not over */
+    struct rp_h2_out out;
+    uint64_t out_left; /* RP_H2_OUT_LENGTH */
+    uint64_t taken;    /* content bytes in frames: the client's window had room for them */
+    uint32_t thrown;   /* content bytes that were thrown away */
+    uint8_t out_mode;  /* enum rp_h2_out_mode */
+    bool started;      /* the user was told of the request */
+    bool in_ended;     /* the client's END_STREAM came */
+    bool skip;         /* content is thrown away */
+    bool head_waits;   /* the response's head is in no frame yet */
+    bool blocked;      /* the user waits for RP_WAKE_SINK */
+    bool closed;       /* nghttp2 has forgotten it */
+    bool lingered;     /* its user left a while ago, and it is not over */
 };
 
 /* ---- h2_down.c --------------------------------------------------------------------------------- */

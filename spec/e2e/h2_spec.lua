@@ -222,6 +222,10 @@ describe("HTTP/2", function()
             assert.equal("hi", c:get("/hi").body)
         end)
 
+        it("end with their last byte, also where it fills the window", function()
+            assert.equal("hi", connect({ windows = false, settings = { { 4, 2 } } }):get("/hi").body)
+        end)
+
         it("wait for the window of their stream, not for that of others", function()
             local c = connect { windows = false, settings = { { 4, 1000 } } }
             local big = c:request { path = "/big" }
