@@ -241,15 +241,19 @@ describe("HTTP/2 connections", function()
             for id, had in pairs(before) do
                 if got(c, id) - had == n then return id end
             end
+            return nil
         end
 
-        -- It comes first, once its content is there: the proxy may still be reading that.
+        -- It comes first, three times on end, once its content is there: the proxy may still be
+        -- reading that, and what is there of others does not wait for it.
         local function assert_first(c, id)
-            for _ = 1, 20 do
-                if more(c, 10000) == id then break end
+            local on_end = 0
+            for _ = 1, 25 do
+                on_end = more(c, 10000) == id and on_end + 1 or 0
+                if on_end == 3 then return end
                 posix.sleep(0.02)
             end
-            for _ = 1, 3 do assert.equal(id, more(c, 10000)) end
+            error("stream " .. id .. " does not come first")
         end
 
         it("of the request's field", function()
