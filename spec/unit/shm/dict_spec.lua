@@ -406,7 +406,9 @@ describe("dict", function()
     it("a process killed at any instruction leaves every entry old or new", function()
         fresh(STORE, 1024 * 1024)
         local keys, seen = 40, 0
-        for round = 1, 50 do
+        local round = 0
+        repeat
+            round = round + 1
             local pid = posix.C.fork()
             if pid == 0 then
                 local n, names, values = 0, {}, {}
@@ -424,6 +426,7 @@ describe("dict", function()
                 get("key" .. round % keys)
                 return tonumber(stats().hits) > before
             end))
+            posix.sleep(round % 5 * 0.0005) -- it has the lock to itself now
             posix.kill(pid, "KILL")
             posix.wait(pid, 5)
             local there = 0
@@ -436,9 +439,9 @@ describe("dict", function()
             end
             assert.equal(entries(), there)
             seen = seen + there
-        end
+        until round >= 50 and (stats().repairs > 0 or round >= 500)
         assert.is_true(seen > 0)
-        assert.is_true(stats().repairs > 0) -- most of them died inside
+        assert.is_true(stats().repairs > 0) -- some died inside
         -- All of the memory is there: nothing leaked.
         for i = 0, keys - 1 do C.rp_dict_delete(dict[0], s("key" .. i), 1) end
         assert.equal(0, entries())
