@@ -10,15 +10,16 @@
 #include "net/dgram.h"
 #include "net/listener.h"
 #include "net/tls.h"
+#include "net/work.h"
 
 enum {
     /* Jobs queue jobs (a wake leads to a write leads to a wake). So many generations run before
      * sockets get their turn again; a request needs about four. */
     DEFER_ROUNDS = 16,
-    /* Bulk jobs of a tick: what a new request may find in front of it. To ask for events so often
-     * costs less than a hundredth of it. */
-    SHARE_NS = 1000 * 1000,
-    SHARE_MOST_NS = 4 * SHARE_NS,
+    /* Bulk jobs of a tick: what a new request may find in front of it, and about what one piece of
+     * a body takes. To ask for events so often costs some hundredths of it. */
+    SHARE_NS = 100 * 1000,
+    SHARE_MOST_NS = 10 * SHARE_NS,
 };
 
 /* ---- time ---------------------------------------------------------------------------------- */
@@ -261,10 +262,24 @@ struct rp_mem *rp_loop_mem(const struct rp_loop *l)
     return l->mem;
 }
 
+static void on_trim(void *arg)
+{
+    (void)arg; /* it is the process's heap */
+    rp_heap_trim();
+}
+
+static void on_trimmed(void *arg, bool cancelled)
+{
+    (void)arg;
+    (void)cancelled;
+}
+
+/* 250 MB take some 40 ms, for which nobody here should wait: what a request needs comes from pools
+ * and thread caches, seldom from the heap that is locked meanwhile. */
 void rp_loop_give_back(struct rp_loop *l)
 {
     rp_conn_pools_trim(l);
-    rp_heap_trim();
+    if (rp_work_start(l, on_trim, on_trimmed, NULL, NULL) != RP_OK) rp_heap_trim();
 }
 
 struct rp_meter *rp_loop_meter(struct rp_loop *l)
