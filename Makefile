@@ -29,7 +29,7 @@ FUZZ_FLOORS ?= base net http proxy
 # ---------------------------------------------------------------- what is built from what
 
 # Libraries that the sources use now; a name joins when its doorkeeper file does (docs: design).
-LIBS := libuv luajit libpcre2-8 libssl libcrypto libcares libnghttp2
+LIBS := libuv luajit libpcre2-8 libssl libcrypto libcares libnghttp2 zlib libargon2 libcrypt
 SOURCES := $(sort $(shell find runtime -name '*.c'))
 HEADERS := $(sort $(shell find runtime -name '*.h' -o -name '*.tbl'))
 LUA_LAYER := $(sort $(shell find lua plugins -name '*.lua' ! -name '*_spec.lua' 2>/dev/null))

@@ -14,10 +14,10 @@ set -u
 declare -A PACKAGES=(
     [run]="build-essential pkg-config libuv1-dev libluajit-5.1-dev luajit libssl-dev
         libnghttp2-dev libpcre2-dev zlib1g-dev libbrotli-dev libzstd-dev libc-ares-dev
-        libmaxminddb-dev curl"
+        libmaxminddb-dev libargon2-dev libcrypt-dev curl"
     [test]="lua-busted lua-socket lua-cjson lua-check clang clang-format libclang-rt-14-dev git
         haproxy nginx-light redis-server postgresql openssl"
-    [bench]="haproxy wrk nginx-light util-linux valgrind binutils"
+    [bench]="haproxy wrk nghttp2-client nginx-light openssl util-linux valgrind binutils"
 )
 POLICY=/usr/sbin/policy-rc.d
 

@@ -40,6 +40,7 @@
 ---@field error? rproxy.SiteLogError
 
 ---@class rproxy.SiteLua
+---@field background_tasks? integer Background tasks and timers (rp.detach, rp.after, rp.every) that one worker runs at a time. More are refused, and counted.
 ---@field cpu_budget? number|string CPU time of one hook before it is stopped; 0 is no limit.
 ---@field heap? number|string Memory of one Lua VM.
 ---@field path? string Where require looks for the site's own modules; relative to the folder of site.lua. It holds from the moment the site is checked: site.lua itself is run with the default, or with `-g lua.path=...`.
@@ -71,7 +72,7 @@
 ---@field lua? rproxy.SiteLua
 ---@field pid? string One more pid file of the master, beside the one in the run directory.
 ---@field server? string|false Server header of rproxy's own answers; false sends none.
----@field shared? any Memory that all workers see: rp.shm.store, rp.shm.cache and rp.shm.buckets by name, for hooks as rp.shared.NAME.
+---@field shared? any Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others by name, for hooks as rp.shared.NAME.
 ---@field spill? rproxy.SiteSpill
 ---@field streams? any List of rp.stream { ... }: connections whose bytes are relayed.
 ---@field timeouts? rproxy.SiteTimeouts
@@ -88,6 +89,7 @@
 ---@field proxy_protocol? boolean Connections begin with a header of the PROXY protocol (version 1 or 2) that says who the client is. Only networks of `trust` and unix sockets may connect; a connection without the header is closed.
 ---@field redirect_https? boolean Answer every request with a redirect to https:// on the same host.
 ---@field tls? any End TLS here: true with the settings of the site's tls; a table for settings of its own, each in the place of the site's.
+---@field use? any Plugins with the hooks tls_hello and certificate, for the handshakes of this listener; behind those of the site.
 
 ---@class rproxy.UpstreamKeepalive
 ---@field idle? number|string A connection may be idle in the pool.

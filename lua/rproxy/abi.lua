@@ -29,6 +29,7 @@ local M = {
     AGAIN = 1,
     END = 2,
     cast = ffi.cast,
+    copy = ffi.copy,
     gc = ffi.gc,
     new = ffi.new,
     string = ffi.string,

@@ -8,6 +8,7 @@
 -- the master, should the process die in it); C does both for the first.
 
 local abi = require("rproxy.abi")
+local guest = require("rproxy.guest")
 local object = require("rproxy.object")
 
 local M = {}
@@ -18,7 +19,7 @@ local H = abi.H
 local GROUP = 40
 
 local PHASES = {
-    connect = "verdict",
+    connect = "verdict", tls_hello = "admission", certificate = "gift",
     early = "verdict", access = "verdict", rewrite = "verdict", content = "verdict",
     balance = "verdict", header_filter = "verdict", body_filter = "piece", log = "all",
 }
@@ -41,10 +42,29 @@ local KINDS = {
             .. " if type(s) ~= 'string' then bad(s) end piece = s keep(req, 5, s) end",
         head = "local s",
     },
+    -- false ends the chain; nothing and true go on
+    admission = {
+        args = "req, res",
+        call = "s = %s(req) if s == false then return s end"
+            .. " if s ~= nil and s ~= true then bad(s) end",
+        head = "local s",
+    },
+    -- the first that gives something (its value, and for how long) ends the chain
+    gift = {
+        args = "req, res",
+        call = "s, t = %s(req) if s ~= nil then keep(req, s, t) return true end",
+        head = "local s, t",
+        keep = guest.give,
+        outer = "verdict",
+    },
 }
 
-local function bad(value)
+function KINDS.piece.bad(value)
     error(("body_filter returned a %s, not a string or nil"):format(type(value)), 0)
+end
+
+function KINDS.admission.bad(value)
+    error(("tls_hello returned a %s, not false, true or nil"):format(type(value)), 0)
 end
 
 local factories = {}
@@ -69,8 +89,14 @@ local function factory(kind, n, first, marks)
     return made
 end
 
+local function make(kind, ids, fns, first, marks)
+    local shape = KINDS[kind]
+    return factory(kind, #fns, first, marks)(H, ids, shape.bad, shape.keep or object.keep,
+        unpack(fns))
+end
+
 local function group(kind, ids, fns, first)
-    return factory(kind, #fns, first, true)(H, ids, bad, object.keep, unpack(fns))
+    return make(kind, ids, fns, first, true)
 end
 
 local function link(kind, ids, fns)
@@ -81,7 +107,7 @@ local function link(kind, ids, fns)
         groups[#groups + 1] = group(kind, ids, part, first)
     end
     if #groups > GROUP then error("too many handlers in one phase", 0) end
-    return factory(kind, #groups, 1, false)(H, ids, bad, object.keep, unpack(groups))
+    return make(KINDS[kind].outer or kind, ids, groups, 1, false)
 end
 
 -- ---------------------------------------------------------------- chains
@@ -143,10 +169,11 @@ end
 
 -- ---------------------------------------------------------------- start and stop
 
-local life = { start = {}, stop = {} }
+local life = { start = {}, stop = {}, farewell = {} }
 
 --- Have fn(worker) run before the worker accepts / when its drain is finished. May wait.
---- @param what string  "start" or "stop"
+--- @param what string  "start" or "stop"; "farewell": when nothing uses this VM any more, at the
+---   worker's end or after a reload (for the layer: what it still has to send)
 --- @param fn function
 --- @param plugin number  index of its plugin, for messages
 function M.on(what, fn, plugin)
@@ -157,17 +184,26 @@ end
 --- Run the start or stop hooks one after the other; the first error ends it. Called by C.
 --- @param id number  of the worker, from 0; a respawned one has the id of the one before
 --- @param pid number
-function M.run_life(what, id, pid)
+--- @param seconds number  that it may take
+function M.run_life(what, id, pid, seconds)
+    local ends = abi.C.rp_abi_now(H) + seconds
     local worker = { id = id, pid = pid }
-    for _, hook in ipairs(life[what]) do
-        H.at = hook[2] + 1 -- outside of a chain: whose code runs, from 1
-        hook[1](worker)
+    local function run(list)
+        for _, hook in ipairs(list) do
+            H.at = hook[2] + 1 -- outside of a chain: whose code runs, from 1
+            hook[1](worker, ends)
+        end
     end
+    if what ~= "stop" then return run(life[what]) end
+    -- A stop hook that raises is no reason to lose what waits in queues.
+    local ok, err = xpcall(run, abi.host.trace, life.stop)
+    run(life.farewell)
+    if not ok then error(err, 0) end
 end
 
 --- Are there start or stop hooks? Called by C.
 function M.has_life(what)
-    return #life[what] > 0
+    return #life[what] > 0 or (what == "stop" and #life.farewell > 0)
 end
 
 return M

@@ -4,10 +4,10 @@
 -- Several arguments are digested as one text, without joining them.
 
 local abi = require("rproxy.abi")
+local jobs = require("rproxy.job")
 local json = require("rproxy.json")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
-local task = require("rproxy.task")
 local text = require("rproxy.text")
 
 local C, H = abi.C, abi.H
@@ -93,16 +93,8 @@ local function derive(alg, password, salt, rounds, block, parallel, bytes)
     local job = C.rp_abi_derive(H, alg, password, #password, salt, #salt, rounds, block, parallel,
         bytes)
     if job == nil then return nil, abi.out() end
-    abi.gc(job, C.rp_abi_derive_free)
-    local code = C.rp_abi_derived(H, job)
-    while code == abi.AGAIN do
-        task.wait("a thread of the pool", -1)
-        code = C.rp_abi_derived(H, job)
-    end
-    local key = code == 0 and abi.out() or nil
-    abi.gc(job, nil)
-    C.rp_abi_derive_free(job)
-    if not key then return nil, "the numbers do not fit" end
+    local code, key = jobs.wait(job)
+    if code ~= 0 then return nil, "the numbers do not fit" end
     return key
 end
 

@@ -6,25 +6,41 @@
 local abi = require("rproxy.abi")
 local crypto = require("rproxy.crypto")
 local date = require("rproxy.date")
+local guest = require("rproxy.guest")
+local exec = require("rproxy.exec")
+local fs = require("rproxy.fs")
 local header = require("rproxy.header")
+local http = require("rproxy.http")
 local json = require("rproxy.json")
 local jwt = require("rproxy.jwt")
+local lock = require("rproxy.lock")
 local log = require("rproxy.log")
 local lru = require("rproxy.lru")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
 local plugin = require("rproxy.plugin")
+local queue = require("rproxy.queue")
+local redis = require("rproxy.redis")
 local regex = require("rproxy.regex")
+local schedule = require("rproxy.schedule")
 local shared = require("rproxy.shared")
 local site = require("rproxy.config.site")
 local socket = require("rproxy.socket")
 local task = require("rproxy.task")
 local text = require("rproxy.text")
 local time = require("rproxy.time")
+local tls = require("rproxy.tls")
 local up = require("rproxy.up")
 local uuid = require("rproxy.uuid")
 
+require("rproxy.shared_kinds")
+require("rproxy.shared_set")
+
 local C = abi.C
+
+-- rp.tls { .. } makes settings of a client.
+local tls_of = setmetatable({ certificate = guest.certificate },
+    { __call = function(_, opts) return tls.settings(opts) end })
 
 local rp = {
     -- configuration
@@ -33,11 +49,15 @@ local rp = {
     shm = site.shm, shared = shared.zones,
     -- waiting
     sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,
-    every = task.every, after = task.after,
+    every = schedule.every, after = task.after, deadline = task.deadline, once = task.once,
     -- library
     crypto = crypto, header = header.handle, json = json, jwt = jwt, log = log, lru = lru.new,
     null = json.null, array = json.array, regex = regex.callable,
+    redis = redis.new, queue = queue.new, lock = lock.lock, semaphore = lock.semaphore,
+    fs = fs, exec = exec.exec,
     tcp = { connect = socket.connect },
+    unix = { connect = socket.connect_unix }, udp = { connect = socket.connect_udp },
+    dns = { resolve = socket.resolve }, tls = tls_of, http = http,
     b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
     now = time.now, time = time.time, clock = time.clock,

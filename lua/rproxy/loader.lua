@@ -191,14 +191,20 @@ function M.set_path(path)
     patterns = path
 end
 
+--- The whole path of a file that the site names.
+--- @param path string  relative ones start at the folder of site.lua
+function M.path_of(path)
+    if path:sub(1, 1) == "/" then return path end
+    return folder .. path:gsub("^%./", "")
+end
+
 --- The text of a file, read while the site is loaded: with the site, so that all workers of a
 --- generation have the same. In hooks it raises.
 --- @param path string  relative ones start at the folder of site.lua
 --- @return string|nil text, string|nil err
 function M.read_file(path)
     if type(path) ~= "string" or path == "" then error("rp.file takes a path", 2) end
-    if path:sub(1, 1) ~= "/" then path = folder .. path:gsub("^%./", "") end
-    local text, err = host.read(path)
+    local text, err = host.read(M.path_of(path))
     if text then return text end
     return nil, err or "no such file"
 end

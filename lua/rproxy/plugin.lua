@@ -15,12 +15,12 @@ local M = {}
 local Plugin, Instance = {}, {}
 
 --- Hooks that a plugin may have; request hooks run in list order, response hooks in reverse.
-M.HOOKS = { "init", "connect", "early", "access", "rewrite", "content", "balance", "header_filter",
+M.HOOKS = { "init", "tls_hello", "certificate", "connect", "early", "access", "rewrite", "content", "balance", "header_filter",
     "body_filter", "log", "start", "stop" }
 local IS_HOOK = {}
 for _, name in ipairs(M.HOOKS) do IS_HOOK[name] = true end
 
-local UNBUILT_HOOKS = { tls_hello = true, certificate = true, request_body = true }
+local UNBUILT_HOOKS = { request_body = true }
 
 --- What a plugin is for: decides what happens when one of its hooks raises.
 M.STAGES = { "auth", "limit", "observe", "route", "transform", "waf" }

@@ -5,6 +5,7 @@
 
 local abi = require("rproxy.abi")
 local chain = require("rproxy.chain")
+local guest = require("rproxy.guest")
 local header = require("rproxy.header")
 local object = require("rproxy.object")
 local regex = require("rproxy.regex")
@@ -97,6 +98,13 @@ end
 
 function get.duration(self)
     return C.rp_abi_req_duration(self[1])
+end
+
+--- When what the running hook waits for has to have come, as rp.now() tells time; nil: no limit.
+function get.deadline(self)
+    local left = self[1] and C.rp_abi_left(H)
+    if left < 0 then return nil end
+    return C.rp_abi_now(H) + left
 end
 
 function get.remote_ip(self)
@@ -197,6 +205,13 @@ function set.query(self, value) assign(self, QUERY, "query", value) end
 function set.consumer(self, value)
     if type(value) == "number" then value = tostring(value) end
     assign(self, CONSUMER, "consumer", value)
+end
+
+function set.deadline(self, at)
+    if at ~= nil and (type(at) ~= "number" or at ~= at or at <= 0) then
+        raise("req.deadline takes a time as rp.now() gives it, got %s", tostring(at))
+    end
+    C.rp_abi_req_set_end(H, self[1], at or 0)
 end
 
 function set.upstream(self, value)
@@ -399,7 +414,7 @@ function conn_get.requests(self) return tonumber(self[1][1].x.conn_requests) end
 
 -- enum rp_abi_tls_text and rp_abi_tls_number
 local CLIENT_TEXTS = { subject = 4, issuer = 5, serial = 6, fingerprint = 7, pem = 8 }
-local IS_TLS, RESUMED, HAS_CERT, VERIFIED, EXPIRES = 0, 1, 2, 3, 4
+local IS_TLS, RESUMED, HAS_CERT, VERIFIED, EXPIRES, EARLY = 0, 1, 2, 3, 4, 5
 
 local function tls_text(r, what)
     if C.rp_abi_req_tls_text(H, r, what) then return ffi_string(H.out.ptr, H.out.len) end
@@ -423,7 +438,24 @@ function conn_get.tls(self)
     if C.rp_abi_req_tls_number(r, IS_TLS) == 0 then return nil end
     return { sni = tls_text(r, 0), alpn = tls_text(r, 1), version = tls_text(r, 2),
         cipher = tls_text(r, 3), resumed = C.rp_abi_req_tls_number(r, RESUMED) == 1,
-        client_cert = client_cert(r) }
+        early = C.rp_abi_req_tls_number(r, EARLY) == 1, client_cert = client_cert(r) }
+end
+
+--- What the hooks of the connection's TLS handshake left for its requests; nil where none ran.
+function conn_get.ctx(self)
+    local known = guest.of(self[1][1])
+    return known and known.ctx
+end
+
+--- Fingerprint of the client's program (JA4); nil where no TLS hook is.
+function conn_get.ja4(self)
+    local known = guest.of(self[1][1])
+    return known and known.ja4
+end
+
+--- The server name that it asked for.
+function conn_get.sni(self)
+    return tls_text(self[1][1], 0)
 end
 
 local Conn = object.class("conn", {}, conn_get, {})

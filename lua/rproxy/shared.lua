@@ -117,6 +117,46 @@ function Store:replace(key, value, ttl)
     return nil, code == END and "not found" or words(code)
 end
 
+--- Read a value and how long it will be there.
+--- @return string|number|boolean|nil value, number|string|nil seconds  math.huge: without an end
+function Store:entry(key)
+    if type(key) ~= "string" then bad_key("entry", key) end
+    local code = C.rp_abi_shared_get(H, self[1] or open(self), key, #key)
+    if code == MISSING then return nil end
+    if code ~= OK then return nil, words(code) end
+    local left = H.number
+    return value_of(H.item.type), left < 0 and math.huge or left
+end
+
+-- A value as C takes it: type, number, text.
+local function flat(zone, value)
+    local kind = type(value)
+    if kind == "string" then return STRING, 0, value end
+    if kind == "number" then return NUMBER, value, "" end
+    if kind == "boolean" then return BOOLEAN, value and 1 or 0, "" end
+    if value == nil then return NOTHING, 0, "" end
+    return raise("rp.shared.%s keeps strings, numbers and booleans, got a %s", zone[2], kind)
+end
+
+--- Put `new` where `old` is, in one step; nil is "nothing" on both sides.
+--- phases: all   yields: no
+--- @param key string
+--- @param old string|number|boolean|nil  what must be there
+--- @param new string|number|boolean|nil
+--- @param ttl number|nil  seconds; nil: until it is removed
+--- @return boolean|nil swapped  false: something else is there; nil: err says why
+--- @return string|nil err  "full", "too big", "busy", "invalid"
+function Store:cas(key, old, new, ttl)
+    if type(key) ~= "string" then bad_key("cas", key) end
+    local old_type, old_number, old_text = flat(self, old)
+    local kind, number, value = flat(self, new)
+    local code = C.rp_abi_shared_swap(self[1] or open(self), key, #key, old_type, old_number,
+        old_text, #old_text, kind, number, value, #value, check_ttl(ttl))
+    if code == OK then return true end
+    if code == END then return false end
+    return nil, words(code)
+end
+
 --- @return boolean was_there
 function Store:delete(key)
     if type(key) ~= "string" then bad_key("delete", key) end
@@ -135,6 +175,7 @@ end
 --- @return number|nil sum, string|nil err  "not found", "not a number", "full", "busy", "invalid"
 function Store:incr(key, by, init, ttl)
     if type(key) ~= "string" then bad_key("incr", key) end
+    if by ~= nil and (type(by) ~= "number" or by ~= by) then raise("incr adds numbers") end
     local code = C.rp_abi_shared_incr(H, self[1] or open(self), key, #key, by or 1, init ~= nil,
         init or 0, check_ttl(ttl))
     if code == OK then return H.number end
@@ -188,11 +229,13 @@ function Store:flush()
     return C.rp_abi_shared_flush(self[1] or open(self)) == OK
 end
 
-for _, name in ipairs { "get", "set", "add", "replace", "delete", "incr", "expire", "ttl", "info",
+Store.stats = Store.info
+
+for _, name in ipairs { "get", "entry", "set", "cas", "stats", "add", "replace", "delete", "incr", "expire", "ttl", "info",
     "count", "keys", "flush" } do
     Cache[name] = Store[name]
 end
-for _, name in ipairs { "info", "count", "flush" } do Buckets[name] = Store[name] end
+for _, name in ipairs { "info", "stats", "count", "flush" } do Buckets[name] = Store[name] end
 
 -- ---------------------------------------------------------------- loading
 
@@ -302,6 +345,14 @@ function Buckets:take(key, cost, rate, burst)
     return verdict(C.rp_abi_shared_take(H, self[1] or open(self), key, #key, cost, rate, burst))
 end
 
+--- Stand in a queue that `rate` leave each second and that holds `burst` beside the one whose turn it
+--- is. When it is allowed the third result is how long to wait for one's turn (rp.sleep does).
+--- @return boolean|nil allowed, number remaining, number wait, number reset
+function Buckets:leak(key, cost, rate, burst)
+    if type(key) ~= "string" then bad_key("leak", key) end
+    return verdict(C.rp_abi_shared_leak(H, self[1] or open(self), key, #key, cost, rate, burst))
+end
+
 --- Count in a sliding window; results as those of take.
 --- @param limit number    at most so much ..
 --- @param seconds number  .. in any time of this length
@@ -328,11 +379,31 @@ function Buckets:release(key, ticket)
     return C.rp_abi_shared_release(self[1] or open(self), key, #key, ticket) == OK
 end
 
+--- One of `limit` places, for as long as the request (or background task) lives: it is given back when
+--- that ends, however it ends, and when the worker dies.
+--- @return number|false|nil handle  for unhold; false: all are taken; nil, err
+--- @return number|string remaining  places that are left
+function Buckets:hold(key, limit)
+    if type(key) ~= "string" then bad_key("hold", key) end
+    local code = C.rp_abi_shared_hold(H, self[1] or open(self), key, #key, limit)
+    if code ~= OK then return nil, words(code) end
+    return H.verdict.allowed and H.number, H.verdict.remaining
+end
+
+--- Give a place back before the end.
+--- @return boolean  false: it was given back already
+function Buckets.unhold(_, handle)
+    return C.rp_abi_shared_unhold(H, handle) == OK
+end
+
 -- ---------------------------------------------------------------- zones by name
 
 local KINDS = { store = Store, cache = Cache, buckets = Buckets }
 local CLASSES = {}
-for kind, methods in pairs(KINDS) do
+
+--- For the modules of the other kinds: zones of this kind have these methods.
+function M.add_kind(kind, methods)
+    KINDS[kind] = methods
     setmetatable(methods, { __index = function(_, name)
         if type(name) == "number" then return nil end
         raise("rp.shared: a zone of kind %s has no %q%s", kind, tostring(name),
@@ -341,12 +412,36 @@ for kind, methods in pairs(KINDS) do
     CLASSES[kind] = { __index = methods, __metatable = "shared zone" }
 end
 
+for _, kind in ipairs { "store", "cache", "buckets" } do M.add_kind(kind, KINDS[kind]) end
+
 local zones = {}
+local kinds = {} -- by name
 
 --- For the sink: the site has this zone.
-function M.declare(name, kind)
-    zones[name] = setmetatable({ false, name, {} }, CLASSES[kind])
+--- @param set table|nil  of a set: type, file, every
+--- @return number tag  zones of one name are the same memory when their tags are equal
+function M.declare(name, kind, set)
+    local zone = setmetatable({ false, name, {} }, CLASSES[kind])
+    zones[name], kinds[name] = zone, kind
+    return set and require("rproxy.shared_set").declare(zone, set) or 0
 end
+
+--- For the layer: the C side of a store; name nil: of the only one there is.
+function M.store_of(what, name)
+    for zone_name, kind in pairs(name == nil and kinds or {}) do
+        if kind == "store" and name then
+            raise("%s: there is more than one store in `shared`: say which by zone", what)
+        end
+        if kind == "store" then name = zone_name end
+    end
+    if not name then
+        raise("%s needs a store: shared = { locks = rp.shm.store { size = \"1m\" } }", what)
+    end
+    if kinds[name] ~= "store" then raise("%s: no store %q in `shared`", what, name) end
+    return zones[name][1] or open(zones[name])
+end
+
+M.open, M.words, M.bad_key = open, words, bad_key
 
 M.zones = setmetatable({}, {
     __index = function(_, name)

@@ -26,9 +26,10 @@ end
 
 --- Functions that C keeps by reference, in this order.
 function M.entries()
-    local chain = require("rproxy.chain")
+    local chain, guest = require("rproxy.chain"), require("rproxy.guest")
     return require("rproxy.request").wrap, chain.rest, chain.run_life, chain.has_life,
-        require("rproxy.request").ABORT, require("rproxy.conn").wrap
+        require("rproxy.request").ABORT, require("rproxy.conn").wrap,
+        guest.wrap, guest.known
 end
 
 return M

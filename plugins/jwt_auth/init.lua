@@ -1,7 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
 -- jwt-auth: lets requests through that carry a signed token (RFC 6750, RFC 7519). Keys come from a
--- file that is read with the site.
+-- file that is read with the site, or from the issuer: fetched before the worker accepts, again and
+-- again, and when a token names a key that is not there. Keys stay until others have been fetched, so
+-- an issuer that is down, or answers with garbage, changes nothing.
 
 local rp = require("rproxy")
 
@@ -18,6 +20,10 @@ local M = rp.plugin {
     stage = "auth",
     doc = "Let requests through that carry a signed token (JWT).",
     schema = {
+        jwks = { "url", doc = "Where the issuer publishes its public keys (JWKS, RFC 7517)." },
+        jwks_ca = { "string", doc = "PEM file of the authorities to trust there, instead of "
+            .. "the system's." },
+        refresh = { "duration", default = 300, min = 1, doc = "How often they are fetched." },
         jwks_file = { "string", doc = "File with the public keys, a JWKS (RFC 7517)." },
         key_file = { "string", doc = "File with one public key or certificate, PEM." },
         secret_file = { "string", doc = "File with a secret for HS256 and its like; a line end "
@@ -55,10 +61,7 @@ local function read(path)
     return text
 end
 
-local function load_keys(conf)
-    local given = (conf.jwks_file and 1 or 0) + (conf.key_file and 1 or 0)
-        + (conf.secret_file and 1 or 0)
-    if given ~= 1 then error("jwt-auth takes one of jwks_file, key_file and secret_file", 0) end
+local function read_keys(conf)
     local path = conf.jwks_file or conf.key_file or conf.secret_file
     local text = read(path)
     local keys, err
@@ -70,6 +73,71 @@ local function load_keys(conf)
         rp.log.notice("a key is not used", { file = path, why = why })
     end
     return keys
+end
+
+-- ---------------------------------------------------------------- keys of an issuer
+
+local ASK_AGAIN = 10 -- seconds between two requests that tokens with an unknown key cause
+local START_WAITS = 3 -- seconds that a worker waits for the first answer
+
+local sources = {} -- one for all instances that name the same place
+
+local Source = {}
+Source.__index = Source
+
+function Source:fetch()
+    local res, err, detail = self.client:get(self.url)
+    if not res then return nil, ("%s: %s"):format(err, detail) end
+    if res.status ~= 200 then return nil, "status " .. res.status end
+    local keys, why = rp.jwt.keys { jwks = res.body }
+    if not keys then return nil, why end
+    self.keys = keys
+    return true
+end
+
+function Source:refresh()
+    local ok, err = self:fetch()
+    if not ok then rp.log.warn("keys not fetched", { url = self.url, err = err }) end
+    return ok
+end
+
+-- Once for all who need it at the moment; false: not now, or it failed.
+function Source:ask()
+    return rp.once("jwt-auth " .. self.name, ASK_AGAIN, function() return self:refresh() end)
+end
+
+function Source:start(seconds)
+    if self.started then return end
+    self.started = true
+    rp.deadline(START_WAITS, function() return self:ask() end)
+    rp.every(seconds, function() self:refresh() end, { jitter = 0.2 })
+end
+
+local function source_of(conf)
+    local name = conf.jwks .. " " .. (conf.jwks_ca or "")
+    local source = sources[name]
+    if not source then
+        source = setmetatable({ name = name, url = conf.jwks, client = rp.http.client {
+            timeout = 5, keepalive = 1, max_body = 2 ^ 20, headers = { accept = "application/json" },
+            tls = conf.jwks:find("^[Hh][Tt][Tt][Pp][Ss]:") and { ca = conf.jwks_ca } or nil } },
+            Source)
+        sources[name] = source
+    end
+    return source
+end
+
+-- A source: keys, and if they come from an issuer how to get others.
+local function keys_of(conf)
+    local given = 0
+    for _, name in ipairs { "jwks", "jwks_file", "key_file", "secret_file" } do
+        given = given + (conf[name] and 1 or 0)
+    end
+    if given ~= 1 then
+        error("jwt-auth takes one of jwks, jwks_file, key_file and secret_file", 0)
+    end
+    if conf.jwks_ca and not conf.jwks then error("jwt-auth: jwks_ca goes with jwks", 0) end
+    if conf.jwks then return source_of(conf) end
+    return { keys = read_keys(conf) }
 end
 
 -- ---------------------------------------------------------------- requests
@@ -116,7 +184,8 @@ end
 function M.setup(conf)
     local realm = ('Bearer realm="%s"'):format(conf.realm)
     local scopes = copy(conf.scope)
-    local rules = { keys = load_keys(conf), alg = copy(conf.algorithms), iss = conf.issuer,
+    local source = keys_of(conf)
+    local rules = { alg = copy(conf.algorithms), iss = conf.issuer,
         aud = copy(conf.audience), leeway = conf.leeway, required = copy(conf.require) }
     if #rules.aud == 0 then rules.aud = nil end
     if conf.any_audience then rules.aud = false end
@@ -135,6 +204,17 @@ function M.setup(conf)
         return req:exit(status, (why or "a token is needed") .. "\n", { [CHALLENGE] = challenge })
     end
 
+    -- Claims, or nil, a code and why. The keys may change while it waits.
+    local function verify(token)
+        rules.keys = source.keys
+        local claims, code, why = rp.jwt.verify(token, rules)
+        if code ~= "unknown_key" or not source.url or not source:ask() then
+            return claims, code, why
+        end
+        rules.keys = source.keys
+        return rp.jwt.verify(token, rules)
+    end
+
     local function pass(req, claims, consumer)
         req.consumer = consumer
         req.ctx.jwt = claims
@@ -146,11 +226,16 @@ function M.setup(conf)
     end
 
     return {
+        start = source.url and function() source:start(conf.refresh) end or nil,
         access = function(req)
             local token, mistake = token_of(req)
             if mistake then return refuse(req, 400, "invalid_request", mistake) end
             if not token then return refuse(req, 401) end
-            local claims, _, detail = rp.jwt.verify(token, rules)
+            if not source.keys and not source:ask() and not source.keys then
+                return req:exit(503, "the keys of the issuer are not there\n",
+                    { ["retry-after"] = tostring(ASK_AGAIN) })
+            end
+            local claims, _, detail = verify(token)
             if not claims then return refuse(req, 401, "invalid_token", (detail:gsub('"', "'"))) end
             local consumer = header_value(claims[conf.consumer])
             if not consumer or consumer == "" then

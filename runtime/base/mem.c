@@ -14,6 +14,8 @@ enum {
     KEEP_PIECES = 4096,
     KEEP_SMALL = 256, /* 4 MB */
     KEEP_LARGE = 32,  /* 2 MB */
+    KEEP_HEAP_END = 2 * 1024 * 1024,
+    GROW_HEAP = 256 * 1024,
 };
 
 void *rp_alloc(size_t n)
@@ -52,8 +54,19 @@ void rp_heap_trim(void)
 
 /* ------------------------------------------------------------------ context */
 
+/* What swings with load at the heap's end stays ours: to give it back and to ask for it again costs a
+ * call and the page faults, some hundred times in a second. */
+static void keep_heap_end(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_TRIM_THRESHOLD, KEEP_HEAP_END); /* refused: as it was */
+    (void)mallopt(M_TOP_PAD, GROW_HEAP);
+#endif
+}
+
 struct rp_mem *rp_mem_new(void)
 {
+    keep_heap_end();
     struct rp_mem *m = rp_alloc(sizeof *m);
     rp_pool_init(&m->pieces, sizeof(struct rp_piece), KEEP_PIECES);
     m->keep_small_n = KEEP_SMALL;

@@ -86,6 +86,8 @@ struct rp_exchange {
     void *listener;           /* user data of the listener: struct rp_conf_listener* index etc. */
     uint64_t conn_id;         /* unique within the worker */
     uint32_t conn_requests;   /* number of this request on its connection, from 1 */
+    uint32_t stream_id;       /* of HTTP/2; 0: HTTP/1 */
+    rp_ms opened_ms;          /* HTTP/2: when its head began to come */
     uint64_t body_limit;      /* most body bytes read_body lets pass; UINT64_MAX = no limit */
     uint64_t body_in_bytes;   /* request body bytes read so far (decoded) */
     uint64_t body_out_bytes;  /* response body bytes queued so far */
@@ -95,6 +97,7 @@ struct rp_exchange {
     uint64_t send_base;       /* bytes that the client had taken when it first kept us waiting */
     rp_err fail;              /* first failure on the client side */
     bool secure;              /* TLS on the client side */
+    bool early;               /* it began in early data (rp_tls_is_early): may be a copy */
     bool head_sent;           /* the final response head is queued */
     bool response_done;       /* the last byte is queued */
     bool close_after;         /* this connection ends after the response */

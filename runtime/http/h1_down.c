@@ -442,7 +442,8 @@ static rp_err down_flush(struct rp_exchange *x)
     struct rp_h1_down *s = x->session;
     if (s->out.bytes == 0) return RP_OK;
     size_t before = s->out.bytes;
-    rp_err e = rp_conn_send(s->conn, &s->out);
+    bool last = x->close_after && x->response_done && s->out_mode != OUT_TUNNEL;
+    rp_err e = last ? rp_conn_send_last(s->conn, &s->out) : rp_conn_send(s->conn, &s->out);
     return wrote(x, before - s->out.bytes, e);
 }
 

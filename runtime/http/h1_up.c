@@ -161,6 +161,16 @@ static bool up_is_sent(const struct rp_up *up)
     return u->request_done && u->out.bytes == 0;
 }
 
+static uint64_t up_taken(const struct rp_up *up)
+{
+    return rp_conn_face(up->conn)->out_bytes;
+}
+
+static size_t up_unsent(const struct rp_up *up)
+{
+    return rp_conn_unsent(up->conn);
+}
+
 static bool up_has_sent_body(const struct rp_up *up)
 {
     const struct rp_h1_up *u = look(up);
@@ -321,6 +331,8 @@ static const struct rp_up_ops OPS = {
     .flush = up_flush,
     .is_flushed = up_is_flushed,
     .is_sent = up_is_sent,
+    .taken = up_taken,
+    .unsent = up_unsent,
     .has_sent_body = up_has_sent_body,
     .is_quiet = up_is_quiet,
     .has_answer = up_has_answer,

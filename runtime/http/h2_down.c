@@ -294,6 +294,21 @@ void rp_h2_downs_fini(struct rp_h2_downs *all)
     all->callbacks = all->option = NULL;
 }
 
+void rp_h2_downs_dump(const struct rp_h2_downs *all, struct rp_buf *out)
+{
+    for (const struct rp_h2_down *s = all->first; s; s = s->next) {
+        struct rp_addr peer;
+        char ip[RP_ADDR_TEXT_BYTES + 1];
+        rp_conn_peer(s->io.conn, &peer);
+        ip[rp_addr_put_ip(&peer, ip)] = '\0';
+        rp_buf_addf(out,
+                    "h2 conn=%llu client=%s requests=%u streams=%u unread=%zu unsent=%zu "
+                    "going=%u\n",
+                    (unsigned long long)s->conn_id, ip, s->requests, s->live_n, s->io.unread,
+                    s->io.out.bytes, s->going);
+    }
+}
+
 void rp_h2_downs_drain(struct rp_h2_downs *all)
 {
     for (struct rp_h2_down *s = all->first; s; s = s->next) {

@@ -9,6 +9,7 @@
 #ifndef RP_HTTP_H2_DOWN_H
 #define RP_HTTP_H2_DOWN_H
 
+#include "base/buf.h"
 #include "http/h1_down.h"
 #include "http/h2_budget.h"
 
@@ -47,6 +48,8 @@ void rp_h2_downs_fini(struct rp_h2_downs *all); /* every session must have ended
  * connection preface and what follows. */
 void rp_h2_down_open(struct rp_h2_downs *all, struct rp_conn *conn, void *listener,
                      uint64_t conn_id, struct rp_chunk *chunk, rp_str first);
+/* "h2 conn=.. client=.. ..." of each session, one a line. */
+void rp_h2_downs_dump(const struct rp_h2_downs *all, struct rp_buf *out);
 /* Drain: GOAWAY to every client; sessions without a request close, the others when theirs ended. */
 void rp_h2_downs_drain(struct rp_h2_downs *all);
 /* Close those without a request at once; the others close when their requests ended. Not inside a

@@ -15,6 +15,7 @@ enum {
     OUT_HIGH = 256 * 1024,     /* bytes in frames that wait for the socket */
     UNREAD_HIGH = 1024 * 1024, /* content that waits to be read, all streams */
     COPY_MOST = 2048,          /* content up to this is copied: it must not pin a whole buffer */
+    PIN_MOST = 4,              /* times its bytes: what a piece of content may pin */
     TABLE_BYTES = 4096,        /* HPACK, each way: the default of RFC 9113 */
     HEADS_MOST = 32,           /* CONTINUATION frames of one head */
     ACKS_MOST = 20000,         /* that wait to be sent: more than what is read in one tick */
@@ -69,7 +70,16 @@ void rp_h2_io_serialise(struct rp_h2_io *io)
 void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain *content, size_t n)
 {
     rp_chain_add_copy(&io->out, rp_str_of((const char *)head, RP_H2_FRAME_HEAD));
-    rp_chain_move(&io->out, content, n);
+    while (n > 0) { /* a socket that takes nothing must not pin a buffer for each small frame */
+        size_t piece = RP_MIN(n, content->head->len);
+        if (piece <= COPY_MOST) {
+            rp_chain_add_copy(&io->out, rp_str_of(content->head->ptr, piece));
+            rp_chain_consume(content, piece);
+        } else {
+            rp_chain_move(&io->out, content, piece);
+        }
+        n -= piece;
+    }
 }
 
 ssize_t rp_h2_out_give(struct rp_h2_out *o, size_t most, uint32_t *flags)
@@ -173,6 +183,7 @@ static void read_bytes(struct rp_h2_io *io)
 void rp_h2_io_event(struct rp_h2_io *io, unsigned events)
 {
     if (io->dead) return;
+    io->turn++;
     if (events & RP_CONN_WRITABLE) rp_h2_io_flush_later(io);
     if (events & RP_CONN_READABLE) read_bytes(io);
 }
@@ -198,10 +209,15 @@ void rp_h2_io_read(struct rp_h2_io *io, size_t n)
     open_window(io);
 }
 
-void rp_h2_io_keep(struct rp_h2_io *io, struct rp_chain *in, rp_str bytes)
+void rp_h2_io_keep(struct rp_h2_io *io, struct rp_chain *in, uint32_t *turn, rp_str bytes)
 {
-    if (bytes.len <= COPY_MOST) rp_chain_add_copy(in, bytes);
-    else rp_chain_add(in, io->in_chunk, bytes.ptr, bytes.len);
+    struct rp_chunk *chunk = io->in_chunk;
+    bool waits = in->bytes > 0 && *turn != io->turn; /* what came before was not read */
+    bool pinned = in->tail && in->tail->chunk == chunk;
+    bool worth = pinned || bytes.len >= chunk->room / PIN_MOST;
+    if (bytes.len > COPY_MOST && worth && !waits) rp_chain_add(in, chunk, bytes.ptr, bytes.len);
+    else rp_chain_add_copy(in, bytes);
+    *turn = io->turn;
 }
 
 /* ---- settings ------------------------------------------------------------------------------ */
@@ -239,6 +255,16 @@ void rp_h2_block_put(struct rp_h2_block *b, rp_str name, rp_str value)
                                  .value = (uint8_t *)value.ptr,
                                  .namelen = name.len,
                                  .valuelen = value.len};
+}
+
+void rp_h2_block_drop(struct rp_h2_block *b, rp_str name)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        rp_str s = rp_str_of((const char *)b->nv[i].name, b->nv[i].namelen);
+        if (!rp_str_eq(s, name)) b->nv[kept++] = b->nv[i];
+    }
+    b->n = kept;
 }
 
 /* RFC 9113 §8.2.1: names are lower case. Known ones have a constant that is; NONE: no memory. */

@@ -37,6 +37,7 @@ struct rp_h2_io {
     struct rp_defer flush;
     size_t unread; /* content bytes of all streams that nobody has read */
     size_t owed;   /* bytes by which the connection's window is to be opened */
+    uint32_t turn; /* of reading: counts events */
     bool dead;     /* nothing more is read or written */
     bool in_over;  /* the peer has sent its end */
     bool held;     /* reading waits: the peer does not take what it is sent */
@@ -68,8 +69,10 @@ void rp_h2_io_take(struct rp_h2_io *io, struct rp_chunk *chunk, rp_str bytes);
  * until all of them together hold a megabyte. */
 void rp_h2_io_came(struct rp_h2_io *io, size_t n, bool keep);
 void rp_h2_io_read(struct rp_h2_io *io, size_t n);
-/* Keep a piece of content that lies in io->in_chunk. */
-void rp_h2_io_keep(struct rp_h2_io *io, struct rp_chain *in, rp_str bytes);
+/* Keep a piece of content that lies in io->in_chunk, behind what a stream holds unread. turn: the
+ * stream's, when it was last given some. By reference while its reader keeps up, copied when not, so
+ * that a stream which nobody reads holds no more memory than its window, and one read's worth. */
+void rp_h2_io_keep(struct rp_h2_io *io, struct rp_chain *in, uint32_t *turn, rp_str bytes);
 /* What a stream has to send and what is in no frame yet. */
 struct rp_h2_out {
     struct rp_chain bytes;
@@ -101,6 +104,7 @@ struct rp_h2_block { /* in an arena; nghttp2 copies it when it is submitted */
 /* Room for the fields of m. RP_E_CAP. */
 RP_MUST rp_err rp_h2_block_init(struct rp_h2_block *b, struct rp_arena *a, const struct rp_msg *m);
 void rp_h2_block_put(struct rp_h2_block *b, rp_str name, rp_str value);
+void rp_h2_block_drop(struct rp_h2_block *b, rp_str name); /* every field of that name */
 /* All fields of m that HTTP/2 has (h2_msg.h), names in lower case. RP_E_CAP. */
 RP_MUST rp_err rp_h2_block_put_fields(struct rp_h2_block *b, struct rp_arena *a,
                                       const struct rp_msg *m);

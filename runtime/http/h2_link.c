@@ -12,6 +12,9 @@ enum {
     TEXT_MOST = 256 * 1024,   /* ... at most; the reader's own limits are lower */
     HEADS_MOST = 32,          /* heads that wait to be read: 1xx and one more */
     BLOCK_MOST = 1024 * 1024, /* bytes of a request head: nghttp2's own limit is lower than ours */
+    FIELD_EXTRA = 16,         /* of ": ", line ends, a status line */
+    SWITCH_EXTRA = 128,       /* the fields that make a 101 of a 2xx */
+    LINGER_MS = 5000,         /* for an upstream to end a tunnel that we ended: twice at most */
 };
 
 /* ---- links --------------------------------------------------------------------------------- */
@@ -21,6 +24,7 @@ static void destroy(struct rp_h2_link *k)
     struct rp_h2_links *all = k->all;
     RP_ASSERT(k->held_n == 0);
     rp_timer_clear(rp_conn_loop(k->io.conn), &k->idle);
+    rp_timer_clear(rp_conn_loop(k->io.conn), &k->linger);
     struct rp_conn *c = rp_h2_io_release(&k->io);
     while (k->streams) rp_h2_ask_free(k->streams);
     if (k->prev) k->prev->next = k->next;
@@ -71,21 +75,91 @@ static void on_idle(struct rp_timer *t)
     rp_timer_set(rp_conn_loop(k->io.conn), &k->idle, k->settings.idle_ms);
 }
 
-static bool has_room(const struct rp_h2_link *k)
+/* An upstream that is done with a tunnel says so within the time; the rest are reset. */
+static void on_linger(struct rp_timer *t)
 {
-    if (k->leaving || k->doubted || !k->settled || k->io.dead) return false;
-    if (k->held_n >= k->settings.streams_n) return false;
-    return k->held_n <
-           nghttp2_session_get_remote_settings(k->io.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    struct rp_h2_link *k = RP_CONTAINER(rp_h2_link, linger, t);
+    bool more = false;
+    for (struct rp_h2_ask *st = k->streams; st; st = st->next) {
+        if (st->held || !st->switched || st->closed) continue;
+        if (st->lingered) rp_h2_ask_reset(st);
+        else more = true;
+        st->lingered = true;
+    }
+    if (more) rp_h2_link_linger(k);
+    rp_h2_io_flush_later(&k->io);
 }
 
-struct rp_h2_link *rp_h2_links_find(struct rp_h2_links *all)
+void rp_h2_link_linger(struct rp_h2_link *k)
+{
+    if (k->io.dead || rp_timer_is_armed(&k->linger)) return;
+    rp_timer_set(rp_conn_loop(k->io.conn), &k->linger, LINGER_MS);
+}
+
+static uint32_t streams_most(const struct rp_h2_link *k)
+{
+    return nghttp2_session_get_remote_settings(k->io.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+bool rp_h2_link_takes_tunnels(const struct rp_h2_link *k)
+{
+    const nghttp2_settings_id id = NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL;
+    return nghttp2_session_get_remote_settings(k->io.ng, id) == 1;
+}
+
+/* It lives, and its SETTINGS came. */
+static bool has_said(const struct rp_h2_link *k)
+{
+    return k->settled && !k->leaving && !k->io.dead;
+}
+
+static bool has_room(const struct rp_h2_link *k)
+{
+    if (k->doubted || !has_said(k) || k->held_n >= k->settings.streams_n) return false;
+    return k->held_n < streams_most(k);
+}
+
+struct rp_h2_link *rp_h2_links_find(struct rp_h2_links *all, bool tunnel)
 {
     struct rp_h2_link *best = NULL;
     for (struct rp_h2_link *k = all->first; k; k = k->next) {
-        if (has_room(k) && (!best || k->held_n > best->held_n)) best = k;
+        if (!has_room(k) || (best && k->held_n <= best->held_n)) continue;
+        if (!tunnel || rp_h2_link_takes_tunnels(k)) best = k;
     }
     return best;
+}
+
+bool rp_h2_links_refuse_tunnels(const struct rp_h2_links *all)
+{
+    for (const struct rp_h2_link *k = all->first; k; k = k->next) {
+        if (has_said(k) && !rp_h2_link_takes_tunnels(k)) return true;
+    }
+    return false;
+}
+
+bool rp_h2_links_refuse_all(const struct rp_h2_links *all)
+{
+    for (const struct rp_h2_link *k = all->first; k; k = k->next) {
+        if (has_said(k) && streams_most(k) == 0) return true;
+    }
+    return false;
+}
+
+bool rp_h2_ask_is_shut_out(const struct rp_h2_ask *st)
+{
+    const struct rp_h2_link *k = st->link;
+    if (st->id == 0 || st->closed || !k->settled || k->io.dead || streams_most(k) > 0) return false;
+    return !nghttp2_session_find_stream(k->io.ng, st->id); /* it is queued, not begun */
+}
+
+void rp_h2_links_dump(const struct rp_h2_links *all, rp_str prefix, struct rp_buf *out)
+{
+    for (const struct rp_h2_link *k = all->first; k; k = k->next) {
+        rp_buf_add(out, prefix);
+        rp_buf_addf(out, "requests=%llu streams=%u unread=%zu unsent=%zu leaving=%d\n",
+                    (unsigned long long)k->requests, k->held_n, k->io.unread, k->io.out.bytes,
+                    k->leaving);
+    }
 }
 
 bool rp_h2_links_are_settling(const struct rp_h2_links *all)
@@ -148,6 +222,24 @@ static void put_text(struct rp_h2_ask *st, rp_str s)
     st->text->used += (uint32_t)s.len;
 }
 
+/* RFC 8441 §5: a 2xx accepts an extended CONNECT; in HTTP/1 that is a 101. */
+static void put_status(struct rp_h2_ask *st, rp_str status)
+{
+    st->text_is_head = true;
+    st->switched = st->tunnel && status.ptr[0] == '2';
+    put_text(st, RP_STR("HTTP/1.1 "));
+    put_text(st, st->switched ? RP_STR("101") : status);
+    put_text(st, RP_STR(" \r\n"));
+}
+
+/* Of a 2xx to an extended CONNECT, fields that mean nothing there, or that we make. */
+static bool is_left_out(const struct rp_h2_ask *st, rp_str name)
+{
+    if (!st->switched || !st->text_is_head) return false;
+    return rp_str_eq(name, RP_STR("content-length")) ||
+           rp_str_eq(name, RP_STR("sec-websocket-accept"));
+}
+
 /* nghttp2 lets no byte pass that could end a line, or be no part of a name (RFC 9113 §8.2.1). */
 static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
@@ -156,14 +248,11 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     rp_str n = rp_str_of((const char *)name, name_n), v = rp_str_of((const char *)value, value_n);
     (void)flags, (void)arg;
     if (!st || !st->text || st->bad) return 0;
-    if (!has_text_room(st, name_n + value_n + 16)) {
+    if (!has_text_room(st, name_n + value_n + FIELD_EXTRA)) {
         st->bad = st->big = true;
     } else if (rp_str_eq(n, RP_STR(":status"))) {
-        st->text_is_head = true;
-        put_text(st, RP_STR("HTTP/1.1 "));
-        put_text(st, v);
-        put_text(st, RP_STR(" \r\n"));
-    } else {
+        put_status(st, v);
+    } else if (!is_left_out(st, n)) {
         put_text(st, n);
         put_text(st, RP_STR(": "));
         put_text(st, v);
@@ -188,11 +277,19 @@ static void keep_head(struct rp_h2_ask *st, bool ended)
     st->answered = true;
 }
 
+static void put_switch(struct rp_h2_ask *st)
+{
+    put_text(st, RP_STR("connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: "));
+    put_text(st, rp_str_of(st->accept, sizeof st->accept));
+    put_text(st, RP_STR("\r\n"));
+}
+
 static void on_headers(struct rp_h2_ask *st, const nghttp2_frame *frame)
 {
     bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
     st->link->pinged = false;
-    if (st->text && !st->bad && has_text_room(st, 2)) {
+    if (st->text && !st->bad && has_text_room(st, SWITCH_EXTRA)) {
+        if (st->switched && st->text_is_head) put_switch(st);
         put_text(st, RP_STR("\r\n"));
         if (st->text_is_head) {
             keep_head(st, ended);
@@ -210,7 +307,7 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
 {
     struct rp_h2_link *k = arg;
     struct rp_h2_ask *st = frame->hd.stream_id ? stream_of(ng, frame->hd.stream_id) : NULL;
-    if (frame->hd.type == NGHTTP2_SETTINGS && !k->settled) {
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
         k->settled = true;
         for (struct rp_h2_ask *s = k->streams; s; s = s->next) rp_h2_ask_wake(s);
     }
@@ -236,7 +333,7 @@ static int on_content(nghttp2_session *ng, uint8_t flags, int32_t id, const uint
     (void)flags;
     rp_h2_io_came(&k->io, n, keep);
     if (!keep) return 0;
-    rp_h2_io_keep(&k->io, &st->in, rp_str_of((const char *)data, n));
+    rp_h2_io_keep(&k->io, &st->in, &st->in_turn, rp_str_of((const char *)data, n));
     rp_h2_ask_wake(st);
     return 0;
 }
@@ -309,6 +406,7 @@ struct rp_h2_link *rp_h2_link_open(struct rp_h2_links *all, struct rp_conn *conn
     k->secure = secure;
     rp_h2_io_init(&k->io, &IO_USER, conn, mem);
     rp_timer_init(&k->idle, on_idle);
+    rp_timer_init(&k->linger, on_linger);
     k->next = all->first;
     if (k->next) k->next->prev = k;
     all->first = k;

@@ -9,6 +9,7 @@
 
 #include "http/h2_io.h"
 #include "http/h2_up.h"
+#include "http/ws_frame.h"
 #include "net/timer.h"
 
 enum { RP_H2_LINK_MAGIC = 0x48324c31, RP_H2_ASK_MAGIC = 0x48325531 };
@@ -35,6 +36,7 @@ struct rp_h2_ask {
     struct rp_arena arena;             /* for what is submitted */
     uint64_t out_left;                 /* RP_BODY_LENGTH */
     uint32_t heads_n;
+    uint32_t in_turn; /* for rp_h2_io_keep */
     uint8_t method;      /* enum rp_method of the request */
     uint8_t out_framing; /* enum rp_framing of the request */
     bool held;           /* the user has it */
@@ -48,6 +50,12 @@ struct rp_h2_ask {
     bool closed;         /* nghttp2 has forgotten it */
     bool unprocessed;    /* RFC 9113 §8.7 */
     bool refused;        /* its end came in a frame, not with its connection's: that is an answer */
+    bool tunnel;         /* an extended CONNECT (RFC 8441) */
+    bool switched;       /* ... that the upstream has accepted */
+    bool lost;           /* bytes of it could not be sent any more */
+    bool lingered;       /* its user left a while ago, and it is not over */
+    uint64_t taken;      /* content bytes in frames */
+    char accept[RP_WS_ACCEPT_BYTES]; /* what a client in HTTP/1 waits for (tunnel) */
     rp_ms started_ms;
 };
 
@@ -67,6 +75,7 @@ struct rp_h2_link {
     bool pinged;   /* since the last response */
     rp_ms came_ms; /* when bytes came last */
     struct rp_timer idle;
+    struct rp_timer linger; /* tunnels that we ended: the upstream gets a while to end them, too */
 };
 
 /* Its user hears of news, if it has one. */
@@ -75,6 +84,14 @@ void rp_h2_ask_free(struct rp_h2_ask *st);
 /* nghttp2's callback: a DATA frame goes behind the others, without a copy of its content. */
 int rp_h2_ask_put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t n,
                        nghttp2_data_source *source, void *arg);
+/* Is it held back by an upstream that takes no request at all? Then nothing of it was sent. */
+bool rp_h2_ask_is_shut_out(const struct rp_h2_ask *st);
+/* Does the upstream take extended CONNECT? Its SETTINGS have come. */
+bool rp_h2_link_takes_tunnels(const struct rp_h2_link *k);
+/* Nobody waits for it any more: CANCEL. */
+void rp_h2_ask_reset(struct rp_h2_ask *st);
+/* A tunnel was ended by us, and its upstream did not end it yet. */
+void rp_h2_link_linger(struct rp_h2_link *k);
 /* No new requests; without any it closes. */
 void rp_h2_link_leave(struct rp_h2_link *k);
 

@@ -124,7 +124,7 @@ static void take_content(struct rp_h2_stream *st, rp_str bytes)
         throw_away(st, bytes.len);
         return;
     }
-    rp_h2_io_keep(&s->io, &st->in, bytes);
+    rp_h2_io_keep(&s->io, &st->in, &st->in_turn, bytes);
     rp_pace_go(&st->x->body_pace, rp_loop_now(rp_conn_loop(s->io.conn)));
     wake(st, RP_WAKE_BODY);
 }
@@ -245,6 +245,7 @@ static rp_err send_head(struct rp_exchange *x, const struct rp_msg *res)
     bool switched = res->status == 101; /* RFC 8441 §5: an extended CONNECT succeeds with 2xx */
     rp_err e = begin_block(x, res, switched ? 200 : res->status, &b);
     if (e != RP_OK) return e;
+    if (switched) rp_h2_block_drop(&b, RP_STR("sec-websocket-accept")); /* nor was there a key */
     if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1 */
         rp_h2_block_put(&b, RP_STR("date"), rp_loop_date(rp_conn_loop(x->conn)));
     }
@@ -455,6 +456,8 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     x->listener = s->listener;
     x->conn_id = s->conn_id;
     x->conn_requests = s->requests;
+    x->stream_id = (uint32_t)st->id;
+    x->opened_ms = rp_loop_now(rp_conn_loop(s->io.conn));
     rp_h2_session_live(s, 1);
     return nghttp2_session_set_stream_user_data(ng, st->id, st) == 0 ? 0
                                                                      : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -531,7 +534,10 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
         if (st) on_headers(st, frame);
         break;
     case NGHTTP2_DATA: on_data(s, st, frame); break;
-    case NGHTTP2_RST_STREAM: rp_h2_session_nuisance(s, RP_H2_RESETS); break;
+    case NGHTTP2_RST_STREAM:
+        /* Behind a whole answer it saves the client the rest of its request, and costs us nothing. */
+        if (!st || !st->out.ended) rp_h2_session_nuisance(s, RP_H2_RESETS);
+        break;
     case NGHTTP2_WINDOW_UPDATE:
         if (frame->window_update.window_size_increment < TINY_WINDOW) {
             rp_h2_session_nuisance(s, RP_H2_WINDOWS);

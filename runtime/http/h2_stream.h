@@ -58,6 +58,7 @@ struct rp_h2_stream {
     uint64_t out_left; /* RP_H2_OUT_LENGTH */
     uint64_t taken;    /* content bytes in frames: the client's window had room for them */
     uint32_t thrown;   /* content bytes that were thrown away */
+    uint32_t in_turn;  /* for rp_h2_io_keep */
     uint8_t out_mode;  /* enum rp_h2_out_mode */
     bool started;      /* the user was told of the request */
     bool in_ended;     /* the client's END_STREAM came */

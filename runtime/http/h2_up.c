@@ -70,10 +70,14 @@ static void consumed(struct rp_h2_ask *st, size_t n)
     rp_h2_io_flush_later(io);
 }
 
+/* A stream is there at once; but whether the upstream takes an extended CONNECT is in its SETTINGS. */
 static rp_err up_finish_connect(struct rp_up *u)
 {
-    (void)u;
-    return RP_OK;
+    const struct rp_h2_ask *st = look(u);
+    if (!st->tunnel) return RP_OK;
+    if (st->link->io.dead) return RP_E_UP_CLOSED;
+    if (!st->link->settled) return RP_AGAIN;
+    return rp_h2_link_takes_tunnels(st->link) ? RP_OK : RP_E_UP_WEBSOCKET;
 }
 
 /* A request waited in vain, and its connection was silent all the while: the upstream is slow, or it is
@@ -99,25 +103,42 @@ static void forget_unread(struct rp_h2_ask *st)
     if (n > 0) rp_h2_io_read(&st->link->io, n);
 }
 
-static void up_close(struct rp_up *u)
+void rp_h2_ask_reset(struct rp_h2_ask *st)
 {
-    struct rp_h2_ask *st = own(u);
+    if (st->closed || st->link->io.dead) return;
+    /* Fails only without memory; then the link's next flush finds out. */
+    RP_IGNORE(nghttp2_submit_rst_stream(st->link->io.ng, NGHTTP2_FLAG_NONE, st->id,
+                                        NGHTTP2_CANCEL));
+}
+
+/* Is all said that will be, but for an END_STREAM that no window holds back? */
+static bool is_all_out(const struct rp_h2_ask *st)
+{
+    return st->out.ended || (st->out.last && st->out.bytes.bytes == 0);
+}
+
+/* The user is done with it. linger: the upstream may still end it. */
+static void give_back(struct rp_h2_ask *st, bool linger)
+{
     struct rp_h2_link *k = st->link;
     doubt(st);
     forget_unread(st);
     st->held = false;
     k->held_n--;
-    rp_up_bind(u, NULL, NULL);
-    if (st->closed || st->id == 0 || k->io.dead) {
-        rp_h2_ask_free(st);
-    } else if (!st->in_ended || !st->out.ended) {
-        /* Fails only without memory; then the link's next flush finds out. */
-        RP_IGNORE(nghttp2_submit_rst_stream(k->io.ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL));
-    }
+    rp_up_bind(&st->up, NULL, NULL);
+    bool over = st->in_ended && is_all_out(st);
+    if (st->closed || st->id == 0 || k->io.dead) rp_h2_ask_free(st);
+    else if (linger) rp_h2_link_linger(k);
+    else if (!over) rp_h2_ask_reset(st);
     rp_h2_io_flush_later(&k->io);
     if (k->held_n > 0) return;
     if (k->leaving) rp_h2_link_leave(k);
     rp_timer_set(rp_conn_loop(k->io.conn), &k->idle, k->settings.idle_ms);
+}
+
+static void up_close(struct rp_up *u)
+{
+    give_back(own(u), false);
 }
 
 /* ---- request out --------------------------------------------------------------------------- */
@@ -150,6 +171,7 @@ int rp_h2_ask_put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t 
     struct rp_h2_link *k = arg;
     (void)ng, (void)frame; /* nobody asked for padding */
     rp_h2_io_put_data(&k->io, head, &st->out.bytes, n);
+    st->taken += n;
     rp_h2_ask_wake(st);
     return 0;
 }
@@ -166,13 +188,25 @@ static rp_str whole_text(struct rp_h2_ask *st, const struct rp_chain *head)
     return rp_str_of(p, head->bytes);
 }
 
+/* A handshake of HTTP/1 as an extended CONNECT (RFC 8441 §5): its key stays here. */
+static rp_err keep_key(struct rp_h2_ask *st, struct rp_msg *m)
+{
+    const struct rp_field *f = rp_msg_find_name(m, RP_STR("sec-websocket-key"));
+    if (!f) return RP_E_WS_KEY;
+    rp_ws_accept(rp_field_value(f), st->accept);
+    (void)rp_msg_del(m, RP_H_OTHER, RP_STR("sec-websocket-key")); /* however many there are */
+    return RP_OK;
+}
+
 static rp_err fill_block(struct rp_h2_ask *st, struct rp_msg *m, enum rp_framing framing,
                          struct rp_h2_block *b)
 {
     struct rp_field *host = rp_msg_find(m, RP_H_HOST);
-    rp_err e = rp_h2_block_init(b, &st->arena, m);
+    rp_err e = st->tunnel ? keep_key(st, m) : RP_OK;
+    if (e == RP_OK) e = rp_h2_block_init(b, &st->arena, m);
     if (e != RP_OK) return e;
-    rp_h2_block_put(b, RP_STR(":method"), m->method_text);
+    rp_h2_block_put(b, RP_STR(":method"), st->tunnel ? RP_STR("CONNECT") : m->method_text);
+    if (st->tunnel) rp_h2_block_put(b, RP_STR(":protocol"), RP_STR("websocket"));
     rp_h2_block_put(b, RP_STR(":scheme"), st->link->secure ? RP_STR("https") : RP_STR("http"));
     if (host) rp_h2_block_put(b, RP_STR(":authority"), rp_field_value(host));
     rp_h2_block_put(b, RP_STR(":path"), m->target);
@@ -216,6 +250,7 @@ static void up_start(struct rp_up *u, struct rp_chain *head, uint8_t method,
     st->out_framing = (uint8_t)framing;
     st->out_left = length;
     st->out.last = framing == RP_BODY_NONE || (framing == RP_BODY_LENGTH && length == 0);
+    if (st->tunnel) st->out.last = false; /* what follows is the tunnel's */
     st->out.ended = st->out.last;
     st->started_ms = rp_loop_now(rp_conn_loop(k->io.conn));
     k->requests++;
@@ -228,6 +263,12 @@ static void up_start(struct rp_up *u, struct rp_chain *head, uint8_t method,
     if (e != RP_OK) rp_h2_ask_wake(st);
 }
 
+static void drop_output(struct rp_h2_ask *st, struct rp_chain *bytes)
+{
+    if (bytes->bytes > 0) st->lost = true;
+    rp_chain_clear(bytes);
+}
+
 static rp_err up_send(struct rp_up *u, struct rp_chain *in, bool last,
                       const struct rp_msg *trailers)
 {
@@ -238,7 +279,7 @@ static rp_err up_send(struct rp_up *u, struct rp_chain *in, bool last,
         if (last && st->out_left > 0) return RP_E_H1_FRAMING;
     }
     if (in->bytes > 0) st->body_sent = true;
-    if (is_over(st)) rp_chain_clear(in); /* nobody is there; reading says why */
+    if (is_over(st)) drop_output(st, in); /* nobody is there; reading says why */
     rp_chain_move(&st->out.bytes, in, in->bytes);
     if (last) st->trailers_out = trailers;
     /* The last byte carries the end: behind a window that it fills, nothing more could go. */
@@ -254,8 +295,8 @@ static rp_err up_flush(struct rp_up *u)
 {
     struct rp_h2_ask *st = own(u);
     if (is_over(st)) {
-        rp_chain_clear(&st->out.bytes);
-        return st->answered ? RP_OK : RP_E_UP_SEND;
+        drop_output(st, &st->out.bytes);
+        return st->answered && !(st->switched && st->lost) ? RP_OK : RP_E_UP_SEND;
     }
     if (st->out.bytes.bytes > 0 || (st->out.last && !st->out.ended))
         rp_h2_io_serialise(&st->link->io);
@@ -272,6 +313,18 @@ static bool up_is_sent(const struct rp_up *u)
 {
     const struct rp_h2_ask *st = look(u);
     return st->out.last && st->out.bytes.bytes == 0;
+}
+
+static uint64_t up_taken(const struct rp_up *u)
+{
+    return look(u)->taken;
+}
+
+/* What its window has no room for; then all that waits on the connection, which may be of others. */
+static size_t up_unsent(const struct rp_up *u)
+{
+    const struct rp_h2_io *io = &look(u)->link->io;
+    return look(u)->out.bytes.bytes + io->out.bytes + rp_conn_unsent(u->conn);
 }
 
 static bool up_has_sent_body(const struct rp_up *u)
@@ -297,13 +350,14 @@ static bool up_has_answer(const struct rp_up *u)
 
 static bool up_is_unprocessed(const struct rp_up *u)
 {
-    return look(u)->unprocessed;
+    return look(u)->unprocessed || rp_h2_ask_is_shut_out(look(u));
 }
 
 static rp_err no_head(const struct rp_h2_ask *st)
 {
     if (st->big) return RP_E_UP_HEAD_BIG;
     if (st->bad || st->in_ended) return RP_E_UP_BAD_RESPONSE;
+    if (rp_h2_ask_is_shut_out(st)) return RP_E_UP_STREAMS;
     if (!is_over(st)) return RP_AGAIN;
     return st->answered ? RP_E_UP_TRUNCATED : RP_E_UP_CLOSED;
 }
@@ -377,10 +431,23 @@ static void up_nothing(struct rp_up *u)
 
 /* ---- no pipes: the bytes go through frames ---------------------------------------------------- */
 
+static void up_end_output(struct rp_up *u)
+{
+    struct rp_chain none;
+    rp_chain_init(&none, own(u)->link->io.mem);
+    RP_IGNORE(up_send(u, &none, true, NULL)); /* no bytes: it cannot be full */
+    rp_h2_io_flush_later(&own(u)->link->io);
+}
+
+/* What was sent last is in frames already; a tunnel is ended behind it, for a reset could overtake it
+ * at the other end. Content that still comes is thrown away, a window of it at most. */
 static void up_linger(struct rp_up *u, rp_ms ms, size_t bytes)
 {
+    struct rp_h2_ask *st = own(u);
+    bool tunnel = st->switched && !is_over(st);
     (void)ms, (void)bytes;
-    up_close(u); /* what was sent last is in frames already */
+    if (tunnel) up_end_output(u);
+    give_back(st, tunnel);
 }
 
 static uint64_t up_pipe_room(const struct rp_up *u)
@@ -413,14 +480,6 @@ static rp_err up_splice(struct rp_up *u, struct rp_splice **pipe)
     return RP_E_BUSY;
 }
 
-static void up_end_output(struct rp_up *u)
-{
-    struct rp_chain none;
-    rp_chain_init(&none, own(u)->link->io.mem);
-    RP_IGNORE(up_send(u, &none, true, NULL)); /* no bytes: it cannot be full */
-    rp_h2_io_flush_later(&own(u)->link->io);
-}
-
 static const struct rp_up_ops OPS = {
     .finish_connect = up_finish_connect,
     .close = up_close,
@@ -433,6 +492,8 @@ static const struct rp_up_ops OPS = {
     .flush = up_flush,
     .is_flushed = up_is_flushed,
     .is_sent = up_is_sent,
+    .taken = up_taken,
+    .unsent = up_unsent,
     .has_sent_body = up_has_sent_body,
     .is_quiet = up_is_quiet,
     .has_answer = up_has_answer,
@@ -448,12 +509,18 @@ static const struct rp_up_ops OPS = {
     .end_output = up_end_output,
 };
 
-struct rp_up *rp_h2_link_stream(struct rp_h2_link *k)
+bool rp_h2_up_is_stream(const struct rp_up *u)
+{
+    return u->ops == &OPS;
+}
+
+struct rp_up *rp_h2_link_stream(struct rp_h2_link *k, bool tunnel)
 {
     struct rp_h2_ask *st = rp_alloc(sizeof(*st));
     st->magic = RP_H2_ASK_MAGIC;
     st->link = k;
     st->held = true;
+    st->tunnel = tunnel;
     st->heads_end = &st->heads;
     st->up.ops = &OPS;
     st->up.conn = k->io.conn;

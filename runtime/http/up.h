@@ -29,6 +29,8 @@ struct rp_up_ops {
     rp_err (*flush)(struct rp_up *u);
     bool (*is_flushed)(const struct rp_up *u);
     bool (*is_sent)(const struct rp_up *u);
+    uint64_t (*taken)(const struct rp_up *u);
+    size_t (*unsent)(const struct rp_up *u);
     bool (*has_sent_body)(const struct rp_up *u);
     bool (*is_quiet)(const struct rp_up *u);
     bool (*has_answer)(const struct rp_up *u);
@@ -125,6 +127,18 @@ static inline bool rp_up_is_flushed(const struct rp_up *u) /* nothing is queued 
 static inline bool rp_up_is_sent(const struct rp_up *u) /* ... and the request was whole */
 {
     return u->ops->is_sent(u);
+}
+/* Bytes of this request that were taken from us, counted from any point: only the growth means
+ * something. */
+static inline uint64_t rp_up_taken(const struct rp_up *u)
+{
+    return u->ops->taken(u);
+}
+/* Bytes that were sent and have not left us, or that the other end's system has not taken; 0 when
+ * nobody knows. */
+static inline size_t rp_up_unsent(const struct rp_up *u)
+{
+    return u->ops->unsent(u);
 }
 /* Was any byte of the request's body queued? (then it cannot be had again) */
 static inline bool rp_up_has_sent_body(const struct rp_up *u)

@@ -4,6 +4,9 @@
  */
 #include "http/ws_frame.h"
 
+#include "base/codec.h"
+#include "net/tls.h"
+
 enum {
     FIN = 0x80,
     RSV = 0x70,
@@ -14,6 +17,8 @@ enum {
     LENGTH_16 = 126, /* the length stands in the next 2 bytes */
     LENGTH_64 = 127, /* ... 8 bytes */
     MASK_BYTES = 4,
+    KEY_BYTES = 16, /* of a Sec-WebSocket-Key; in base64: */
+    KEY_TEXT = 24,
 };
 
 void rp_ws_init(struct rp_ws *w)
@@ -210,4 +215,24 @@ size_t rp_ws_put_close(char out[RP_WS_FRAME_MOST], uint16_t code, rp_str reason,
     size_t n = RP_MIN(reason.len, sizeof payload - 2);
     if (n > 0) memcpy(payload + 2, reason.ptr, n);
     return rp_ws_put(out, RP_WS_CLOSE, rp_str_of(payload, n + 2), mask);
+}
+
+/* ---- the handshake ------------------------------------------------------------------------- */
+
+bool rp_ws_is_key(rp_str key)
+{
+    char bytes[KEY_TEXT];
+    size_t n = 0;
+    if (key.len != KEY_TEXT) return false;
+    return rp_codec_base64_decode(key, bytes, &n) == RP_OK && n == KEY_BYTES;
+}
+
+void rp_ws_accept(rp_str key, char out[RP_WS_ACCEPT_BYTES])
+{
+    static const char GUID[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    uint8_t digest[RP_TLS_SHA1_BYTES];
+    const rp_str parts[] = {key, RP_STR(GUID)};
+    rp_tls_sha1(parts, RP_COUNT(parts), digest);
+    size_t n = rp_codec_base64_encode(rp_str_of((const char *)digest, sizeof digest), out);
+    RP_CHECK(n == RP_WS_ACCEPT_BYTES);
 }

@@ -64,6 +64,12 @@ size_t rp_ws_payload(const struct rp_ws *w, char out[RP_WS_CONTROL_MOST]);
 /* May a frame of ours follow what went on so far? */
 bool rp_ws_is_between(const struct rp_ws *w);
 
+enum { RP_WS_ACCEPT_BYTES = 28 };
+/* Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2). */
+void rp_ws_accept(rp_str key, char out[RP_WS_ACCEPT_BYTES]);
+/* Is this a key that a client may send: 16 bytes in base64? (§4.1) */
+bool rp_ws_is_key(rp_str key);
+
 /* A control frame of ours; the payload is cut at RP_WS_CONTROL_MOST. mask: 4 unpredictable bytes where
  * we are the client (§5.3), NULL where we are the server. Returns its length. */
 size_t rp_ws_put(char out[RP_WS_FRAME_MOST], uint8_t opcode, rp_str payload, const uint8_t *mask);

@@ -30,6 +30,10 @@ size_t rp_addr_put_ip(const struct rp_addr *a, char out[128]);
 size_t rp_addr_put(const struct rp_addr *a, char out[128]);
 bool rp_addr_eq(const struct rp_addr *a, const struct rp_addr *b);
 
+/* "10.0.0.0/8", "fd00::/8", or one address, as 16 bytes and a length of 128 (IPv4: from 96 on). Bits
+ * behind the length are kept. RP_E_INVALID. */
+RP_MUST rp_err rp_cidr_parse(rp_str text, uint8_t ip[16], uint32_t *bits);
+
 /* A set of networks, sorted for search; frozen after the last add. IPv4-mapped IPv6 matches IPv4. */
 struct rp_cidr_set;
 struct rp_cidr_set *rp_cidr_set_make(struct rp_arena *a, size_t most);

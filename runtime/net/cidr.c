@@ -17,6 +17,8 @@ struct range6 {
     u128 first, last;
 };
 
+enum { IP4_BITS = 96 }; /* in front of a mapped address */
+
 struct rp_cidr_set {
     struct range4 *ip4;
     struct range6 *ip6;
@@ -77,26 +79,37 @@ static void add_ip6(struct rp_cidr_set *s, u128 n, unsigned bits)
     s->ip6[s->ip6_n++] = (struct range6){n & ~host, n | host};
 }
 
-rp_err rp_cidr_set_add(struct rp_cidr_set *s, rp_str text)
+rp_err rp_cidr_parse(rp_str text, uint8_t ip[16], uint32_t *bits_out)
 {
     struct rp_addr a;
     size_t slash = rp_str_find(text, '/', 0);
-    rp_str ip = rp_str_head(text, slash);
-    if (rp_str_find(ip, '[', 0) < ip.len) return RP_E_INVALID;
-    if (rp_addr_parse_ip(ip, &a) != RP_OK || a.scope) return RP_E_INVALID;
-    u128 n = number_of(&a);
-    bool dotted = rp_str_find(ip, ':', 0) == ip.len;
+    rp_str host = rp_str_head(text, slash);
+    if (rp_str_find(host, '[', 0) < host.len) return RP_E_INVALID;
+    if (rp_addr_parse_ip(host, &a) != RP_OK || a.scope) return RP_E_INVALID;
+    bool dotted = rp_str_find(host, ':', 0) == host.len;
     unsigned most = dotted ? 32 : 128, bits = most;
     if (slash < text.len) {
         rp_err e = parse_bits(rp_str_from(text, slash + 1), most, &bits);
         if (e != RP_OK) return e;
     }
-    bool mapped = is_ip4(n); /* "::ffff:10.0.0.0/104" is 10.0.0.0/8 */
-    /* "::ffff:10.0.0.1/32" would be ::/32, which has no IPv4 address: somebody meant another one. */
-    if (mapped && !dotted && bits < 96) return RP_E_INVALID;
+    /* "::ffff:10.0.0.0/104" is 10.0.0.0/8. "::ffff:10.0.0.1/32" would be ::/32, which has no IPv4
+     * address: somebody meant another one. */
+    if (is_ip4(number_of(&a)) && !dotted && bits < IP4_BITS) return RP_E_INVALID;
+    memcpy(ip, a.ip, sizeof a.ip);
+    *bits_out = dotted ? bits + IP4_BITS : bits;
+    return RP_OK;
+}
+
+rp_err rp_cidr_set_add(struct rp_cidr_set *s, rp_str text)
+{
+    struct rp_addr a = {.family = RP_ADDR_IP6};
+    uint32_t bits = 0;
+    rp_err e = rp_cidr_parse(text, a.ip, &bits);
+    if (e != RP_OK) return e;
     if (s->ip4_n + s->ip6_n >= s->most) return RP_E_CAP;
     RP_CHECK(!s->frozen);
-    if (mapped) add_ip4(s, (uint32_t)n, dotted ? bits : bits - 96);
+    u128 n = number_of(&a);
+    if (is_ip4(n)) add_ip4(s, (uint32_t)n, bits - IP4_BITS);
     else add_ip6(s, n, bits);
     return RP_OK;
 }

@@ -30,7 +30,7 @@ enum {
     LINGER_POOL_KEEP = 256,
 };
 
-enum state { CONNECTING, SHAKING, OPEN, CLOSING };
+enum state { CONNECTING, SHAKING, ASKING, OPEN, CLOSING };
 
 /* The IP form of struct rp_addr. */
 struct end {
@@ -53,6 +53,7 @@ struct rp_conn {
     bool ended;        /* recv saw the end of the stream */
     bool failed;       /* uv_poll gave up on an error the owner has not met yet */
     bool fin_wanted;   /* close_notify waits for room; a FIN follows it */
+    bool fin_sent;
     struct end peer, local;
     struct rp_tls *tls; /* NULL: plain */
     uint32_t born_ms;   /* of the loop's time, cut to what 32 bits hold: 49 days */
@@ -310,6 +311,15 @@ static rp_err note_failure(struct rp_conn *c, rp_err code, int os, const char *s
     return code;
 }
 
+/* The handshake waits for its owner's answer. Nothing is read; that the client leaves is seen all the
+ * same, and it is the one event besides room that can come. */
+static void begin_asking(struct rp_conn *c)
+{
+    c->state = ASKING;
+    c->paused = true;
+    arm(c, wanted(c) | UV_DISCONNECT);
+}
+
 /* One step of the handshake. */
 static rp_err shake(struct rp_conn *c)
 {
@@ -322,8 +332,10 @@ static rp_err shake(struct rp_conn *c)
     }
     if (c->failed) failure_met(c);
     if (!rp_tls_is_flushed(c->tls)) RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
+    if (rp_tls_is_early(c->tls)) e = RP_OK;                      /* the rest is go_on_shaking's */
     if (e == RP_OK) c->state = OPEN;
     if (e == RP_OK && f->more) tell_more(c);
+    if (e == RP_AGAIN && rp_tls_question(c->tls)) begin_asking(c);
     return e;
 }
 
@@ -358,10 +370,20 @@ rp_ms rp_conn_life_left(const struct rp_conn *c, rp_ms most)
 
 /* ---- TLS ----------------------------------------------------------------------------------- */
 
+/* A step of the handshake, and what is to be told of it. */
+static unsigned shake_on(struct rp_conn *c)
+{
+    return shake(c) == RP_AGAIN && c->state == SHAKING ? 0 : UV_WRITABLE;
+}
+
 static void run_again(struct rp_defer *d)
 {
     const struct rp_tls_face *f = RP_CONTAINER(rp_tls_face, again, d);
     struct rp_conn *c = f->conn;
+    if (c->state == SHAKING) { /* an answer came */
+        if (shake_on(c) && c->face.on_event) c->face.on_event(c, RP_CONN_WRITABLE);
+        return;
+    }
     if (!f->more || c->paused || c->state != OPEN || !c->face.on_event) return;
     c->face.on_event(c, RP_CONN_READABLE);
     /* As epoll does, tell again who neither read nor paused. c is there until uv's close callback. */
@@ -395,12 +417,67 @@ void rp_conn_start_tls(struct rp_conn *c, struct rp_tls_server *server,
 
 rp_err rp_conn_finish_tls(struct rp_conn *c)
 {
-    return c->state == SHAKING && c->face.fail.code == RP_OK ? RP_AGAIN : c->face.fail.code;
+    bool busy = c->state == SHAKING || c->state == ASKING;
+    return busy && c->face.fail.code == RP_OK ? RP_AGAIN : c->face.fail.code;
+}
+
+void rp_conn_ask_tls(struct rp_conn *c, unsigned questions)
+{
+    RP_CHECK(c->state == SHAKING);
+    rp_tls_ask(c->tls, questions);
+}
+
+unsigned rp_conn_question(const struct rp_conn *c)
+{
+    return c->state == ASKING && c->face.fail.code == RP_OK ? rp_tls_question(c->tls) : 0;
+}
+
+static void answered(struct rp_conn *c)
+{
+    c->state = SHAKING;
+    c->paused = false;
+    if (!c->failed) arm(c, wanted(c));
+    tell_more(c);
+}
+
+void rp_conn_answer_hello(struct rp_conn *c, const struct rp_tls_choice *choice)
+{
+    rp_tls_answer_hello(c->tls, choice);
+    answered(c);
+}
+
+void rp_conn_answer_cert(struct rp_conn *c, struct rp_tls_cert *cert)
+{
+    rp_tls_answer_cert(c->tls, cert);
+    answered(c);
+}
+
+bool rp_conn_take_hello(struct rp_conn *c, struct rp_tls_hello *out)
+{
+    return c->tls && rp_tls_take_hello(c->tls, out);
+}
+
+void rp_conn_attach(struct rp_conn *c, void *thing, void (*drop)(void *thing))
+{
+    rp_tls_attach(c->tls, thing, drop);
+}
+
+void rp_conn_on_shaken(struct rp_conn *c, void (*fn)(void *arg), void *arg)
+{
+    if (c->tls) rp_tls_on_shaken(c->tls, fn, arg);
+}
+
+void rp_conn_give_up(struct rp_conn *c)
+{
+    RP_CHECK(c->state == OPEN && c->tls);
+    RP_IGNORE(note_failure(c, RP_E_TLS_TIMEOUT, 0, "tls")); /* the code again */
+    rp_tls_break(c->tls);
+    tell_more(c);
 }
 
 void rp_conn_stop_tls(struct rp_conn *c)
 {
-    RP_CHECK(c->state == SHAKING);
+    RP_CHECK(c->state == SHAKING || c->state == ASKING);
     drop_tls(c);
     c->state = OPEN;
     c->want_write = false;
@@ -412,6 +489,12 @@ void rp_conn_use_tls(struct rp_conn *c, struct rp_tls_client *client, rp_str nam
 {
     RP_CHECK(c->state == CONNECTING && !c->tls);
     wear_tls(c, rp_tls_connect(loop_of(c), c->fd, client, name, memory));
+}
+
+void rp_conn_offer(struct rp_conn *c, rp_str alpn)
+{
+    RP_CHECK(c->state == CONNECTING && c->tls);
+    rp_tls_offer(c->tls, alpn);
 }
 
 const struct rp_tls *rp_conn_tls(const struct rp_conn *c)
@@ -430,15 +513,44 @@ static rp_err flush_tls(struct rp_conn *c)
 {
     rp_err e = rp_tls_flush(c->tls);
     if (e == RP_AGAIN) return wait_writable(c);
-    if (c->fin_wanted) (void)RP_SYS(shutdown, shutdown(c->fd, SHUT_WR)); /* gone: recv tells */
-    c->fin_wanted = false;
+    if (rp_tls_is_early(c->tls)) return e; /* close_notify comes first */
+    if (c->fin_wanted) c->fin_sent = RP_SYS(shutdown, shutdown(c->fd, SHUT_WR)) == 0;
+    c->fin_wanted = false; /* where it is refused, recv tells why */
     return e;
+}
+
+/* What was armed for a client that leaves is disarmed by that alone (on_poll). */
+static unsigned asking_on_poll(struct rp_conn *c)
+{
+    if (c->armed & UV_DISCONNECT) {
+        RP_IGNORE(flush_tls(c)); /* a failure is found by the handshake */
+        return 0;
+    }
+    RP_IGNORE(note_failure(c, RP_E_CLOSED, 0, "tls")); /* told by finish_tls */
+    return UV_WRITABLE;
+}
+
+/* Early data has come, and the owner reads and answers it; the handshake goes on behind that, also
+ * while the owner pauses. */
+static unsigned go_on_shaking(struct rp_conn *c, unsigned events)
+{
+    rp_err e = rp_tls_shake(c->tls);
+    const struct rp_tls_face *f = rp_tls_face(c->tls);
+    if (e < 0) RP_IGNORE(note_failure(c, e, f->os, "tls")); /* recv says it */
+    if (c->failed) failure_met(c);
+    if (e == RP_AGAIN) arm(c, c->armed | UV_READABLE);
+    if (!rp_tls_is_flushed(c->tls)) RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
+    else if (e == RP_OK && c->fin_wanted) events |= UV_WRITABLE; /* for the FIN */
+    events &= UV_WRITABLE;
+    return f->more && !c->paused ? events | UV_READABLE : events;
 }
 
 /* What the TLS needs of an event comes first; what is left is the owner's. */
 static unsigned tls_on_poll(struct rp_conn *c, unsigned events)
 {
-    if (c->state == SHAKING) return shake(c) == RP_AGAIN ? 0 : UV_WRITABLE;
+    if (c->state == SHAKING) return shake_on(c);
+    if (c->state == ASKING) return asking_on_poll(c);
+    if (rp_tls_is_early(c->tls)) events = go_on_shaking(c, events);
     if ((events & UV_WRITABLE) && flush_tls(c) == RP_AGAIN) events &= ~(unsigned)UV_WRITABLE;
     return events;
 }
@@ -540,25 +652,41 @@ bool rp_conn_is_quiet(const struct rp_conn *c)
 }
 
 /* One send of the front of the chain; *asked is what it tried. */
-static ssize_t send_front(struct rp_conn *c, const struct rp_chain *chain, size_t *asked)
+static ssize_t send_front(struct rp_conn *c, const struct rp_chain *chain, int flags, size_t *asked)
 {
     const struct rp_piece *first = chain->head;
     if (!first->next) { /* a head, with its small body or without one */
         *asked = first->len;
-        return RP_SYS(send, send(c->fd, first->ptr, RP_SHORT(send, first->len), MSG_NOSIGNAL));
+        return RP_SYS(send, send(c->fd, first->ptr, RP_SHORT(send, first->len), flags));
     }
     struct iovec iov[IOV_MOST];
     int n = rp_chain_iov(chain, iov, IOV_MOST);
     *asked = 0;
     for (int i = 0; i < n; i++) *asked += iov[i].iov_len;
     size_t front = RP_SHORT(send, iov[0].iov_len);
-    if (front < iov[0].iov_len) return send(c->fd, iov[0].iov_base, front, MSG_NOSIGNAL);
+    if (front < iov[0].iov_len) return send(c->fd, iov[0].iov_base, front, flags);
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-    return RP_SYS(send, sendmsg(c->fd, &msg, MSG_NOSIGNAL));
+    return RP_SYS(send, sendmsg(c->fd, &msg, flags));
+}
+
+static inline rp_err plain_send(struct rp_conn *c, struct rp_chain *chain, int flags);
+
+/* Where the kernel seals: what OpenSSL has to say goes first. RP_OK: the socket takes plain bytes. */
+static rp_err kernel_ready(struct rp_conn *c)
+{
+    rp_err e = rp_tls_kernel_ready(c->tls);
+    if (e < 0) return tls_failure(c, "send");
+    if (e == RP_OK) return e;
+    c->failed = false;
+    return wait_writable(c);
 }
 
 static rp_err tls_send(struct rp_conn *c, struct rp_chain *chain)
 {
+    if (rp_tls_is_kernel(c->tls)) {
+        rp_err ready = kernel_ready(c);
+        return ready == RP_OK ? plain_send(c, chain, MSG_NOSIGNAL) : ready;
+    }
     rp_err e = rp_tls_send(c->tls, chain);
     if (e < 0) return tls_failure(c, "send");
     if (e == RP_AGAIN) {
@@ -569,13 +697,11 @@ static rp_err tls_send(struct rp_conn *c, struct rp_chain *chain)
     return RP_OK;
 }
 
-rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain)
+static inline rp_err plain_send(struct rp_conn *c, struct rp_chain *chain, int flags)
 {
-    RP_ASSERT(c->state != CLOSING);
-    if (RP_UNLIKELY(c->tls != NULL)) return tls_send(c, chain);
     while (chain->bytes > 0) {
         size_t asked = 0;
-        ssize_t r = send_front(c, chain, &asked);
+        ssize_t r = send_front(c, chain, flags, &asked);
         if (RP_UNLIKELY(r < 0)) {
             if (errno == EINTR) continue;
             if (errno != EAGAIN) return io_failure(c, errno, "send");
@@ -588,6 +714,46 @@ rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain)
     }
     c->want_write = false;
     return RP_OK;
+}
+
+rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain)
+{
+    RP_ASSERT(c->state != CLOSING);
+    if (RP_UNLIKELY(c->tls != NULL)) return tls_send(c, chain);
+    return plain_send(c, chain, MSG_NOSIGNAL);
+}
+
+/* Say that nothing more comes. False: the connection is gone (recv tells the owner). */
+static bool end_output(struct rp_conn *c)
+{
+    if (c->fin_sent) return true;
+    if (!c->tls || rp_tls_notify(c->tls) != RP_AGAIN) {
+        c->fin_sent = RP_SYS(shutdown, shutdown(c->fd, SHUT_WR)) == 0;
+        return c->fin_sent;
+    }
+    c->fin_wanted = true;
+    RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
+    return true;
+}
+
+void rp_conn_uncork(int fd)
+{
+    int on = 1; /* it is on already: this is how Linux is told to let go */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* of a unix socket: needless */
+}
+
+rp_err rp_conn_send_last(struct rp_conn *c, struct rp_chain *chain)
+{
+    rp_err e = RP_OK;
+    RP_ASSERT(c->state != CLOSING);
+    if (c->tls) rp_tls_end_after(c->tls);
+    if (chain->bytes > 0) {
+        int more = chain->bytes <= RP_CONN_ONE_SEND ? MSG_MORE : 0;
+        e = c->tls ? tls_send(c, chain) : plain_send(c, chain, MSG_NOSIGNAL | more);
+        if (e == RP_AGAIN && more && !c->tls) rp_conn_uncork(c->fd);
+    }
+    if (e == RP_OK) (void)end_output(c);
+    return e;
 }
 
 /* What kernels and seccomp filters without splice say. Where it was about the socket the copying that
@@ -615,7 +781,10 @@ rp_err rp_conn_to_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *got)
 
 rp_err rp_conn_from_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *gone)
 {
-    RP_ASSERT(n > 0 && c->state == OPEN && !c->tls);
+    RP_ASSERT(n > 0 && c->state == OPEN && (!c->tls || rp_tls_is_kernel(c->tls)));
+    *gone = 0;
+    rp_err ready = c->tls ? kernel_ready(c) : RP_OK;
+    if (ready != RP_OK) return ready;
     ssize_t r;
     do r = RP_SYS(splice_out, move(pipe_fd, c->fd, RP_SHORT(splice_out, n)));
     while (r < 0 && errno == EINTR);
@@ -674,16 +843,6 @@ void rp_conn_reset(struct rp_conn *c)
     /* Should it be refused, the peer gets a FIN instead. */
     (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     rp_conn_close(c);
-}
-
-/* Say that nothing more comes. False: the connection is gone (recv tells the owner). */
-static bool end_output(struct rp_conn *c)
-{
-    if (!c->tls || rp_tls_notify(c->tls) != RP_AGAIN)
-        return RP_SYS(shutdown, shutdown(c->fd, SHUT_WR)) == 0;
-    c->fin_wanted = true;
-    RP_IGNORE(wait_writable(c)); /* AGAIN, as it always says */
-    return true;
 }
 
 void rp_conn_shutdown(struct rp_conn *c)

@@ -2,7 +2,7 @@
  *
  * conn: one stream socket on uv_poll with our own recv and writev.
  *
- * States: CONNECTING -> SHAKING (TLS) -> OPEN -> CLOSING. Reads stay armed; `pause` only notes that nobody wants
+ * States: CONNECTING -> SHAKING <-> ASKING (TLS) -> OPEN -> CLOSING. Reads stay armed; `pause` only notes that nobody wants
  * bytes, and the loop is told (epoll_ctl) when an event really comes while paused. Writing is tried
  * at once; the writable event is armed only after EAGAIN. The owner gets one callback.
  */
@@ -56,14 +56,36 @@ RP_MUST rp_err rp_conn_finish_connect(struct rp_conn *c);
  * then ask rp_conn_finish_tls. server: held meanwhile; tickets (NULL: none): kept. */
 void rp_conn_start_tls(struct rp_conn *c, struct rp_tls_server *server,
                        const struct rp_tls_tickets *tickets);
-/* RP_OK; RP_AGAIN; RP_E_TLS_HANDSHAKE, RP_E_TLS_PLAIN_HTTP, RP_E_CLOSED (see rp_conn_why). */
+/* RP_OK: over, or so far that early data can be read and answered (rp_tls_is_early) while it goes on;
+ * RP_AGAIN; RP_E_TLS_HANDSHAKE, RP_E_TLS_PLAIN_HTTP, RP_E_CLOSED (see rp_conn_why). */
 RP_MUST rp_err rp_conn_finish_tls(struct rp_conn *c);
+/* Questions (enum rp_tls_question bits, tls_ask.h), right after rp_conn_start_tls: when the handshake
+ * comes to one, WRITABLE comes, rp_conn_finish_tls says RP_AGAIN and rp_conn_question which one it is.
+ * Until it is answered nothing is read; when the client goes away meanwhile WRITABLE comes, and
+ * RP_E_CLOSED. */
+void rp_conn_ask_tls(struct rp_conn *c, unsigned questions);
+unsigned rp_conn_question(const struct rp_conn *c); /* 0: none waits */
+/* The handshake goes on at the end of the tick. choice: copied. cert: held; NULL: the server's own, which it refuses where rp_tls_lacks_cert. To refuse a client is to stop its TLS. */
+void rp_conn_answer_hello(struct rp_conn *c, const struct rp_tls_choice *choice);
+void rp_conn_answer_cert(struct rp_conn *c, struct rp_tls_cert *cert);
+/* What the client said first, once and since the first question: out->body is the caller's to free.
+ * False: it was taken, or nobody asked. */
+bool rp_conn_take_hello(struct rp_conn *c, struct rp_tls_hello *out);
+/* Something that goes with the TLS of a conn that asked (rp_tls_attached). */
+void rp_conn_attach(struct rp_conn *c, void *thing, void (*drop)(void *thing));
+/* While it is early: fn(arg) once, when the handshake is over, has failed or the connection goes;
+ * before anything else happens, so it only records and queues. fn NULL: no more. */
+void rp_conn_on_shaken(struct rp_conn *c, void (*fn)(void *arg), void *arg);
+/* The handshake behind early data takes too long: the owner's next recv says RP_E_CLOSED. */
+void rp_conn_give_up(struct rp_conn *c);
 /* The other side does not speak TLS: plain from now on. What it sent is lost. */
 void rp_conn_stop_tls(struct rp_conn *c);
 /* Speak TLS, as a client, on a connection that was just started: rp_conn_finish_connect covers the
  * handshake. name: of the server; memory (NULL: none): held. */
 void rp_conn_use_tls(struct rp_conn *c, struct rp_tls_client *client, rp_str name,
                      struct rp_tls_memory *memory);
+/* ... and offer these protocols (as on the wire) instead of the client's. Before the loop turns. */
+void rp_conn_offer(struct rp_conn *c, rp_str alpn);
 const struct rp_tls *rp_conn_tls(const struct rp_conn *c); /* NULL: plain */
 /* Words for face->fail: the system's, or OpenSSL's; NULL when there are none. */
 const char *rp_conn_why(const struct rp_conn *c);
@@ -93,6 +115,9 @@ bool rp_conn_is_quiet(const struct rp_conn *c);
 /* Write as much as the socket takes, consuming from the chain. RP_OK: chain is empty; RP_AGAIN: rest
  * stays and WRITABLE will come; RP_E_CLOSED, RP_E_OS. */
 RP_MUST rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain);
+/* The same for the last bytes: the end of our side (FIN; of TLS, close_notify) goes with them, in one
+ * packet where there is room. Nothing is sent after it. RP_AGAIN: call it again. */
+RP_MUST rp_err rp_conn_send_last(struct rp_conn *c, struct rp_chain *chain);
 /* For splice.c: between the socket of a plain conn and a pipe, at most n bytes. As recv into an empty
  * pipe; as send of n bytes that are in one, *gone of them. RP_E_BUSY: the kernel does not do that. */
 RP_MUST rp_err rp_conn_to_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_t *got);

@@ -225,6 +225,7 @@ void rp_loop_free(struct rp_loop **lp)
     while (l->listeners) rp_listener_close(l->listeners);
     while (l->dgrams) rp_dgram_close(l->dgrams);
     while (l->conns) rp_conn_close(l->conns);
+    while (l->children) rp_child_abandon(l->children);
     rp_splice_pool_fini(l);
     uv_walk(&l->uv, close_handle, NULL);
     while (uv_loop_close(&l->uv) == UV_EBUSY) {

@@ -12,6 +12,7 @@
 #include "net/splice.h"
 #include "net/wheel.h"
 
+struct rp_child;
 struct rp_conn;
 struct rp_dgram;
 struct rp_listener;
@@ -41,6 +42,7 @@ struct rp_loop {
     struct rp_conn *conns; /* all open ones, so that rp_loop_free can close them */
     struct rp_listener *listeners;
     struct rp_dgram *dgrams;
+    struct rp_child *children; /* whose end is awaited */
     struct rp_pool conn_pool, linger_pool;
     struct rp_tls_room *tls_room; /* tls_bio.c; NULL until a connection speaks TLS */
     struct rp_splice_pool splices;
@@ -52,5 +54,11 @@ struct rp_loop {
 void rp_conn_pools_init(struct rp_loop *l);
 void rp_conn_pools_trim(struct rp_loop *l);
 void rp_conn_pools_fini(struct rp_loop *l);
+/* Last bytes of up to RP_CONN_ONE_SEND are sent with MSG_MORE, so that the kernel keeps their packet until
+ * the FIN is in it. When not all of them found room, the packet must not wait: rp_conn_uncork. */
+enum { RP_CONN_ONE_SEND = 16 * 1024 };
+void rp_conn_uncork(int fd);
+/* The loop is freed: nobody waits for its end any more. */
+void rp_child_abandon(struct rp_child *c);
 
 #endif

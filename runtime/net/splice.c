@@ -149,7 +149,8 @@ void rp_splice_pool_fini(struct rp_loop *l)
 
 bool rp_splice_can(const struct rp_conn *from, const struct rp_conn *to)
 {
-    return !rp_conn_tls(from) && !rp_conn_tls(to);
+    const struct rp_tls *t = rp_conn_tls(to);
+    return !rp_conn_tls(from) && (!t || rp_tls_is_kernel(t));
 }
 
 rp_err rp_splice_take(struct rp_conn *from, size_t n, struct rp_splice **s, size_t *got)

@@ -28,7 +28,7 @@ struct rp_splice_pool {
 };
 void rp_splice_pool_fini(struct rp_loop *l);
 
-/* May bytes go from one to the other unseen? Not with TLS on either side. */
+/* May bytes go from one to the other unseen? Not with TLS on either side, but where the kernel seals. */
 bool rp_splice_can(const struct rp_conn *from, const struct rp_conn *to);
 /* Take at most n bytes out of the socket; the pipe sets a limit of its own (256 KB, or 64 KB). *s is
  * NULL before; it is set only with RP_OK, when *got bytes are in it.

@@ -16,9 +16,11 @@
 enum {
     FIRST_RECORD = 4096, /* until FRESH_BYTES went: a client may begin with a part */
     FRESH_BYTES = 16 * 1024,
-    RECORDS_MOST = 64,    /* opened in one recv: tiny ones must not keep others waiting */
-    REST_MS = 1000,       /* a connection that sent nothing for so long begins anew */
-    STEPS_MOST = 2000,    /* about 600 key updates, and one more .. */
+    RECORDS_MOST = 64, /* opened in one recv: tiny ones must not keep others waiting */
+    REST_MS = 1000,    /* a connection that sent nothing for so long begins anew */
+    HELD_MOST = 8192,  /* tickets are of some hundred bytes, with a client's certificates of more */
+    ALERT_MOST = 256,  /* sealed */
+    STEPS_MOST = 2000, /* about 600 key updates, and one more .. */
     STEP_BYTES = 1 << 16, /* .. for each so many bytes that came */
 };
 
@@ -60,6 +62,7 @@ struct rp_tls *rp_tls_accept(struct rp_loop *l, int fd, struct rp_tls_server *s,
     t->of = rp_tls_server_hold(s);
     t->tickets = tickets;
     SSL_set_accept_state(t->ssl);
+    if (SSL_get_max_early_data(t->ssl) > 0) rp_tls_early_new(t);
     return t;
 }
 
@@ -80,6 +83,12 @@ struct rp_tls *rp_tls_connect(struct rp_loop *l, int fd, struct rp_tls_client *c
     return t;
 }
 
+void rp_tls_offer(struct rp_tls *t, rp_str alpn)
+{
+    const unsigned char *list = (const unsigned char *)alpn.ptr;
+    RP_CHECK(SSL_set_alpn_protos(t->ssl, list, (unsigned)alpn.len) == 0);
+}
+
 static void drop_names(struct rp_tls *t)
 {
     GENERAL_NAMES_free(t->names);
@@ -96,7 +105,9 @@ void rp_tls_free(struct rp_tls **where)
     SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
     rp_tls_server_drop(&t->of);
+    rp_tls_ask_free(t);
     rp_tls_memory_drop(&t->memory);
+    rp_tls_early_free(t);
     drop_names(t);
     rp_free(t->left);
     t->magic = 0;
@@ -155,12 +166,39 @@ static rp_err shake_failure(struct rp_tls *t)
     return refused ? RP_E_UP_TLS_VERIFY : RP_E_UP_TLS_HANDSHAKE;
 }
 
+void rp_tls_break(struct rp_tls *t)
+{
+    t->broken = true;
+    if (t->over == RP_OK) t->over = RP_E_CLOSED;
+    t->face.more = true;
+}
+
+static void end_early(struct rp_tls *t)
+{
+    bool notify = t->early->notify;
+    rp_tls_early_tell(t);
+    if (t->early->held.len > 0) t->face.more = true;
+    else rp_tls_early_free(t);
+    if (notify) RP_IGNORE(rp_tls_notify(t)); /* who asked for it has RP_AGAIN already */
+}
+
 static rp_err shaken(struct rp_tls *t)
 {
     t->shaken = true;
+    rp_tls_ask_over(t);
     rp_tls_server_drop(&t->of);
     t->face.more = has_more(t);
+    if (t->early) end_early(t);
     return RP_OK;
+}
+
+/* Early data that came before is not worth anything any more, either. */
+static rp_err not_shaken(struct rp_tls *t, rp_err e)
+{
+    if (e < 0) rp_tls_break(t);
+    if (e < 0 && t->early) rp_tls_early_tell(t);
+    if (e == RP_AGAIN && t->early) t->face.more = t->early->held.len > 0;
+    return e;
 }
 
 /* Every call into OpenSSL that may read begins with this. */
@@ -187,20 +225,39 @@ bool rp_tls_is_flood(struct rp_tls *t)
     return true;
 }
 
+/* Bytes are to come, or an answer of somebody else. */
+static bool is_to_wait(int code)
+{
+    return code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_CLIENT_HELLO_CB ||
+           code == SSL_ERROR_WANT_X509_LOOKUP;
+}
+
+/* The tickets that end a handshake go with the first answer where that was asked for already: a send
+ * less. Who has asked for nothing gets them at once. */
+static bool may_hold(const struct rp_tls *t)
+{
+    const struct rp_tls_room *room = rp_tls_room_of(t->loop);
+    bool few = room->sealed_n > 0 && room->sealed_n <= HELD_MOST && !room->over;
+    return t->server && few && !t->left && !t->early && has_more(t);
+}
+
+static rp_err hold(struct rp_tls *t)
+{
+    rp_tls_hold(t);
+    return RP_OK;
+}
+
 rp_err rp_tls_shake(struct rp_tls *t)
 {
-    if (t->broken) return RP_E_CLOSED;
+    if (t->broken) return not_shaken(t, RP_E_CLOSED);
     begin_reading(t);
-    int r = SSL_do_handshake(t->ssl);
+    int r = 0;
+    if (!t->early || rp_tls_early_take(t)) r = SSL_do_handshake(t->ssl);
     rp_err e = RP_OK;
-    if (r != 1) e = SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ ? RP_AGAIN : shake_failure(t);
-    rp_err sent = rp_tls_push(t); /* an alert too */
-    if (e < 0) return e;
-    if (sent < 0) {
-        t->broken = true;
-        return sent;
-    }
-    return e == RP_OK ? shaken(t) : e;
+    if (r != 1) e = is_to_wait(SSL_get_error(t->ssl, r)) ? RP_AGAIN : shake_failure(t);
+    rp_err sent = e == RP_OK && may_hold(t) ? hold(t) : rp_tls_push(t); /* an alert too */
+    if (e >= 0 && sent < 0) e = sent;
+    return e == RP_OK ? shaken(t) : not_shaken(t, e);
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -217,12 +274,22 @@ static rp_err read_end(struct rp_tls *t)
     return RP_E_CLOSED;
 }
 
+/* The handshake is not driven from here: rp_tls_shake does that, whether anybody reads or not. */
+static rp_err recv_early(struct rp_tls *t, char *buf, size_t n, size_t *got)
+{
+    bool shaken = t->shaken;
+    *got = rp_tls_early_give(t, buf, n, false);
+    t->face.more = t->early ? t->early->held.len > 0 : shaken && has_more(t);
+    return *got ? RP_OK : RP_AGAIN;
+}
+
 rp_err rp_tls_recv(struct rp_tls *t, char *buf, size_t n, size_t *got)
 {
     size_t total = 0;
     *got = 0;
     t->face.more = false;
     if (t->over != RP_OK) return t->over;
+    if (RP_UNLIKELY(t->early != NULL)) return recv_early(t, buf, n, got);
     begin_reading(t);
     unsigned records = 0;
     for (; total < n && t->over == RP_OK && records < RECORDS_MOST; records++) {
@@ -249,6 +316,10 @@ rp_err rp_tls_peek(struct rp_tls *t, char *buf, size_t n, size_t *got)
 {
     *got = 0;
     if (t->over != RP_OK) return t->over;
+    if (t->early) {
+        *got = rp_tls_early_give(t, buf, n, true);
+        return *got ? RP_OK : RP_AGAIN;
+    }
     begin_reading(t);
     rp_err e = RP_OK;
     if (!SSL_peek_ex(t->ssl, buf, n, got)) e = read_end(t);
@@ -275,17 +346,36 @@ static const char *gather(struct rp_tls_room *room, const struct rp_chain *chain
     return room->plain;
 }
 
+/* A client whose early data is answered has the keys for that, too (RFC 8446 §2.3). */
+static bool write_record(SSL *ssl, bool shaken, const char *p, size_t n, size_t *done)
+{
+    return (RP_LIKELY(shaken) ? SSL_write_ex(ssl, p, n, done)
+                              : SSL_write_early_data(ssl, p, n, done)) == 1;
+}
+
+static void seal_end(struct rp_tls *t)
+{
+    if (!t->notified && t->shaken && !t->broken) {
+        ERR_clear_error();
+        (void)SSL_shutdown(t->ssl); /* 0: sealed, theirs has not come; what counts is in the room */
+        ERR_clear_error();
+    }
+    t->notified = true;
+}
+
 /* Seal as much as the room takes. The last byte stays in the chain, see `owes`. */
 static rp_err seal(struct rp_tls *t, struct rp_tls_room *room, struct rp_chain *chain)
 {
     ERR_clear_error();
     for (;;) {
-        size_t waiting = chain->bytes - (t->owes ? 1 : 0);
-        if (waiting == 0 || sizeof room->sealed - room->sealed_n < RP_TLS_SEALED) return RP_OK;
+        size_t waiting = chain->bytes - (t->owes ? 1 : 0),
+               left = sizeof room->sealed - room->sealed_n;
+        if (waiting == 0 && t->last && left >= ALERT_MOST) seal_end(t);
+        if (waiting == 0 || left < RP_TLS_SEALED) return RP_OK;
         if (t->owes) rp_chain_consume(chain, 1);
         size_t n = RP_MIN(waiting, record_size(t)), done = 0;
         t->owes = false;
-        if (!SSL_write_ex(t->ssl, gather(room, chain, n), n, &done) || done != n) {
+        if (!write_record(t->ssl, t->shaken, gather(room, chain, n), n, &done) || done != n) {
             t->why = rp_tls_reason();
             t->broken = true;
             return RP_E_CLOSED;
@@ -299,7 +389,7 @@ static rp_err seal(struct rp_tls *t, struct rp_tls_room *room, struct rp_chain *
 rp_err rp_tls_send(struct rp_tls *t, struct rp_chain *chain)
 {
     rp_ms now = rp_loop_now(t->loop);
-    rp_err e = t->broken ? RP_E_CLOSED : rp_tls_flush(t);
+    rp_err e = t->broken ? RP_E_CLOSED : t->held ? RP_OK : rp_tls_flush(t);
     if (now - t->sent_ms > REST_MS) t->fresh_bytes = 0;
     t->sent_ms = now;
     while (e == RP_OK && chain->bytes > 0) {
@@ -309,6 +399,7 @@ rp_err rp_tls_send(struct rp_tls *t, struct rp_chain *chain)
             t->owes = false;
             return RP_OK;
         }
+        if (t->held) rp_tls_unhold(t);
         e = seal(t, room, chain);
         rp_err sent = rp_tls_push(t);
         if (e == RP_OK) e = sent;
@@ -318,14 +409,18 @@ rp_err rp_tls_send(struct rp_tls *t, struct rp_chain *chain)
     return e;
 }
 
+void rp_tls_end_after(struct rp_tls *t)
+{
+    t->last = t->shaken;
+}
+
 rp_err rp_tls_notify(struct rp_tls *t)
 {
-    if (!t->notified && t->shaken && !t->broken) {
-        ERR_clear_error();
-        (void)SSL_shutdown(t->ssl); /* 0: sealed, theirs has not come; what counts is in the room */
-        ERR_clear_error();
+    if (rp_tls_is_early(t) && !t->broken) {
+        t->early->notify = true; /* OpenSSL refuses while it shakes hands */
+        return RP_AGAIN;
     }
-    t->notified = true;
+    seal_end(t);
     return rp_tls_push(t);
 }
 
@@ -352,6 +447,11 @@ rp_str rp_tls_alpn(const struct rp_tls *t)
 rp_str rp_tls_sni(const struct rp_tls *t)
 {
     return rp_str_z(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name));
+}
+
+bool rp_tls_is_stapled(const struct rp_tls *t)
+{
+    return t->stapled;
 }
 
 bool rp_tls_is_resumed(const struct rp_tls *t)

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/chain.h"
 #include "net/loop.h"
+#include "net/tls_ask.h"
 
 struct rp_tls;        /* of one connection */
 struct rp_tls_server; /* of a listener: settings, certificates by name; tls_server.h */
@@ -27,9 +28,14 @@ enum { RP_TLS_KEY_NEXT, RP_TLS_KEY_NOW, RP_TLS_KEY_LAST, RP_TLS_KEYS };
 struct rp_tls_key {
     uint8_t name[16], cipher[32], mac[32];
 };
+enum { RP_TLS_EARLY_MOST = 16 * 1024 }; /* bytes of early data of a connection */
 struct rp_tls_tickets {
     struct rp_tls_key keys[RP_TLS_KEYS];
     bool ready; /* else no tickets are given or taken */
+    /* May the ticket with this id (32 bytes) bring early data: never twice, in all processes that
+     * share the keys? NULL: there is no early data. */
+    bool (*is_first)(void *arg, const uint8_t *id);
+    void *arg;
 };
 
 /* ---- what a client remembers ---------------------------------------------------------------- */
@@ -49,6 +55,14 @@ rp_str rp_tls_cipher(const struct rp_tls *t);  /* "TLS_AES_128_GCM_SHA256" */
 rp_str rp_tls_alpn(const struct rp_tls *t);    /* empty: none */
 rp_str rp_tls_sni(const struct rp_tls *t);     /* as the client sent it; empty: none */
 bool rp_tls_is_resumed(const struct rp_tls *t);
+bool rp_tls_is_stapled(const struct rp_tls *t); /* the client got an OCSP answer */
+/* The handshake is not over, and has brought early data (RFC 8446 §2.3): what is read may be a copy of
+ * what somebody else once sent. */
+bool rp_tls_is_early(const struct rp_tls *t);
+/* What rp_conn_attach put there; NULL: nothing. */
+void *rp_tls_attached(const struct rp_tls *t);
+/* Does the server refuse this client, unless somebody else gives it a certificate? */
+bool rp_tls_lacks_cert(const struct rp_tls *t);
 /* Why it failed, in OpenSSL's words; NULL when it did not, or when the system did. */
 const char *rp_tls_why(const struct rp_tls *t);
 
@@ -73,6 +87,12 @@ double rp_tls_peer_end(const struct rp_tls *t); /* when it ends, seconds since 1
 bool rp_tls_has_peer(const struct rp_tls *t);
 bool rp_tls_is_verified(const struct rp_tls *t);
 
+/* ---- digests ---------------------------------------------------------------------------------- */
+
+enum { RP_TLS_SHA1_BYTES = 20 };
+/* Of texts one behind the other, where a protocol wants it: it protects nothing. */
+void rp_tls_sha1(const rp_str *parts, size_t n, uint8_t out[RP_TLS_SHA1_BYTES]);
+
 /* ---- for conn.c ------------------------------------------------------------------------------ */
 
 struct rp_tls_face {
@@ -84,21 +104,42 @@ struct rp_tls_face {
 };
 struct rp_tls_face *rp_tls_face(struct rp_tls *t);
 
+/* Answers to questions, as in conn.h. rp_tls_shake goes on afterwards. */
+void rp_tls_ask(struct rp_tls *t, unsigned questions);
+unsigned rp_tls_question(const struct rp_tls *t);
+void rp_tls_answer_hello(struct rp_tls *t, const struct rp_tls_choice *choice);
+void rp_tls_answer_cert(struct rp_tls *t, struct rp_tls_cert *cert);
+bool rp_tls_take_hello(struct rp_tls *t, struct rp_tls_hello *out);
+void rp_tls_attach(struct rp_tls *t, void *thing, void (*drop)(void *thing));
+
 struct rp_tls *rp_tls_accept(struct rp_loop *l, int fd, struct rp_tls_server *s,
                              const struct rp_tls_tickets *tickets);
 /* name: of the server, for SNI and for the check of its certificate; a host name, or an address as
  * text. memory: held if not NULL. */
 struct rp_tls *rp_tls_connect(struct rp_loop *l, int fd, struct rp_tls_client *c, rp_str name,
                               struct rp_tls_memory *memory);
+/* Offer these protocols (as on the wire) instead of the client's; before the handshake. */
+void rp_tls_offer(struct rp_tls *t, rp_str alpn);
 void rp_tls_free(struct rp_tls **t);
-/* Go on with the handshake. RP_OK; RP_AGAIN: for bytes, or for room (rp_tls_is_flushed says no);
+/* Go on with the handshake. RP_OK; RP_AGAIN: for bytes, for room (rp_tls_is_flushed says no), or for an
+ * answer (rp_tls_question);
  * RP_E_TLS_PLAIN_HTTP, RP_E_TLS_HANDSHAKE, RP_E_UP_TLS_HANDSHAKE, RP_E_UP_TLS_VERIFY, RP_E_CLOSED */
 RP_MUST rp_err rp_tls_shake(struct rp_tls *t);
+/* Does the kernel seal what is sent? Then it is sent as on a plain socket, when rp_tls_kernel_ready. */
+bool rp_tls_is_kernel(const struct rp_tls *t);
+RP_MUST rp_err rp_tls_kernel_ready(struct rp_tls *t); /* RP_OK; RP_AGAIN: for room; RP_E_CLOSED */
+/* While early: fn is called once, when the handshake is over, has failed or will never be. It must not
+ * touch the connection. NULL: nobody is to be called any more. */
+void rp_tls_on_shaken(struct rp_tls *t, void (*fn)(void *arg), void *arg);
+void *rp_tls_shaken_arg(const struct rp_tls *t); /* of that; NULL: nobody is to be called */
+void rp_tls_break(struct rp_tls *t); /* nothing more goes in or out: recv says RP_E_CLOSED */
 /* As rp_conn_recv, _peek and _send. RP_E_CLOSED: reset, broken, or (from a server) cut off. */
 RP_MUST rp_err rp_tls_recv(struct rp_tls *t, char *buf, size_t n, size_t *got);
 RP_MUST rp_err rp_tls_peek(struct rp_tls *t, char *buf, size_t n, size_t *got);
 /* After RP_AGAIN the chain holds at least a byte: the same chain is given again. */
 RP_MUST rp_err rp_tls_send(struct rp_tls *t, struct rp_chain *chain);
+/* What is sent next is the last: close_notify leaves with its end. */
+void rp_tls_end_after(struct rp_tls *t);
 /* Say that nothing more comes (close_notify). RP_AGAIN: it waits for room. */
 RP_MUST rp_err rp_tls_notify(struct rp_tls *t);
 RP_MUST rp_err rp_tls_flush(struct rp_tls *t); /* RP_OK, RP_AGAIN, RP_E_CLOSED */

@@ -29,13 +29,16 @@ void rp_tls_room_free(struct rp_loop *l)
 
 /* ---- sending ------------------------------------------------------------------------------- */
 
-/* What the socket takes of n bytes. RP_OK and *took (0: it is full); RP_E_CLOSED. */
+/* What the socket takes of n bytes. RP_OK and *took (0: it is full); RP_E_CLOSED. Behind close_notify
+ * in a last send the FIN comes at once. */
 static rp_err offer(struct rp_tls *t, const char *p, size_t n, size_t *took)
 {
+    int more = t->last && t->notified && n <= RP_CONN_ONE_SEND ? MSG_MORE : 0;
     ssize_t r;
-    do r = RP_SYS(send, send(t->fd, p, RP_SHORT(send, n), MSG_NOSIGNAL));
+    do r = RP_SYS(send, send(t->fd, p, RP_SHORT(send, n), MSG_NOSIGNAL | more));
     while (r < 0 && errno == EINTR);
     *took = r > 0 ? (size_t)r : 0;
+    if (more && *took < n) rp_conn_uncork(t->fd);
     *t->face.out_bytes += *took;
     if (r >= 0 || errno == EAGAIN) return RP_OK;
     t->face.os = errno;
@@ -43,31 +46,32 @@ static rp_err offer(struct rp_tls *t, const char *p, size_t n, size_t *took)
     return RP_E_CLOSED;
 }
 
-static void drop_left(struct rp_tls *t)
+void rp_tls_drop_left(struct rp_tls *t)
 {
     rp_free(t->left);
     t->left = NULL;
     t->left_n = t->left_at = 0;
+    t->held = false;
 }
 
 rp_err rp_tls_flush(struct rp_tls *t)
 {
     size_t took = 0;
     if (!t->left) return RP_OK;
+    if (t->kernel) return rp_tls_kernel_flush(t);
     rp_err e = offer(t, t->left + t->left_at, t->left_n - t->left_at, &took);
     t->left_at += (uint32_t)took;
     if (e == RP_OK && t->left_at < t->left_n) return RP_AGAIN;
-    drop_left(t);
+    rp_tls_drop_left(t);
     return e;
 }
 
 bool rp_tls_is_flushed(const struct rp_tls *t)
 {
-    return t->left == NULL;
+    return t->left == NULL || t->held;
 }
 
-/* Keep what was sealed and not sent, behind what is kept already. */
-static rp_err keep(struct rp_tls *t, const char *p, uint32_t n)
+rp_err rp_tls_keep(struct rp_tls *t, const char *p, uint32_t n)
 {
     uint32_t old = t->left_n - t->left_at;
     if (old + n > RP_TLS_LEFT_MOST) { /* alerts and key updates of a peer that does not read */
@@ -77,7 +81,7 @@ static rp_err keep(struct rp_tls *t, const char *p, uint32_t n)
     char *fresh = rp_alloc(old + n);
     if (old) memcpy(fresh, t->left + t->left_at, old);
     memcpy(fresh + old, p, n);
-    drop_left(t);
+    rp_tls_drop_left(t);
     t->left = fresh;
     t->left_n = old + n;
     return RP_AGAIN;
@@ -94,11 +98,31 @@ rp_err rp_tls_push(struct rp_tls *t)
         t->broken = true;
         return RP_E_CLOSED;
     }
+    if (n == 0 && t->held) return RP_OK;
     rp_err e = rp_tls_flush(t);
     if (n == 0 || e < 0) return e;
     if (e == RP_OK) e = offer(t, room->sealed, n, &took);
     if (e < 0 || took == n) return e;
-    return keep(t, room->sealed + took, n - (uint32_t)took);
+    return rp_tls_keep(t, room->sealed + took, n - (uint32_t)took);
+}
+
+void rp_tls_hold(struct rp_tls *t)
+{
+    struct rp_tls_room *room = rp_tls_room_of(t->loop);
+    uint32_t n = room->sealed_n;
+    RP_CHECK(!t->left && n > 0);
+    room->sealed_n = 0;
+    RP_IGNORE(rp_tls_keep(t, room->sealed, n)); /* AGAIN, as it says of so few bytes */
+    t->held = true;
+}
+
+void rp_tls_unhold(struct rp_tls *t)
+{
+    struct rp_tls_room *room = rp_tls_room_of(t->loop);
+    RP_CHECK(t->held && room->sealed_n == 0);
+    memcpy(room->sealed, t->left, t->left_n);
+    room->sealed_n = t->left_n;
+    rp_tls_drop_left(t);
 }
 
 /* ---- BIO ----------------------------------------------------------------------------------- */
@@ -108,13 +132,14 @@ static int bio_write(BIO *b, const char *p, size_t n, size_t *written)
     struct rp_tls *t = BIO_get_data(b);
     struct rp_tls_room *room = rp_tls_room_of(t->loop);
     BIO_clear_retry_flags(b);
+    *written = n;
+    if (t->kernel) return rp_tls_kernel_write(t, p, n);
     if (n > sizeof room->sealed - room->sealed_n) {
         room->over = true;
         return 0;
     }
     memcpy(room->sealed + room->sealed_n, p, n);
     room->sealed_n += (uint32_t)n;
-    *written = n;
     return 1;
 }
 
@@ -143,13 +168,21 @@ static int bio_read(BIO *b, char *p, size_t n, size_t *got)
     return 1;
 }
 
+/* OpenSSL asks its socket BIO so (crypto/bio/bss_sock.c); its public headers name but the questions. */
+enum { SET_KTLS = 72, SET_KTLS_KIND = 74, CLEAR_KTLS_KIND = 75 };
+
 static long bio_ctrl(BIO *b, int command, long number, void *p)
 {
-    const struct rp_tls *t = BIO_get_data(b);
-    (void)number;
-    (void)p;
-    if (command == BIO_CTRL_EOF) return t->cut;
-    return command == BIO_CTRL_FLUSH;
+    struct rp_tls *t = BIO_get_data(b);
+    switch (command) {
+    case BIO_CTRL_EOF: return t->cut;
+    case BIO_CTRL_FLUSH: return 1;
+    case BIO_CTRL_GET_KTLS_SEND: return t->kernel;
+    case SET_KTLS: return number != 0 && rp_tls_kernel_start(t, p); /* 0: for what we read */
+    case SET_KTLS_KIND: t->kind = (uint8_t)number; return 0;
+    case CLEAR_KTLS_KIND: t->kind = 0; return 0;
+    default: return 0;
+    }
 }
 
 static BIO_METHOD *make_method(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tls_client: see tls_client.h. RFC 6125 §6: the name that was asked for is the one that is checked,
+ * tls_client: see tls_client.h. RFC 9525 §6: the name that was asked for is the one that is checked,
  * never one that a server offers.
  */
 #include "net/tls_client.h"
@@ -47,6 +47,7 @@ static void make_id(struct rp_tls_client *c, const struct rp_tls_client_rules *r
     digest_text(md, r->name);
     digest_text(md, r->cert_pem);
     digest_text(md, r->key_pem);
+    for (uint32_t i = 0; i < r->base.crls_n; i++) digest_text(md, r->base.crls[i]);
     RP_CHECK(EVP_DigestFinal_ex(md, c->id, NULL) == 1);
     EVP_MD_CTX_free(md);
 }
@@ -92,7 +93,9 @@ void rp_tls_client_dress(const struct rp_tls_client *c, SSL *ssl, rp_str peer)
     if (sni[0] && !is_address(sni)) RP_CHECK(SSL_set_tlsext_host_name(ssl, sni));
     if (!c->verify) return;
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* RFC 9525 §6.3, §7.1: a wildcard is a whole label, and a subject's common name is no name. */
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     bool set = is_address(name) ? X509_VERIFY_PARAM_set1_ip_asc(param, name)
                                 : X509_VERIFY_PARAM_set1_host(param, name, 0);
     RP_CHECK(set && name[0]); /* no name would mean: any certificate */
@@ -117,8 +120,10 @@ static bool trust(struct rp_tls_client *c, const struct rp_tls_client_rules *r, 
     if (r->base.depth) SSL_CTX_set_verify_depth(c->ctx, r->base.depth);
     if (!r->verify) return true;
     X509_STORE *roots = rp_tls_roots_read(r->base.cas, why);
-    if (roots) SSL_CTX_set_cert_store(c->ctx, roots); /* own */
-    return roots != NULL;
+    bool good = roots && rp_tls_use_crls(roots, &r->base, why);
+    if (good) SSL_CTX_set_cert_store(c->ctx, roots); /* own */
+    else X509_STORE_free(roots);
+    return good;
 }
 
 static bool appear(struct rp_tls_client *c, const struct rp_tls_client_rules *r, const char **why)

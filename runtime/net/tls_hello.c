@@ -16,7 +16,9 @@ enum {
     RANDOM_BYTES = 32,
     SESSION_ID_MOST = 32,
     EXTENSION_SNI = 0,
+    EXTENSION_SIGALGS = 13,
     EXTENSION_ALPN = 16,
+    EXTENSION_VERSIONS = 43,
     NAME_TYPE_HOST = 0,
 };
 
@@ -98,15 +100,29 @@ static bool read_alpn(struct rp_tls_hello *h, rp_str data)
     return !t.bad;
 }
 
+/* A list of numbers of two bytes, its length in n bytes in front; one at least (RFC 8446 §4.2.1, .3). */
+static bool read_codes(rp_str *list, rp_str data, size_t n)
+{
+    struct take t = {.rest = data};
+    rp_str codes = take_vector(&t, n);
+    if (t.bad || t.rest.len || codes.len < 2 || codes.len % 2 || list->ptr) return false;
+    *list = codes;
+    return true;
+}
+
 static bool read_extension(struct rp_tls_hello *h, struct take *t)
 {
     uint32_t type = take_number(t, 2);
     rp_str data = take_vector(t, 2);
     if (t->bad) return false;
-    /* The same extension twice is refused by these two: MUST NOT (RFC 8446 §4.2). */
-    if (type == EXTENSION_SNI) return read_sni(h, data);
-    if (type == EXTENSION_ALPN) return read_alpn(h, data);
-    return true;
+    /* The same extension twice is refused by these: MUST NOT (RFC 8446 §4.2). */
+    switch (type) {
+    case EXTENSION_SNI: return read_sni(h, data);
+    case EXTENSION_ALPN: return read_alpn(h, data);
+    case EXTENSION_VERSIONS: return read_codes(&h->versions, data, 1);
+    case EXTENSION_SIGALGS: return read_codes(&h->sigalgs, data, 2);
+    default: return true;
+    }
 }
 
 /* ---- the message ------------------------------------------------------------------------------ */
@@ -114,16 +130,17 @@ static bool read_extension(struct rp_tls_hello *h, struct take *t)
 static bool read_hello(struct rp_tls_hello *h, rp_str message)
 {
     struct take t = {.rest = message};
-    if (take_number(&t, 2) >> 8 != 3) return false; /* SSL 3.0 and all TLS (RFC 8446 §4.1.2) */
+    h->version = (uint16_t)take_number(&t, 2);
+    if (h->version >> 8 != 3) return false; /* SSL 3.0 and all TLS (RFC 8446 §4.1.2) */
     (void)take_bytes(&t, RANDOM_BYTES);
     if (take_vector(&t, 1).len > SESSION_ID_MOST) return false;
-    rp_str ciphers = take_vector(&t, 2);
+    h->ciphers = take_vector(&t, 2);
     rp_str compressions = take_vector(&t, 1);
-    if (t.bad || ciphers.len < 2 || ciphers.len % 2 || compressions.len == 0) return false;
+    if (t.bad || h->ciphers.len < 2 || h->ciphers.len % 2 || compressions.len == 0) return false;
     if (t.rest.len == 0) return true; /* before TLS 1.3 there may be no extensions at all */
-    rp_str extensions = take_vector(&t, 2);
+    h->extensions = take_vector(&t, 2);
     if (t.bad || t.rest.len) return false;
-    struct take each = {.rest = extensions};
+    struct take each = {.rest = h->extensions};
     while (each.rest.len)
         if (!read_extension(h, &each)) return false;
     return true;
@@ -184,12 +201,27 @@ void rp_tls_hello_init(struct rp_tls_hello *h, char *body)
     *h = (struct rp_tls_hello){.body = body, .result = RP_AGAIN};
 }
 
+static rp_err conclude(struct rp_tls_hello *h, rp_err e)
+{
+    h->result = e;
+    if (e == RP_OK) return e;
+    h->sni = h->alpn = h->extensions = h->ciphers = h->versions = h->sigalgs = RP_STR_NONE;
+    h->version = 0;
+    return e;
+}
+
 rp_err rp_tls_hello_feed(struct rp_tls_hello *h, rp_str bytes)
 {
-    if (h->result != RP_AGAIN) return h->result;
-    h->result = feed(h, bytes);
-    if (h->result != RP_OK) h->sni = h->alpn = RP_STR_NONE;
-    return h->result;
+    return h->result == RP_AGAIN ? conclude(h, feed(h, bytes)) : h->result;
+}
+
+rp_err rp_tls_hello_take(struct rp_tls_hello *h, rp_str message)
+{
+    if (message.len > RP_TLS_HELLO_MOST) return conclude(h, RP_E_TLS_HELLO_BIG);
+    memcpy(h->body, message.ptr, message.len);
+    h->body_n = h->wire_n = (uint32_t)message.len;
+    rp_err e = read_message(h);
+    return conclude(h, e == RP_AGAIN ? RP_E_TLS_HELLO : e);
 }
 
 bool rp_tls_hello_alpn_next(rp_str *rest, rp_str *name)
@@ -198,5 +230,35 @@ bool rp_tls_hello_alpn_next(rp_str *rest, rp_str *name)
     if (rest->len == 0) return false;
     *name = take_vector(&t, 1);
     *rest = t.rest;
+    return !t.bad;
+}
+
+/* 0x0a0a, 0x1a1a .. 0xfafa (RFC 8701 §2). */
+static bool is_grease(uint32_t code)
+{
+    return (code & 0x0f0f) == 0x0a0a && code >> 8 == (code & 0xff);
+}
+
+bool rp_tls_hello_code_next(rp_str *rest, uint16_t *code)
+{
+    struct take t = {.rest = *rest};
+    uint32_t value = 0;
+    do value = take_number(&t, 2);
+    while (!t.bad && is_grease(value));
+    *rest = t.bad ? RP_STR_NONE : t.rest;
+    *code = (uint16_t)value;
+    return !t.bad;
+}
+
+bool rp_tls_hello_extension_next(rp_str *rest, uint16_t *type)
+{
+    struct take t = {.rest = *rest};
+    uint32_t value = 0;
+    do {
+        value = take_number(&t, 2);
+        (void)take_vector(&t, 2);
+    } while (!t.bad && is_grease(value));
+    *rest = t.bad ? RP_STR_NONE : t.rest;
+    *type = (uint16_t)value;
     return !t.bad;
 }

@@ -6,6 +6,7 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/pem.h>
 #include <openssl/sha.h>
+#include <stdio.h>
 
 #include "net/tls_in.h"
 
@@ -27,6 +28,15 @@ static int no_passphrase(char *buf, int n, int write, void *arg)
     (void)write;
     (void)arg;
     return -1;
+}
+
+void rp_tls_sha1(const rp_str *parts, size_t n, uint8_t out[RP_TLS_SHA1_BYTES])
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    RP_CHECK(md && EVP_DigestInit_ex(md, EVP_sha1(), NULL) == 1);
+    for (size_t i = 0; i < n; i++) RP_CHECK(EVP_DigestUpdate(md, parts[i].ptr, parts[i].len) == 1);
+    RP_CHECK(EVP_DigestFinal_ex(md, out, NULL) == 1);
+    EVP_MD_CTX_free(md);
 }
 
 void rp_tls_digest(rp_str bytes, uint8_t out[32])
@@ -184,4 +194,80 @@ X509_STORE *rp_tls_roots_read(rp_str pem, const char **why)
     *why = n == 0 ? "there is no certificate in it" : "a certificate in it is malformed";
     X509_STORE_free(store);
     return NULL;
+}
+
+/* ---- revocation lists ---------------------------------------------------------------------- */
+
+/* Into the store, if there is one. False: it is malformed. */
+static bool take_crl(X509_CRL *crl, X509_STORE *store, int64_t *ends_s, uint32_t *n)
+{
+    int64_t end = rp_tls_seconds(X509_CRL_get0_nextUpdate(crl));
+    if (*n == 0 || (end && end < *ends_s)) *ends_s = end;
+    bool good = !store || X509_STORE_add_crl(store, crl); /* one that is there already is fine */
+    X509_CRL_free(crl);
+    *n += good;
+    return good;
+}
+
+static bool read_der_crl(rp_str bytes, X509_STORE *store, int64_t *ends_s, uint32_t *n)
+{
+    const unsigned char *at = (const unsigned char *)bytes.ptr;
+    X509_CRL *crl = d2i_X509_CRL(NULL, &at, (long)bytes.len);
+    bool whole = crl && at == (const unsigned char *)bytes.ptr + bytes.len;
+    if (whole) return take_crl(crl, store, ends_s, n);
+    X509_CRL_free(crl);
+    return false;
+}
+
+static bool read_pem_crls(rp_str bytes, X509_STORE *store, int64_t *ends_s, uint32_t *n)
+{
+    BIO *b = open_text(bytes);
+    bool good = true;
+    for (X509_CRL *crl; good && b && (crl = PEM_read_bio_X509_CRL(b, NULL, no_passphrase, NULL));)
+        good = take_crl(crl, store, ends_s, n);
+    if (good) good = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    BIO_free(b);
+    return good;
+}
+
+static bool read_crls(rp_str bytes, X509_STORE *store, int64_t *ends_s, const char **why)
+{
+    bool der = bytes.len > 0 && bytes.ptr[0] == 0x30; /* SEQUENCE */
+    uint32_t n = 0;
+    ERR_clear_error();
+    bool good = der ? read_der_crl(bytes, store, ends_s, &n)
+                    : read_pem_crls(bytes, store, ends_s, &n);
+    ERR_clear_error();
+    if (good && n > 0) return true;
+    *why = good ? "there is no revocation list in it" : "its revocation list is malformed";
+    return false;
+}
+
+bool rp_tls_use_crls(X509_STORE *store, const struct rp_tls_rules *rules, const char **why)
+{
+    int64_t ends_s = 0;
+    for (uint32_t i = 0; i < rules->crls_n; i++)
+        if (!read_crls(rules->crls[i], store, &ends_s, why)) return false;
+    if (rules->crls_n == 0) return true;
+    return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1;
+}
+
+void rp_tls_crls_digest(const struct rp_tls_rules *rules, uint8_t out[32])
+{
+    uint8_t both[64];
+    memset(out, 0, 32);
+    for (uint32_t i = 0; i < rules->crls_n; i++) {
+        memcpy(both, out, 32);
+        rp_tls_digest(rules->crls[i], both + 32);
+        rp_tls_digest(rp_str_of((const char *)both, sizeof both), out);
+    }
+}
+
+rp_err rp_tls_crl_check(rp_str bytes, int64_t *ends_s, char why[RP_TLS_WHY_BYTES])
+{
+    const char *words = NULL;
+    *ends_s = 0;
+    if (read_crls(bytes, NULL, ends_s, &words)) return RP_OK;
+    snprintf(why, RP_TLS_WHY_BYTES, "%s", words);
+    return RP_E_INVALID;
 }

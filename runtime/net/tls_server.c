@@ -18,6 +18,7 @@ enum {
 
 struct cert {
     struct rp_tls_pair pair;
+    struct rp_tls_staple *staple; /* NULL: there is nothing to hand out */
     int64_t ends_s;
     struct cert *next;
 };
@@ -34,10 +35,15 @@ struct rp_tls_server {
     struct rp_map names; /* -> struct choice; "*.a.example" is ".a.example" */
     struct cert *certs;  /* newest first */
     struct choice *choices;
+    struct rp_tls_staple *staples;   /* of certs, chained */
+    struct rp_map stapled; /* address of an X509 -> its staple */
     struct choice *fallback;       /* of the first certificate */
     struct rp_tls_decoder decoder; /* until it is finished */
     uint32_t certs_n;
     bool refuse;
+    bool ocsp;
+    bool knows_cas; /* who may sign clients' certificates */
+    uint8_t id[32]; /* of its sessions */
     uint8_t alpn_n;
     unsigned char alpn[RP_TLS_ALPN_MOST];
 };
@@ -93,6 +99,16 @@ bool rp_tls_server_knows(const struct rp_tls_server *s, rp_str name)
     return find(s, name) != NULL;
 }
 
+bool rp_tls_server_can_ask(const struct rp_tls_server *s)
+{
+    return s->knows_cas;
+}
+
+rp_str rp_tls_server_alpn(const struct rp_tls_server *s)
+{
+    return rp_str_of((const char *)s->alpn, s->alpn_n);
+}
+
 static bool use(SSL *ssl, const struct choice *c)
 {
     SSL_certs_clear(ssl);
@@ -119,10 +135,14 @@ static rp_str asked_name(SSL *ssl, char out[NAME_BYTES])
 static int on_name(SSL *ssl, int *alert, void *arg)
 {
     const struct rp_tls_server *s = arg;
+    const struct rp_tls *t = SSL_get_app_data(ssl);
+    const struct rp_tls_choice *chosen = rp_tls_choice_of(t);
     char lower[NAME_BYTES];
-    rp_str name = asked_name(ssl, lower);
+    rp_str name = chosen && chosen->name_n ? rp_str_of(chosen->name, chosen->name_n)
+                                           : asked_name(ssl, lower);
     const struct choice *c = name.len ? find(s, name) : NULL;
     if (!c && !s->refuse) return SSL_TLSEXT_ERR_NOACK;
+    if (rp_tls_ask_decides_cert(t, !c) && !c) return SSL_TLSEXT_ERR_NOACK;
     if (c && (c == s->fallback || use(ssl, c))) return SSL_TLSEXT_ERR_OK;
     *alert = c ? SSL_AD_INTERNAL_ERROR : SSL_AD_UNRECOGNIZED_NAME;
     return SSL_TLSEXT_ERR_ALERT_FATAL;
@@ -134,10 +154,12 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
                    const unsigned char *theirs, unsigned theirs_n, void *arg)
 {
     const struct rp_tls_server *s = arg;
+    const struct rp_tls_choice *c = rp_tls_choice_of(SSL_get_app_data(ssl));
+    bool own = c && c->alpn_n;
+    const unsigned char *ours = own ? (const unsigned char *)c->alpn : s->alpn;
     unsigned char *chosen = NULL;
-    (void)ssl;
-    if (SSL_select_next_proto(&chosen, out_n, s->alpn, s->alpn_n, theirs, theirs_n) !=
-        OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_n, ours, own ? c->alpn_n : s->alpn_n, theirs,
+                              theirs_n) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -171,20 +193,29 @@ static STACK_OF(X509_NAME) * names_of(X509_STORE *roots)
     return names;
 }
 
+static int mode_of(unsigned ask)
+{
+    if (ask == RP_TLS_ASK_NONE) return SSL_VERIFY_NONE;
+    return SSL_VERIFY_PEER | (ask == RP_TLS_ASK_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
+}
+
 static bool ask_clients(struct rp_tls_server *s, const struct rp_tls_rules *rules, const char **why)
 {
-    int mode = SSL_VERIFY_PEER;
-    bool any = rules->ask == RP_TLS_ASK_ANY;
-    if (rules->ask == RP_TLS_ASK_NONE) return true;
+    bool any = rules->ask == RP_TLS_ASK_ANY, none = rules->ask == RP_TLS_ASK_NONE;
+    if (none && rules->cas.len == 0) return true;
     if (rules->cas.len == 0 && !any) {
         *why = "clients' certificates need a CA";
         return false;
     }
-    if (rules->ask == RP_TLS_ASK_REQUIRED) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_CTX_set_verify(s->ctx, mode, any ? take_any : NULL);
+    s->knows_cas = rules->cas.len > 0;
+    SSL_CTX_set_verify(s->ctx, mode_of(rules->ask), any ? take_any : NULL);
     if (rules->depth) SSL_CTX_set_verify_depth(s->ctx, rules->depth);
     X509_STORE *roots = rules->cas.len ? rp_tls_roots_read(rules->cas, why) : X509_STORE_new();
     if (!roots) return false;
+    if (!rp_tls_use_crls(roots, rules, why)) {
+        X509_STORE_free(roots);
+        return false;
+    }
     SSL_CTX_set_client_CA_list(s->ctx, names_of(roots)); /* own */
     SSL_CTX_set_cert_store(s->ctx, roots);               /* own */
     return true;
@@ -194,15 +225,29 @@ static bool ask_clients(struct rp_tls_server *s, const struct rp_tls_rules *rule
  * §8.1). Reloads that change nothing here keep sessions good. */
 static bool name_sessions(struct rp_tls_server *s, const struct rp_tls_rules *rules)
 {
-    uint8_t cas[32], id[32];
-    uint8_t all[sizeof cas + 3];
+    uint8_t cas[32];
+    uint8_t all[2 * sizeof cas + 3];
     rp_tls_digest(rules->cas, cas);
     memcpy(all, cas, sizeof cas);
     all[sizeof cas] = rules->ask;
     all[sizeof cas + 1] = rules->depth;
     all[sizeof cas + 2] = rules->refuse;
+    /* Who was revoked must not come back by a ticket. */
+    if (rules->crls_n) rp_tls_crls_digest(rules, all + sizeof cas + 3);
+    rp_tls_digest(rp_str_of((const char *)all, sizeof all - (rules->crls_n ? 0 : sizeof cas)), s->id);
+    return SSL_CTX_set_session_id_context(s->ctx, s->id, sizeof s->id);
+}
+
+/* Sessions of connections that were asked something else must not meet: their name differs in it. */
+void rp_tls_ask_client(SSL *ssl, unsigned ask)
+{
+    const struct rp_tls *t = SSL_get_app_data(ssl);
+    uint8_t all[33] = {0}, id[32];
+    memcpy(all, t->of->id, sizeof t->of->id);
+    all[32] = (uint8_t)(ask + 1);
     rp_tls_digest(rp_str_of((const char *)all, sizeof all), id);
-    return SSL_CTX_set_session_id_context(s->ctx, id, sizeof id);
+    RP_CHECK(SSL_set_session_id_context(ssl, id, sizeof id));
+    SSL_set_verify(ssl, mode_of(ask), ask == RP_TLS_ASK_ANY ? take_any : NULL);
 }
 
 static bool dress(struct rp_tls_server *s, const struct rp_tls_rules *rules, const char **why)
@@ -211,6 +256,7 @@ static bool dress(struct rp_tls_server *s, const struct rp_tls_rules *rules, con
     if (!rp_tls_apply_profile(s->ctx, rules) || !name_sessions(s, rules)) return false;
     if (rules->alpn.len > sizeof s->alpn) return false;
     s->refuse = rules->refuse;
+    s->ocsp = rules->ocsp;
     s->alpn_n = (uint8_t)rules->alpn.len;
     if (s->alpn_n) memcpy(s->alpn, rules->alpn.ptr, s->alpn_n);
     if (s->alpn_n) SSL_CTX_set_alpn_select_cb(s->ctx, on_alpn, s);
@@ -223,6 +269,8 @@ static bool dress(struct rp_tls_server *s, const struct rp_tls_rules *rules, con
     SSL_CTX_set_tlsext_ticket_key_evp_cb(s->ctx, rp_tls_ticket_key);
     SSL_CTX_set_tlsext_servername_callback(s->ctx, on_name);
     SSL_CTX_set_tlsext_servername_arg(s->ctx, s);
+    if (rules->early && !rp_tls_allow_early(s->ctx)) return false;
+    if (rules->kernel) (void)SSL_CTX_set_options(s->ctx, SSL_OP_ENABLE_KTLS);
     return ask_clients(s, rules, why);
 }
 
@@ -233,6 +281,7 @@ struct rp_tls_server *rp_tls_server_new(const struct rp_tls_rules *rules,
     const char *words = "OpenSSL cannot make a context";
     s->refs = 1;
     rp_map_init(&s->names, NAMES_MOST);
+    rp_map_init(&s->stapled, NAMES_MOST);
     s->ctx = SSL_CTX_new(TLS_server_method());
     if (!s->ctx || !dress(s, rules, &words)) {
         (void)refuse(why, words);
@@ -256,11 +305,13 @@ void rp_tls_server_drop(struct rp_tls_server **where)
     if (!s || --s->refs > 0) return;
     SSL_CTX_free(s->ctx);
     rp_map_fini(&s->names);
+    rp_map_fini(&s->stapled);
     rp_tls_decoder_fini(&s->decoder);
     while (s->certs) {
         struct cert *c = s->certs;
         s->certs = c->next;
         rp_tls_pair_free(&c->pair);
+        rp_tls_staple_free(&c->staple);
         rp_free(c);
     }
     while (s->choices) {
@@ -278,7 +329,7 @@ uint32_t rp_tls_server_certs(const struct rp_tls_server *s)
 
 /* ---- adding -------------------------------------------------------------------------------- */
 
-static int kind_of(const EVP_PKEY *key)
+int rp_tls_kind_of(const EVP_PKEY *key)
 {
     switch (EVP_PKEY_get_base_id(key)) {
     case EVP_PKEY_RSA:
@@ -367,6 +418,65 @@ static bool is_acceptable(struct rp_tls_server *s, const struct rp_tls_pair *p, 
     return good;
 }
 
+/* ---- staples ------------------------------------------------------------------------------- */
+
+static rp_str address_of(const X509 *const *cert)
+{
+    return rp_str_of((const char *)cert, sizeof *cert);
+}
+
+const struct rp_tls_staple *rp_tls_server_staple_of(const struct rp_tls_server *s,
+                                                    const X509 *cert)
+{
+    return cert ? rp_map_find(&s->stapled, address_of(&cert)) : NULL;
+}
+
+struct rp_tls_staple *rp_tls_server_staples(const struct rp_tls_server *s)
+{
+    return s->staples;
+}
+
+/* False: its issuer is not known. */
+static bool make_staple(struct rp_tls_server *s, struct cert *cert)
+{
+    const X509 *key = cert->pair.cert;
+    X509 *issuer = rp_tls_issuer_of(cert->pair.cert, cert->pair.chain,
+                                    SSL_CTX_get_cert_store(s->ctx));
+    if (!issuer) return false;
+    struct rp_tls_staple *p = rp_tls_staple_new(cert->pair.cert, issuer, s->ocsp);
+    X509_free(issuer);
+    if (rp_map_set(&s->stapled, address_of(&key), p) != RP_OK) {
+        rp_tls_staple_free(&p);
+        return false;
+    }
+    rp_tls_staple_chain(p, s->staples);
+    s->staples = cert->staple = p;
+    return true;
+}
+
+/* Also for one without a responder: its answer may come from a file. */
+static void note_staple(struct rp_tls_server *s, struct cert *cert,
+                        struct rp_tls_cert_facts *facts)
+{
+    facts->must_staple = rp_tls_must_staple(cert->pair.cert);
+    facts->has_responder = rp_tls_has_responder(cert->pair.cert);
+    facts->has_staple = s->ocsp && facts->has_responder && make_staple(s, cert);
+}
+
+rp_err rp_tls_server_staple(struct rp_tls_server *s, rp_str der, int64_t now_s,
+                            struct rp_tls_staple_answer *out, char why[RP_TLS_WHY_BYTES])
+{
+    struct cert *cert = s->certs;
+    if (!cert) return refuse(why, "there is no certificate");
+    if (!cert->staple && !make_staple(s, cert))
+        return refuse(why, "the issuer's certificate is needed to check it: add it behind the "
+                           "certificate, as its chain");
+    rp_err e = rp_tls_staple_check(cert->staple, der, now_s, out, why);
+    if (e == RP_OK && out->in_time && out->status == RP_TLS_STAPLE_GOOD)
+        rp_tls_staple_set(cert->staple, der, out->this_s, out->next_s);
+    return e;
+}
+
 rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pem,
                          struct rp_tls_cert_facts *facts, char why[RP_TLS_WHY_BYTES])
 {
@@ -374,7 +484,7 @@ rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pe
     const char *words = NULL;
     *facts = (struct rp_tls_cert_facts){.names_n = 0};
     if (!rp_tls_pair_read(&s->decoder, cert_pem, key_pem, &pair, &words)) return refuse(why, words);
-    int kind = kind_of(pair.key);
+    int kind = rp_tls_kind_of(pair.key);
     if (kind < 0) words = "its key is neither RSA, EC nor Ed25519";
     if (kind < 0 || !is_acceptable(s, &pair, &words)) {
         rp_tls_pair_free(&pair);
@@ -389,6 +499,7 @@ rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pe
     s->certs = cert;
     s->certs_n++;
     file_names(s, cert, kind, facts);
+    note_staple(s, cert, facts);
     if (!s->fallback) { /* it has no name that anybody asks for, and is the default all the same */
         s->fallback = rp_alloc(sizeof *s->fallback);
         s->fallback->next = s->choices;
@@ -402,6 +513,10 @@ rp_err rp_tls_server_finish(struct rp_tls_server *s, char why[RP_TLS_WHY_BYTES])
 {
     rp_tls_decoder_fini(&s->decoder);
     if (!s->fallback) return refuse(why, "there is no certificate");
+    if (s->staples) {
+        (void)SSL_CTX_set_tlsext_status_cb(s->ctx, rp_tls_staple_on_ask);
+        (void)SSL_CTX_set_tlsext_status_arg(s->ctx, s);
+    }
     for (int i = 0; i < KINDS; i++) {
         const struct cert *c = s->fallback->kinds[i];
         if (c && SSL_CTX_use_cert_and_key(s->ctx, c->pair.cert, c->pair.key, c->pair.chain, 1) != 1)

@@ -33,7 +33,12 @@ struct rp_tls_rules {
     uint8_t depth;    /* of chains of certificates above the client's; 0: OpenSSL's default */
     rp_str alpn;      /* protocols as on the wire (length, name), best first; empty: none */
     rp_ms session_ms; /* servers: life of a ticket */
+    bool kernel;      /* servers: the kernel may seal what is sent */
+    bool early;       /* servers: tickets may bring early data (rp_tls_tickets.is_first) */
     rp_str cas;       /* PEM: who may sign; servers: clients' certificates */
+    const rp_str *crls; /* PEM or DER: lists of what they took back; none: nobody looks */
+    uint32_t crls_n;
+    bool ocsp; /* servers: certificates whose authority has a responder get a staple to be filled */
 };
 
 /* What is known of a certificate, for messages. Times in seconds since 1970. */
@@ -41,6 +46,9 @@ struct rp_tls_cert_facts {
     int64_t begins_s, ends_s;
     uint32_t names_n;
     bool is_ec;
+    bool must_staple;   /* clients insist on an OCSP answer */
+    bool has_responder; /* whom to ask for one */
+    bool has_staple;    /* one can be handed out as soon as it is there */
 };
 
 /* rules: copied. NULL with `why` when something in them is not accepted. */
@@ -51,12 +59,25 @@ struct rp_tls_server *rp_tls_server_new(const struct rp_tls_rules *rules,
  * ret   RP_OK; RP_E_INVALID and `why`: "the key does not belong to the certificate" */
 RP_MUST rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pem,
                                  struct rp_tls_cert_facts *facts, char why[RP_TLS_WHY_BYTES]);
+/* Hand out this OCSP answer (DER) with the certificate that was added last. One that is over is taken
+ * and not handed out.
+ * ret   RP_OK and *out; RP_E_INVALID and `why` */
+struct rp_tls_staple_answer;
+RP_MUST rp_err rp_tls_server_staple(struct rp_tls_server *s, rp_str der, int64_t now_s,
+                                    struct rp_tls_staple_answer *out, char why[RP_TLS_WHY_BYTES]);
 /* All are there: the default goes into the context. RP_E_INVALID: none, or OpenSSL refuses it. */
 RP_MUST rp_err rp_tls_server_finish(struct rp_tls_server *s, char why[RP_TLS_WHY_BYTES]);
 uint32_t rp_tls_server_certs(const struct rp_tls_server *s);
 /* Is that name (lower case) one of a certificate of ours? */
 bool rp_tls_server_knows(const struct rp_tls_server *s, rp_str name);
+/* Was it told who may sign clients' certificates? */
+bool rp_tls_server_can_ask(const struct rp_tls_server *s);
+rp_str rp_tls_server_alpn(const struct rp_tls_server *s); /* as on the wire; empty: none */
 struct rp_tls_server *rp_tls_server_hold(struct rp_tls_server *s); /* not atomic: one thread */
 void rp_tls_server_drop(struct rp_tls_server **s);
+
+/* Is it a certificate revocation list, or more than one in PEM? *ends_s: when the first of them ends.
+ * RP_E_INVALID and `why` */
+RP_MUST rp_err rp_tls_crl_check(rp_str bytes, int64_t *ends_s, char why[RP_TLS_WHY_BYTES]);
 
 #endif

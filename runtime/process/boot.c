@@ -14,6 +14,8 @@
 #include "base/mem.h"
 #include "process/master_in.h"
 #include "process/stats.h"
+#include "proxy/staples.h"
+#include "shm/dict.h"
 
 enum {
     FILES_LOW = 4096, /* two descriptors per proxied connection: below this it is worth a word */
@@ -110,7 +112,7 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     size_t bytes = rp_crumb_bytes(RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT) +
                    rp_counter_bytes(RP_PLAN_WORKERS_MOST, RP_STATS_CAP) +
                    rp_census_bytes(RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT) +
-                   rp_keyring_bytes() + RP_ZONE_HEAD_BYTES;
+                   rp_keyring_bytes() + rp_once_bytes() + RP_ZONE_HEAD_BYTES;
     rp_err e = rp_zone_new(RP_STR("rproxy"), bytes, &m->zone);
     if (e == RP_OK)
         e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT,
@@ -119,10 +121,14 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
         e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_WORKERS_MOST, RP_STATS_CAP,
                            &m->counters);
     if (e == RP_OK) e = rp_keyring_new(m->zone, RP_STR("tickets"), &m->keyring);
+    if (e == RP_OK) e = rp_once_new(m->zone, RP_STR("early"), &m->once);
     if (e == RP_OK) e = rp_stats_register(m->counters);
     if (e == RP_OK)
         e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT,
                           &m->census);
+    if (e == RP_OK)
+        e = rp_zone_new(RP_STR("rproxy-staples"), RP_STAPLES_BYTES, &m->staples_zone);
+    if (e == RP_OK) e = rp_dict_new(m->staples_zone, RP_DICT_CACHE, &m->staples);
     if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
     return e;
 }
@@ -160,6 +166,7 @@ rp_err rp_boot(struct rp_master *m)
     struct rp_buf error;
     rp_err e = RP_OK;
     m->pidfile.fd = m->extra.fd = m->signals = m->reload.check.channel = -1;
+    m->watch.channel = -1;
     m->generation = 1;
     m->crew.slots = rp_alloc(sizeof *m->crew.slots * RP_PLAN_WORKERS_MOST);
     for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) m->crew.slots[i].channel = -1;
@@ -175,12 +182,16 @@ void rp_boot_undo(struct rp_master *m)
 {
     rp_control_close(&m->control);
     rp_reload_fini(m);
+    rp_watch_stop(&m->watch);
     rp_crew_fini(m);
     rp_census_free(&m->census);
     rp_keyring_free(&m->keyring);
+    rp_once_free(&m->once);
     rp_counter_free(&m->counters);
     rp_crumb_free(&m->crumbs);
     rp_zone_free(&m->zone);
+    rp_dict_free(&m->staples);
+    rp_zone_free(&m->staples_zone);
     rp_zones_close(&m->zones);
     rp_sockets_close(&m->sockets);
     rp_logs_close(&m->logs);

@@ -32,6 +32,8 @@ enum rp_message_kind {
     RP_SAY_FETCH,  /* text: path of a file that the site needs */
     RP_SAY_FILE,   /* a: 0 with the file's fd, else -rp_err */
     RP_SAY_RESULT, /* fd: plan and bundle */
+    /* watcher to master */
+    RP_SAY_CHANGED, /* text: path of the first file that changed */
     /* command to master, and back */
     RP_SAY_COMMAND, /* text: "reload" */
     RP_SAY_ANSWER,  /* a: exit status; text */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "process/channel.h"
 #include "process/evaluator.h"
@@ -42,6 +43,7 @@ static const struct kind KINDS[] = {
     {".txt", RP_CHECK_PAGE_MOST, PAGE},     {".xml", RP_CHECK_PAGE_MOST, PAGE},
     {".pem", RP_CHECK_CERT_MOST, CERT},     {".crt", RP_CHECK_CERT_MOST, CERT},
     {".cer", RP_CHECK_CERT_MOST, CERT},     {".key", RP_CHECK_CERT_MOST, CERT},
+    {".crl", RP_CHECK_CERT_MOST, CERT},     {".ocsp", RP_CHECK_CERT_MOST, CERT},
 };
 
 static const struct kind *kind_of(rp_str path)
@@ -152,6 +154,54 @@ static bool lies_with_site(const char *site, int fd)
     size_t folder_n = strlen(folder);
     return got > (ssize_t)folder_n && memcmp(target, folder, folder_n) == 0 &&
            target[folder_n] == '/';
+}
+
+/* ---- stamps -------------------------------------------------------------------------------- */
+
+bool rp_check_is_cert(rp_str path)
+{
+    return is_source_path(path) && kind_of(path)->use == CERT;
+}
+
+static uint64_t stamp_of(const struct stat *st)
+{
+    uint64_t all[] = {(uint64_t)st->st_dev,          (uint64_t)st->st_ino,
+                      (uint64_t)st->st_size,         (uint64_t)st->st_mtim.tv_sec,
+                      (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
+                      (uint64_t)st->st_ctim.tv_nsec};
+    return rp_hash_bytes(rp_str_of((const char *)all, sizeof all)) | 1; /* 0: there is none */
+}
+
+uint64_t rp_check_stamp_fd(int fd)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 ? stamp_of(&st) : 0;
+}
+
+uint64_t rp_check_stamp_list(rp_str bytes)
+{
+    return rp_hash_bytes(bytes) | 1;
+}
+
+static uint64_t stamp_pattern(const char *pattern)
+{
+    struct rp_buf list;
+    rp_buf_init(&list, RP_CHECK_SOURCE_MOST);
+    rp_err e = put_names(pattern, &list);
+    uint64_t stamp = e == RP_OK ? rp_check_stamp_list(rp_buf_str(&list)) : 0;
+    rp_buf_fini(&list);
+    return stamp;
+}
+
+uint64_t rp_check_stamp(rp_str path)
+{
+    char name[PATH_MOST];
+    struct stat st;
+    if (!rp_check_is_cert(path)) return 0;
+    memcpy(name, path.ptr, path.len);
+    name[path.len] = 0;
+    if (rp_check_is_list(path)) return stamp_pattern(name);
+    return stat(name, &st) == 0 ? stamp_of(&st) : 0;
 }
 
 /* ---- the reader ---------------------------------------------------------------------------- */
@@ -288,7 +338,7 @@ RP_NORETURN static void run_reader(const struct rp_check_order *order, int paren
     struct reader r = {.order = order, .master = channel, .evaluator = -1};
     rp_os_reset_signals();
     if (!rp_os_die_with(parent, SIGKILL)) _exit(1);
-    if (can_read_site(&r)) start_evaluator(&r);
+    if (order->sources.len || can_read_site(&r)) start_evaluator(&r);
     if (!r.answered) serve(&r, &m);
     if (r.pid > 0) (void)kill(r.pid, SIGKILL); /* done, or it never will be */
     while (r.pid > 0 && waitpid(r.pid, NULL, 0) < 0 && errno == EINTR) continue;

@@ -29,6 +29,7 @@ struct rp_check_order {
     const char *site;                    /* absolute */
     rp_str overrides;                    /* "name=value" lines of -g */
     bool describe;                       /* fill plan->description */
+    rp_str sources; /* bundle of the generation that serves: only certificates are read anew */
     const struct rp_os_account *account; /* whom the evaluator becomes; NULL: nobody else */
     rp_ms limit_ms;                      /* 0: RP_CHECK_LIMIT_MS */
 };
@@ -65,6 +66,13 @@ RP_MUST rp_err rp_check_run(const struct rp_check_order *order, struct rp_checke
  * ends in ".lua", in ".pem", ".crt", ".cer" or ".key", or in ".html", ".htm", ".json", ".txt" or ".xml"
  * and may be read by everybody. RP_E_NOT_FOUND, RP_E_INVALID, RP_E_TOO_BIG, RP_E_OS. */
 RP_MUST rp_err rp_check_open_source(rp_str path, int *fd);
+/* Is it the path of a file, or a pattern of files, of certificates, keys or what belongs to them? */
+bool rp_check_is_cert(rp_str path);
+/* What such a file, or list of files, is like: another number when it was written, replaced or removed.
+ * Of an open one (one of rp_check_open_list: bytes are what it holds), and by path. */
+uint64_t rp_check_stamp_fd(int fd);
+uint64_t rp_check_stamp_list(rp_str bytes);
+uint64_t rp_check_stamp(rp_str path);
 
 /* The same for a pattern of certificates, a path with "*": fd holds the paths that
  * fit, one a line, in order. */

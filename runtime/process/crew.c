@@ -58,6 +58,8 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .counters = m->counters,
         .census = m->census,
         .keyring = m->keyring,
+        .once = m->once,
+        .staples = m->staples,
     };
     rp_worker_run(&in);
 }
@@ -237,6 +239,7 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     rp_os_close(&s->channel);
     rp_census_forget(m->census, worker); /* its connections are gone with it */
     rp_counter_start(m->counters, worker);
+    rp_zones_forget(&m->zones, worker);
     bool expected = s->state == RP_SLOT_LEAVING;
     s->kill_ms = 0;
     bool early = m->turn_ms - s->started_ms < EARLY_MS && !was_stuck(status);

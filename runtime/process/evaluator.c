@@ -18,20 +18,53 @@
 
 struct evaluator {
     int channel;
+    struct rp_bundle *old; /* of the generation that serves, when only certificates are read anew */
+    struct rp_plan_watched *watched; /* files of certificates; the bundle asks for each once */
+    uint32_t watched_n, watched_room;
     struct rp_message m;
 };
+
+static void note(struct evaluator *v, rp_str path, uint64_t stamp)
+{
+    if (v->watched_n == RP_PLAN_WATCHED_MOST) return;
+    if (v->watched_n == v->watched_room) {
+        v->watched_room = v->watched_room ? v->watched_room * 2 : 64;
+        v->watched = rp_realloc(v->watched, v->watched_room * sizeof *v->watched);
+    }
+    v->watched[v->watched_n++] = (struct rp_plan_watched){
+        .path = rp_str_of(rp_strdup_n(path.ptr, path.len), path.len), .stamp = stamp};
+}
+
+/* The reader has opened it, or said why not. */
+static rp_err take(struct evaluator *v, rp_str path, int fd, rp_err e, struct rp_buf *out)
+{
+    uint64_t stamp = rp_check_stamp_fd(fd); /* before the first byte is read */
+    if (e == RP_OK) e = rp_os_read_all(fd, RP_CHECK_SOURCE_MOST, out);
+    if (e == RP_OK && rp_check_is_list(path)) stamp = rp_check_stamp_list(rp_buf_str(out));
+    if (rp_check_is_cert(path)) note(v, path, e == RP_OK ? stamp : 0);
+    return e;
+}
+
+static rp_err fetch_old(struct evaluator *v, rp_str path, struct rp_buf *out)
+{
+    rp_str bytes;
+    rp_err e = rp_bundle_read(v->old, path, &bytes);
+    if (e == RP_OK) rp_buf_add(out, bytes);
+    return e;
+}
 
 static rp_err fetch(void *arg, rp_str path, struct rp_buf *out)
 {
     struct evaluator *v = arg;
     struct rp_message_head head = {.kind = RP_SAY_FETCH};
+    if (v->old && !rp_check_is_cert(path)) return fetch_old(v, path, out);
     if (path.len > RP_CHANNEL_TEXT_BYTES) return RP_E_TOO_BIG;
     rp_err e = rp_channel_send(v->channel, &head, path, NULL, 0);
     if (e == RP_OK) e = rp_channel_recv(v->channel, &v->m);
     if (e != RP_OK) return RP_E_OS;
     int fd = rp_channel_take(&v->m, 0);
     e = v->m.head.a ? -(rp_err)v->m.head.a : RP_OK;
-    if (e == RP_OK) e = rp_os_read_all(fd, RP_CHECK_SOURCE_MOST, out);
+    e = take(v, path, fd, e, out);
     rp_os_close(&fd);
     rp_channel_done(&v->m);
     return e;
@@ -54,7 +87,8 @@ RP_NORETURN static void send_result(struct evaluator *v, const struct rp_check_o
     rp_buf_init(&flat, RP_PLAN_BYTES_MOST);
     if (order->describe) rp_host_describe(conf, &description);
     rp_err e = rp_bundle_save(bundle, &sources);
-    if (e == RP_OK) rp_plan_save(conf, rp_buf_str(&sources), rp_buf_str(&description), &flat);
+    if (e == RP_OK) rp_plan_save(conf, rp_buf_str(&sources), rp_buf_str(&description), v->watched,
+                     v->watched_n, &flat);
     if (e == RP_OK && (sources.failed || flat.failed)) e = RP_E_TOO_BIG;
     if (e == RP_OK) e = rp_os_memfd_seal("rproxy-site", rp_buf_str(&flat), &fd);
     if (e != RP_OK) answer(v, RP_SAY_FAILED, rp_str_z(rp_err_text(e)), -1);
@@ -111,6 +145,8 @@ void rp_evaluate(const struct rp_check_order *order, int reader, int channel)
     struct rp_conf *conf = NULL;
     struct rp_buf error;
     rp_bundle_set_overrides(bundle, order->overrides);
+    if (order->sources.len && rp_bundle_load(order->sources, &v->old) != RP_OK)
+        answer(v, RP_SAY_FAILED, RP_STR("the sources that serve cannot be read"), -1);
     rp_buf_init(&error, RP_CHECK_ERROR_MOST);
     rp_err e = rp_host_build(bundle, 1, &conf, &error);
     if (e == RP_OK) e = check_spill(order, conf, &error);

@@ -17,6 +17,7 @@
 #include "shm/keyring.h"
 #include "shm/counter.h"
 #include "shm/crumb.h"
+#include "shm/once.h"
 
 struct rp_inherit {
     uint32_t worker; /* its number: page of the zone, socket of each listener */
@@ -35,6 +36,8 @@ struct rp_inherit {
     struct rp_counters *counters;
     struct rp_census *census;
     struct rp_keyring *keyring;
+    struct rp_once *once; /* tickets that brought early data */
+    struct rp_dict *staples; /* OCSP answers, proxy/staples.h */
 };
 
 #endif

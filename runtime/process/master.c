@@ -27,6 +27,7 @@ enum {
 static void let_go(struct rp_master *m)
 {
     rp_reload_cancel(m);
+    rp_watch_stop(&m->watch);
     rp_sockets_close(&m->sockets);
     rp_notify("STOPPING=1");
 }
@@ -149,6 +150,7 @@ static void reap(struct rp_master *m)
         if (pid < 0 && errno == EINTR) continue;
         if (pid <= 0) return;
         if (pid == m->reload.check.pid) m->reload.check.pid = 0;
+        else if (rp_watch_reap(&m->watch, (int)pid, m->turn_ms)) continue;
         else (void)rp_crew_reap(m, (int)pid, status); /* as process 1 we inherit strangers */
     }
 }
@@ -184,9 +186,11 @@ static void read_signals(struct rp_master *m)
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
-/* What is polled for, in this order: signals, checker, control and its clients, workers. */
+enum { FIRST = 3 }; /* descriptors in front of those that come and go */
+
+/* What is polled for, in this order: signals, checker, watcher, control and its clients, workers. */
 struct turn {
-    struct pollfd fds[2 + RP_CONTROL_CLIENTS + 1 + RP_PLAN_WORKERS_MOST];
+    struct pollfd fds[FIRST + RP_CONTROL_CLIENTS + 1 + RP_PLAN_WORKERS_MOST];
     uint32_t workers[RP_PLAN_WORKERS_MOST]; /* whose channel the i-th of those is */
     size_t control_n, workers_n;
 };
@@ -195,9 +199,10 @@ static void gather_fds(struct rp_master *m, struct turn *t)
 {
     t->fds[0] = (struct pollfd){.fd = m->signals, .events = POLLIN};
     t->fds[1] = (struct pollfd){.fd = m->reload.check.channel, .events = POLLIN}; /* or -1 */
-    t->control_n = rp_control_poll(m->control, t->fds + 2);
+    t->fds[2] = (struct pollfd){.fd = m->watch.channel, .events = POLLIN};        /* or -1 */
+    t->control_n = rp_control_poll(m->control, t->fds + FIRST);
     t->workers_n = 0;
-    struct pollfd *out = t->fds + 2 + t->control_n;
+    struct pollfd *out = t->fds + FIRST + t->control_n;
     for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
         if (m->crew.slots[i].channel < 0) continue;
         t->workers[t->workers_n] = i;
@@ -233,20 +238,34 @@ static void note_time(struct rp_master *m)
     m->turn_ms = now;
 }
 
+static void read_watch(struct rp_master *m)
+{
+    struct rp_buf file;
+    rp_buf_init(&file, RP_PLAN_TEXT_MOST);
+    if (rp_watch_read(&m->watch, m->turn_ms, &file)) {
+        rp_log(notice, "files of certificates changed, taking them file=%s",
+               rp_log_esc(rp_buf_str(&file)));
+        rp_reload_renew(m);
+    }
+    rp_buf_fini(&file);
+}
+
 static void turn(struct rp_master *m, struct turn *t)
 {
     gather_fds(m, t);
-    size_t n = 2 + t->control_n + t->workers_n;
+    size_t n = FIRST + t->control_n + t->workers_n;
     int found = RP_SYS(poll, poll(t->fds, n, patience(m)));
     note_time(m);
     for (size_t i = 0; found > 0 && i < t->workers_n; i++)
-        if (t->fds[2 + t->control_n + i].revents) rp_crew_read(m, t->workers[i]);
+        if (t->fds[FIRST + t->control_n + i].revents) rp_crew_read(m, t->workers[i]);
     if (found > 0 && t->fds[1].revents && m->reload.check.channel == t->fds[1].fd)
         rp_reload_on_check(m);
+    if (found > 0 && t->fds[2].revents && m->watch.channel == t->fds[2].fd) read_watch(m);
     if (found > 0 && t->fds[0].revents) read_signals(m);
-    if (found > 0) rp_control_serve(m->control, m, t->fds + 2, t->control_n);
+    if (found > 0) rp_control_serve(m->control, m, t->fds + FIRST, t->control_n);
     rp_crew_tick(m);
     rp_reload_tick(m);
+    if (m->state == RP_MASTER_SERVING) rp_watch_tick(&m->watch, m->site->plan, m->turn_ms);
     rotate_keys(m);
 }
 

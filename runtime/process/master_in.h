@@ -14,6 +14,7 @@
 #include "process/master.h"
 #include "process/pidfile.h"
 #include "process/sockets.h"
+#include "process/watch.h"
 #include "process/zones.h"
 
 /* ---- crew: the workers ---------------------------------------------------------------------- */
@@ -66,6 +67,8 @@ struct rp_reload {
     enum rp_reload_step step;
     uint32_t attempt; /* counts all of them */
     bool again;       /* asked for during this one */
+    bool renews;      /* only certificates are read anew */
+    bool renew_again; /* such a one was asked for during this one */
     bool reopen;      /* log files are to be reopened when it is over */
     struct rp_check check;
     struct rp_checked *site;
@@ -113,9 +116,13 @@ struct rp_master {
     struct rp_counters *counters;
     struct rp_census *census;
     struct rp_keyring *keyring; /* of session tickets */
+    struct rp_once *once;       /* those that brought early data */
     rp_ms rotated_ms;           /* when its keys last changed */
+    struct rp_zone *staples_zone;
+    struct rp_dict *staples; /* OCSP answers of all workers */
     struct rp_crew crew;
     struct rp_reload reload;
+    struct rp_watch watch; /* of the files of certificates */
     struct rp_control *control;
     int signals; /* signalfd */
     rp_ms started_ms;
@@ -154,6 +161,8 @@ void rp_crew_fini(struct rp_master *m);
 
 /* reload.c */
 void rp_reload_ask(struct rp_master *m);
+/* The same for files of certificates that changed; the rest of the site stays as it serves. */
+void rp_reload_renew(struct rp_master *m);
 void rp_reload_ask_again(struct rp_master *m); /* if that was put off */
 void rp_reload_on_check(struct rp_master *m);  /* the checker's channel is readable */
 void rp_reload_on_answer(struct rp_master *m, uint32_t worker, const struct rp_message *answer);

@@ -143,6 +143,11 @@ void rp_os_reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL); /* cannot fail with these arguments */
 }
 
+void rp_os_set_name(const char *name)
+{
+    (void)prctl(PR_SET_NAME, name, 0, 0, 0); /* for people only */
+}
+
 rp_ms rp_os_now_ms(void)
 {
     return rp_clock_mono_ns() / 1000000;

@@ -38,6 +38,8 @@ void rp_os_close_others(int *keep, size_t n);
 /* Default actions for all signals but those of a crash (a sanitizer may have them), none blocked. */
 void rp_os_reset_signals(void);
 
+/* What ps calls this process from now on; 15 bytes of it. */
+void rp_os_set_name(const char *name);
 /* Monotonic milliseconds. */
 rp_ms rp_os_now_ms(void);
 /* One letter of /proc/PID/stat: 'R', 'S', 'T' (stopped) ...; '?' when there is no such process. */

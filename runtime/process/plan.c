@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "process/os.h"
 #include "proxy/conf.h"
-#include "shm/dict.h"
+#include "shm/share.h"
 
 static const char MAGIC[8] = "RPplan1";
 enum { DRAIN_MOST_MS = 0x7fffffff, /* 24 days */ KEYS_LEAST_MS = 60000, KEYS_MOST_MS = 0x7fffffff };
@@ -35,8 +35,10 @@ static void put_text(struct rp_buf *out, rp_str s)
     rp_buf_add(out, s);
 }
 
-void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, struct rp_buf *out)
+void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description,
+                  const struct rp_plan_watched *watched, uint32_t watched_n, struct rp_buf *out)
 {
+    if (!c->watch) watched_n = 0;
     uint64_t workers = c->workers ? c->workers : rp_os_cores();
     put(out, MAGIC, sizeof MAGIC);
     put_u64(out, RP_MIN(workers, (uint64_t)RP_PLAN_WORKERS_MOST));
@@ -61,6 +63,12 @@ void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, st
         put_text(out, c->zones[i].name);
         put_u64(out, c->zones[i].kind);
         put_u64(out, c->zones[i].bytes);
+        put_u64(out, c->zones[i].tag);
+    }
+    put_u64(out, watched_n);
+    for (uint32_t i = 0; i < watched_n; i++) {
+        put_text(out, watched[i].path);
+        put_u64(out, watched[i].stamp);
     }
     put_text(out, bundle);
     put_text(out, description);
@@ -152,9 +160,22 @@ static void get_zones(struct reader *r, struct rp_plan *p)
     for (uint32_t i = 0; i < p->zones_n && !r->bad; i++) {
         struct rp_plan_zone *z = &p->zones[i];
         z->name = get_text(r);
-        z->kind = (uint32_t)get_u64(r, RP_DICT_STORE, RP_DICT_BUCKETS);
+        z->kind = (uint32_t)get_u64(r, RP_SHARE_STORE, RP_SHARE_KINDS);
         z->bytes = get_u64(r, RP_DICT_BYTES_LEAST, ZONE_BYTES_MOST);
+        z->tag = get_u64(r, 0, UINT64_MAX);
         if (z->name.len == 0 || z->name.len > ZONE_NAME_MOST) r->bad = true;
+    }
+}
+
+static void get_watched(struct reader *r, struct rp_plan *p)
+{
+    uint64_t n = get_u64(r, 0, RP_PLAN_WATCHED_MOST);
+    if (n > r->rest.len / sizeof(uint64_t)) r->bad = true; /* more than there is room for */
+    if (r->bad) return;
+    p->watched = rp_alloc(sizeof *p->watched * n);
+    for (uint32_t i = 0; i < n && !r->bad; i++) {
+        p->watched[p->watched_n++].path = get_text(r);
+        p->watched[i].stamp = get_u64(r, 0, UINT64_MAX);
     }
 }
 
@@ -175,6 +196,7 @@ static void get_plan(struct reader *r, struct rp_plan *p)
     get_listeners(r, p);
     get_files(r, p);
     get_zones(r, p);
+    get_watched(r, p);
     p->bundle = get_bytes(r, RP_PLAN_BYTES_MOST);
     p->description = get_bytes(r, RP_PLAN_BYTES_MOST);
     if (p->error_log_file >= p->files_n && p->error_log_file != RP_PLAN_NO_FILE) r->bad = true;
@@ -200,6 +222,7 @@ void rp_plan_free(struct rp_plan **p)
     rp_free((*p)->listeners);
     rp_free((*p)->files);
     rp_free((*p)->zones);
+    rp_free((*p)->watched);
     rp_free(*p);
     *p = NULL;
 }

@@ -19,6 +19,7 @@ enum {
     RP_PLAN_LISTENERS_MOST = 4096,
     RP_PLAN_FILES_MOST = 1024,
     RP_PLAN_ZONES_MOST = 64,
+    RP_PLAN_WATCHED_MOST = 1 << 18,
     RP_PLAN_TEXT_MOST = 4096,     /* bytes of one name or path */
     RP_PLAN_BYTES_MOST = 1 << 28, /* of the whole: 256 MB of sources are a mistake */
     RP_PLAN_NO_FILE = 0xffffffff,
@@ -32,8 +33,14 @@ struct rp_plan_listener {
 
 struct rp_plan_zone {
     rp_str name;
-    uint32_t kind; /* enum rp_dict_kind */
-    uint64_t bytes;
+    uint32_t kind; /* enum rp_share_kind */
+    uint64_t bytes, tag;
+};
+
+/* A file, or a pattern of files, of certificates, and what it was like when it was read. */
+struct rp_plan_watched {
+    rp_str path;
+    uint64_t stamp; /* process/checker.h */
 };
 
 /* Texts are views into the flat form. */
@@ -51,12 +58,15 @@ struct rp_plan {
     uint32_t files_n;
     struct rp_plan_zone *zones;
     uint32_t zones_n;
+    struct rp_plan_watched *watched; /* none when the site does not want it */
+    uint32_t watched_n;
     rp_str bundle;      /* see script/bundle.h */
     rp_str description; /* for `rproxy -T`; empty unless asked for */
 };
 
-/* Append the flat form of a frozen configuration. */
-void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description, struct rp_buf *out);
+/* Append the flat form of a frozen configuration. watched: its files of certificates. */
+void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description,
+                  const struct rp_plan_watched *watched, uint32_t watched_n, struct rp_buf *out);
 /* flat: borrowed for the plan's life. RP_E_INVALID when anything is not as it must be. */
 RP_MUST rp_err rp_plan_load(rp_str flat, struct rp_plan **out);
 void rp_plan_free(struct rp_plan **p);

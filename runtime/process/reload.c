@@ -22,6 +22,7 @@ enum {
     GATHER_LIMIT_MS = 30000,
     COMMIT_LIMIT_MS = 10000, /* a flip takes milliseconds: whoever does not answer is broken */
     TEXT_MOST = 64 * 1024,
+    RENEW_AGAIN_MS = 60000, /* changed certificates were good, and something else was not */
 };
 
 /* ---- words and ends ------------------------------------------------------------------------ */
@@ -58,9 +59,15 @@ static void finish(struct rp_master *m, int status, rp_str text)
 
 void rp_reload_ask_again(struct rp_master *m)
 {
-    if (!m->reload.again || m->state != RP_MASTER_SERVING) return;
-    m->reload.again = false;
-    rp_reload_ask(m);
+    struct rp_reload *r = &m->reload;
+    if (m->state != RP_MASTER_SERVING) return;
+    if (r->again) {
+        r->again = r->renew_again = false; /* it reads certificates, too */
+        rp_reload_ask(m);
+    } else if (r->renew_again) {
+        r->renew_again = false;
+        rp_reload_renew(m);
+    }
 }
 
 /* Log every line of a text: the reasons of a bad site are one per line. */
@@ -84,6 +91,8 @@ static void fail(struct rp_master *m, rp_str why)
         if (part == RP_PART_ASKED || part == RP_PART_READY) rp_crew_say(m, i, &head, NULL, 0);
     }
     log_lines(rp_buf_str(&text));
+    if (m->reload.renews && m->reload.step != RP_RELOAD_CHECKING)
+        rp_watch_again(&m->watch, m->turn_ms, RENEW_AGAIN_MS);
     rp_buf_addf(&text, "\nnot reloaded: generation %u serves on", m->generation);
     finish(m, 1, rp_buf_str(&text));
     rp_buf_fini(&text);
@@ -94,6 +103,18 @@ static void fail(struct rp_master *m, rp_str why)
 static bool is_under_way(const struct rp_master *m)
 {
     return m->reload.step != RP_RELOAD_IDLE;
+}
+
+static void begin(struct rp_master *m, const struct rp_check_order *order)
+{
+    struct rp_reload *r = &m->reload;
+    rp_notify_reloading();
+    r->attempt++;
+    r->started_ms = m->turn_ms;
+    r->step = RP_RELOAD_CHECKING;
+    if (rp_check_start(order, &r->check) == RP_OK) return;
+    r->step = RP_RELOAD_GATHERING; /* the site is not to blame */
+    fail(m, RP_STR("cannot start the checker"));
 }
 
 void rp_reload_ask(struct rp_master *m)
@@ -110,12 +131,24 @@ void rp_reload_ask(struct rp_master *m)
     }
     struct rp_check_order order = rp_master_order(m);
     rp_control_begin_reload(m->control);
-    rp_notify_reloading();
     rp_log(info, "reloading site=%s", m->run->site);
-    r->attempt++;
-    r->started_ms = m->turn_ms;
-    r->step = RP_RELOAD_CHECKING;
-    if (rp_check_start(&order, &r->check) != RP_OK) fail(m, RP_STR("cannot start the checker"));
+    r->renews = false;
+    begin(m, &order);
+}
+
+/* Who asked for a reload by command waits for the next one: this one does not read his site. */
+void rp_reload_renew(struct rp_master *m)
+{
+    struct rp_reload *r = &m->reload;
+    if (m->state == RP_MASTER_STARTING || (m->state == RP_MASTER_SERVING && is_under_way(m))) {
+        r->renew_again = true;
+        return;
+    }
+    if (m->state != RP_MASTER_SERVING) return;
+    struct rp_check_order order = rp_master_order(m);
+    order.sources = m->site->plan->bundle;
+    r->renews = true;
+    begin(m, &order);
 }
 
 /* Bind what is new and open the log files; the old generation's stay as they are. */
@@ -239,6 +272,7 @@ static void take_over(struct rp_master *m)
     r->logs = (struct rp_logs){0};
     r->site = NULL;
     m->generation++;
+    rp_watch_follow(&m->watch);
     rp_master_use_logs(m);
 }
 
@@ -342,7 +376,7 @@ rp_ms rp_reload_next(const struct rp_master *m)
 
 void rp_reload_cancel(struct rp_master *m)
 {
-    m->reload.again = m->reload.reopen = false;
+    m->reload.again = m->reload.renew_again = m->reload.reopen = false;
     if (m->reload.step != RP_RELOAD_IDLE) fail(m, RP_STR("the master is ending"));
 }
 

@@ -65,7 +65,8 @@ static bool has_the_same_zones(const struct rp_stage *s, const struct rp_plan *p
     if (c->zones_n != p->zones_n) return false;
     for (uint32_t i = 0; i < p->zones_n; i++)
         if (!rp_str_eq(c->zones[i].name, p->zones[i].name) || s->zones[i] < 0 ||
-            c->zones[i].kind != p->zones[i].kind || c->zones[i].bytes != p->zones[i].bytes)
+            c->zones[i].kind != p->zones[i].kind || c->zones[i].bytes != p->zones[i].bytes ||
+            c->zones[i].tag != p->zones[i].tag)
             return false;
     return true;
 }

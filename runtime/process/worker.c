@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "process/worker_in.h"
 #include "proxy/access.h"
+#include "proxy/staples.h"
 #include "proxy/stream.h"
 #include "script/host.h"
 
@@ -38,9 +39,18 @@ static void forget_old_names(struct rp_worker *w)
     rp_crumb_retire(w->in.crumbs, w->in.worker, oldest);
 }
 
+/* May this ticket bring early data? Asked during handshakes. */
+static bool is_first(void *arg, const uint8_t *id)
+{
+    struct rp_worker *w = arg;
+    bool first = rp_once_take(w->in.once, id, rp_os_now_ms(), (uint64_t)rp_clock_wall());
+    if (!first) w->proxy->stats.tls_early_refused++;
+    return first;
+}
+
 static void take_keys(struct rp_worker *w)
 {
-    struct rp_tls_tickets t = {.ready = true};
+    struct rp_tls_tickets t = {.ready = true, .is_first = is_first, .arg = w};
     uint8_t keys[RP_KEYRING_KEYS][RP_KEYRING_KEY_BYTES];
     RP_CHECK(sizeof keys == sizeof t.keys);
     if (!rp_keyring_read(w->in.keyring, &w->keys_version, keys)) return;
@@ -140,6 +150,7 @@ static void boot(struct rp_worker *w)
     w->proxy = rp_proxy_new(w->loop, w->mem, s->conf);
     take_keys(w);
     rp_proxy_use_census(w->proxy, in->census, in->worker);
+    rp_staples_use(w->proxy, in->staples);
     rp_ears_init(&w->ears, w->proxy);
     rp_worker_use_logs(w, s->conf, s->files);
     rp_worker_dress(w, s);

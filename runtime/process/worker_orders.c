@@ -124,6 +124,7 @@ static void obey(struct rp_worker *w)
     case RP_SAY_FETCH:
     case RP_SAY_FILE:
     case RP_SAY_RESULT:
+    case RP_SAY_CHANGED:
     case RP_SAY_COMMAND:
     case RP_SAY_ANSWER: break; /* nobody says these to a worker */
     }

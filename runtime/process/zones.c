@@ -14,13 +14,10 @@
 struct rp_zones_one {
     char name[RP_ZONE_NAME_BYTES];
     uint32_t kind;
-    uint64_t bytes;
+    uint64_t bytes, tag;
     struct rp_zone *zone;
-    struct rp_dict *dict;
+    struct rp_share share;
 };
-
-static const char *const KINDS[] = {
-    [RP_DICT_STORE] = "store", [RP_DICT_CACHE] = "cache", [RP_DICT_BUCKETS] = "buckets"};
 
 static const struct rp_zones_one *find(const struct rp_zones *z, const char *name)
 {
@@ -31,7 +28,7 @@ static const struct rp_zones_one *find(const struct rp_zones *z, const char *nam
 
 static bool is_same(const struct rp_zones_one *a, const struct rp_zones_one *b)
 {
-    return a && b && a->kind == b->kind && a->bytes == b->bytes;
+    return a && b && a->kind == b->kind && a->bytes == b->bytes && a->tag == b->tag;
 }
 
 static rp_err open_zone(struct rp_zones_one *one, const struct rp_zones_one *before)
@@ -52,10 +49,10 @@ rp_err rp_zones_open(struct rp_zones *z, const struct rp_zones *old, const struc
     for (uint32_t i = 0; i < plan->zones_n; i++) {
         const struct rp_plan_zone *p = &plan->zones[i];
         struct rp_zones_one *one = &z->list[z->n++];
-        *one = (struct rp_zones_one){.kind = p->kind, .bytes = p->bytes};
+        *one = (struct rp_zones_one){.kind = p->kind, .bytes = p->bytes, .tag = p->tag};
         memcpy(one->name, p->name.ptr, RP_MIN(p->name.len, sizeof one->name - 1));
         rp_err e = open_zone(one, find(old, one->name));
-        if (e == RP_OK) e = rp_dict_new(one->zone, (enum rp_dict_kind)one->kind, &one->dict);
+        if (e == RP_OK) e = rp_share_open(one->zone, one->kind, &one->share);
         if (e != RP_OK) {
             rp_buf_addf(error, "shared.%s: no memory of %llu bytes: %s", one->name,
                         (unsigned long long)one->bytes, rp_err_text(e));
@@ -70,7 +67,7 @@ rp_err rp_zones_open(struct rp_zones *z, const struct rp_zones *old, const struc
 void rp_zones_close(struct rp_zones *z)
 {
     for (uint32_t i = 0; i < z->n; i++) {
-        if (z->list[i].dict) rp_dict_free(&z->list[i].dict);
+        rp_share_close(&z->list[i].share);
         rp_zone_free(&z->list[i].zone);
     }
     rp_free(z->list);
@@ -84,24 +81,22 @@ void rp_zones_tell(const struct rp_zones *z, const struct rp_zones *old)
         const struct rp_zones_one *was = &old->list[i], *is = find(z, was->name);
         if (is && !is_same(is, was))
             rp_log(notice, "shared.%s starts empty: was %s of %llu bytes, is %s of %llu bytes",
-                   was->name, KINDS[was->kind], (unsigned long long)was->bytes, KINDS[is->kind],
-                   (unsigned long long)is->bytes);
+                   was->name, rp_share_kind_name(was->kind), (unsigned long long)was->bytes,
+                   rp_share_kind_name(is->kind), (unsigned long long)is->bytes);
         else if (!is) rp_log(notice, "shared.%s is gone with its contents", was->name);
     }
+}
+
+void rp_zones_forget(struct rp_zones *z, uint32_t worker)
+{
+    for (uint32_t i = 0; i < z->n; i++) rp_share_forget(&z->list[i].share, worker);
 }
 
 void rp_zones_status(const struct rp_zones *z, struct rp_buf *out)
 {
     for (uint32_t i = 0; i < z->n; i++) {
-        struct rp_dict_stats s;
-        rp_dict_stats(z->list[i].dict, &s);
-        rp_buf_addf(out,
-                    "shared.%s: %s, entries %llu, bytes %llu of %llu, hits %llu, misses %llu, "
-                    "evictions %llu, expired %llu, refused %llu, repairs %llu\n",
-                    z->list[i].name, KINDS[z->list[i].kind], (unsigned long long)s.entries,
-                    (unsigned long long)s.bytes_used, (unsigned long long)s.bytes,
-                    (unsigned long long)s.hits, (unsigned long long)s.misses,
-                    (unsigned long long)s.evictions, (unsigned long long)s.expired,
-                    (unsigned long long)s.refused, (unsigned long long)s.repairs);
+        rp_buf_addf(out, "shared.%s: %s, ", z->list[i].name, rp_share_kind_name(z->list[i].kind));
+        rp_share_status(&z->list[i].share, out);
+        rp_buf_add_ch(out, '\n');
     }
 }

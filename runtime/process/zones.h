@@ -8,7 +8,7 @@
 #define RP_PROCESS_ZONES_H
 
 #include "process/plan.h"
-#include "shm/dict.h"
+#include "shm/share.h"
 
 struct rp_zones {
     struct rp_zones_one *list; /* by index of the plan's zones */
@@ -22,6 +22,8 @@ RP_MUST rp_err rp_zones_open(struct rp_zones *z, const struct rp_zones *old,
 void rp_zones_close(struct rp_zones *z);
 /* Log what became of the zones of `old` now that `z` serves. */
 void rp_zones_tell(const struct rp_zones *z, const struct rp_zones *old);
+/* That worker is dead. */
+void rp_zones_forget(struct rp_zones *z, uint32_t worker);
 /* Lines of `rproxy status`. */
 void rp_zones_status(const struct rp_zones *z, struct rp_buf *out);
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "http/h1_up.h"
 #include "http/h2_up.h"
+#include "http/ws_frame.h"
 #include "net/proxy_header.h"
 #include "net/tls.h"
 #include "proxy/buffering.h"
@@ -95,6 +96,7 @@ static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
         .reused = r->up_reused,
         .answered = r->up && rp_up_has_answer(r->up),
         .idempotent = rp_token_method_is_idempotent(r->up_head->method),
+        .early = r->x.early,
         .body_used = !r->spool && r->up && rp_up_has_sent_body(r->up),
         .unsent = r->up && rp_conn_face(r->up->conn)->out_bytes == r->up_out_base,
         .unprocessed = r->up && rp_up_is_unprocessed(r->up),
@@ -135,6 +137,7 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
     }
     if (e != RP_OK) return rp_step_fail(r, r->tries ? r->try_fail : e); /* all were tried */
     r->tries++;
+    r->up_http1 = false;
     return rp_step_to(r, RP_STEP_CONNECT);
 }
 
@@ -142,7 +145,7 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
 
 static bool is_repeatable(const struct rp_req *r)
 {
-    return rp_token_method_is_idempotent(r->up_head->method) &&
+    return !r->x.early && rp_token_method_is_idempotent(r->up_head->method) &&
            (r->x.head.framing == RP_BODY_NONE || r->spool);
 }
 
@@ -159,10 +162,10 @@ static struct rp_up *find_pooled(struct rp_req *r)
     return u;
 }
 
-/* Is HTTP/2 spoken with the upstream, where it can be? Tunnels have connections of their own. */
+/* Is HTTP/2 spoken with the upstream, where it can be? A CONNECT has a connection of its own. */
 static bool wants_h2(const struct rp_req *r)
 {
-    return r->upstream->http != RP_UP_HTTP1 && !r->upgrading && r->x.head.method != RP_M_CONNECT;
+    return r->upstream->http != RP_UP_HTTP1 && !r->up_http1 && r->x.head.method != RP_M_CONNECT;
 }
 
 /* A stream on a connection that other requests use, too; as above, one that has been idle is looked at
@@ -172,9 +175,10 @@ static struct rp_up *find_stream(struct rp_req *r)
     if (!wants_h2(r)) return NULL;
     bool repeatable = is_repeatable(r);
     for (;;) {
-        struct rp_h2_link *k = rp_h2_links_find(rp_connpool_links(r->pick.pool_slot));
+        struct rp_h2_links *links = rp_connpool_links(r->pick.pool_slot);
+        struct rp_h2_link *k = rp_h2_links_find(links, r->upgrading);
         if (!k) return NULL;
-        struct rp_up *u = rp_h2_link_stream(k);
+        struct rp_up *u = rp_h2_link_stream(k, r->upgrading);
         if (repeatable || rp_up_is_quiet(u)) return u;
         rp_up_close(u);
     }
@@ -186,7 +190,6 @@ static rp_err settle_protocol(struct rp_req *r)
 {
     const struct rp_conf_upstream *c = r->upstream;
     const struct rp_tls *tls = rp_conn_tls(r->up->conn);
-    if (!wants_h2(r)) return RP_OK;
     bool h2 = tls ? rp_str_eq(rp_tls_alpn(tls), RP_STR("h2")) : c->http == RP_UP_HTTP2;
     if (!h2) return c->http == RP_UP_HTTP2 ? RP_END : RP_OK;
     struct rp_h2_link_settings settings = {.streams_n = c->h2_streams,
@@ -196,7 +199,7 @@ static rp_err settle_protocol(struct rp_req *r)
     struct rp_conn *conn = rp_h1_up_release(r->up);
     struct rp_h2_link *k = rp_h2_link_open(rp_connpool_links(r->pick.pool_slot), conn,
                                            r->proxy->mem, &settings, tls != NULL);
-    r->up = rp_h2_link_stream(k);
+    r->up = rp_h2_link_stream(k, r->upgrading);
     rp_up_bind(r->up, on_up_event, r);
     return RP_OK;
 }
@@ -243,29 +246,77 @@ static enum rp_verdict start_connect(struct rp_req *r)
         return try_failed(r, e, RP_RETRY_CONNECTING);
     }
     rp_upstream_dress(&r->pick, r->up->conn);
+    bool one = r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r);
+    if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_up_bind(r->up, on_up_event, r);
     return rp_step_wait(r, "upstream connect",
                         pick_ms(r->route->connect_ms, r->upstream->connect_ms),
                         RP_E_UP_CONNECT_TIMEOUT);
 }
 
-enum rp_verdict rp_step_connect(struct rp_req *r)
+/* In HTTP/2 a WebSocket is an extended CONNECT (RFC 8441), for peers that said that they take it; the
+ * client's key is answered by us, so it is looked at here. */
+static rp_err settle_upgrade(struct rp_req *r)
 {
-    if (!r->up) {
-        if (!take_pooled(r)) return start_connect(r);
-    } else {
-        rp_err e = rp_up_finish_connect(r->up);
-        if (e == RP_AGAIN) {
-            r->waiting_for = "upstream connect"; /* the deadline stands */
-            return RP_STEP_WAIT;
-        }
-        if (e == RP_OK && settle_protocol(r) != RP_OK) e = RP_E_UP_ALPN;
-        end_settled_dial(r);
-        if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
-        if (r->pick.peer) r->pick.peer->fails = 0;
-    }
+    bool only_h2 = r->upstream->http == RP_UP_HTTP2;
+    if (!r->upgrading || !wants_h2(r)) return RP_OK;
+    const struct rp_field *key = rp_msg_find_name(r->up_head, RP_STR("Sec-WebSocket-Key"));
+    bool bad = !key || !rp_ws_is_key(rp_field_value(key));
+    bool refused = rp_h2_links_refuse_tunnels(rp_connpool_links(r->pick.pool_slot));
+    if (only_h2 && (bad || refused)) return bad ? RP_E_WS_KEY : RP_E_UP_WEBSOCKET;
+    r->up_http1 = bad || refused;
+    return RP_OK;
+}
+
+static enum rp_verdict connected(struct rp_req *r)
+{
     r->connected_ns = rp_loop_now_ns(r->proxy->loop);
     return rp_step_to(r, RP_STEP_SEND);
+}
+
+static enum rp_verdict begin_connect(struct rp_req *r)
+{
+    rp_err e = settle_upgrade(r);
+    if (e == RP_E_UP_WEBSOCKET) rp_attempt_log_failure(r, e);
+    if (e != RP_OK) return rp_step_fail(r, e);
+    if (wants_h2(r) && rp_h2_links_refuse_all(rp_connpool_links(r->pick.pool_slot))) {
+        return try_failed(r, RP_E_UP_STREAMS, RP_RETRY_CONNECTING);
+    }
+    return take_pooled(r) ? connected(r) : start_connect(r);
+}
+
+static rp_err finish_connect(struct rp_req *r)
+{
+    rp_err e = rp_up_finish_connect(r->up);
+    if (e != RP_OK || !wants_h2(r) || rp_h2_up_is_stream(r->up)) return e;
+    if (settle_protocol(r) != RP_OK) return RP_E_UP_ALPN;
+    return rp_up_finish_connect(r->up); /* a stream may have to wait for what the upstream says */
+}
+
+/* The new connection stays, for other requests; this one goes without HTTP/2 where it may. */
+static enum rp_verdict go_without_h2(struct rp_req *r)
+{
+    bool only_h2 = r->upstream->http == RP_UP_HTTP2;
+    if (only_h2) rp_attempt_log_failure(r, RP_E_UP_WEBSOCKET);
+    rp_attempt_release(r);
+    if (only_h2) return rp_step_fail(r, RP_E_UP_WEBSOCKET);
+    r->up_http1 = true;
+    return begin_connect(r);
+}
+
+enum rp_verdict rp_step_connect(struct rp_req *r)
+{
+    if (!r->up) return begin_connect(r);
+    rp_err e = finish_connect(r);
+    if (e == RP_AGAIN) {
+        r->waiting_for = "upstream connect"; /* the deadline stands */
+        return RP_STEP_WAIT;
+    }
+    end_settled_dial(r);
+    if (e == RP_E_UP_WEBSOCKET) return go_without_h2(r);
+    if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
+    if (r->pick.peer) r->pick.peer->fails = 0;
+    return connected(r);
 }
 
 enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)

@@ -91,6 +91,7 @@ void rp_conf_drop(struct rp_conf *c)
 {
     RP_CHECK(c->refs > 0);
     if (--c->refs > 0) return;
+    if (c->hooks && c->hooks->keep_generation && c->hooks->keep_generation(c)) return;
     if (c->hooks && c->hooks->drop_generation) c->hooks->drop_generation(c);
     rp_conf_free(&c);
     rp_heap_trim();

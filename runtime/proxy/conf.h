@@ -27,10 +27,16 @@ struct rp_conf_tls {
     uint8_t ask, depth;           /* of clients' certificates: enum rp_tls_ask */
     bool refuse;                  /* names that no certificate has */
     bool forward;                 /* tell upstreams the client's certificate */
+    bool early;                   /* take early data */
+    bool kernel;                  /* let the kernel seal what is sent */
     bool verify;                  /* upstreams */
+    bool ocsp;                    /* ask responders for staples */
+    bool must_staple, has_responder, has_staple; /* the newest certificate; while it is built */
     rp_ms session_ms;             /* life of a ticket; 0: none */
     rp_str alpn;                  /* as on the wire */
     rp_str cas;                   /* PEM; only while it is built */
+    rp_str *crls;                 /* PEM or DER; the same */
+    uint32_t crls_n;
     rp_str sni, name;             /* upstreams */
 };
 
@@ -42,6 +48,7 @@ struct rp_conf_listener {
     bool proxy_protocol;           /* connections begin with a PROXY header */
     bool half_closed;              /* clients may end their side and wait for the answer */
     bool udp;                      /* datagrams, of a stream only */
+    uint32_t hello_chain, cert_chain; /* script's references, of TLS handshakes; 0: none */
     struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
     struct rp_conf_tls *tls;       /* NULL: plain */
 };
@@ -210,8 +217,9 @@ struct rp_conf_plugin { /* an instance in some chain; its index is what breadcru
 
 struct rp_conf_zone { /* of `shared` */
     rp_str name;
-    uint32_t kind;  /* enum rp_dict_kind */
+    uint32_t kind;  /* enum rp_share_kind */
     uint64_t bytes; /* of keys and values, with what holds them together */
+    uint64_t tag;   /* a set: of its file and type; with another one it is another zone */
 };
 
 enum rp_log_format { RP_ACCESS_COMBINED, RP_ACCESS_JSON };
@@ -281,10 +289,11 @@ struct rp_conf {
     uint64_t tls_ms;                       /* for a whole handshake */
     uint64_t tls_rate;                     /* handshakes a second and worker; 0 = no limit */
     uint64_t ticket_keys_ms;               /* between two rotations of the ticket keys */
+    uint64_t watch;                        /* bool: changed files of certificates are taken */
     uint64_t http2, h2_streams, h2_window; /* bool; streams at once; bytes a stream may wait with */
     uint64_t forward;                      /* RP_FORWARD_ bits */
     uint64_t via;                          /* bool: add Via */
-    uint64_t cpu_budget_us, heap_bytes;
+    uint64_t cpu_budget_us, heap_bytes, background_tasks;
     uint64_t log_level;      /* enum rp_log_level */
     uint64_t error_log_file; /* index in files */
     rp_str server_name;      /* Server of our own answers; empty = none */
@@ -329,8 +338,9 @@ RP_MUST rp_err rp_conf_set_listener(struct rp_conf *c, uint32_t listener, rp_str
 RP_MUST rp_err rp_conf_add_trust(struct rp_conf *c, rp_str cidr, struct rp_conf_error *e);
 RP_MUST rp_err rp_conf_add_file(struct rp_conf *c, rp_str path,
                                 uint32_t *index); /* same path, same index */
-/* kind: enum rp_dict_kind, 1..3. RP_E_INVALID: bad name or numbers, or the name is taken. */
-RP_MUST rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double bytes);
+/* kind: enum rp_share_kind. RP_E_INVALID: bad name or numbers, or the name is taken. */
+RP_MUST rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double bytes,
+                                double tag);
 RP_MUST rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error,
                                   uint32_t *index);
 
@@ -348,15 +358,32 @@ RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str tex
 
 /* A set of TLS settings: numbers and texts first, then one of the two makes. */
 RP_MUST rp_err rp_conf_add_tls(struct rp_conf *c, uint32_t *index);
-/* "profile", "versions", "refuse", "ask", "depth", "session_ms", "verify", "forward" */
+/* "profile", "versions", "refuse", "ask", "depth", "session_ms", "verify", "forward", "ocsp" */
 RP_MUST rp_err rp_conf_set_tls(struct rp_conf *c, uint32_t tls, rp_str key, double value);
 /* "alpn" (length and name of each), "cas" (PEM), "sni", "name" */
 RP_MUST rp_err rp_conf_set_tls_text(struct rp_conf *c, uint32_t tls, rp_str key, rp_str value);
+/* One more file of revocation lists (PEM or DER), before it is made. *ends_s: when the first of them
+ * ends, seconds since 1970; 0: they do not say. */
+RP_MUST rp_err rp_conf_add_crl(struct rp_conf *c, uint32_t tls, rp_str bytes, double *ends_s,
+                               struct rp_conf_error *e);
 RP_MUST rp_err rp_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e);
 /* PEM; the texts may be the same, and nothing of them is kept as text. *ends_s (NULL: nobody wants to
  * know): when it ends, seconds since 1970. The first one is the default. */
 RP_MUST rp_err rp_conf_add_cert(struct rp_conf *c, uint32_t tls, rp_str cert_pem, rp_str key_pem,
                                 double *ends_s, struct rp_conf_error *e);
+/* What is to be said of the certificate that was added last. */
+struct rp_conf_staple {
+    bool must;          /* clients insist on an OCSP answer */
+    bool has_responder; /* in the certificate */
+    bool can;           /* answers will be fetched */
+    bool ask;           /* ... if that were possible */
+    bool good, revoked; /* of the answer that was given */
+    bool in_time;
+};
+/* Hand out this answer with it (DER; empty: there is none).
+ * ret   RP_OK and *out; RP_E_INVALID: it is not for this certificate, not signed as it must be, .. */
+RP_MUST rp_err rp_conf_add_staple(struct rp_conf *c, uint32_t tls, rp_str der, double now_s,
+                                  struct rp_conf_staple *out, struct rp_conf_error *e);
 /* The listener ends TLS: its server is made, and all certificates are there before freeze. */
 RP_MUST rp_err rp_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
 /* cert_pem and key_pem: our own certificate; empty: none. */

@@ -104,7 +104,7 @@ rp_err rp_conf_add_trust(struct rp_conf *c, rp_str cidr, struct rp_conf_error *e
     return RP_OK;
 }
 
-enum { ZONE_NAME_MOST = 32, ZONE_KINDS = 3 };
+enum { ZONE_NAME_MOST = 32, ZONE_KINDS = 7 };
 static const double ZONE_BYTES_MOST = 64.0 * 1024 * 1024 * 1024; /* more is a mistake */
 
 /* ---- files, plugins --------------------------------------------------------------------------- */
@@ -125,15 +125,17 @@ rp_err rp_conf_add_file(struct rp_conf *c, rp_str path, uint32_t *index)
     return e;
 }
 
-rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double bytes)
+rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double bytes, double tag)
 {
     if (c->frozen) return RP_E_PHASE;
     if (name.len == 0 || name.len > ZONE_NAME_MOST || kind < 1 || kind > ZONE_KINDS)
         return RP_E_INVALID;
     if (!(bytes >= 1) || !(bytes <= ZONE_BYTES_MOST)) return RP_E_INVALID;
+    if (!(tag >= 0) || !(tag < 9007199254740992.0)) return RP_E_INVALID;
     for (uint32_t i = 0; i < c->zones_n; i++)
         if (rp_str_eq(c->zones[i].name, name)) return RP_E_INVALID;
-    struct rp_conf_zone z = {.kind = kind, .bytes = (uint64_t)bytes};
+    struct rp_conf_zone z = {
+        .kind = kind, .bytes = (uint64_t)bytes, .tag = (uint64_t)tag};
     struct rp_conf_zone *grown = rp_conf_grow(&c->arena, c->zones, c->zones_n, sizeof z);
     if (!grown) return RP_E_CAP;
     c->zones = grown;

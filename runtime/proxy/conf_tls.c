@@ -7,6 +7,7 @@
 
 #include "net/tls_client.h"
 #include "net/tls_server.h"
+#include "net/tls_staple.h"
 
 enum { NAME_MOST = 253 }; /* bytes of a DNS name (RFC 1035 §2.3.4) */
 
@@ -95,7 +96,30 @@ static struct rp_tls_rules rules_of(const struct rp_conf_tls *t)
                                  .depth = t->depth,
                                  .alpn = t->alpn,
                                  .session_ms = t->session_ms,
-                                 .cas = t->cas};
+                                 .early = t->early,
+                                 .kernel = t->kernel,
+                                 .cas = t->cas,
+                                 .crls = t->crls,
+                                 .crls_n = t->crls_n,
+                                 .ocsp = t->ocsp};
+}
+
+rp_err rp_conf_add_crl(struct rp_conf *c, uint32_t tls, rp_str bytes, double *ends_s,
+                       struct rp_conf_error *e)
+{
+    char why[RP_TLS_WHY_BYTES];
+    int64_t end = 0;
+    struct rp_conf_tls *t = find(c, tls);
+    if (c->frozen || !t || t->server) return rp_conf_fail(e, RP_E_PHASE, "not now");
+    if (rp_tls_crl_check(bytes, &end, why) != RP_OK)
+        return rp_conf_fail(e, RP_E_INVALID, "%s", why);
+    rp_str copy = rp_arena_copy(&c->draft->arena, bytes);
+    rp_str *grown = rp_conf_grow(&c->draft->arena, t->crls, t->crls_n, sizeof *grown);
+    if (!copy.ptr || !grown) return rp_conf_full(e);
+    t->crls = grown;
+    t->crls[t->crls_n++] = copy;
+    *ends_s = (double)end;
+    return RP_OK;
 }
 
 /* ---- listeners ------------------------------------------------------------------------------ */
@@ -123,6 +147,29 @@ rp_err rp_conf_add_cert(struct rp_conf *c, uint32_t tls, rp_str cert_pem, rp_str
     rp_err err = rp_tls_server_add(t->server, cert_pem, key_pem, &facts, why);
     if (err != RP_OK) return rp_conf_fail(e, err, "%s", why);
     if (ends_s) *ends_s = (double)facts.ends_s;
+    t->must_staple = facts.must_staple;
+    t->has_responder = facts.has_responder;
+    t->has_staple = facts.has_staple;
+    return RP_OK;
+}
+
+rp_err rp_conf_add_staple(struct rp_conf *c, uint32_t tls, rp_str der, double now_s,
+                          struct rp_conf_staple *out, struct rp_conf_error *e)
+{
+    char why[RP_TLS_WHY_BYTES];
+    struct rp_tls_staple_answer a;
+    const struct rp_conf_tls *t = find(c, tls);
+    if (c->frozen || !t || !t->server) return rp_conf_fail(e, RP_E_PHASE, "not now");
+    *out = (struct rp_conf_staple){.must = t->must_staple,
+                                   .has_responder = t->has_responder,
+                                   .can = t->has_staple,
+                                   .ask = t->ocsp};
+    if (der.len == 0) return RP_OK;
+    rp_err err = rp_tls_server_staple(t->server, der, (int64_t)now_s, &a, why);
+    if (err != RP_OK) return rp_conf_fail(e, err, "%s", why);
+    out->good = a.status == RP_TLS_STAPLE_GOOD;
+    out->revoked = a.status == RP_TLS_STAPLE_REVOKED;
+    out->in_time = a.in_time;
     return RP_OK;
 }
 
@@ -182,6 +229,8 @@ rp_err rp_conf_finish_tls(struct rp_conf *c, struct rp_conf_error *e)
     for (uint32_t i = 0; i < c->tls_n; i++) {
         struct rp_conf_tls *t = c->tls[i];
         t->cas = RP_STR_NONE; /* the draft's arena goes */
+        t->crls = NULL;
+        t->crls_n = 0;
         if (t->server && rp_tls_server_finish(t->server, why) != RP_OK)
             return rp_conf_fail(e, RP_E_INVALID, "tls: %s", why);
     }

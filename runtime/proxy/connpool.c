@@ -194,6 +194,17 @@ uint32_t rp_connpool_idle(const struct rp_pool_slot *s)
     return s->idle_n;
 }
 
+void rp_connpool_dump(const struct rp_connpool *p, struct rp_buf *out)
+{
+    for (const struct rp_pool_slot *s = p->slots; s; s = s->next) {
+        char text[RP_ADDR_TEXT_BYTES + 32] = "h2_link peer=";
+        size_t n = strlen(text);
+        n += rp_addr_put(&s->addr, text + n);
+        text[n++] = ' ';
+        rp_h2_links_dump(&s->links, rp_str_of(text, n), out);
+    }
+}
+
 void rp_connpool_clear(struct rp_connpool *p)
 {
     for (struct rp_pool_slot *s = p->slots, *next; s; s = next) {

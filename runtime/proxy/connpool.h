@@ -39,6 +39,8 @@ void rp_connpool_put(struct rp_pool_slot *s, struct rp_up *u, uint32_t max_idle,
 void rp_connpool_set_rest(struct rp_pool_slot *s, rp_ms until);
 rp_ms rp_connpool_rest_until(const struct rp_pool_slot *s); /* 0: it does not rest */
 uint32_t rp_connpool_idle(const struct rp_pool_slot *s);
+/* Its connections in HTTP/2, one a line. */
+void rp_connpool_dump(const struct rp_connpool *p, struct rp_buf *out);
 /* Close every idle connection (drain). */
 void rp_connpool_clear(struct rp_connpool *p);
 

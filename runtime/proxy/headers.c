@@ -310,6 +310,7 @@ static struct rp_h1_skip request_skip(const struct rp_req *r)
     if ((bits & RP_FORWARD_HOST) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_HOST);
     if ((bits & RP_FORWARD_PORT) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PORT);
     if ((bits & RP_FORWARD_RFC7239) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_FORWARDED);
+    if (r->x.early) rp_h1_skip_add(&s, RP_H_EARLY_DATA);
     return s;
 }
 
@@ -370,6 +371,9 @@ void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_fram
     } else if (r->x.head.te_trailers) {
         rp_h1_put(&w, RP_STR("Connection: te\r\nTE: trailers\r\n"));
     }
+    /* RFC 8470 §5.1: what may have been sent by somebody else MUST say so; what already says so on
+     * its way to us keeps the field. */
+    if (r->x.early) rp_h1_put(&w, RP_STR("Early-Data: 1\r\n"));
     put_framing(&w, *framing, *length);
     rp_h1_put(&w, RP_STR("\r\n"));
     rp_h1_writer_finish(&w, out);

@@ -31,8 +31,12 @@ struct rp_chains {
 /* Hooks of a relayed connection; it has no phases of its own. */
 enum rp_stream_hook { RP_STREAM_HOOK_CONNECT, RP_STREAM_HOOK_LOG };
 
+/* Hooks of a client's TLS handshake, guest.h. */
+enum rp_guest_hook { RP_GUEST_HELLO, RP_GUEST_CERT };
+
 struct rp_req;
 struct rp_stream;
+struct rp_guest;
 struct rp_conf;
 struct rp_hooks {
     /* Run r's chain of this phase from its start, or go on with a parked one.
@@ -54,8 +58,15 @@ struct rp_hooks {
     void (*cancel_stream)(struct rp_stream *s); /* a parked hook of s ends */
     void (*forget_stream)(
         struct rp_stream *s); /* s ends or changes its generation: s->script goes */
+    /* Run g's tls_hello or certificate chain, or go on with a parked one. RP_OK: what was said is in g;
+     * RP_AGAIN parked: rp_guest_wake follows; < 0 it failed and the client is refused. */
+    rp_err (*run_guest)(struct rp_guest *g, enum rp_guest_hook h);
+    void (*cancel_guest)(struct rp_guest *g); /* the handshake is over, with what hooks opened */
+    void (*forget_guest)(struct rp_guest *g); /* it ends: g->script goes */
     /* The last request of an old generation ended: free its VM (conf->script). */
     void (*drop_generation)(struct rp_conf *c);
+    /* Asked before that: true when it is still needed for a while; it was held then. NULL: never. */
+    bool (*keep_generation)(struct rp_conf *c);
 };
 
 #endif

@@ -13,9 +13,11 @@
 #include "proxy/access.h"
 #include "proxy/buffering.h"
 #include "proxy/dial.h"
+#include "proxy/guest.h"
 #include "proxy/headers.h"
 #include "proxy/local.h"
 #include "proxy/server.h"
+#include "proxy/tls_door.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
@@ -133,9 +135,27 @@ static bool is_insecure_https(const struct rp_req *r)
     return rp_str_ieq(r->x.head.uri.scheme, RP_STR("https")) && !r->x.secure && !r->from_trusted;
 }
 
+/* May a copy of it, sent by somebody else, be served? RFC 8470 §3, RFC 8446 §8. */
+static bool is_harmless(const struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    return rp_token_method_is_safe(h->method) && h->framing == RP_BODY_NONE && !h->upgrade;
+}
+
+/* The rest waits until its client has proved that it is alive. */
+static enum rp_verdict wait_for_handshake(struct rp_req *r)
+{
+    rp_err e = rp_tls_door_wait(r);
+    if (e == RP_AGAIN) return rp_step_wait(r, "TLS handshake", 0, RP_OK); /* the door has a timer */
+    if (e != RP_OK) return rp_step_fail(r, e);
+    r->x.early = false;
+    return RP_STEP_GO;
+}
+
 static enum rp_verdict step_head(struct rp_req *r)
 {
     const struct rp_serve *s = r->x.listener;
+    if (RP_UNLIKELY(r->x.early) && !is_harmless(r)) return wait_for_handshake(r);
     if (r->phase == RP_PHASE_COUNT) { /* not coming back from a parked hook */
         /* Rules look at the normal form only, or "/x/../admin" would pass those for /admin. */
         struct rp_uri *u = &r->x.head.uri;
@@ -259,6 +279,7 @@ static void note_tls(struct rp_req *r)
     r->tls->version = rp_tls_version(t);
     r->tls->cipher = rp_tls_cipher(t);
     if (rp_tls_sni(t).len) r->tls->sni = rp_arena_copy(&r->x.arena, rp_tls_sni(t));
+    if (rp_tls_attached(t)) r->tls->guest = rp_guest_hold(rp_tls_attached(t));
 }
 
 /* The session is let go first: a client does not wait for log hooks. */
@@ -267,6 +288,7 @@ static void end_response(struct rp_req *r)
     if (r->end_ns) return;
     r->end_ns = rp_loop_now_ns(r->proxy->loop);
     rp_dial_cancel(r);
+    rp_tls_door_unwait(r);
     rp_attempt_release(r);
     rp_splice_drop(&r->pipe);
     if (r->spool || r->res_spool) rp_buffering_end(r);
@@ -313,6 +335,7 @@ static enum rp_verdict step_end(struct rp_req *r)
     struct rp_conf *c = r->conf;
     if (c->hooks) c->hooks->forget(r);
     rp_upstream_unpick(r->proxy, &r->pick, false);
+    if (r->tls) rp_guest_drop(&r->tls->guest);
     rp_req_free(r);
     rp_lifecycle_drop_conf(p, c);
     if (p->draining) rp_server_check_drained(p);

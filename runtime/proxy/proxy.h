@@ -21,6 +21,8 @@ struct rp_stream; /* stream.h */
 struct rp_udp;    /* stream_udp.h */
 struct rp_udp_door;
 struct rp_census; /* shm/census.h */
+struct rp_staples; /* staples.c */
+struct rp_dict;    /* shm/dict.h */
 
 /* Why tunnels ended. */
 enum rp_tunnel_end_by {
@@ -40,6 +42,7 @@ struct rp_proxy_stats {
     uint64_t conns_refused, conns_accepted, conns_active, requests, requests_active;
     uint64_t by_class[6]; /* responses by status class; [0]: no response sent */
     uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
+    uint64_t tasks_background, tasks_refused; /* of rp.detach and timers; refused: too many */
     uint64_t bytes_in, bytes_out;
     uint64_t streams, streams_active;
     struct rp_h2_counts h2;
@@ -49,19 +52,24 @@ struct rp_proxy_stats {
     uint64_t udp_in, udp_out, udp_dropped, udp_evicted;      /* datagrams; sessions evicted */
     uint64_t conns_idle;                                     /* no request under way */
     uint64_t refused_many, refused_client, refused_greeting; /* of conns_refused, by reason */
-    uint64_t tls_handshakes, tls_resumed;
+    uint64_t tls_handshakes, tls_resumed, tls_early, tls_early_refused,
+        tls_kernel;
     uint64_t tls_failed, tls_timeouts, tls_plain_http, tls_closed; /* that came to nothing */
+    uint64_t tls_refused;                                          /* ... by hooks */
     uint64_t conns_uncounted; /* let in although the census of clients was full */
+    uint64_t tls_stapled, ocsp_fetched, ocsp_failed;
 };
 
-struct rp_shake; /* a connection that shakes hands, tls_door.c */
+struct rp_shake;     /* a connection that shakes hands, tls_door.c */
+struct rp_cert_book; /* certificates that hooks gave, cert_book.h */
 
-enum { RP_TLS_TROUBLES = 4 };
+enum { RP_TLS_TROUBLES = 6 };
 /* What the TLS door remembers, tls_door.h. */
 struct rp_tls_gate {
     struct rp_shake *newest, *oldest;
     struct rp_tls_tickets tickets;      /* as the keyring had them last */
     struct rp_timer turn;               /* of those that wait */
+    struct rp_cert_book *book;          /* NULL: no hook was asked for one */
     rp_ms second_ms;                    /* begin of the second that is counted */
     uint32_t waiting_n, begun_n;        /* not begun yet; begun in this second */
     rp_ms said_ms[RP_TLS_TROUBLES];     /* last log line, by kind of failure */
@@ -105,8 +113,12 @@ struct rp_proxy {
     struct rp_tls_gate tls;
     struct rp_census *census; /* shared by all workers; NULL: no caps */
     uint32_t worker;          /* our number in it */
+    struct rp_staples *staples;      /* NULL: no certificate has a responder to be asked */
+    struct rp_dict *staples_shared; /* of all workers; NULL: none */
     uint32_t conns_peak;      /* most client connections since memory was given back */
     uint64_t next_conn_id;
+    uint32_t kept_confs; /* generations without requests whose hooks are not done (keep_generation) */
+    bool freeing;
     bool draining; /* no keep-alive, stop when the last exchange ends */
     void (*on_drained)(void *arg);
     void *on_drained_arg;

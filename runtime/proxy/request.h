@@ -40,11 +40,13 @@ struct rp_proxy;
 struct rp_up;
 struct rp_spool;
 struct rp_dial;   /* dial.h */
+struct rp_shake;  /* tls_door.c */
 struct rp_tunnel; /* tunnel.h */
 
 /* What is still told of a connection's TLS when it serves others already. */
 struct rp_req_tls {
     rp_str version, cipher, sni; /* sni in x.arena */
+    struct rp_guest *guest;      /* held; NULL: no hook had a say */
 };
 
 struct rp_req {
@@ -80,6 +82,7 @@ struct rp_req {
     bool up_reused;            /* `up` came from the pool */
     bool dials;                /* others wait for its connection, to use it, too (HTTP/2) */
     bool up_fresh;             /* a pooled connection was stale: take a new one */
+    bool up_http1;             /* this peer takes no WebSocket in HTTP/2 */
     bool answered;             /* a local answer is set: nothing upstream is needed */
     struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
     struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
@@ -113,6 +116,8 @@ struct rp_req {
     void *task;      /* parked hook, owned by script/ */
     rp_str consumer; /* set by authentication hooks, in x.arena; logged */
 
+    struct rp_shake *shake;     /* it waits for this handshake's end, see rp_tls_door_wait; */
+    struct rp_req *shake_next;  /* so does that one */
     struct rp_req_tls *tls;     /* set when the connection is let go; NULL without TLS */
     struct rp_req *next, *prev; /* the worker's list of live requests; free list */
     struct rp_addr conn_addr;   /* other end of the client connection */

@@ -11,6 +11,6 @@ enum rp_retry rp_retry_decide(const struct rp_retry_facts *f)
     }
     if (f->answered || f->body_used) return RP_RETRY_NO;
     if (f->unprocessed) return f->tries < f->tries_max ? RP_RETRY_AGAIN : RP_RETRY_NO;
-    if (!f->idempotent && !f->unsent) return RP_RETRY_NO;
+    if ((!f->idempotent || f->early) && !f->unsent) return RP_RETRY_NO;
     return f->reused ? RP_RETRY_SAME : RP_RETRY_NO;
 }

@@ -17,6 +17,7 @@ struct rp_retry_facts {
     bool reused;               /* the connection came from the pool */
     bool answered;             /* some byte of a response arrived */
     bool idempotent;           /* the method (RFC 9110 §9.2.2) */
+    bool early;                /* the client sent it in early data of TLS (RFC 8470 §3) */
     bool body_used;            /* body bytes were read from the client and cannot be had again */
     bool unsent;               /* the system took no byte of the request */
     bool unprocessed;          /* the upstream said that it did nothing with it (RFC 9113 §8.7) */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "proxy/access.h"
 #include "proxy/door.h"
+#include "proxy/staples.h"
 #include "proxy/lifecycle.h"
 #include "net/tls_server.h"
 #include "proxy/stream.h"
@@ -34,7 +35,9 @@ static struct rp_exchange *open_exchange(void *arg, void *listener)
 
 static void start_exchange(struct rp_exchange *x, rp_err head)
 {
-    x->secure = rp_conn_tls(x->conn) != NULL;
+    const struct rp_tls *t = rp_conn_tls(x->conn);
+    x->secure = t != NULL;
+    x->early = t && rp_tls_is_early(t);
     rp_lifecycle_start(RP_CONTAINER(rp_req, x, x), head);
 }
 
@@ -53,6 +56,23 @@ static void drop_stream_conf(struct rp_serve *s)
     if (old) rp_lifecycle_drop_conf(s->proxy, old);
 }
 
+/* The hooks of its handshakes. */
+static void drop_hook_conf(struct rp_serve *s)
+{
+    struct rp_conf *old = s->hook_conf;
+    s->hook_conf = NULL;
+    if (old) rp_lifecycle_drop_conf(s->proxy, old);
+}
+
+static void follow_hooks(struct rp_serve *s, const struct rp_conf_listener *l)
+{
+    drop_hook_conf(s);
+    s->hello_chain = l->hello_chain;
+    s->cert_chain = l->cert_chain;
+    s->asks = l->hello_chain || l->cert_chain;
+    if (s->asks) s->hook_conf = rp_conf_hold(s->proxy->conf);
+}
+
 /* The current generation has this listener: it does what that says. */
 static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
 {
@@ -62,6 +82,7 @@ static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
     rp_tls_server_drop(&s->tls);
     if (l->tls) s->tls = rp_tls_server_hold(l->tls->server);
     s->forward_cert = l->tls && l->tls->forward;
+    follow_hooks(s, l);
     drop_stream_conf(s);
     s->stream = l->stream;
     s->relays = l->stream != NULL;
@@ -119,14 +140,18 @@ void rp_proxy_free(struct rp_proxy **where)
     struct rp_proxy *p = *where;
     if (!p) return;
     RP_CHECK(p->live == NULL && p->streams == NULL);
+    p->freeing = true;
     rp_door_close(p);
     rp_tls_door_close(p);
+    rp_tls_door_forget(p);
+    rp_staples_free(p);
     while (p->serves) {
         struct rp_serve *s = p->serves;
         p->serves = s->next;
         if (s->listener) rp_listener_close(s->listener);
         if (s->udp) rp_udp_door_leave(s->udp); /* no session is left: it closes at once */
         drop_stream_conf(s);
+        drop_hook_conf(s);
         rp_tls_server_drop(&s->tls);
         rp_free((void *)s->text.ptr);
         rp_free(s);
@@ -146,6 +171,7 @@ void rp_proxy_free(struct rp_proxy **where)
     rp_dns_free(&p->dns);
     rp_pool_fini(&p->stream_pool);
     rp_udp_free(p);
+    rp_tls_door_free(p);
     for (uint32_t i = 0; i < p->slots_n; i++) rp_free(p->slots[i]);
     rp_free(p->slots);
     rp_free(p);
@@ -158,7 +184,9 @@ void rp_proxy_flip(struct rp_proxy *p, struct rp_conf *conf)
     if (old == conf) return;
     p->conf = rp_conf_hold(conf);
     (void)rp_groups_new(p, conf); /* found again by its conf */
+    rp_tls_door_flip(p);
     apply_settings(p);
+    rp_staples_follow(p);
     for (struct rp_req *r = p->live; r; r = r->next) {
         if (r->step == RP_STEP_TUNNEL) rp_tunnel_rehome(r);
     }
@@ -173,7 +201,7 @@ void rp_server_speak(struct rp_serve *s, struct rp_conn *c)
     struct rp_proxy *p = s->proxy;
     const struct rp_tls *t = rp_conn_tls(c);
     if (s->relays) { /* never HTTP, also when the listener went while the client was greeted */
-        if (s->stream) rp_stream_open(s, c);
+        if (s->stream && !(t && rp_tls_is_early(t))) rp_stream_open(s, c);
         else rp_conn_reset(c);
         return;
     }
@@ -261,6 +289,7 @@ void rp_proxy_unlisten(struct rp_proxy *p, struct rp_listener *ln)
         rp_listener_close(ln); /* its sessions still point to s */
         s->listener = NULL;
         drop_stream_conf(s);
+        drop_hook_conf(s);
     }
 }
 
@@ -281,6 +310,7 @@ void rp_proxy_drain(struct rp_proxy *p, void (*done)(void *arg), void *arg)
     p->on_drained_arg = arg;
     rp_door_close(p);
     rp_tls_door_close(p);
+    rp_staples_stop(p);
     rp_h1_downs_close_idle(&p->sessions);
     rp_h2_downs_drain(&p->h2_sessions);
     rp_connpool_clear(p->pool);
@@ -314,6 +344,7 @@ void rp_proxy_use_census(struct rp_proxy *p, struct rp_census *census, uint32_t 
 void rp_proxy_beat(struct rp_proxy *p)
 {
     uint32_t n = rp_loop_meter(p->loop)->conns_n;
+    rp_staples_beat(p);
     p->stats.conns_active = n;
     p->stats.conns_idle = p->sessions.idle_n + p->h2_sessions.n - p->h2_sessions.busy_n;
     p->conns_peak = RP_MAX(p->conns_peak, n);
@@ -322,18 +353,31 @@ void rp_proxy_beat(struct rp_proxy *p)
     rp_loop_give_back(p->loop);
 }
 
+static void dump_request(const struct rp_req *r, struct rp_buf *out)
+{
+    struct rp_loop *l = r->proxy->loop;
+    bool began = r->start_ns != 0; /* else its head is still coming */
+    rp_ms age = began ? (rp_loop_now_ns(l) - r->start_ns) / 1000000
+                      : rp_loop_now(l) - r->x.opened_ms;
+    const char *waits = r->waiting_for ? r->waiting_for : "";
+    char ip[RP_ADDR_TEXT_BYTES + 1];
+    struct rp_addr client = r->client;
+    if (!began) rp_conn_peer(r->x.conn, &client);
+    ip[rp_addr_put_ip(&client, ip)] = '\0';
+    rp_buf_addf(out, "slot=%u step=%s waiting_for=\"%s\" age_ms=%llu conn=%llu ", r->slot,
+                rp_step_name((enum rp_step)r->step), began ? waits : "request head",
+                (unsigned long long)age, (unsigned long long)r->x.conn_id);
+    if (r->x.stream_id) rp_buf_addf(out, "stream=%u ", r->x.stream_id);
+    rp_buf_addf(out, "client=%s target=\"", ip);
+    rp_buf_add_escaped(out, r->x.head.target);
+    rp_buf_add(out, RP_STR("\"\n"));
+}
+
 void rp_proxy_dump(struct rp_proxy *p, struct rp_buf *out)
 {
-    rp_ns now = rp_loop_now_ns(p->loop);
-    for (const struct rp_req *r = p->live; r; r = r->next) {
-        char ip[RP_ADDR_TEXT_BYTES + 1];
-        ip[rp_addr_put_ip(&r->client, ip)] = '\0';
-        rp_buf_addf(out, "slot=%u step=%s waiting_for=\"%s\" age_ms=%llu client=%s target=\"",
-                    r->slot, rp_step_name((enum rp_step)r->step),
-                    r->waiting_for ? r->waiting_for : "",
-                    (unsigned long long)((now - r->start_ns) / 1000000), ip);
-        rp_buf_add_escaped(out, r->x.head.target);
-        rp_buf_add(out, RP_STR("\"\n"));
-    }
+    for (const struct rp_req *r = p->live; r; r = r->next) dump_request(r, out);
+    rp_h2_downs_dump(&p->h2_sessions, out);
+    rp_connpool_dump(p->pool, out);
     rp_stream_dump(p, out);
+    rp_tls_door_dump(p, out);
 }

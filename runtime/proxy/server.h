@@ -20,6 +20,9 @@ struct rp_serve {
     bool half_closed;    /* ... too */
     bool forward_cert;   /* ... too */
     bool relays;         /* said to be a stream's last; stays when `stream` goes */
+    bool asks;           /* hooks have a say in its TLS; stays when `hook_conf` goes */
+    uint32_t hello_chain, cert_chain; /* of hook_conf */
+    struct rp_conf *hook_conf;        /* held while hooks are to be asked; NULL: there are none */
     struct rp_tls_server
         *tls; /* ends TLS: held, also when the listener was given up; NULL: plain */
     const struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */

@@ -182,7 +182,7 @@ static rp_err note_limit(rp_ms since, rp_ms most, rp_ms now, rp_err passed, rp_m
 
 static uint64_t sent_bytes(const struct rp_req *r)
 {
-    return r->x.wire_out_bytes + rp_conn_face(r->up->conn)->out_bytes;
+    return r->x.wire_out_bytes + rp_up_taken(r->up);
 }
 
 static enum rp_verdict watch(struct rp_req *r)

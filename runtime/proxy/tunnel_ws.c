@@ -137,7 +137,8 @@ static const uint8_t *mask_for(const struct rp_req *r, const struct rp_tunnel_en
 
 static size_t unsent_to(const struct rp_req *r, const struct rp_tunnel_end *end)
 {
-    return rp_conn_unsent(end == &r->tunnel->ws->down ? r->x.conn : r->up->conn);
+    bool down = end == &r->tunnel->ws->down;
+    return down ? rp_conn_unsent(r->x.conn) : rp_up_unsent(r->up);
 }
 
 static rp_err ping(struct rp_req *r, struct rp_tunnel_end *end, rp_ms now)

@@ -17,13 +17,20 @@
 
 #include "base/log.h"
 #include "base/regex.h"
+#include "proxy/guest.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
-#include "shm/dict.h"
+#include "shm/share.h"
 
 enum { RP_ABI_VERSION = 1 };
 uint32_t rp_abi_version(void);
+
+struct rp_file_stat {
+    uint32_t kind; /* a letter: f d l o */
+    uint32_t mode; /* permission bits */
+    double bytes, modified, inode, device; /* modified: seconds since 1970 */
+};
 
 /* What Lua sees of its host: one per VM, first member of struct rp_host. */
 struct rp_host_face {
@@ -38,6 +45,8 @@ struct rp_host_face {
     struct rp_dict_verdict verdict;
     struct rp_dict_stats zone_stats;
     double number;
+    double handle; /* of what was made */
+    struct rp_file_stat file_stat;
 };
 
 /* ---- request -------------------------------------------------------------------------------- */
@@ -93,6 +102,7 @@ enum rp_abi_tls_number {
     RP_TLS_NUMBER_HAS_CERT,
     RP_TLS_NUMBER_VERIFIED,
     RP_TLS_NUMBER_EXPIRES, /* seconds since 1970 */
+    RP_TLS_NUMBER_EARLY, /* 0 or 1: the request began in early data, which others may repeat */
 };
 /* Into out; false when absent. In log hooks there are SNI, VERSION and CIPHER only. */
 bool rp_abi_req_tls_text(struct rp_host_face *h, const struct rp_req *r, uint32_t what);
@@ -184,23 +194,84 @@ void rp_abi_park(struct rp_host_face *h, const char *why, double seconds);
 double rp_abi_task_self(const struct rp_host_face *h);      /* handle of the running task */
 void rp_abi_task_wake(struct rp_host_face *h, double task); /* stale handles do nothing */
 void rp_abi_task_cancel(struct rp_host_face *h, double task);
+/* Seconds until what the running task waits for must have come: the request's end (below), or that
+ * of its hook. < 0: there is no limit. */
+double rp_abi_left(struct rp_host_face *h);
+/* Loop time by which all that r's tasks wait for ends; 0: no limit. */
+rp_err rp_abi_req_set_end(struct rp_host_face *h, const struct rp_req *r, double at);
 double rp_abi_now(const struct rp_host_face *h);  /* loop time, seconds; fixed within a tick */
 double rp_abi_wall(const struct rp_host_face *h); /* seconds since the epoch */
 double rp_abi_clock_ns(void);
 
-/* ---- sockets: handles >= 0; they belong to the request (or background task) that made them */
+/* ---- sockets and names: handles >= 0; they belong to the request (or background task) that made
+ * them, and to the task, until that has ended well. Failures carry their word in out2 and more of it in
+ * out. RP_E_STALE: a handle that is closed or another owner's. RP_AGAIN: noted that the running task
+ * waits: park, call again; RP_E_BUSY: another task waits for it already. */
 
-/* Start connecting to a name or address and port, or with port 0 to a unix path. < 0: rp_err. */
-double rp_abi_sock_connect(struct rp_host_face *h, const char *host, size_t n, uint32_t port);
-/* Each: RP_AGAIN = noted that the running task waits: park, call again. RP_E_STALE for a handle
- * that is closed or another owner's; failures carry their words in out. */
+/* TLS as a client: whom to trust, as whom to appear. Files (empty: cas those of the system, no
+ * certificate) are absolute paths, read while the site is loaded. sni and name:
+ * instead of the host's. NULL: out says why. */
+struct rp_tls_client *rp_abi_tls_client_new(struct rp_host_face *h, bool verify, const char *sni,
+                                            size_t sni_n, const char *name, size_t name_n,
+                                            const char *cas, size_t cas_n, const char *cert,
+                                            size_t cert_n, const char *key, size_t key_n);
+void rp_abi_tls_client_free(struct rp_tls_client *c);
+
+/* Start connecting to a name or address and port, or with port 0 to a unix path; tls NULL: plain; name:
+ * of the other side. One at rest that was made so, and for the same `pool`, is taken unless fresh.
+ * < 0: rp_err. */
+double rp_abi_sock_connect(struct rp_host_face *h, const char *host, size_t n, uint32_t port,
+                           struct rp_tls_client *tls, const char *name, size_t name_n,
+                           const char *pool, size_t pool_n, bool fresh);
 rp_err rp_abi_sock_connected(struct rp_host_face *h, double sock);
-enum rp_abi_read { RP_READ_EXACTLY, RP_READ_LINE, RP_READ_ANY };
-/* Bytes into out, consumed by the next call. n: how many, or the most. RP_END: end of stream. */
-rp_err rp_abi_sock_read(struct rp_host_face *h, double sock, uint32_t how, double n);
+double rp_abi_sock_uses(struct rp_host_face *h, double sock); /* 1: nobody had it before */
+enum rp_abi_read { RP_READ_EXACTLY, RP_READ_LINE, RP_READ_ANY, RP_READ_UNTIL };
+/* Bytes into out, consumed by the next call. n: how many, or the most; mark: for UNTIL. RP_END: end of
+ * stream. RP_E_TOO_BIG: no end of line, or mark, within n bytes. */
+rp_err rp_abi_sock_read(struct rp_host_face *h, double sock, uint32_t how, double n,
+                        const char *mark, size_t mark_n);
 rp_err rp_abi_sock_write(struct rp_host_face *h, double sock, const char *p, size_t n); /* copies */
 rp_err rp_abi_sock_flush(struct rp_host_face *h, double sock);
 void rp_abi_sock_close(struct rp_host_face *h, double sock);
+/* Lay it by for whoever connects there next: at most `most` of its kind, each for idle_s seconds.
+ * False: it was closed, as something is unread or unwritten. */
+bool rp_abi_sock_release(struct rp_host_face *h, double sock, uint32_t most, double idle_s);
+
+/* Datagrams. A failure of what was sent before is told by the next call, once. */
+double rp_abi_udp_connect(struct rp_host_face *h, const char *host, size_t n, uint32_t port);
+rp_err rp_abi_udp_connected(struct rp_host_face *h, double sock);
+rp_err rp_abi_udp_send(struct rp_host_face *h, double sock, const char *p, size_t n);
+rp_err rp_abi_udp_receive(struct rp_host_face *h, double sock); /* one datagram into out */
+void rp_abi_udp_close(struct rp_host_face *h, double sock);
+
+/* Addresses of a name. */
+double rp_abi_dns_start(struct rp_host_face *h, const char *name, size_t n);
+rp_err rp_abi_dns_answer(struct rp_host_face *h, double lookup);
+/* Text of address i into out; 4 or 6; 0 past the last. */
+uint32_t rp_abi_dns_addr(struct rp_host_face *h, double lookup, uint32_t i);
+void rp_abi_dns_end(struct rp_host_face *h, double lookup);
+
+/* ---- requests of our own: handles as above ---------------------------------------------------- */
+
+enum rp_abi_http { RP_HTTP_1, RP_HTTP_2, RP_HTTP_AUTO };
+/* Begin to write a request. target: path and query. < 0: rp_err; RP_E_INVALID for bytes that have no
+ * place there. */
+double rp_abi_call_new(struct rp_host_face *h, const char *method, size_t method_n,
+                       const char *target, size_t target_n, const char *host, size_t host_n);
+/* RP_E_INVALID; RP_E_BUSY for fields that only we write (framing, Connection, Host). */
+rp_err rp_abi_call_field(struct rp_host_face *h, double call, const char *name, size_t n,
+                         const char *value, size_t value_n);
+rp_err rp_abi_call_body(struct rp_host_face *h, double call, const char *p, size_t n); /* copies */
+/* It is whole: to whom it goes (as rp_abi_sock_connect). mode: enum rp_abi_http. The connection is kept
+ * with at most keep_n others, for keep_s seconds. */
+rp_err rp_abi_call_start(struct rp_host_face *h, double call, uint32_t mode, const char *host,
+                         size_t n, uint32_t port, struct rp_tls_client *tls, const char *name,
+                         size_t name_n, uint32_t keep_n, double keep_s);
+rp_err rp_abi_call_head(struct rp_host_face *h, double call); /* until RP_OK: it is there */
+/* The response's head; its trailers, once read said RP_END (NULL: none). Good until the close. */
+const struct rp_msg *rp_abi_call_msg(struct rp_host_face *h, double call, bool trailers);
+rp_err rp_abi_call_read(struct rp_host_face *h, double call); /* a piece into out; RP_END: all */
+void rp_abi_call_close(struct rp_host_face *h, double call);
 
 /* ---- log ------------------------------------------------------------------------------------ */
 
@@ -251,8 +322,9 @@ double rp_abi_hash(const char *p, size_t n); /* 52 bits, the same in every proce
 
 /* The zone of that name; NULL: there is none, or the host is not attached yet. Good for the life of
  * the host. What follows is shm/dict.h with the clock added; seconds from now on, < 0: never. */
-struct rp_dict *rp_abi_shared_find(struct rp_host_face *h, const char *name, size_t n);
-/* The value: item, and out when it is a string. */
+/* A pointer of the kind's own type. */
+void *rp_abi_shared_find(struct rp_host_face *h, const char *name, size_t n);
+/* The value: item, and out when it is a string. number: seconds left, < 0: no end. */
 rp_err rp_abi_shared_get(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n);
 /* What a get would give, without a string's bytes. number: seconds left, < 0: no end. */
 rp_err rp_abi_shared_look(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n);
@@ -260,6 +332,11 @@ rp_err rp_abi_shared_look(struct rp_host_face *h, struct rp_dict *d, const char 
 rp_err rp_abi_shared_set(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
                          uint32_t mode, uint32_t type, double number, const char *text,
                          size_t text_n, double ttl, double stale);
+/* Replace what is believed to be there (type 0: nothing) by another value (type 0: nothing). RP_END:
+ * something else is. */
+rp_err rp_abi_shared_swap(struct rp_dict *d, const char *key, size_t n, uint32_t old_type,
+                          double old_number, const char *old_text, size_t old_n, uint32_t type,
+                          double number, const char *text, size_t text_n, double ttl);
 rp_err rp_abi_shared_delete(struct rp_dict *d, const char *key, size_t n);
 rp_err rp_abi_shared_incr(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
                           double by, bool has_init, double init, double ttl); /* number: the sum */
@@ -274,11 +351,126 @@ rp_err rp_abi_shared_unlease(struct rp_dict *d, const char *key, size_t n);
 /* verdict */
 rp_err rp_abi_shared_take(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
                           double cost, double rate, double burst);
+rp_err rp_abi_shared_leak(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                          double cost, double rate, double burst);
 rp_err rp_abi_shared_window(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
                             double cost, double limit, double window);
 rp_err rp_abi_shared_acquire(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
                              double limit, double lease); /* number: the ticket */
 rp_err rp_abi_shared_release(struct rp_dict *d, const char *key, size_t n, double ticket);
+/* A place for the running task's request (or background task), given back with it. number: the
+ * handle, when the verdict allows. RP_E_PHASE: nothing runs. */
+rp_err rp_abi_shared_hold(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                          double limit);
+rp_err rp_abi_shared_unhold(struct rp_host_face *h, double handle); /* RP_E_STALE */
+
+/* Counters. kind: enum rp_tally_kind. number: what add, set and sum take. */
+rp_err rp_abi_tally_name(struct rp_host_face *h, struct rp_tally *t, const char *name, size_t n,
+                         uint32_t kind);
+void rp_abi_tally_add(struct rp_host_face *h, struct rp_tally *t, uint32_t at, double n);
+void rp_abi_tally_set(struct rp_host_face *h, struct rp_tally *t, uint32_t at, double n);
+double rp_abi_tally_sum(const struct rp_tally *t, uint32_t at);
+bool rp_abi_tally_at(struct rp_host_face *h, const struct rp_tally *t, uint32_t at); /* out */
+double rp_abi_tally_room(const struct rp_tally *t);
+
+rp_err rp_abi_top_add(struct rp_top *t, const char *key, size_t n, double count);
+/* At most 1000; number: how many. Good until the next ABI call. */
+const struct rp_top_item *rp_abi_top_list(struct rp_host_face *h, struct rp_top *t, double most);
+rp_err rp_abi_top_flush(struct rp_top *t);
+void rp_abi_top_stats(const struct rp_top *t, struct rp_top_stats *out);
+
+rp_err rp_abi_distinct_add(struct rp_distinct *d, const char *name, size_t n, const char *item,
+                           size_t item_n);
+/* number: for count and clear. */
+rp_err rp_abi_distinct_find(struct rp_host_face *h, const struct rp_distinct *d, const char *name,
+                            size_t n);
+double rp_abi_distinct_count(const struct rp_distinct *d, const uint32_t *list, uint32_t n);
+void rp_abi_distinct_clear(struct rp_distinct *d, uint32_t at);
+bool rp_abi_distinct_at(struct rp_host_face *h, const struct rp_distinct *d, uint32_t at); /* out */
+
+/* Sets. Read the file when it is not the one that is in the set. Results: RP_OK; RP_END: another worker
+ * reads it; else out says what is wrong. NULL: out says why. */
+struct rp_vm_job *rp_abi_lookup_load(struct rp_host_face *h, const char *zone, size_t zone_n,
+                                     uint32_t type, const char *path, size_t path_n);
+/* By its type. out: the value; out2: of networks, which one. number: of names, bytes of the entry.
+ * RP_E_NOT_FOUND; RP_E_INVALID: no address; RP_E_BUSY. */
+rp_err rp_abi_lookup(struct rp_host_face *h, const struct rp_lookup *l, uint32_t type,
+                     const char *key, size_t n);
+/* Line i of a version (0: whichever), into out; number: the version. */
+rp_err rp_abi_lookup_line(struct rp_host_face *h, const struct rp_lookup *l, uint32_t i,
+                          double version);
+double rp_abi_lookup_version(const struct rp_lookup *l);
+void rp_abi_lookup_stats(const struct rp_lookup *l, struct rp_lookup_stats *out);
+
+/* ---- locks, seats, files, processes: handles of things that belong to the running task's request (or
+ * background task) and are given back with it; RP_E_STALE for one that is gone, or another owner's. A
+ * task that is cancelled or fails gives back at once what it made. ------------------------------- */
+
+/* A lock for all workers, in a store. RP_OK: handle, and number: its fence; RP_AGAIN: taken; number:
+ * seconds until that lease is over. */
+rp_err rp_abi_lock(struct rp_host_face *h, struct rp_dict *d, const char *key, size_t n,
+                   double lease);
+/* Hold it for `lease` seconds from now on. RP_E_NOT_FOUND: the lease was over. */
+rp_err rp_abi_lock_renew(struct rp_host_face *h, double lock, double lease);
+rp_err rp_abi_lock_release(struct rp_host_face *h, double lock); /* RP_E_NOT_FOUND: as above */
+
+/* `limit` seats of this worker; `waiting` may wait for one, in order. */
+struct rp_sem;
+struct rp_sem *rp_abi_sem_new(double limit, double waiting);
+void rp_abi_sem_free(struct rp_sem *sem); /* when its last seat is given back */
+/* RP_OK: seated; RP_AGAIN: in the queue, whose end wakes the task; both: handle. RP_E_BUSY: the queue
+ * is full. */
+rp_err rp_abi_sem_enter(struct rp_host_face *h, struct rp_sem *sem);
+bool rp_abi_sem_is_seated(struct rp_host_face *h, double seat);
+rp_err rp_abi_sem_leave(struct rp_host_face *h, double seat);
+double rp_abi_sem_count(const struct rp_sem *sem, bool waiting); /* seats taken, or tasks waiting */
+
+enum rp_abi_file_op {
+    RP_FILE_READ,   /* number: most bytes; out: the bytes */
+    RP_FILE_WRITE,  /* number: mode bits */
+    RP_FILE_SWAP,   /* the same through a new file that takes the name (rename) when it is whole */
+    RP_FILE_APPEND, /* number: mode bits */
+    RP_FILE_STAT,   /* file_stat */
+    RP_FILE_LIST,   /* number: most names; out: for each a letter (f d l o) and the name, ended by NUL */
+    RP_FILE_REMOVE, /* a file or an empty folder */
+    RP_FILE_MKDIR,  /* number: mode bits; text "p": the folders above it, too */
+    RP_FILE_RENAME, /* text: the new path */
+};
+/* Start on the thread pool; handle; the job's end wakes the task. Copies. RP_E_BUSY: too many. */
+rp_err rp_abi_file(struct rp_host_face *h, uint32_t op, const char *path, size_t path_n,
+                   const char *text, size_t n, double number);
+/* RP_AGAIN: it runs: park. Else its result, and the handle is gone. RP_E_TOO_BIG: READ and LIST;
+ * RP_E_INVALID: READ of what is no plain file; RP_E_OS: number is the errno and out its words. */
+rp_err rp_abi_file_done(struct rp_host_face *h, double job);
+
+/* Start a program without a shell: argv and env are texts ended by NUL each, one after the other; cwd
+ * empty: as it is. It has no descriptor but its three, a process group of its own, and is killed with
+ * that group when it is let go of. out_most: bytes of each of its outputs; more is RP_E_TOO_BIG.
+ * RP_OK: handle, and its end wakes the task. RP_E_BUSY; RP_E_OS: out says why. */
+rp_err rp_abi_exec(struct rp_host_face *h, const char *argv, size_t argv_n, const char *env,
+                   size_t env_n, const char *cwd, const char *in, size_t in_n, double out_most);
+/* RP_AGAIN: it runs. RP_OK: out and out2 are its outputs, number its exit status, or - the signal.
+ * They are good until the handle is let go of. */
+rp_err rp_abi_exec_done(struct rp_host_face *h, double child);
+void rp_abi_exec_free(struct rp_host_face *h, double child);
+double rp_abi_pid(void); /* the worker's */
+
+/* Addresses are 16 bytes, IPv4 mapped (::ffff:0:0/96). parse: out has room for them; number: 4 or 6.
+ * RP_E_INVALID. */
+rp_err rp_abi_ip_parse(struct rp_host_face *h, const char *p, size_t n, char *out);
+void rp_abi_ip_text(struct rp_host_face *h, const char *ip);  /* into out */
+void rp_abi_ip_mask(char *ip, uint32_t bits);                 /* of 128 */
+rp_err rp_abi_cidr_parse(struct rp_host_face *h, const char *p, size_t n,
+                         char *out); /* number: bits of 128 */
+/* A set of networks of this VM, with room for so many. NULL: too many. Nothing is added after the first
+ * question. */
+struct rp_vm_nets;
+struct rp_vm_nets *rp_abi_nets_new(double most);
+void rp_abi_nets_free(struct rp_vm_nets *nets);
+rp_err rp_abi_nets_add(struct rp_vm_nets *nets, const char *p, size_t n); /* RP_E_INVALID */
+/* RP_OK: it is in it; RP_E_NOT_FOUND; RP_E_INVALID: no address. */
+rp_err rp_abi_nets_has(const struct rp_vm_nets *nets, const char *p, size_t n);
+bool rp_abi_nets_has_ip(const struct rp_vm_nets *nets, const char *ip);
 
 /* A key for signatures: RSA of 2048 to 8192 bits, EC on P-256, P-384, P-521, Ed25519. */
 struct rp_key;
@@ -311,16 +503,60 @@ rp_err rp_abi_aead(struct rp_host_face *h, bool seal, const char *alg, const cha
                    size_t key_n, const char *nonce, size_t nonce_n, const char *text, size_t n,
                    const char *aad, size_t aad_n);
 
-/* Begin to derive a key from a password: alg "" is scrypt (RFC 7914; rounds: N, block: r, parallel:
- * p, together at most 64 MB), else the digest of PBKDF2 ("SHA256"). In a task it runs on the pool:
- * park while rp_abi_derived returns RP_AGAIN. NULL: out says why. */
+/* What runs on the pool while the task waits: park while rp_abi_job_result returns RP_AGAIN. Then it is
+ * the job's result, with `out`. Where nothing can wait it has run already. */
 struct rp_vm_job;
+rp_err rp_abi_job_result(struct rp_host_face *h, struct rp_vm_job *job);
+void rp_abi_job_free(struct rp_vm_job *job);
+
+/* Derive a key from a password: alg "" is scrypt (RFC 7914; rounds: N, block: r, parallel: p,
+ * together at most 64 MB), else the digest of PBKDF2 ("SHA256"). NULL: out says why. Result:
+ * RP_E_INVALID: OpenSSL does not take these numbers. */
 struct rp_vm_job *rp_abi_derive(struct rp_host_face *h, const char *alg, const char *password,
                                 size_t password_n, const char *salt, size_t salt_n, double rounds,
                                 double block, double parallel, double bytes);
-/* Into out. RP_AGAIN: it runs; RP_E_INVALID: OpenSSL does not take these numbers. */
-rp_err rp_abi_derived(struct rp_host_face *h, struct rp_vm_job *job);
-void rp_abi_derive_free(struct rp_vm_job *job);
+/* Result: RP_OK: it is the password; RP_END: it is not; RP_E_INVALID: not a hash that is known. */
+struct rp_vm_job *rp_abi_password_check(struct rp_host_face *h, const char *hash, size_t hash_n,
+                                        const char *password, size_t n);
+/* prefix: as crypt_gensalt(3) has them, "$2b$". cost 0: the library's. */
+struct rp_vm_job *rp_abi_password_make(struct rp_host_face *h, const char *prefix, double cost,
+                                       const char *password, size_t n);
+
+/* ---- clients during their TLS handshake (hooks tls_hello, certificate) ------------------------ */
+
+enum rp_abi_guest_text {
+    RP_GUEST_TEXT_SNI,
+    RP_GUEST_TEXT_REMOTE_IP,
+    RP_GUEST_TEXT_LISTENER,
+    RP_GUEST_TEXT_JA4,
+};
+/* Into out; false when absent. */
+bool rp_abi_guest_text(struct rp_host_face *h, struct rp_guest *g, uint32_t what);
+uint32_t rp_abi_guest_port(const struct rp_guest *g);
+/* Name i of the client's ALPN list into out; false past the last. */
+bool rp_abi_guest_alpn(struct rp_host_face *h, const struct rp_guest *g, uint32_t i);
+/* What it offers, in its order, as numbers of TLS, without those that mean nothing (GREASE); how many. */
+enum rp_abi_guest_codes { RP_GUEST_CIPHERS, RP_GUEST_VERSIONS };
+uint32_t rp_abi_guest_codes(const struct rp_guest *g, uint32_t what, uint16_t *out, uint32_t most);
+/* See proxy/guest.h; RP_E_PHASE everywhere else. phases: tls_hello */
+rp_err rp_abi_guest_refuse(struct rp_guest *g, uint32_t alert, const char *reason, size_t n);
+rp_err rp_abi_guest_set_name(struct rp_guest *g, const char *name, size_t n);
+rp_err rp_abi_guest_set_min_version(struct rp_guest *g, uint32_t version);
+rp_err rp_abi_guest_set_client(struct rp_guest *g, uint32_t ask);
+rp_err rp_abi_guest_set_alpn(struct rp_guest *g, const char *list, size_t n);
+/* phases: certificate */
+rp_err rp_abi_guest_give_cert(struct rp_guest *g, struct rp_tls_cert *cert, double ttl);
+/* Whose connection a request came on; NULL: no hook had a say in it. */
+struct rp_guest *rp_abi_req_guest(const struct rp_req *r);
+/* Its number in the table of known ones; 0: host.keep_guest(wrapper) is to follow at once. */
+uint32_t rp_abi_guest_ref(struct rp_host_face *h, struct rp_guest *g);
+
+/* A certificate with chain and key (PEM; the texts may be the same). NULL: out says why. */
+struct rp_tls_cert *rp_abi_cert_new(struct rp_host_face *h, const char *cert, size_t cert_n,
+                                    const char *key, size_t key_n);
+/* Put in those of another: one of each kind of key. */
+void rp_abi_cert_join(struct rp_tls_cert *c, const struct rp_tls_cert *more);
+void rp_abi_cert_free(struct rp_tls_cert *c);
 
 /* ---- configuration: proxy/conf.h's builder, one to one */
 
@@ -339,12 +575,19 @@ rp_err rp_abi_conf_set_tls_text(struct rp_conf *c, uint32_t tls, const char *key
 /* Paths are absolute. The files go from the bundle to OpenSSL and never become Lua strings. */
 rp_err rp_abi_conf_tls_cas(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                            const char *path, size_t path_n, struct rp_conf_error *e);
+rp_err rp_abi_conf_tls_crl(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                           const char *path, size_t path_n, struct rp_conf_error *e);
 rp_err rp_abi_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e);
 /* key empty: in the same file, or in the one beside it (x.key for x.crt and x.pem, privkey.pem for
  * fullchain.pem). listed: a file without a certificate is passed over, with RP_END. */
 rp_err rp_abi_conf_add_cert(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                             const char *cert, size_t cert_n, const char *key, size_t key_n,
                             bool listed, struct rp_conf_error *e);
+/* The OCSP answer for the certificate that was added last, whose path is cert. file empty: the one
+ * beside it (cert.ocsp), if there is one. */
+rp_err rp_abi_conf_add_staple(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                              const char *cert, size_t cert_n, const char *file, size_t file_n,
+                              struct rp_conf_error *e);
 rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
 /* cert and key empty: no certificate of our own. */
 rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
@@ -354,7 +597,7 @@ rp_err rp_abi_conf_add_trust(struct rp_conf *c, const char *cidr, size_t cidr_n,
                              struct rp_conf_error *e);
 rp_err rp_abi_conf_add_file(struct rp_conf *c, const char *path, size_t path_n, uint32_t *index);
 rp_err rp_abi_conf_add_zone(struct rp_conf *c, const char *name, size_t name_n, uint32_t kind,
-                            double bytes);
+                            double bytes, double tag);
 rp_err rp_abi_conf_add_plugin(struct rp_conf *c, const char *name, size_t name_n, uint32_t on_error,
                               uint32_t *index);
 rp_err rp_abi_conf_add_upstream(struct rp_conf *c, const char *name, size_t name_n, uint32_t *index,

@@ -45,9 +45,9 @@ rp_err rp_abi_conf_add_file(struct rp_conf *c, const char *path, size_t path_n, 
 }
 
 rp_err rp_abi_conf_add_zone(struct rp_conf *c, const char *name, size_t name_n, uint32_t kind,
-                            double bytes)
+                            double bytes, double tag)
 {
-    return rp_conf_add_zone(c, rp_str_of(name, name_n), kind, bytes);
+    return rp_conf_add_zone(c, rp_str_of(name, name_n), kind, bytes, tag);
 }
 
 rp_err rp_abi_conf_add_plugin(struct rp_conf *c, const char *name, size_t name_n, uint32_t on_error,

@@ -63,6 +63,7 @@ double rp_abi_req_tls_number(const struct rp_req *r, uint32_t what)
     if (!t) return what == RP_TLS_NUMBER_IS_TLS && r->tls;
     switch ((enum rp_abi_tls_number)what) {
     case RP_TLS_NUMBER_IS_TLS: return 1;
+    case RP_TLS_NUMBER_EARLY: return r->x.early;
     case RP_TLS_NUMBER_RESUMED: return rp_tls_is_resumed(t);
     case RP_TLS_NUMBER_HAS_CERT: return rp_tls_has_peer(t);
     case RP_TLS_NUMBER_VERIFIED: return rp_tls_is_verified(t);

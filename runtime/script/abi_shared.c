@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_shared: rp.shared, the zones of a generation as Lua calls them: shm/dict.h with the clock.
+ * abi_shared: rp.shared, the zones of a generation as Lua calls them: shm/dict.h with the clock,
+ * and what else may be in a zone.
  */
 #include "base/mem.h"
 #include "script/vm.h"
@@ -8,7 +9,7 @@
 /* A view of a zone that is this host's own: generations come and go, the memory stays. */
 struct rp_vm_zone {
     struct rp_zone *zone;
-    struct rp_dict *dict;
+    struct rp_share share;
 };
 
 static const double TTL_MOST = 1e9; /* 31 years: as good as never, and no sum overflows */
@@ -20,7 +21,7 @@ static rp_err map(struct rp_vm_zone *z, uint32_t kind, int *fd)
     rp_err e = rp_zone_adopt(*fd, &z->zone);
     if (e != RP_OK) return e;
     *fd = -1;
-    return rp_dict_new(z->zone, (enum rp_dict_kind)kind, &z->dict);
+    return rp_share_open(z->zone, kind, &z->share);
 }
 
 rp_err rp_host_share(struct rp_conf *c, int *fds)
@@ -39,7 +40,7 @@ rp_err rp_host_share(struct rp_conf *c, int *fds)
 void rp_shared_fini(struct rp_host *h)
 {
     for (uint32_t i = 0; i < h->zones_n; i++) {
-        if (h->zones[i].dict) rp_dict_free(&h->zones[i].dict);
+        rp_share_close(&h->zones[i].share);
         rp_zone_free(&h->zones[i].zone);
     }
     rp_free(h->zones);
@@ -47,12 +48,28 @@ void rp_shared_fini(struct rp_host *h)
     h->zones_n = 0;
 }
 
-struct rp_dict *rp_abi_shared_find(struct rp_host_face *f, const char *name, size_t n)
+static struct rp_vm_zone *zone_of(const struct rp_host *h, rp_str name)
 {
-    const struct rp_host *h = rp_vm_of(f);
     for (uint32_t i = 0; i < h->zones_n; i++)
-        if (rp_str_eq(h->conf->zones[i].name, rp_str_of(name, n))) return h->zones[i].dict;
+        if (rp_str_eq(h->conf->zones[i].name, name)) return &h->zones[i];
     return NULL;
+}
+
+void *rp_abi_shared_find(struct rp_host_face *f, const char *name, size_t n)
+{
+    const struct rp_vm_zone *z = zone_of(rp_vm_of(f), rp_str_of(name, n));
+    if (!z) return NULL;
+    void *of_kind[] = {z->share.dict, z->share.tally, z->share.lookup, z->share.top,
+                       z->share.distinct};
+    for (size_t i = 0; i < RP_COUNT(of_kind); i++)
+        if (of_kind[i]) return of_kind[i];
+    return NULL;
+}
+
+const struct rp_zone *rp_shared_zone(const struct rp_host *h, rp_str name)
+{
+    const struct rp_vm_zone *z = zone_of(h, name);
+    return z && z->share.lookup ? z->zone : NULL;
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -84,17 +101,25 @@ static rp_err give(struct rp_host_face *f, rp_err e)
     return e;
 }
 
+static double seconds_left(const struct rp_dict_item *item, rp_ms now)
+{
+    rp_ms end = item->fresh_ms ? item->fresh_ms : item->expires_ms;
+    return end ? (double)(end - RP_MIN(now, end)) / 1000 : -1;
+}
+
 rp_err rp_abi_shared_get(struct rp_host_face *f, struct rp_dict *d, const char *key, size_t n)
 {
-    return give(f, rp_dict_get(d, rp_str_of(key, n), now_ms(), &f->item, empty_text(f)));
+    rp_ms now = now_ms();
+    rp_err e = rp_dict_get(d, rp_str_of(key, n), now, &f->item, empty_text(f));
+    f->number = seconds_left(&f->item, now);
+    return give(f, e);
 }
 
 rp_err rp_abi_shared_look(struct rp_host_face *f, struct rp_dict *d, const char *key, size_t n)
 {
     rp_ms now = now_ms();
     rp_err e = rp_dict_get(d, rp_str_of(key, n), now, &f->item, NULL);
-    rp_ms end = f->item.fresh_ms ? f->item.fresh_ms : f->item.expires_ms;
-    f->number = end ? (double)(end - RP_MIN(now, end)) / 1000 : -1;
+    f->number = seconds_left(&f->item, now);
     return e;
 }
 
@@ -111,6 +136,17 @@ rp_err rp_abi_shared_set(struct rp_host_face *f, struct rp_dict *d, const char *
     }
     rp_str value = type == RP_DICT_STRING ? rp_str_of(text, text_n) : RP_STR_NONE;
     return rp_dict_set(d, rp_str_of(key, n), &item, value, (enum rp_dict_mode)mode, now);
+}
+
+rp_err rp_abi_shared_swap(struct rp_dict *d, const char *key, size_t n, uint32_t old_type,
+                          double old_number, const char *old_text, size_t old_n, uint32_t type,
+                          double number, const char *text, size_t text_n, double ttl)
+{
+    rp_ms now = now_ms();
+    struct rp_dict_item old = {.type = old_type, .number = old_number};
+    struct rp_dict_item item = {.type = type, .number = number, .expires_ms = after(now, ttl)};
+    return rp_dict_swap(d, rp_str_of(key, n), old_type ? &old : NULL, rp_str_of(old_text, old_n),
+                        type ? &item : NULL, rp_str_of(text, text_n), now);
 }
 
 rp_err rp_abi_shared_delete(struct rp_dict *d, const char *key, size_t n)
@@ -169,6 +205,12 @@ rp_err rp_abi_shared_take(struct rp_host_face *f, struct rp_dict *d, const char 
     return rp_dict_take(d, rp_str_of(key, n), cost, rate, burst, rp_clock_mono_ns(), &f->verdict);
 }
 
+rp_err rp_abi_shared_leak(struct rp_host_face *f, struct rp_dict *d, const char *key, size_t n,
+                          double cost, double rate, double burst)
+{
+    return rp_dict_leak(d, rp_str_of(key, n), cost, rate, burst, rp_clock_mono_ns(), &f->verdict);
+}
+
 rp_err rp_abi_shared_window(struct rp_host_face *f, struct rp_dict *d, const char *key, size_t n,
                             double cost, double limit, double window)
 {
@@ -186,4 +228,59 @@ rp_err rp_abi_shared_acquire(struct rp_host_face *f, struct rp_dict *d, const ch
 rp_err rp_abi_shared_release(struct rp_dict *d, const char *key, size_t n, double ticket)
 {
     return rp_dict_release(d, rp_str_of(key, n), ticket, rp_clock_mono_ns());
+}
+
+/* ---- places: held by a request ----------------------------------------------------------------- */
+
+struct place {
+    struct rp_hold hold;
+    struct rp_dict *dict;
+    size_t key_n;
+    char key[];
+};
+
+/* A shard whose lock is not to be had within its 0.2 seconds: the place stays taken until the worker
+ * ends. */
+static void give_place(struct rp_hold *hold)
+{
+    struct place *p = RP_CONTAINER(place, hold, hold);
+    rp_err e = rp_dict_unhold(p->dict, rp_str_of(p->key, p->key_n), hold->host->worker,
+                              rp_clock_mono_ns());
+    if (e == RP_E_BUSY) rp_log(warn, "a place of a limiter was not given back: its zone is busy");
+    rp_free(p);
+}
+
+static void drop_place(struct rp_hold *hold)
+{
+    rp_free(RP_CONTAINER(place, hold, hold));
+}
+
+rp_err rp_abi_shared_hold(struct rp_host_face *f, struct rp_dict *d, const char *key, size_t n,
+                          double limit)
+{
+    struct rp_host *h = rp_vm_of(f);
+    if (n > RP_DICT_KEY_MOST) return RP_E_INVALID;
+    struct place *p = rp_alloc(sizeof *p + n);
+    p->dict = d;
+    p->key_n = n;
+    memcpy(p->key, key, n);
+    rp_err e = rp_hold_open(h, &p->hold, RP_HOLD_PLACE, give_place);
+    if (e != RP_OK) {
+        rp_free(p);
+        return e;
+    }
+    e = rp_dict_hold(d, rp_str_of(key, n), limit, h->worker, rp_clock_mono_ns(), &f->verdict);
+    f->number = rp_hold_handle(&p->hold);
+    if (e == RP_OK && f->verdict.allowed) return RP_OK;
+    p->hold.let_go = drop_place;
+    rp_hold_close(&p->hold);
+    return e;
+}
+
+rp_err rp_abi_shared_unhold(struct rp_host_face *f, double handle)
+{
+    struct rp_hold *hold = rp_hold_find(rp_vm_of(f), handle, RP_HOLD_PLACE);
+    if (!hold) return RP_E_STALE;
+    rp_hold_close(hold);
+    return RP_OK;
 }

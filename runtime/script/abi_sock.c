@@ -1,179 +1,96 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_sock: stream sockets for hooks and tasks, over net/conn.
+ * abi_sock: stream sockets for hooks and tasks, over net/conn, with or without TLS.
  *
- * RESOLVING -> RESOLVED -> CONNECTING -> OPEN -> FREE; FAILED from any, and then closed by its user
- * or its scope. A socket belongs to the scope that made it: another request that got hold of the
- * handle is told it is stale. Events only wake the one task that waits.
+ * FINDING -> CONNECTING -> OPEN, or FAILED from any. A socket is a hold (vm_hold.c): of the task and
+ * the scope that made it. Events only wake the tasks that wait: one for reading (or the connection),
+ * one for writing, so that two tasks may use the two directions.
  */
-#include <errno.h>
-
-#include "net/dns.h"
-#include "script/vm.h"
+#include "script/vm_sock.h"
 
 enum {
-    ADDRS_MOST = 4,    /* addresses of one name that are tried */
     IN_MOST = 8 << 20, /* longest line or exact read */
     RECV_BYTES = 16 * 1024,
-    HANDLE_GEN = RP_SOCKS_MOST,
-};
-
-enum state { FREE, RESOLVING, RESOLVED, CONNECTING, OPEN, FAILED };
-
-struct rp_sock {
-    uint32_t magic;
-    uint32_t index, gen;
-    struct rp_host *host;
-    struct rp_scope *scope;
-    struct rp_sock *next, *prev; /* the scope's list; free list */
-    enum state state;
-    struct rp_dns_query *query;
-    struct rp_conn *conn;
-    struct rp_task *waiter;
-    struct rp_addr addrs[ADDRS_MOST];
-    uint32_t addrs_n, addr_at;
-    uint16_t port;
-    rp_err fail;
-    int os;
-    struct rp_chain out;
-    struct rp_buf in;
-    size_t taken; /* bytes of `in` that the last read gave away */
+    MARK_MOST = 256, /* bytes of what read_until looks for */
 };
 
 /* ---- handles -------------------------------------------------------------------------------- */
 
+void rp_sock_free(struct rp_sock *s)
+{
+    rp_vm_target_stop(&s->target);
+    rp_task_forget_at(&s->reader);
+    rp_task_forget_at(&s->writer);
+    if (s->conn) rp_conn_close(s->conn);
+    rp_tls_client_drop(&s->tls);
+    rp_chain_clear(&s->out);
+    rp_buf_fini(&s->in);
+    rp_buf_fini(&s->key);
+    s->magic = 0;
+    rp_free(s);
+}
+
+static void let_go(struct rp_hold *hold)
+{
+    struct rp_sock *s = RP_CONTAINER(rp_sock, hold, hold);
+    rp_task_forget_at(&s->reader);
+    rp_task_forget_at(&s->writer);
+    if (s->keep_n == 0 || !rp_sock_keep(s)) rp_sock_free(s);
+}
+
 static struct rp_sock *sock_new(struct rp_host *h)
 {
-    struct rp_sock *s = h->free_socks;
-    if (s) {
-        h->free_socks = s->next;
-    } else {
-        if (h->socks_n == RP_SOCKS_MOST) return NULL;
-        if (h->socks_n == h->socks_room) {
-            h->socks_room = h->socks_room ? h->socks_room * 2 : 16;
-            h->socks = rp_realloc(h->socks, h->socks_room * sizeof(struct rp_sock *));
-        }
-        s = rp_alloc(sizeof *s);
-        s->magic = RP_SOCK_MAGIC;
-        s->index = h->socks_n;
-        h->socks[h->socks_n++] = s;
-    }
-    uint32_t index = s->index, gen = s->gen + 1;
-    *s = (struct rp_sock){.magic = RP_SOCK_MAGIC, .index = index, .gen = gen, .host = h};
+    struct rp_sock *s = rp_alloc(sizeof *s);
+    s->magic = RP_SOCK_MAGIC;
+    s->host = h;
     rp_chain_init(&s->out, h->proxy->mem);
-    rp_buf_init(&s->in, IN_MOST);
+    rp_buf_init(&s->in, IN_MOST + RECV_BYTES);
+    rp_buf_init(&s->key, RP_SOCK_KEY_MOST);
     return s;
 }
 
-static double handle_of(const struct rp_sock *s)
-{
-    return (double)s->index + (double)s->gen * HANDLE_GEN;
-}
-
-static void enlist(struct rp_scope *scope, struct rp_sock *s)
-{
-    s->scope = scope;
-    s->prev = NULL;
-    s->next = scope->socks;
-    if (s->next) s->next->prev = s;
-    scope->socks = s;
-}
-
-static void sock_free(struct rp_sock *s)
-{
-    struct rp_host *h = s->host;
-    if (s->query) rp_dns_cancel(s->query);
-    if (s->conn) rp_conn_close(s->conn);
-    rp_chain_clear(&s->out);
-    rp_buf_fini(&s->in);
-    if (s->prev) s->prev->next = s->next;
-    else s->scope->socks = s->next;
-    if (s->next) s->next->prev = s->prev;
-    s->query = NULL;
-    s->conn = NULL;
-    s->waiter = NULL;
-    s->scope = NULL;
-    s->state = FREE;
-    s->next = h->free_socks;
-    h->free_socks = s;
-}
-
-/* The socket when it is the running task's; else NULL and the words are set. */
+/* The socket when it is the running task's; else NULL and Lua is told. */
 static struct rp_sock *find(struct rp_host_face *f, double handle)
 {
-    struct rp_host *h = rp_vm_of(f);
-    f->out = RP_STR("the socket is closed, or belongs to another request");
-    if (!(handle >= 0 && handle < 9007199254740992.0) || !h->current) return NULL;
-    uint64_t n = (uint64_t)handle;
-    uint32_t index = (uint32_t)(n % HANDLE_GEN);
-    if (index >= h->socks_n) return NULL;
-    struct rp_sock *s = h->socks[index];
-    bool live = s->state != FREE && s->gen == (uint32_t)(n / HANDLE_GEN);
-    return live && s->scope == h->current->scope ? s : NULL;
-}
-
-void rp_sock_forget_task(struct rp_scope *scope, const struct rp_task *t)
-{
-    for (struct rp_sock *s = scope->socks; s; s = s->next)
-        if (s->waiter == t) s->waiter = NULL;
-}
-
-void rp_sock_close_all(struct rp_host *h, struct rp_scope *scope)
-{
-    (void)h;
-    while (scope->socks) sock_free(scope->socks);
-}
-
-void rp_sock_fini(struct rp_host *h)
-{
-    for (uint32_t i = 0; i < h->socks_n; i++) rp_free(h->socks[i]);
-    rp_free(h->socks);
+    struct rp_hold *hold = rp_hold_find(rp_vm_of(f), handle, RP_HOLD_SOCK);
+    if (hold) return RP_AS(rp_sock, RP_CONTAINER(rp_sock, hold, hold), RP_SOCK_MAGIC);
+    (void)rp_vm_say_why(rp_vm_of(f), RP_E_STALE, 0,
+                        "the socket is closed, or belongs to another request");
+    return NULL;
 }
 
 /* ---- waiting and failing -------------------------------------------------------------------- */
 
-static void wake(struct rp_sock *s)
+static rp_err wait_at(struct rp_sock *s, struct rp_task **place)
 {
-    struct rp_task *t = s->waiter;
-    s->waiter = NULL;
-    if (t) rp_task_ready(t, true);
+    rp_err e = rp_task_wait_at(s->host, place);
+    return e == RP_AGAIN ? e : rp_vm_say(s->host, e, 0);
 }
 
-static rp_err wait_for(struct rp_sock *s)
+static rp_err tell_failure(struct rp_sock *s)
 {
-    s->waiter = s->host->current;
-    return RP_AGAIN;
+    return rp_vm_say_why(s->host, s->fail, s->os, s->why[0] ? s->why : NULL);
 }
 
-static rp_str words(rp_err code, int os)
+static void note_why(struct rp_sock *s)
 {
-    switch (os) {
-    case 0: return rp_str_z(rp_err_text(code));
-    case ECONNREFUSED: return RP_STR("connection refused");
-    case ECONNRESET:
-    case EPIPE: return RP_STR("connection reset");
-    case ENOENT: return RP_STR("no such unix socket");
-    case EACCES: return RP_STR("permission denied");
-    case EHOSTUNREACH:
-    case ENETUNREACH: return RP_STR("unreachable");
-    case ETIMEDOUT: return RP_STR("timed out");
-    case EMFILE:
-    case ENFILE: return RP_STR("out of file descriptors");
-    default: return RP_STR("the system refused");
-    }
+    const char *why = s->conn && !s->os ? rp_conn_why(s->conn) : NULL;
+    size_t n = why ? RP_MIN(strlen(why), sizeof s->why - 1) : 0;
+    if (n) memcpy(s->why, why, n);
+    s->why[n] = 0;
 }
 
 static rp_err failed(struct rp_sock *s, rp_err code, int os)
 {
-    if (s->state != FAILED) {
-        s->state = FAILED;
+    if (s->state != RP_SOCK_FAILED) {
+        s->state = RP_SOCK_FAILED;
         s->fail = code;
         s->os = os;
+        note_why(s);
     }
     if (s->conn) rp_conn_close(s->conn);
     s->conn = NULL;
-    s->host->face.out = words(s->fail, s->os);
-    return s->fail;
+    return tell_failure(s);
 }
 
 static rp_err conn_failed(struct rp_sock *s, rp_err code)
@@ -186,73 +103,94 @@ static rp_err conn_failed(struct rp_sock *s, rp_err code)
 /* Bytes that nobody asks for yet stay in the kernel. */
 static void on_event(struct rp_conn *c, unsigned events)
 {
-    (void)events;
+    struct rp_sock *s = RP_AS(rp_sock, rp_conn_face(c)->owner, RP_SOCK_MAGIC);
+    (void)events; /* under TLS either direction may wait for the other */
     rp_conn_pause(c);
-    wake(rp_conn_face(c)->owner);
+    rp_task_wake_at(&s->reader);
+    rp_task_wake_at(&s->writer);
 }
 
-static void on_answer(void *arg, const struct rp_dns_answer *answer)
+void rp_sock_listen(struct rp_sock *s)
 {
-    struct rp_sock *s = arg;
-    s->query = NULL;
-    s->state = RESOLVED;
-    s->fail = answer->status;
-    s->addrs_n = (uint32_t)RP_MIN(answer->addrs_n, (size_t)ADDRS_MOST);
-    for (uint32_t i = 0; i < s->addrs_n; i++) {
-        s->addrs[i] = answer->addrs[i];
-        s->addrs[i].port = s->port;
-    }
-    wake(s);
+    struct rp_conn_face *face = rp_conn_face(s->conn);
+    face->owner = s;
+    face->on_event = on_event;
 }
 
-static rp_err locate(struct rp_sock *s, rp_str host, uint32_t port)
+static rp_err make_key(struct rp_sock *s, rp_str host, uint32_t port, rp_str name, rp_str pool)
 {
-    struct rp_addr *a = &s->addrs[0];
-    s->state = RESOLVED;
-    s->addrs_n = 1;
-    s->port = (uint16_t)port;
-    if (port == 0) {
-        if (host.len == 0 || host.len >= sizeof a->unix_path) return RP_E_INVALID;
-        a->family = RP_ADDR_UNIX;
-        memcpy(a->unix_path, host.ptr, host.len);
-        return RP_OK;
+    uint8_t id[RP_TLS_ID_BYTES];
+    rp_buf_addf(&s->key, "%u %zu ", port, host.len);
+    rp_buf_add(&s->key, host);
+    rp_buf_addf(&s->key, " %zu ", pool.len);
+    rp_buf_add(&s->key, pool);
+    if (s->tls) {
+        rp_tls_client_id(s->tls, name, id);
+        rp_buf_add(&s->key, rp_str_of((const char *)id, sizeof id));
     }
-    if (port > UINT16_MAX) return RP_E_INVALID;
-    if (rp_addr_parse_ip(host, a) == RP_OK) {
-        a->port = s->port;
-        return RP_OK;
-    }
-    s->addrs_n = 0;
-    s->state = RESOLVING;
-    return rp_dns_resolve(s->host->proxy->dns, host, on_answer, s, &s->query);
+    return s->key.failed ? RP_E_INVALID : RP_OK;
 }
 
-double rp_abi_sock_connect(struct rp_host_face *f, const char *host, size_t n, uint32_t port)
+static rp_err begin(struct rp_sock *s, rp_str host, uint32_t port, rp_str name, rp_str pool)
+{
+    if (name.len >= sizeof s->name) return RP_E_INVALID;
+    if (name.len) memcpy(s->name, name.ptr, name.len);
+    if (s->tls && !rp_vm_tls_has_name(s->tls, name)) return RP_E_INVALID;
+    rp_err e = make_key(s, host, port, name, pool);
+    return e == RP_OK ? rp_vm_target_find(&s->target, s->host, host, port, &s->reader) : e;
+}
+
+/* One that is kept, in place of s. */
+static struct rp_sock *use_kept(struct rp_sock *s)
+{
+    struct rp_sock *kept = rp_sock_take(s);
+    if (!kept) return s;
+    kept->keep_n = 0;
+    rp_sock_free(s);
+    rp_sock_listen(kept);
+    return kept;
+}
+
+double rp_abi_sock_connect(struct rp_host_face *f, const char *host, size_t n, uint32_t port,
+                           struct rp_tls_client *tls, const char *name, size_t name_n,
+                           const char *pool, size_t pool_n, bool fresh)
 {
     struct rp_host *h = rp_vm_of(f);
     if (!h->current || !h->proxy) return RP_E_PHASE;
     struct rp_sock *s = sock_new(h);
-    if (!s) return RP_E_CAP;
-    enlist(h->current->scope, s);
-    rp_err e = locate(s, rp_str_of(host, n), port);
-    if (e == RP_OK) return handle_of(s);
-    sock_free(s);
-    f->out = words(e, 0);
-    return e;
+    if (tls) s->tls = rp_tls_client_hold(tls);
+    rp_err e = begin(s, rp_str_of(host, n), port, rp_str_of(name, name_n), rp_str_of(pool, pool_n));
+    if (e == RP_OK && !fresh) s = use_kept(s);
+    if (e == RP_OK) e = rp_hold_open(h, &s->hold, RP_HOLD_SOCK, let_go);
+    if (e == RP_OK) return rp_hold_handle(&s->hold);
+    rp_sock_free(s);
+    return rp_vm_say(h, e, 0);
+}
+
+double rp_abi_sock_uses(struct rp_host_face *f, double handle)
+{
+    const struct rp_sock *s = find(f, handle);
+    return s ? s->uses : 0;
+}
+
+static void dress(struct rp_sock *s)
+{
+    if (!s->tls) return;
+    rp_conn_use_tls(s->conn, s->tls, rp_str_z(s->name), rp_sock_memory(s));
 }
 
 /* Start with the next address. RP_AGAIN: under way. */
 static rp_err connect_next(struct rp_sock *s)
 {
-    struct rp_conn_fail fail = {.code = s->fail != RP_OK ? s->fail : RP_E_NOT_FOUND};
-    while (s->addr_at < s->addrs_n) {
-        rp_err e = rp_conn_connect(s->host->proxy->loop, &s->addrs[s->addr_at++], &s->conn, &fail);
+    struct rp_vm_target *t = &s->target;
+    struct rp_conn_fail fail = {.code = s->fail != RP_OK ? s->fail : RP_E_NOT_FOUND, .os = s->os};
+    while (t->at < t->addrs_n) {
+        rp_err e = rp_conn_connect(s->host->proxy->loop, &t->addrs[t->at++], &s->conn, &fail);
         if (e != RP_OK) continue;
-        struct rp_conn_face *face = rp_conn_face(s->conn);
-        face->owner = s;
-        face->on_event = on_event;
-        s->state = CONNECTING;
-        return wait_for(s);
+        rp_sock_listen(s);
+        dress(s);
+        s->state = RP_SOCK_CONNECTING;
+        return wait_at(s, &s->reader);
     }
     return failed(s, fail.code, fail.os);
 }
@@ -260,16 +198,18 @@ static rp_err connect_next(struct rp_sock *s)
 static rp_err finish_connect(struct rp_sock *s)
 {
     rp_err e = rp_conn_finish_connect(s->conn);
-    if (e == RP_AGAIN) return wait_for(s);
+    if (e == RP_AGAIN) return wait_at(s, &s->reader);
     if (e == RP_OK) {
-        s->state = OPEN;
+        s->state = RP_SOCK_OPEN;
+        s->uses = 1;
         return RP_OK;
     }
+    if (s->target.at == s->target.addrs_n) return conn_failed(s, e);
     s->fail = e;
-    int os = rp_conn_face(s->conn)->fail.os;
+    s->os = rp_conn_face(s->conn)->fail.os;
     rp_conn_close(s->conn);
     s->conn = NULL;
-    return s->addr_at < s->addrs_n ? connect_next(s) : failed(s, e, os);
+    return connect_next(s);
 }
 
 rp_err rp_abi_sock_connected(struct rp_host_face *f, double handle)
@@ -277,14 +217,15 @@ rp_err rp_abi_sock_connected(struct rp_host_face *f, double handle)
     struct rp_sock *s = find(f, handle);
     if (!s) return RP_E_STALE;
     switch (s->state) {
-    case RESOLVING: return wait_for(s);
-    case RESOLVED: return connect_next(s);
-    case CONNECTING: return finish_connect(s);
-    case OPEN: return RP_OK;
-    case FREE:
-    case FAILED: break;
+    case RP_SOCK_FINDING:
+        if (s->target.query) return wait_at(s, &s->reader);
+        if (s->target.status != RP_OK) return failed(s, s->target.status, 0);
+        return connect_next(s);
+    case RP_SOCK_CONNECTING: return finish_connect(s);
+    case RP_SOCK_OPEN: return RP_OK;
+    case RP_SOCK_FAILED: break;
     }
-    return failed(s, s->fail, s->os);
+    return tell_failure(s);
 }
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
@@ -293,21 +234,43 @@ static rp_err give(struct rp_sock *s, size_t n, size_t taken)
 {
     s->host->face.out = rp_str_of(s->in.ptr ? s->in.ptr : "", n);
     s->taken = taken;
+    s->scanned = 0;
     return RP_OK;
 }
 
-/* RP_AGAIN: `in` does not hold what is asked for yet. */
-static rp_err take(struct rp_sock *s, enum rp_abi_read how, size_t n)
+/* What a read asks for. */
+struct want {
+    enum rp_abi_read how;
+    size_t n;
+    rp_str mark; /* that ends it */
+};
+
+/* Up to the mark; what was looked at is not looked at again. */
+static rp_err take_marked(struct rp_sock *s, const struct want *w)
 {
     rp_str in = rp_buf_str(&s->in);
-    switch (how) {
-    case RP_READ_EXACTLY: return in.len >= n ? give(s, n, n) : RP_AGAIN;
-    case RP_READ_ANY: return in.len ? give(s, RP_MIN(n, in.len), RP_MIN(n, in.len)) : RP_AGAIN;
-    case RP_READ_LINE: {
-        size_t end = in.len ? rp_str_find(in, '\n', 0) : in.len;
-        if (end == in.len) return RP_AGAIN;
-        return give(s, end > 0 && in.ptr[end - 1] == '\r' ? end - 1 : end, end + 1);
+    const char *hit = NULL;
+    if (in.len > s->scanned)
+        hit = memmem(in.ptr + s->scanned, in.len - s->scanned, w->mark.ptr, w->mark.len);
+    size_t n = hit ? (size_t)(hit - in.ptr) : in.len;
+    if (!hit) {
+        s->scanned = in.len >= w->mark.len ? in.len - (w->mark.len - 1) : 0;
+        return s->scanned > w->n ? RP_E_TOO_BIG : RP_AGAIN;
     }
+    if (n > w->n) return RP_E_TOO_BIG;
+    bool cr = w->how == RP_READ_LINE && n > 0 && in.ptr[n - 1] == '\r';
+    return give(s, cr ? n - 1 : n, n + w->mark.len);
+}
+
+/* RP_AGAIN: `in` does not hold what is asked for yet. */
+static rp_err take(struct rp_sock *s, const struct want *w)
+{
+    size_t have = s->in.len;
+    switch (w->how) {
+    case RP_READ_EXACTLY: return have >= w->n ? give(s, w->n, w->n) : RP_AGAIN;
+    case RP_READ_ANY: return have ? give(s, RP_MIN(w->n, have), RP_MIN(w->n, have)) : RP_AGAIN;
+    case RP_READ_LINE:
+    case RP_READ_UNTIL: return take_marked(s, w);
     }
     return RP_E_INVALID;
 }
@@ -325,35 +288,41 @@ static struct rp_sock *find_open(struct rp_host_face *f, double handle, rp_err *
 {
     struct rp_sock *s = find(f, handle);
     *e = RP_E_STALE;
-    if (!s || s->state == OPEN) return s;
-    *e = s->state == FAILED ? failed(s, s->fail, s->os) : RP_E_BUSY;
+    if (!s || s->state == RP_SOCK_OPEN) return s;
+    *e = s->state == RP_SOCK_FAILED ? tell_failure(s) : rp_vm_say(s->host, RP_E_BUSY, 0);
     return NULL;
 }
 
-rp_err rp_abi_sock_read(struct rp_host_face *f, double handle, uint32_t how, double n)
+static rp_err read_on(struct rp_sock *s, const struct want *w)
+{
+    rp_err e;
+    if (s->reader && s->reader != s->host->current) return rp_vm_say(s->host, RP_E_BUSY, 0);
+    rp_buf_consume(&s->in, s->taken);
+    s->taken = 0;
+    while ((e = take(s, w)) == RP_AGAIN) {
+        e = fill(s);
+        if (e == RP_AGAIN) {
+            rp_conn_resume(s->conn);
+            return wait_at(s, &s->reader);
+        }
+        if (e == RP_END) return rp_vm_say(s->host, e, 0);
+        if (e != RP_OK) return conn_failed(s, e);
+    }
+    return e == RP_OK ? e : rp_vm_say(s->host, e, 0);
+}
+
+rp_err rp_abi_sock_read(struct rp_host_face *f, double handle, uint32_t how, double n,
+                        const char *mark, size_t mark_n)
 {
     rp_err e;
     struct rp_sock *s = find_open(f, handle, &e);
     if (!s) return e;
-    if (!(n >= 0 && n <= IN_MOST)) {
-        f->out = words(RP_E_TOO_BIG, 0);
-        return RP_E_TOO_BIG;
-    }
-    rp_buf_consume(&s->in, s->taken);
-    s->taken = 0;
-    while ((e = take(s, (enum rp_abi_read)how, (size_t)n)) == RP_AGAIN) {
-        e = fill(s);
-        if (e == RP_AGAIN) {
-            rp_conn_resume(s->conn);
-            return wait_for(s);
-        }
-        if (e == RP_END) {
-            f->out = RP_STR("closed");
-            return e;
-        }
-        if (e != RP_OK) return conn_failed(s, e);
-    }
-    return e;
+    if (!(n >= 0 && n <= IN_MOST)) return rp_vm_say(s->host, RP_E_TOO_BIG, 0);
+    struct want w = {(enum rp_abi_read)how, (size_t)n, rp_str_of(mark, mark_n)};
+    if (how == RP_READ_LINE) w.mark = RP_STR("\n");
+    if (how == RP_READ_UNTIL && (mark_n == 0 || mark_n > MARK_MOST))
+        return rp_vm_say(s->host, RP_E_INVALID, 0);
+    return read_on(s, &w);
 }
 
 rp_err rp_abi_sock_flush(struct rp_host_face *f, double handle)
@@ -362,7 +331,7 @@ rp_err rp_abi_sock_flush(struct rp_host_face *f, double handle)
     struct rp_sock *s = find_open(f, handle, &e);
     if (!s) return e;
     e = rp_conn_send(s->conn, &s->out);
-    if (e == RP_AGAIN) return wait_for(s);
+    if (e == RP_AGAIN) return wait_at(s, &s->writer);
     return e == RP_OK ? e : conn_failed(s, e);
 }
 
@@ -371,6 +340,7 @@ rp_err rp_abi_sock_write(struct rp_host_face *f, double handle, const char *p, s
     rp_err e;
     struct rp_sock *s = find_open(f, handle, &e);
     if (!s) return e;
+    if (s->writer && s->writer != s->host->current) return rp_vm_say(s->host, RP_E_BUSY, 0);
     rp_chain_add_copy(&s->out, rp_str_of(p, n));
     return rp_abi_sock_flush(f, handle);
 }
@@ -378,5 +348,19 @@ rp_err rp_abi_sock_write(struct rp_host_face *f, double handle, const char *p, s
 void rp_abi_sock_close(struct rp_host_face *f, double handle)
 {
     struct rp_sock *s = find(f, handle);
-    if (s) sock_free(s);
+    if (s) rp_hold_close(&s->hold);
+}
+
+bool rp_abi_sock_release(struct rp_host_face *f, double handle, uint32_t most, double idle_s)
+{
+    struct rp_sock *s = find(f, handle);
+    if (!s) return false;
+    bool rested = s->state == RP_SOCK_OPEN && s->out.bytes == 0 && s->in.len == s->taken;
+    bool kept = rested && most > 0 && idle_s > 0 && !s->host->retired;
+    if (kept) {
+        s->keep_n = most;
+        s->keep_ms = (rp_ms)(RP_MIN(idle_s, 86400.0) * 1000);
+    }
+    rp_hold_close(&s->hold);
+    return kept;
 }

@@ -30,8 +30,8 @@ static rp_err unreadable(struct rp_conf_error *e, rp_str path, rp_err why)
 {
     const char *text = why == RP_E_NOT_FOUND ? "no such file"
                        : why == RP_E_INVALID
-                           ? "it must be a regular file named .pem, .crt, .cer or "
-                             ".key, by an absolute path without \"..\""
+                           ? "it must be a regular file named .pem, .crt, .cer, "
+                             ".key, .crl or .ocsp, by an absolute path without \"..\""
                        : why == RP_E_TOO_BIG ? "it is larger than 4 MB"
                                              : "the system refuses (permissions?)";
     snprintf(e->text, sizeof e->text, "%.*s: cannot be read: %s", RP_STR_ARG(path), text);
@@ -64,6 +64,25 @@ rp_err rp_abi_conf_tls_cas(struct rp_host_face *h, struct rp_conf *c, uint32_t t
     return err == RP_OK ? rp_conf_set_tls_text(c, tls, RP_STR("cas"), bytes) : err;
 }
 
+static bool is_check(struct rp_host_face *h)
+{
+    return rp_bundle_collects(rp_vm_of(h)->bundle);
+}
+
+rp_err rp_abi_conf_tls_crl(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                           const char *path, size_t path_n, struct rp_conf_error *e)
+{
+    rp_str bytes, name = rp_str_of(path, path_n);
+    double ends_s = 0;
+    rp_err err = read_file(h, name, &bytes, e);
+    if (err != RP_OK) return err;
+    err = with_path(e, name, rp_conf_add_crl(c, tls, bytes, &ends_s, e));
+    if (err == RP_OK && is_check(h) && ends_s > 0 && ends_s <= rp_clock_wall())
+        rp_log(warn, "revocation list has expired: certificates that need it are refused file=%s",
+               rp_log_esc(name));
+    return err;
+}
+
 rp_err rp_abi_conf_make_tls_server(struct rp_conf *c, uint32_t tls, struct rp_conf_error *e)
 {
     return rp_conf_make_tls_server(c, tls, e);
@@ -73,7 +92,7 @@ static void warn_expired(struct rp_host_face *h, rp_str path, double ends_s)
 {
     char date[RP_CLOCK_DATE_BYTES];
     double now = rp_clock_wall();
-    if (!rp_bundle_collects(rp_vm_of(h)->bundle) || ends_s > now) return;
+    if (!is_check(h) || ends_s > now) return;
     rp_clock_put_date(date, (int64_t)ends_s);
     rp_log(warn, "certificate has expired file=%s expired=\"%.*s\"", rp_log_esc(path),
            (int)sizeof date, date);
@@ -120,6 +139,61 @@ rp_err rp_abi_conf_add_cert(struct rp_host_face *h, struct rp_conf *c, uint32_t 
     if (err != RP_OK) return err;
     err = with_path(e, path, rp_conf_add_cert(c, tls, pem, key_pem, &ends_s, e));
     if (err == RP_OK) warn_expired(h, path, ends_s);
+    return err;
+}
+
+/* Said by the check, once: workers build the same. */
+static void tell_staple(rp_str path, const struct rp_conf_staple *s, bool has_file)
+{
+    if (has_file && s->revoked)
+        rp_log(alert, "certificate was revoked: its OCSP answer is not handed out file=%s",
+               rp_log_esc(path));
+    else if (has_file && !s->good)
+        rp_log(warn, "the certificate's authority does not know it: its OCSP answer is not handed "
+                     "out file=%s",
+               rp_log_esc(path));
+    else if (has_file && !s->in_time)
+        rp_log(warn, "OCSP answer beside a certificate is over, or of the future file=%s",
+               rp_log_esc(path));
+    if (s->ask && s->has_responder && !s->can)
+        rp_log(warn, "no OCSP for a certificate whose issuer is not known: add its chain file=%s",
+               rp_log_esc(path));
+    if (s->must && !s->can && !(has_file && s->good && s->in_time))
+        rp_log(warn, "certificate wants an OCSP answer with it and there is none: clients may "
+                     "refuse it; %s file=%s",
+               s->ask || !s->has_responder ? "put one beside it" : "set tls.ocsp = true",
+               rp_log_esc(path));
+}
+
+/* Beside a certificate: absence is no mistake, and neither is a name that is too long. */
+static rp_err read_staple(struct rp_host_face *f, rp_str cert, rp_str file, rp_str *der,
+                          struct rp_conf_error *e)
+{
+    struct rp_host *h = rp_vm_of(f);
+    *der = RP_STR_NONE;
+    if (file.len) return read_file(f, file, der, e);
+    rp_arena_reset(&h->scratch);
+    rp_str beside = rp_arena_printf(&h->scratch, "%.*s.ocsp", RP_STR_ARG(cert));
+    rp_err err = rp_bundle_read(h->bundle, beside, der);
+    if (err == RP_OK || err == RP_E_NOT_FOUND || err == RP_E_INVALID) return RP_OK;
+    return unreadable(e, beside, err);
+}
+
+rp_err rp_abi_conf_add_staple(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
+                              const char *cert, size_t cert_n, const char *file, size_t file_n,
+                              struct rp_conf_error *e)
+{
+    rp_str path = rp_str_of(cert, cert_n), der;
+    struct rp_conf_staple s;
+    rp_err err = read_staple(h, path, rp_str_of(file, file_n), &der, e);
+    if (err != RP_OK) return err;
+    err = rp_conf_add_staple(c, tls, der, rp_clock_wall(), &s, e);
+    if (err == RP_OK && is_check(h)) tell_staple(path, &s, der.len > 0);
+    if (err == RP_OK) return err;
+    char words[sizeof e->text];
+    memcpy(words, e->text, sizeof words);
+    snprintf(e->text, sizeof e->text, "%.*s: its OCSP answer (%.*s) is not usable: %.200s",
+             RP_STR_ARG(path), file_n ? (int)file_n : 5, file_n ? file : ".ocsp", words);
     return err;
 }
 

@@ -6,6 +6,7 @@
 #include "script/host.h"
 
 #include "base/log.h"
+#include "net/dgram.h"
 #include "script/embed.h"
 #include "script/vm.h"
 
@@ -138,6 +139,8 @@ static void open_library(lua_State *L, struct rp_host *h)
     rp_sched_open(L);
     lua_pushlightuserdata(L, h);
     rp_vm_json_open(L);
+    lua_pushlightuserdata(L, h);
+    rp_guests_open(L);
     lua_pushlightuserdata(L, &h->face);
     lua_setfield(L, -2, "face");
     lua_pushlightuserdata(L, NULL);
@@ -189,7 +192,9 @@ static int build_protected(lua_State *L)
     struct rp_host *h = b->host;
     open_library(L, h);
     require_vm(L, "entries");
-    lua_call(L, 0, 6);
+    lua_call(L, 0, 8);
+    h->guests_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    h->wrap_guest_fn = luaL_ref(L, LUA_REGISTRYINDEX);
     h->wrap_conn_fn = luaL_ref(L, LUA_REGISTRYINDEX);
     h->abort_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     h->has_life_fn = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -230,12 +235,14 @@ static struct rp_host *host_new(struct rp_conf *c, struct rp_bundle *b)
     h->bundle = b;
     h->hooks = rp_phase_hooks;
     rp_phase_stream_hooks(&h->hooks);
+    rp_phase_guest_hooks(&h->hooks);
     h->crumb = &h->own_crumb;
     h->face.guilty = (uint16_t *)(void *)&h->own_crumb.where + 2;
     h->regex = rp_regex_ctx_new(NULL);
     rp_arena_init(&h->scratch, h->scratch_first, sizeof h->scratch_first, SCRATCH_MOST);
     rp_buf_init(&h->line, LOG_LINE_MOST);
     rp_buf_init(&h->text, SCRATCH_MOST);
+    rp_buf_init(&h->bytes, 0);
     rp_sched_init(h);
     return h;
 }
@@ -244,12 +251,15 @@ void rp_host_free(struct rp_host *h)
 {
     rp_life_fini(h);
     rp_sched_fini(h);
-    rp_sock_fini(h);
+    rp_sock_close_idle(h);
+    rp_dgram_batch_free(&h->datagrams);
+    rp_hold_fini(h);
     rp_watchdog_free(h);
     rp_phase_slots_free(h);
+    rp_guests_fini(h);
     close_state(h);
     rp_chain_fini(h);
-    rp_crypto_work_fini(h);
+    rp_job_fini(h);
     rp_digest_fini(h);
     rp_shared_fini(h);
     rp_free(h->plugin_ids);
@@ -258,6 +268,7 @@ void rp_host_free(struct rp_host *h)
     rp_arena_reset(&h->scratch);
     rp_buf_fini(&h->line);
     rp_buf_fini(&h->text);
+    rp_buf_fini(&h->bytes);
     rp_free(h);
 }
 

@@ -7,7 +7,10 @@
 #include "base/log.h"
 #include "script/vm.h"
 
-enum { LIFE_ARGS = 3 }; /* of chain.run_life */
+enum {
+    LIFE_ARGS = 4,           /* of chain.run_life */
+    FAREWELL_MS = 20 * 1000, /* a queue has 5 seconds unless its owner says otherwise */
+};
 
 static struct rp_host *attached(const struct rp_conf *c)
 {
@@ -37,6 +40,10 @@ static void name_crumbs(struct rp_host *h, const struct rp_crumbs *crumbs, uint3
         (uint16_t)rp_crumb_intern(crumbs, worker, RP_STR("background"), generation);
     h->hook_ids[RP_TASK_CONNECT] =
         (uint16_t)rp_crumb_intern(crumbs, worker, RP_STR("connect"), generation);
+    h->hook_ids[RP_TASK_HELLO] =
+        (uint16_t)rp_crumb_intern(crumbs, worker, RP_STR("tls_hello"), generation);
+    h->hook_ids[RP_TASK_CERT] =
+        (uint16_t)rp_crumb_intern(crumbs, worker, RP_STR("certificate"), generation);
     rp_chain_name_crumbs(h);
 }
 
@@ -66,6 +73,7 @@ static void finish(struct rp_vm_life *life, rp_err e)
 {
     if (life->task) life->task->on_end = NULL;
     life->task = NULL;
+    life->waits = false;
     life->result = e;
     rp_timer_clear(life->host->proxy->loop, &life->timer);
     rp_loop_defer(life->host->proxy->loop, &life->defer);
@@ -78,7 +86,12 @@ static void starting_ended(struct rp_task *t, rp_err e)
 
 static void stopping_ended(struct rp_task *t, rp_err e)
 {
-    finish(&t->host->stopping, e);
+    struct rp_vm_life *life = &t->host->stopping;
+    life->task = NULL;
+    life->result = e;
+    life->waits = t->host->proxy->kept_confs > 0;
+    if (life->waits) t->on_end = NULL; /* the last farewell, or the deadline, ends it */
+    else finish(life, e);
 }
 
 static void out_of_time(struct rp_timer *timer)
@@ -89,19 +102,26 @@ static void out_of_time(struct rp_timer *timer)
     if (t) rp_task_drop(t);
 }
 
-/* Push run_life and its arguments; false when there is nothing to run or no memory for it. */
-static bool push_life(struct rp_host *h, const char *what)
+static bool has_life(struct rp_host *h, const char *what)
 {
     lua_State *L = h->L;
     lua_rawgeti(L, LUA_REGISTRYINDEX, h->has_life_fn);
     lua_pushstring(L, what);
     bool any = rp_host_call(h, 1, 1) && lua_toboolean(L, -1);
     lua_pop(L, 1);
-    if (!any) return false;
+    return any;
+}
+
+/* Push run_life and its arguments; false when there is nothing to run or no memory for it. */
+static bool push_life(struct rp_host *h, const char *what, rp_ms deadline_ms)
+{
+    lua_State *L = h->L;
+    if (!has_life(h, what)) return false;
     lua_rawgeti(L, LUA_REGISTRYINDEX, h->life_fn);
     lua_pushstring(L, what);
     lua_pushinteger(L, (lua_Integer)h->worker);
     lua_pushinteger(L, (lua_Integer)getpid());
+    lua_pushnumber(L, (lua_Number)deadline_ms / 1000);
     return true;
 }
 
@@ -111,8 +131,10 @@ static void run_life(struct rp_host *h, struct rp_vm_life *life, const char *wha
     life->host = h;
     life->defer.run = tell;
     rp_timer_init(&life->timer, out_of_time);
-    if (!push_life(h, what)) {
-        finish(life, RP_OK);
+    if (!push_life(h, what, deadline_ms)) {
+        life->waits = life == &h->stopping && h->proxy->kept_confs > 0;
+        if (life->waits) rp_timer_set(h->proxy->loop, &life->timer, deadline_ms);
+        else finish(life, RP_OK);
         return;
     }
     life->task = rp_sched_spawn(h, h->L, LIFE_ARGS, NULL, NULL);
@@ -147,6 +169,7 @@ void rp_host_retire(struct rp_conf *c)
 {
     struct rp_host *h = attached(c);
     h->retired = true;
+    rp_sock_close_idle(h);
     while (h->background.tasks) {
         struct rp_task *t = h->background.tasks;
         if (t->on_end) t->on_end(t, RP_E_CANCELLED);
@@ -154,9 +177,44 @@ void rp_host_retire(struct rp_conf *c)
     }
 }
 
+/* ---- farewell -------------------------------------------------------------------------------- */
+
+/* A generation without requests may have something to send (rp.queue). It lives on for that; the
+ * worker's end waits for it. */
+static void leaving_ended(struct rp_task *t, rp_err e)
+{
+    finish(&t->host->leaving, e);
+}
+
+static void on_left(void *arg, rp_err e)
+{
+    struct rp_host *h = arg;
+    struct rp_proxy *p = h->proxy;
+    struct rp_host *now = p->conf->script;
+    struct rp_conf *c = h->conf;
+    if (e != RP_OK) rp_log(warn, "a configuration did not end well error=%s", rp_err_name(e));
+    p->kept_confs--;
+    if (now->stopping.waits && p->kept_confs == 0) finish(&now->stopping, now->stopping.result);
+    rp_conf_drop(c);
+}
+
+bool rp_life_keep(struct rp_conf *c)
+{
+    struct rp_host *h = attached(c);
+    if (!h->proxy || h->proxy->freeing || h->farewell_said || h->stopping.host) return false;
+    h->farewell_said = true;
+    if (!has_life(h, "farewell")) return false;
+    rp_conf_hold(c);
+    h->proxy->kept_confs++;
+    h->leaving.done = on_left;
+    h->leaving.arg = h;
+    run_life(h, &h->leaving, "farewell", leaving_ended, FAREWELL_MS);
+    return true;
+}
+
 void rp_life_fini(struct rp_host *h)
 {
-    struct rp_vm_life *lives[] = {&h->starting, &h->stopping};
+    struct rp_vm_life *lives[] = {&h->starting, &h->stopping, &h->leaving};
     for (size_t i = 0; i < RP_COUNT(lives); i++) {
         if (!lives[i]->host) continue;
         rp_timer_clear(h->proxy->loop, &lives[i]->timer);

@@ -97,6 +97,7 @@ static void unbind(struct rp_host *h, struct rp_vm_slot *s)
         s->ref = LUA_NOREF;
     }
     s->bound = s->leaked = s->answered = false;
+    s->ends_ms = 0;
     s->dirty = 0;
 }
 
@@ -439,4 +440,5 @@ const struct rp_hooks rp_phase_hooks = {
     .forget = forget,
     .ctx_text = ctx_text,
     .drop_generation = drop_generation,
+    .keep_generation = rp_life_keep,
 };

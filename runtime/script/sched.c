@@ -71,22 +71,15 @@ static void run_ready(struct rp_defer *d)
     for (int n = 0; h->ready_head && n < RUN_MOST; n++) {
         struct rp_task *t = h->ready_head;
         h->ready_head = t->next;
-        if (!h->ready_head) h->ready_tail = NULL;
-        t->next = NULL;
+        if (h->ready_head) h->ready_head->prev = NULL;
+        else h->ready_tail = NULL;
+        t->next = t->prev = NULL;
         run_one(t);
     }
     if (h->ready_head) rp_loop_defer(h->proxy->loop, &h->ready);
 }
 
 /* ---- making --------------------------------------------------------------------------------- */
-
-static void enlist(struct rp_scope *s, struct rp_task *t)
-{
-    t->sib_prev = NULL;
-    t->sib_next = s->tasks;
-    if (s->tasks) s->tasks->sib_prev = t;
-    s->tasks = t;
-}
 
 struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struct rp_scope *parent,
                                struct rp_req *r)
@@ -98,30 +91,67 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     t->req = r;
     t->scope = parent ? parent : &t->own;
     if (h->current) t->at = rp_chain_plugin(h, h->current->chain, h->face.at) + 1; /* none: 0 */
-    enlist(parent ? parent : &h->background, t);
+    bool is_kid = parent && h->current && h->current->scope == parent;
+    t->parent = is_kid ? h->current : NULL;
+    if (is_kid) rp_task_enlist(&h->current->kids, t);
+    else rp_task_enlist(parent ? &parent->tasks : &h->background.tasks, t);
     lua_xmove(L, t->co, nargs + 1);
     t->state = RP_TASK_PARKED;
     rp_task_ready(t, true);
     return t;
 }
 
-/* spawn(detached, fn, ...) -> handle. A child belongs to what runs now and ends with it. */
+/* From the background to what ends with the VM. */
+static void make_service(struct rp_task *t)
+{
+    rp_task_unlist(t);
+    rp_task_enlist(&t->host->services.tasks, t);
+}
+
+/* spawn(how, fn, ...) -> handle. how: false: a child, which belongs to what runs now and ends with it;
+ * true: in the background; "service": for the layer, it ends with the VM. */
 static int lua_spawn(lua_State *L)
 {
     struct rp_host *h = rp_host_of(L);
-    bool detached = lua_toboolean(L, 1) != 0;
+    bool detached = lua_toboolean(L, 1) != 0, service = lua_type(L, 1) == LUA_TSTRING;
     luaL_checktype(L, 2, LUA_TFUNCTION);
     if (!h->current) return luaL_error(L, "tasks start in hooks: move this into a start hook");
-    if (h->retired) return luaL_error(L, "this configuration is being replaced: no new tasks");
+    if (h->retired && detached && !service)
+        return luaL_error(L, "this configuration is being replaced: no new tasks");
     int nargs = lua_gettop(L) - 2;
     if (nargs > 16) return luaL_error(L, "too many arguments for a task");
     struct rp_req *r = h->current->req;
-    if (detached && r) rp_phase_slot(h, r)->leaked = true;
+    bool counted = detached && !service;
+    if (counted && h->background_n >= h->conf->background_tasks) {
+        h->proxy->stats.tasks_refused++;
+        return 0;
+    }
+    if (counted && r) rp_phase_slot(h, r)->leaked = true;
     struct rp_task *t =
         rp_sched_spawn(h, L, nargs, detached ? NULL : h->current->scope, detached ? NULL : r);
     if (!t) return luaL_error(L, "too many tasks");
+    if (service) make_service(t);
+    if (counted) {
+        t->counted = true;
+        h->background_n++;
+        h->proxy->stats.tasks_background++;
+    }
     lua_pushnumber(L, rp_task_handle(t));
     return 1;
+}
+
+/* The C function that called back into Lua, by which a coroutine cannot yield: "gsub", "sort". The
+ * first C frame is our own. */
+static const char *between(lua_State *L)
+{
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        bool is_c = lua_getinfo(L, "Sn", &ar) && strcmp(ar.what, "C") == 0;
+        if (!is_c) continue;
+        if (!ar.name) break;
+        if (strcmp(ar.name, "pcall") != 0 && strcmp(ar.name, "xpcall") != 0) return ar.name;
+    }
+    return "a C function";
 }
 
 /* park() -> true when the event came, false at the deadline. After an rp_abi_park. */
@@ -130,12 +160,14 @@ static int lua_park(lua_State *L)
     struct rp_host *h = rp_host_of(L);
     struct rp_task *t = h->current;
     if (!t) return luaL_error(L, "only hooks can wait: move this into a start hook");
-    if (t->co != L) {
-        t->state = RP_TASK_RUNNING;
-        rp_timer_clear(h->proxy->loop, &t->timer);
+    if (t->co == L && lua_isyieldable(L)) return lua_yield(L, 0);
+    t->state = RP_TASK_RUNNING;
+    rp_timer_clear(h->proxy->loop, &t->timer);
+    if (t->waits_at) rp_task_forget_at(t->waits_at);
+    if (t->co != L)
         return luaL_error(L, "cannot wait inside a coroutine.create of one's own: use rp.spawn");
-    }
-    return lua_yield(L, 0);
+    return luaL_error(L, "cannot wait inside a function that %s calls: collect first, then wait",
+                      between(L));
 }
 
 static const luaL_Reg LIBRARY[] = {

@@ -17,11 +17,12 @@
 #include "script/abi.h"
 #include "script/host.h"
 
-enum { RP_HOST_MAGIC = 0x484f5354, RP_TASK_MAGIC = 0x5441534b, RP_SOCK_MAGIC = 0x534f434b };
+enum { RP_HOST_MAGIC = 0x484f5354, RP_TASK_MAGIC = 0x5441534b, RP_SOCK_MAGIC = 0x534f434b,
+       RP_HOLD_MAGIC = 0x484f4c44 };
 
 enum {
     RP_TASKS_MOST = 1 << 18,       /* live tasks of one VM; a coroutine takes about 1 KB */
-    RP_SOCKS_MOST = 1 << 16,       /* open sockets of one VM */
+    RP_HOLDS_MOST = 1 << 18,       /* locks, seats, jobs and processes of one VM */
     RP_SCRATCH_BYTES = 4096,       /* first block for decoded bytes */
     RP_GC_IDLE_BYTES = 256 * 1024, /* garbage after which the collector runs at the end of a tick */
 };
@@ -40,14 +41,15 @@ struct rp_vm_chain {
 
 /* ---- tasks ---------------------------------------------------------------------------------- */
 
-/* What ends together: a request's or a background task's sockets and child tasks. */
+/* What ends together: a request's or a background task's sockets, holds and child tasks. */
 struct rp_scope {
-    struct rp_sock *socks;
-    struct rp_task *tasks; /* children; not the task that owns the scope */
+    struct rp_hold *holds;
+    struct rp_task *tasks; /* whose parent has ended, or was a hook; not the owner of the scope */
 };
 
-/* A task's `phase` while the connect hooks of a stream run; RP_PHASE_COUNT is no hook's. */
-enum { RP_TASK_CONNECT = RP_PHASE_COUNT + 1, RP_TASK_PHASES };
+/* A task's `phase` while the connect hooks of a stream, or those of a handshake, run; RP_PHASE_COUNT is
+ * no hook's. */
+enum { RP_TASK_CONNECT = RP_PHASE_COUNT + 1, RP_TASK_HELLO, RP_TASK_CERT, RP_TASK_PHASES };
 
 enum rp_task_state {
     RP_TASK_FREE,
@@ -64,6 +66,7 @@ struct rp_task {
     int co_ref;
     struct rp_req *req;       /* whose hook or child it is; NULL in the background */
     struct rp_stream *stream; /* the relayed connection whose hook it is */
+    struct rp_guest *guest;   /* the client whose handshake's hook it is */
     struct rp_scope *scope;   /* what it makes belongs here */
     struct rp_scope own;      /* the scope of a background task */
     uint8_t state;            /* enum rp_task_state */
@@ -72,14 +75,21 @@ struct rp_task {
     bool fired;               /* the event came, not the deadline */
     bool cancelled;           /* ended by itself while running: drop it when it yields */
     bool wants_body;          /* parked until the request body is whole */
+    bool counted;             /* one of the background tasks that are bounded in number */
     double body_max;
     uint32_t chain, at; /* where a hook is; no chain: 1 + whose plugin it is, 0 none */
     size_t piece_n;     /* body_filter: bytes of the input given to Lua */
     const char *why;    /* what it waits for */
     struct rp_timer timer;
     void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
-    struct rp_task *next;                        /* free list, ready queue */
-    struct rp_task *sib_next, *sib_prev; /* list of the scope's children, or of the background */
+    struct rp_task *next, *prev;                 /* free list (next), ready queue */
+    /* Who ends with whom: a task that fails or is cancelled takes its kids along; one that ends well
+     * leaves them to its parent, or to the scope. */
+    struct rp_task *parent, *kids;
+    struct rp_task **list; /* its parent's kids, the scope's, the background's: where it stands */
+    struct rp_task *sib_next, *sib_prev;
+    struct rp_task **waits_at; /* what it waits for names it there */
+    rp_ms ends_ms;             /* hooks: when the request stops waiting for it; 0: not asked yet */
 };
 
 /* What Lua holds of a request slot. */
@@ -89,6 +99,7 @@ struct rp_vm_slot {
     bool leaked;   /* a task may outlive the request with the wrapper in hand: make a new one */
     bool answered; /* a hook answered since the chain was entered */
     uint8_t dirty; /* Lua put something into the wrapper that must not outlive the request */
+    rp_ms ends_ms; /* what hooks of the request wait for ends by then; 0: no such limit */
     struct rp_scope scope;
 };
 
@@ -105,6 +116,10 @@ enum {
     RP_WRAP_POINTER = 9, /* the cdata pointer, kept; 10: cdata pointer to the slot's `dirty` */
 };
 
+/* Array positions in the table of a guest; lua/rproxy/guest.lua has the same. */
+enum { RP_GUEST_POINTER = 1, RP_GUEST_CTX = 2 };
+enum { RP_GUEST_ACCESS_DENIED = 49 }; /* the alert of a refusal without one (RFC 8446 §6.2) */
+
 struct rp_watchdog;
 
 struct rp_vm_life { /* a run of the start or stop hooks */
@@ -115,6 +130,7 @@ struct rp_vm_life { /* a run of the start or stop hooks */
     void (*done)(void *arg, rp_err e);
     void *arg;
     rp_err result;
+    bool waits; /* stop: for the farewells of generations before */
 };
 
 struct rp_host {
@@ -136,6 +152,7 @@ struct rp_host {
 
     /* Lua functions and values by registry reference */
     int wrap_fn, wrap_conn_fn, rest_fn, life_fn, has_life_fn, abort_ref;
+    int wrap_guest_fn, guests_ref; /* the latter: wrappers of guests by number */
 
     struct rp_vm_chain *chains; /* [0] unused */
     uint32_t chains_n, chains_room;
@@ -145,15 +162,25 @@ struct rp_host {
     struct rp_task *free_tasks;
     struct rp_task *current;    /* running now */
     struct rp_scope background; /* tasks without a request */
+    uint32_t background_n;      /* of these, those that `lua.background_tasks` bounds */
+    struct rp_scope services;   /* tasks of the layer that live as long as the VM */
     struct rp_task *ready_head, *ready_tail;
     struct rp_defer ready;
 
     struct rp_vm_slot **slots; /* by request slot */
     uint32_t slots_n;
 
-    struct rp_sock **socks;
-    uint32_t socks_n, socks_room;
-    struct rp_sock *free_socks;
+    struct rp_vm_guest *guests; /* all that have a wrapper */
+    struct rp_guest *knowing;   /* that one is being made for */
+
+    struct rp_dgram_batch *datagrams; /* room for what is received; NULL: nobody asked yet */
+    struct rp_sock_pool *sock_pools; /* idle sockets, by where they lead */
+    uint32_t sock_pools_n;
+
+    struct rp_hold **holds; /* by index; NULL: free */
+    uint32_t *hold_gens, *hold_free;
+    uint32_t holds_n, hold_free_n;
+    uint32_t files_n, children_n; /* holds of these kinds that are under way */
 
     struct rp_proxy *proxy; /* NULL until attached */
     struct rp_crumb *crumb; /* the page, or own_crumb */
@@ -161,13 +188,15 @@ struct rp_host {
     uint16_t *plugin_ids, *route_ids; /* names on the page, by conf index */
     uint16_t hook_ids[RP_TASK_PHASES];
     struct rp_watchdog *watchdog;
-    struct rp_vm_life starting, stopping;
+    struct rp_vm_life starting, stopping, leaving;
     bool retired;
+    bool farewell_said;
 
     struct rp_regex_ctx *regex;
     struct rp_arena scratch; /* decoded bytes; reset by each call that uses it */
     struct rp_buf line;      /* the log line being built */
     struct rp_buf text;      /* encoded and decoded text */
+    struct rp_buf bytes;     /* of the last file read */
     struct rp_vm_digest *digest;
     struct rp_vm_job *jobs; /* on the thread pool */
     uint32_t jobs_n;
@@ -191,8 +220,15 @@ void rp_task_put(struct rp_task *t);
 void rp_task_drop(struct rp_task *t);
 struct rp_task *rp_task_find(struct rp_host *h, double handle); /* NULL when stale */
 double rp_task_handle(const struct rp_task *t);
+/* Put it on a list of who ends together, take it off. */
+void rp_task_enlist(struct rp_task **list, struct rp_task *t);
+void rp_task_unlist(struct rp_task *t);
 /* The event or the deadline came. */
 void rp_task_ready(struct rp_task *t, bool fired);
+/* The running task is the one that `place` wakes. RP_AGAIN; RP_E_BUSY: another one waits there. */
+RP_MUST rp_err rp_task_wait_at(struct rp_host *h, struct rp_task **place);
+void rp_task_wake_at(struct rp_task **place);   /* it has news */
+void rp_task_forget_at(struct rp_task **place); /* it goes */
 /* Enter or go on: nargs values are on its stack. The breadcrumb is set for the time it runs.
  * Result of lua_resume. */
 int rp_task_resume(struct rp_task *t, int nargs);
@@ -230,6 +266,16 @@ void rp_phase_slots_free(struct rp_host *h);
 /* Fill in the hooks of relayed connections. */
 void rp_phase_stream_hooks(struct rp_hooks *hooks);
 
+/* ---- phase_guest.c -------------------------------------------------------------------------- */
+
+/* Fill in the hooks of TLS handshakes. */
+void rp_phase_guest_hooks(struct rp_hooks *hooks);
+/* Number of g's wrapper in this VM; 0: it has none, keep_guest(wrapper) follows. */
+uint32_t rp_guest_ref(struct rp_host *h, struct rp_guest *g);
+/* host.keep_guest; the library table and the host lie on top of L, the host goes. */
+void rp_guests_open(lua_State *L);
+void rp_guests_fini(struct rp_host *h);
+
 /* ---- host.c --------------------------------------------------------------------------------- */
 
 struct rp_host *rp_host_of(lua_State *L); /* in a function with the host as its upvalue */
@@ -253,6 +299,8 @@ void rp_chain_fini(struct rp_host *h);
 /* ---- host_life.c ---------------------------------------------------------------------------- */
 
 void rp_life_fini(struct rp_host *h);
+/* The hook of the same name: let what the layer still has to send be sent. */
+bool rp_life_keep(struct rp_conf *c);
 
 /* ---- vm_json.c ------------------------------------------------------------------------------ */
 
@@ -262,21 +310,73 @@ void rp_vm_json_open(lua_State *L);
 
 /* ---- abi_sock.c ----------------------------------------------------------------------------- */
 
-void rp_sock_forget_task(struct rp_scope *s, const struct rp_task *t); /* it waits no more */
-void rp_sock_close_all(struct rp_host *h, struct rp_scope *s);
-void rp_sock_fini(struct rp_host *h);
+void rp_sock_close_idle(struct rp_host *h);
+
+/* ---- vm_hold.c ------------------------------------------------------------------------------ */
+
+enum rp_hold_kind {
+    RP_HOLD_LOCK = 1,
+    RP_HOLD_SEAT,
+    RP_HOLD_FILE,
+    RP_HOLD_CHILD,
+    RP_HOLD_PLACE,
+    RP_HOLD_SOCK,
+    RP_HOLD_UDP,
+    RP_HOLD_NAME,
+    RP_HOLD_CALL,
+};
+
+/* Something that a scope has and that must be given back: first member of what it is. Lua knows it
+ * by a handle, good in the scope that made it. */
+struct rp_hold {
+    uint32_t magic, index;
+    uint8_t kind; /* enum rp_hold_kind */
+    struct rp_host *host;
+    struct rp_scope *scope;
+    const struct rp_task *task; /* that made it; NULL: it ended well */
+    struct rp_hold *next, *prev;
+    void (*let_go)(struct rp_hold *hold); /* unlinked already; frees it, now or later */
+};
+
+/* Give it to the running task and its scope. RP_E_PHASE: nothing runs; RP_E_CAP. */
+RP_MUST rp_err rp_hold_open(struct rp_host *h, struct rp_hold *hold, enum rp_hold_kind kind,
+                            void (*let_go)(struct rp_hold *hold));
+double rp_hold_handle(const struct rp_hold *hold);
+/* NULL: let go of, or another scope's. */
+struct rp_hold *rp_hold_find(struct rp_host *h, double handle, enum rp_hold_kind kind);
+void rp_hold_close(struct rp_hold *hold); /* let go of it */
+/* The task ended: what it made is the scope's (well), or is let go of. */
+void rp_hold_forget_task(struct rp_scope *s, const struct rp_task *t, bool well);
+void rp_hold_close_all(struct rp_scope *s);
+void rp_hold_fini(struct rp_host *h);
 
 /* ---- abi_shared.c --------------------------------------------------------------------------- */
 
 void rp_shared_fini(struct rp_host *h);
+/* The memory of a set; NULL: there is none of that name. */
+const struct rp_zone *rp_shared_zone(const struct rp_host *h, rp_str name);
 
 /* ---- abi_crypto.c --------------------------------------------------------------------------- */
 
 void rp_digest_fini(struct rp_host *h);
 
-/* ---- abi_crypto_work.c ---------------------------------------------------------------------- */
+/* ---- vm_job.c ------------------------------------------------------------------------------- */
 
-void rp_crypto_work_fini(struct rp_host *h); /* after the VM is closed */
+/* First member of a job. Filled in: run (on a thread of the pool; sets result and out), release. */
+struct rp_vm_job {
+    struct rp_host *host;          /* NULL: an orphan */
+    struct rp_vm_job *next, *prev; /* the host's running ones */
+    double task;                   /* to be woken */
+    bool running;
+    rp_err result;
+    rp_str out;
+    void (*run)(struct rp_vm_job *j);
+    void (*release)(struct rp_vm_job *j); /* frees it */
+};
+/* Run it beside the task, or at once where nothing can wait. RP_E_BUSY: it did not run, and is still
+ * the caller's. */
+RP_MUST rp_err rp_job_start(struct rp_host *h, struct rp_vm_job *j);
+void rp_job_fini(struct rp_host *h); /* after the VM is closed */
 
 /* ---- watchdog.c ----------------------------------------------------------------------------- */
 

@@ -12,6 +12,7 @@ enum {
     /* Lua holds a task as index + gen * HANDLE_GEN: below 2^53 for 2^35 uses of one index. */
     HANDLE_GEN = RP_TASKS_MOST,
     TRACE_MOST = 4096, /* bytes of a traceback in a log line */
+    HOOK_SPARE_MS = 100,
 };
 
 /* ---- pool ----------------------------------------------------------------------------------- */
@@ -63,41 +64,76 @@ struct rp_task *rp_task_get(struct rp_host *h)
     return t;
 }
 
-static void unlink_task(struct rp_task *t)
+void rp_task_enlist(struct rp_task **list, struct rp_task *t)
 {
-    struct rp_host *h = t->host;
+    t->list = list;
+    t->sib_prev = NULL;
+    t->sib_next = *list;
+    if (*list) (*list)->sib_prev = t;
+    *list = t;
+}
+
+void rp_task_unlist(struct rp_task *t)
+{
+    if (!t->list) return;
     if (t->sib_prev) t->sib_prev->sib_next = t->sib_next;
-    else if (t->scope && t->scope != &t->own && t->scope->tasks == t) t->scope->tasks = t->sib_next;
-    else if (h->background.tasks == t) h->background.tasks = t->sib_next;
+    else *t->list = t->sib_next;
     if (t->sib_next) t->sib_next->sib_prev = t->sib_prev;
     t->sib_next = t->sib_prev = NULL;
+    t->list = NULL;
 }
 
 static void unqueue(struct rp_task *t)
 {
     struct rp_host *h = t->host;
-    struct rp_task *prev = NULL;
-    for (struct rp_task *it = h->ready_head; it; prev = it, it = it->next) {
-        if (it != t) continue;
-        if (prev) prev->next = t->next;
-        else h->ready_head = t->next;
-        if (h->ready_tail == t) h->ready_tail = prev;
+    if (t->prev) t->prev->next = t->next;
+    else h->ready_head = t->next;
+    if (t->next) t->next->prev = t->prev;
+    else h->ready_tail = t->prev;
+    t->next = t->prev = NULL;
+}
+
+/* It ended well: its kids go on. A background task is a whole of its own. */
+static void leave_kids(struct rp_task *t)
+{
+    struct rp_task **to = t->parent ? &t->parent->kids : &t->scope->tasks;
+    if (t->scope == &t->own) {
+        while (t->kids) rp_task_drop(t->kids);
         return;
+    }
+    while (t->kids) {
+        struct rp_task *kid = t->kids;
+        rp_task_unlist(kid);
+        kid->parent = t->parent;
+        rp_task_enlist(to, kid);
     }
 }
 
-static void give_back(struct rp_task *t)
+static void uncount(struct rp_task *t)
+{
+    t->counted = false;
+    t->host->background_n--;
+    if (t->host->proxy) t->host->proxy->stats.tasks_background--;
+}
+
+static void give_back(struct rp_task *t, bool well)
 {
     struct rp_host *h = t->host;
     /* The tests are for the common case, a hook that neither waited nor made anything. */
     if (t->timer.link.next) rp_timer_clear(h->proxy->loop, &t->timer);
-    if (t->scope && t->scope->socks) rp_sock_forget_task(t->scope, t);
-    if (!t->is_hook) unlink_task(t);
+    if (t->waits_at) rp_task_forget_at(t->waits_at);
+    if (t->kids) leave_kids(t);
+    if (t->scope && t->scope->holds) rp_hold_forget_task(t->scope, t, well);
+    rp_task_unlist(t);
+    if (t->counted) uncount(t);
     t->state = RP_TASK_FREE;
-    if (t->own.tasks || t->own.socks) rp_scope_close(h, &t->own);
+    if (t->own.tasks || t->own.holds) rp_scope_close(h, &t->own);
     t->req = NULL;
     t->stream = NULL;
+    t->guest = NULL;
     t->scope = NULL;
+    t->parent = NULL;
+    t->ends_ms = 0;
     t->is_hook = t->fired = t->cancelled = t->wants_body = false;
     t->chain = t->at = 0;
     t->on_end = NULL;
@@ -108,18 +144,31 @@ static void give_back(struct rp_task *t)
 void rp_task_put(struct rp_task *t)
 {
     if (lua_gettop(t->co) > 0) lua_settop(t->co, 0); /* most hooks return nothing */
-    give_back(t);
+    give_back(t, true);
 }
 
-void rp_task_drop(struct rp_task *t)
+static void drop_one(struct rp_task *t)
 {
     struct rp_host *h = t->host;
-    if (t->state == RP_TASK_FREE) return;
     if (t->state == RP_TASK_READY && !t->is_hook) unqueue(t);
     luaL_unref(h->L, LUA_REGISTRYINDEX, t->co_ref);
     t->co_ref = LUA_NOREF;
     t->co = NULL;
-    give_back(t);
+    give_back(t, false);
+}
+
+/* Kids first, however deep: a loop, as site code decides how deep. */
+void rp_task_drop(struct rp_task *t)
+{
+    if (t->state == RP_TASK_FREE) return;
+    for (struct rp_task *at = t;;) {
+        while (at->kids) at = at->kids;
+        struct rp_task *up = at->parent;
+        bool last = at == t;
+        drop_one(at);
+        if (last) return;
+        at = up;
+    }
 }
 
 double rp_task_handle(const struct rp_task *t)
@@ -139,8 +188,9 @@ struct rp_task *rp_task_find(struct rp_host *h, double handle)
 
 void rp_scope_close(struct rp_host *h, struct rp_scope *s)
 {
+    (void)h;
     while (s->tasks) rp_task_drop(s->tasks);
-    if (s->socks) rp_sock_close_all(h, s);
+    if (s->holds) rp_hold_close_all(s);
 }
 
 /* ---- running -------------------------------------------------------------------------------- */
@@ -150,18 +200,45 @@ void rp_task_ready(struct rp_task *t, bool fired)
     struct rp_host *h = t->host;
     if (t->state != RP_TASK_PARKED) return;
     rp_timer_clear(h->proxy->loop, &t->timer);
+    if (t->waits_at) rp_task_forget_at(t->waits_at); /* it would wake whatever waits next */
     t->state = RP_TASK_READY;
     t->fired = fired;
     if (t->is_hook) {
-        if (t->stream) rp_stream_wake(t->stream, RP_WAKE_TASK);
-        else rp_req_wake(t->req, RP_WAKE_TASK);
+        if (t->req) rp_req_wake(t->req, RP_WAKE_TASK);
+        else if (t->stream) rp_stream_wake(t->stream, RP_WAKE_TASK);
+        else rp_guest_wake(t->guest);
         return;
     }
     t->next = NULL;
+    t->prev = h->ready_head ? h->ready_tail : NULL;
     if (h->ready_head) h->ready_tail->next = t;
     else h->ready_head = t;
     h->ready_tail = t;
     rp_loop_defer(h->proxy->loop, &h->ready);
+}
+
+rp_err rp_task_wait_at(struct rp_host *h, struct rp_task **place)
+{
+    struct rp_task *t = h->current;
+    if (*place && *place != t) return RP_E_BUSY;
+    if (t->waits_at && t->waits_at != place) rp_task_forget_at(t->waits_at);
+    *place = t;
+    t->waits_at = place;
+    return RP_AGAIN;
+}
+
+void rp_task_forget_at(struct rp_task **place)
+{
+    if (!*place) return;
+    (*place)->waits_at = NULL;
+    *place = NULL;
+}
+
+void rp_task_wake_at(struct rp_task **place)
+{
+    struct rp_task *t = *place;
+    rp_task_forget_at(place);
+    if (t) rp_task_ready(t, true);
 }
 
 static uint64_t where(const struct rp_host *h, const struct rp_task *t)
@@ -292,6 +369,36 @@ void rp_abi_task_cancel(struct rp_host_face *f, double task)
     /* It may be the running one or own what runs: it is dropped when its turn comes. */
     t->cancelled = true;
     if (t != h->current) rp_task_ready(t, true);
+}
+
+/* A hook hears of a deadline before its request gives up on it. */
+static rp_ms hook_end(const struct rp_host *h, struct rp_task *t)
+{
+    rp_ms most = h->conf->hook_wait_ms;
+    if (!t->ends_ms) t->ends_ms = rp_loop_now(h->proxy->loop) + most - RP_MIN(most / 10, HOOK_SPARE_MS);
+    return t->ends_ms;
+}
+
+double rp_abi_left(struct rp_host_face *f)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_task *t = h->current;
+    if (!t || !h->proxy) return -1;
+    const struct rp_vm_slot *slot = t->req ? rp_phase_slot(h, t->req) : NULL;
+    rp_ms now = rp_loop_now(h->proxy->loop), ends = UINT64_MAX;
+    if (t->is_hook) ends = hook_end(h, t);
+    if (slot && slot->ends_ms) ends = RP_MIN(ends, slot->ends_ms);
+    if (ends == UINT64_MAX) return -1;
+    return ends > now ? (double)(ends - now) / 1000 : 0;
+}
+
+rp_err rp_abi_req_set_end(struct rp_host_face *f, const struct rp_req *r, double at)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_vm_slot *slot = rp_phase_slot(h, r);
+    if (!slot || !slot->bound) return RP_E_PHASE;
+    slot->ends_ms = at > 0 ? (rp_ms)(RP_MIN(at, 1e12) * 1000) : 0;
+    return RP_OK;
 }
 
 double rp_abi_now(const struct rp_host_face *f)

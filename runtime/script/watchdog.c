@@ -66,6 +66,8 @@ static void give_up(const struct rp_host *h)
     put_str(plugin == UINT32_MAX ? RP_STR("?") : h->conf->plugins[plugin].name);
     put(" hook=");
     if (t && t->phase < RP_PHASE_COUNT) put(rp_phase_name((enum rp_phase)t->phase));
+    else if (t && t->phase == RP_TASK_HELLO) put("tls_hello");
+    else if (t && t->phase == RP_TASK_CERT) put("certificate");
     else put(t && t->phase == RP_TASK_CONNECT ? "connect" : "background");
     put(" route=");
     put_str(t && t->req && t->req->route ? t->req->route->id : RP_STR("-"));

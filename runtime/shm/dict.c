@@ -7,11 +7,8 @@
  * by one store, after all that it leads to was written; it ends by one store, before any of it is
  * given back. 3 What changes in a LIVE entry changes by single words, each right by itself. So a
  * death between any two instructions leaves every entry old or new. 4 Nobody waits longer than
- * WAIT_NS for a lock.
+ * 200 ms for a lock.
  */
-#include <errno.h>
-#include <time.h>
-
 #include "base/mem.h"
 #include "shm/dict_in.h"
 
@@ -19,19 +16,17 @@ enum {
     SHARDS_MOST = 64,
     SHARD_BYTES_LEAST = 1 << 20, /* smaller ones would be full at different times */
     LINE = 64,
+    HEAD = 4160,       /* of the part, before the shards: lines */
     SWEEP_A_BIT = 4,   /* blocks looked at with each write, for entries past their time */
     SWEEP_ALL = 16384, /* and when there is no room: a millisecond at most */
     VALUE_BYTES_MOST = 8 << 20,
     VALUE_PART = 4, /* one value takes at most this part of a shard */
 };
 
-/* Inside a lock are microseconds: who holds it for so long does not run. */
-static const long WAIT_NS = 200 * 1000 * 1000;
-
 _Static_assert(sizeof(struct rp_dict_block) == RP_DICT_BLOCK, "blocks are lines");
 _Static_assert(offsetof(struct rp_dict_block, data) == RP_DICT_STATE_AT, "");
 _Static_assert(offsetof(struct rp_dict_block, words) + 8 == RP_DICT_VALUE_AT, "");
-_Static_assert(sizeof(struct rp_dict_head) <= LINE, "what follows starts on a line");
+_Static_assert(sizeof(struct rp_dict_head) <= HEAD, "what follows starts on a line");
 
 /* ---- layout ---------------------------------------------------------------------------------- */
 
@@ -46,7 +41,7 @@ static void divide(struct rp_dict *d, size_t bytes)
     d->shards_n = 1;
     while (d->shards_n < SHARDS_MOST && bytes / (d->shards_n * 2) >= SHARD_BYTES_LEAST)
         d->shards_n *= 2;
-    d->shard_bytes = ((bytes - LINE) / d->shards_n) & ~(size_t)(LINE - 1);
+    d->shard_bytes = ((bytes - HEAD) / d->shards_n) & ~(size_t)(LINE - 1);
     size_t room = d->shard_bytes - round_up(sizeof(struct rp_dict_shard));
     size_t most = RP_MIN(room / RP_DICT_BLOCK, (size_t)UINT32_MAX / 4);
     d->slots_n = 64;
@@ -60,24 +55,13 @@ static struct rp_dict_shard *shard_at(const struct rp_dict *d, uint32_t i)
     return (struct rp_dict_shard *)(void *)(d->shards + d->shard_bytes * i);
 }
 
-static bool make_lock(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t how;
-    if (pthread_mutexattr_init(&how) != 0) return false;
-    bool made = pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0 &&
-                pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST) == 0 &&
-                pthread_mutex_init(lock, &how) == 0;
-    (void)pthread_mutexattr_destroy(&how); /* never fails */
-    return made;
-}
-
 static rp_err lay_out(struct rp_dict *d)
 {
     d->head->kind = d->kind;
     d->head->shards_n = d->shards_n;
     rp_hash_key_draw(&d->head->key);
     for (uint32_t i = 0; i < d->shards_n; i++)
-        if (!make_lock(&shard_at(d, i)->lock)) return RP_E_OS;
+        if (!rp_lock_make(&shard_at(d, i)->lock)) return RP_E_OS;
     return RP_OK;
 }
 
@@ -87,10 +71,10 @@ rp_err rp_dict_new(struct rp_zone *z, enum rp_dict_kind kind, struct rp_dict **o
     void *base;
     bool fresh;
     if (bytes < RP_DICT_BYTES_LEAST) return RP_E_INVALID;
-    rp_err e = rp_zone_part(z, RP_STR("dict1"), bytes, &base, &fresh);
+    rp_err e = rp_zone_part(z, RP_STR("dict2"), bytes, &base, &fresh);
     if (e != RP_OK) return e;
     struct rp_dict *d = rp_alloc(sizeof *d);
-    *d = (struct rp_dict){.head = base, .shards = (char *)base + LINE, .kind = kind};
+    *d = (struct rp_dict){.head = base, .shards = (char *)base + HEAD, .kind = kind};
     divide(d, bytes);
     if (fresh) e = lay_out(d);
     else if (d->head->kind != kind || d->head->shards_n != d->shards_n) e = RP_E_INVALID;
@@ -211,17 +195,24 @@ static bool put_bytes(const struct rp_dict_view *v, struct piece *p, rp_str s)
     return true;
 }
 
-static bool has_key(const struct rp_dict_view *v, const struct rp_dict_block *b, rp_str key)
+bool rp_dict_holds(const struct rp_dict_view *v, const struct rp_dict_block *b, size_t from,
+                   rp_str bytes)
 {
     struct piece p = first_piece(v, b);
-    if (b->key_n != key.len) return false;
-    while (key.len > 0) {
-        char *from = NULL;
-        size_t n = step(v, &p, key.len, &from);
-        if (n == 0 || memcmp(from, key.ptr, n) != 0) return false;
-        key = rp_str_from(key, n);
+    char *here = NULL;
+    for (size_t n; from > 0; from -= n)
+        if ((n = step(v, &p, from, &here)) == 0) return false;
+    while (bytes.len > 0) {
+        size_t n = step(v, &p, bytes.len, &here);
+        if (n == 0 || memcmp(here, bytes.ptr, n) != 0) return false;
+        bytes = rp_str_from(bytes, n);
     }
     return true;
+}
+
+static bool has_key(const struct rp_dict_view *v, const struct rp_dict_block *b, rp_str key)
+{
+    return b->key_n == key.len && rp_dict_holds(v, b, 0, key);
 }
 
 rp_err rp_dict_read(const struct rp_dict_view *v, const struct rp_dict_block *b, size_t from,
@@ -520,18 +511,6 @@ static void repair(struct rp_dict_view *v)
 
 /* ---- locks ----------------------------------------------------------------------------------- */
 
-static int wait_for(pthread_mutex_t *lock)
-{
-    struct timespec until;
-    if (clock_gettime(CLOCK_REALTIME, &until) != 0) return EBUSY;
-    until.tv_nsec += WAIT_NS;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    return pthread_mutex_timedlock(lock, &until);
-}
-
 rp_err rp_dict_enter_shard(struct rp_dict *d, uint32_t shard, struct rp_dict_view *v)
 {
     struct rp_dict_shard *s = shard_at(d, shard);
@@ -542,13 +521,10 @@ rp_err rp_dict_enter_shard(struct rp_dict *d, uint32_t shard, struct rp_dict_vie
                                .slots_n = d->slots_n,
                                .blocks_n = d->blocks_n};
     v->blocks = (struct rp_dict_block *)(void *)(slots + sizeof(uint32_t) * d->slots_n);
-    int e = pthread_mutex_trylock(&s->lock);
-    if (e == EBUSY) e = wait_for(&s->lock);
-    if (e == EOWNERDEAD) {
-        repair(v);
-        e = pthread_mutex_consistent(&s->lock);
-    }
-    return e == 0 ? RP_OK : RP_E_BUSY;
+    rp_err e = rp_lock_take(&s->lock);
+    if (e != RP_END) return e;
+    repair(v);
+    return rp_lock_mend(&s->lock);
 }
 
 rp_err rp_dict_enter(struct rp_dict *d, rp_str key, struct rp_dict_view *v)
@@ -562,5 +538,5 @@ rp_err rp_dict_enter(struct rp_dict *d, rp_str key, struct rp_dict_view *v)
 
 void rp_dict_leave(struct rp_dict_view *v)
 {
-    (void)pthread_mutex_unlock(&v->s->lock); /* fails only when it is not ours */
+    rp_lock_leave(&v->s->lock);
 }

@@ -23,6 +23,7 @@
 enum {
     RP_DICT_KEY_MOST = 1024,         /* bytes of a key */
     RP_DICT_BYTES_LEAST = 64 * 1024, /* of a zone */
+    RP_DICT_WORKERS_MOST = 1024,     /* numbers of workers that may hold something */
 };
 
 enum rp_dict_kind {
@@ -83,6 +84,11 @@ enum rp_dict_mode {
  * ret   RP_OK; RP_END: mode says no; RP_E_CAP: full (STORE); RP_E_TOO_BIG */
 RP_MUST rp_err rp_dict_set(struct rp_dict *d, rp_str key, const struct rp_dict_item *item,
                            rp_str text, enum rp_dict_mode mode, rp_ms now);
+/* Replace `old` by `item`, when it is what is there. old NULL: when nothing is; item NULL: by
+ * nothing. ret   as rp_dict_set; RP_END: something else is there */
+RP_MUST rp_err rp_dict_swap(struct rp_dict *d, rp_str key, const struct rp_dict_item *old,
+                            rp_str old_text, const struct rp_dict_item *item, rp_str text,
+                            rp_ms now);
 RP_MUST rp_err rp_dict_delete(struct rp_dict *d, rp_str key, rp_ms now); /* RP_E_NOT_FOUND */
 /* Add to a number. init: what an absent one is first, with expires_ms; NULL: RP_E_NOT_FOUND.
  * ret   RP_OK and *sum; RP_END: no number; RP_E_CAP; RP_E_NOT_FOUND */
@@ -104,6 +110,16 @@ RP_MUST rp_err rp_dict_lease(struct rp_dict *d, rp_str key, rp_ms until_ms, rp_m
                              struct rp_dict_item *out, struct rp_buf *text);
 RP_MUST rp_err rp_dict_unlease(struct rp_dict *d, rp_str key, rp_ms now);
 
+/* A lock (STORE): an entry with a number, which is there while somebody holds it.
+ * ret   RP_OK: the caller holds it until until_ms, and *fence is greater than that of every holder
+ *       before; RP_AGAIN: somebody else does, and *wait_ms is how long at most; RP_E_CAP: full */
+RP_MUST rp_err rp_dict_lock(struct rp_dict *d, rp_str key, rp_ms until_ms, rp_ms now, double *fence,
+                            rp_ms *wait_ms);
+/* Hold it until another time, or (until_ms 0) let go of it. RP_E_NOT_FOUND: it is not that holder's
+ * any more. */
+RP_MUST rp_err rp_dict_relock(struct rp_dict *d, rp_str key, double fence, rp_ms until_ms,
+                              rp_ms now);
+
 /* ---- limiters (BUCKETS); also RP_E_BUSY, RP_E_INVALID: key, or numbers that cannot be ---- */
 
 struct rp_dict_verdict {
@@ -117,6 +133,10 @@ struct rp_dict_verdict {
  * looks. cost > burst: never allowed, wait is infinite. */
 RP_MUST rp_err rp_dict_take(struct rp_dict *d, rp_str key, double cost, double rate, double burst,
                             rp_ns now, struct rp_dict_verdict *out);
+/* A leaky bucket: a queue that `rate` leave each second and that takes `burst` beside the one whose
+ * turn it is. Allowed: wait is how long this one waits for its turn. cost 0 looks. */
+RP_MUST rp_err rp_dict_leak(struct rp_dict *d, rp_str key, double cost, double rate, double burst,
+                            rp_ns now, struct rp_dict_verdict *out);
 /* At most `limit` in any `window` seconds, where the window before counts by the part of it that is
  * still covered. */
 RP_MUST rp_err rp_dict_window(struct rp_dict *d, rp_str key, double cost, double limit,
@@ -126,5 +146,13 @@ RP_MUST rp_err rp_dict_window(struct rp_dict *d, rp_str key, double cost, double
 RP_MUST rp_err rp_dict_acquire(struct rp_dict *d, rp_str key, double limit, double lease, rp_ns now,
                                struct rp_dict_verdict *out, double *ticket);
 RP_MUST rp_err rp_dict_release(struct rp_dict *d, rp_str key, double ticket, rp_ns now);
+/* One of `limit` places, for a worker (below RP_DICT_WORKERS_MOST), until it gives it back or is
+ * dead. */
+RP_MUST rp_err rp_dict_hold(struct rp_dict *d, rp_str key, double limit, uint32_t worker, rp_ns now,
+                            struct rp_dict_verdict *out);
+/* RP_E_NOT_FOUND: it has none. */
+RP_MUST rp_err rp_dict_unhold(struct rp_dict *d, rp_str key, uint32_t worker, rp_ns now);
+/* That worker is dead: it holds nothing. Takes no lock. Master only. */
+void rp_dict_forget(struct rp_dict *d, uint32_t worker);
 
 #endif

@@ -9,10 +9,9 @@
 #ifndef RP_SHM_DICT_IN_H
 #define RP_SHM_DICT_IN_H
 
-#include <pthread.h>
-
 #include "base/hash.h"
 #include "shm/dict.h"
+#include "shm/lock.h"
 
 enum {
     RP_DICT_BLOCK = 128,   /* bytes; two cache lines, which the prefetcher brings together */
@@ -57,6 +56,9 @@ struct rp_dict_shard {
 struct rp_dict_head {
     uint32_t kind, shards_n;
     struct rp_hash_key key;
+    uint32_t groups_n;                    /* of workers that ever held something */
+    uint32_t lives[RP_DICT_WORKERS_MOST]; /* how many of each worker there were: what is held by
+                                           * one of another number is held by a dead one */
 };
 
 /* One shard as this process sees it: sizes come from the handle. */
@@ -94,6 +96,9 @@ RP_MUST rp_err rp_dict_enter(struct rp_dict *d, rp_str key, struct rp_dict_view 
 RP_MUST rp_err rp_dict_enter_shard(struct rp_dict *d, uint32_t shard, struct rp_dict_view *v);
 void rp_dict_leave(struct rp_dict_view *v);
 
+/* Are these the bytes from `from` on of what the entry holds, key first? */
+bool rp_dict_holds(const struct rp_dict_view *v, const struct rp_dict_block *b, size_t from,
+                   rp_str bytes);
 /* The live entry of that key (BUCKETS: and type); one whose time is over is removed. */
 struct rp_dict_block *rp_dict_find(struct rp_dict_view *v, rp_str key, uint32_t type, rp_ms now);
 /* A new head with key and text in it, not LIVE yet; room is made as the kind allows.

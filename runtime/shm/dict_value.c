@@ -87,6 +87,33 @@ rp_err rp_dict_set(struct rp_dict *d, rp_str key, const struct rp_dict_item *ite
     return e;
 }
 
+/* Is it what the caller believes? NULL: that there is nothing. */
+static bool is_as_believed(const struct rp_dict_view *v, const struct rp_dict_block *b,
+                           const struct rp_dict_item *old, rp_str text)
+{
+    bool there = b && b->type != RP_DICT_NOTHING && b->type != RP_DICT_ABSENT;
+    if (!old || !there) return !old && !there;
+    if (b->type != old->type) return false;
+    if (b->type == RP_DICT_STRING)
+        return b->value_n == text.len && rp_dict_holds(v, b, b->key_n, text);
+    return item_of(b).number == old->number;
+}
+
+rp_err rp_dict_swap(struct rp_dict *d, rp_str key, const struct rp_dict_item *old, rp_str old_text,
+                    const struct rp_dict_item *item, rp_str text, rp_ms now)
+{
+    struct rp_dict_view v;
+    if (text.len > rp_dict_value_most(d)) return RP_E_TOO_BIG;
+    rp_err e = rp_dict_enter(d, key, &v);
+    if (e != RP_OK) return e;
+    struct rp_dict_block *b = rp_dict_find(&v, key, 0, now);
+    if (!is_as_believed(&v, b, old, old_text)) e = RP_END;
+    else if (item) e = write_entry(&v, key, item, text, 0, b, now);
+    else if (b) rp_dict_remove(&v, b);
+    rp_dict_leave(&v);
+    return e;
+}
+
 rp_err rp_dict_delete(struct rp_dict *d, rp_str key, rp_ms now)
 {
     struct rp_dict_view v;
@@ -229,4 +256,48 @@ rp_err rp_dict_unlease(struct rp_dict *d, rp_str key, rp_ms now)
     else if (b) b->lease_ms = 0;
     rp_dict_leave(&v);
     return RP_OK;
+}
+
+/* ---- locks ----------------------------------------------------------------------------------- */
+
+/* The shard counts what is written into it and never goes back: that is the fence. */
+static rp_err take_lock(struct rp_dict_view *v, rp_str key, rp_ms until_ms, rp_ms now,
+                        double *fence, rp_ms *wait_ms)
+{
+    const struct rp_dict_block *b = rp_dict_find(v, key, 0, now);
+    if (b) {
+        *wait_ms = b->expires_ms > now ? b->expires_ms - now : 0;
+        return RP_AGAIN;
+    }
+    struct rp_dict_item item = {
+        .type = RP_DICT_NUMBER, .number = (double)(v->s->seq + 1), .expires_ms = until_ms};
+    rp_err e = write_entry(v, key, &item, RP_STR_NONE, 0, NULL, now);
+    *fence = item.number;
+    return e;
+}
+
+rp_err rp_dict_lock(struct rp_dict *d, rp_str key, rp_ms until_ms, rp_ms now, double *fence,
+                    rp_ms *wait_ms)
+{
+    struct rp_dict_view v;
+    rp_err e = rp_dict_enter(d, key, &v);
+    if (e != RP_OK) return e;
+    e = take_lock(&v, key, until_ms, now, fence, wait_ms);
+    rp_dict_leave(&v);
+    return e;
+}
+
+rp_err rp_dict_relock(struct rp_dict *d, rp_str key, double fence, rp_ms until_ms, rp_ms now)
+{
+    struct rp_dict_view v;
+    rp_err e = rp_dict_enter(d, key, &v);
+    if (e != RP_OK) return e;
+    struct rp_dict_block *b = rp_dict_find(&v, key, 0, now);
+    bool held =
+        b && b->type == RP_DICT_NUMBER && item_of(b).number <= fence && item_of(b).number >= fence;
+    if (!held) e = RP_E_NOT_FOUND;
+    else if (until_ms) b->expires_ms = until_ms;
+    else rp_dict_remove(&v, b);
+    rp_dict_leave(&v);
+    return e;
 }

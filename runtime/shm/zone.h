@@ -48,6 +48,8 @@ RP_MUST rp_err rp_zone_new(rp_str name, size_t bytes, struct rp_zone **out);
  * ret   RP_OK; RP_E_INVALID: not a zone, another version, not sealed, or its size disagrees with
  *       its head; RP_E_OS */
 RP_MUST rp_err rp_zone_adopt(int fd, struct rp_zone **out);
+/* Another mapping of it, which may outlive this one. RP_E_OS. */
+RP_MUST rp_err rp_zone_again(const struct rp_zone *z, struct rp_zone **out);
 void rp_zone_free(struct rp_zone **z); /* unmap and close here; other processes keep theirs */
 rp_str rp_zone_name(const struct rp_zone *z);
 

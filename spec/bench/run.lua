@@ -18,6 +18,7 @@ local posix = require("spec.support.posix")
 local OUT = "build/bench"
 local ORIGIN_PORT = 21080
 local PORTS = { floor = 21081, nginx = 21082, haproxy = 21083, rproxy = 21084 }
+local TLS_PORTS = { nginx = 21092, haproxy = 21093, rproxy = 21094 }
 local ORDER = { "floor", "nginx", "haproxy", "rproxy" }
 local PEERS = { "nginx", "haproxy" }
 local PROXY_CORE, LOAD_CORE = 0, 1
@@ -32,8 +33,14 @@ local SCENARIOS = {
     luanoop = { path = "/plain", bytes = 64, conns = 64, site = "luanoop" },
     ["100k"] = { path = "/100k", bytes = 100 * 1024, conns = 64 },
     big = { path = "/big", bytes = 10 * 1024 * 1024, conns = 8 },
+    tls = { path = "/plain", bytes = 64, conns = 64, tls = true, skip = { floor = true } },
+    -- Nothing is resumed: each request pays for a whole handshake (TLS 1.3, P-256).
+    tlsnew = { path = "/plain", bytes = 64, conns = 64, tls = true, close = true,
+        skip = { floor = true } },
+    h2 = { path = "/plain", bytes = 64, conns = 16, streams = 32, tls = true,
+        skip = { floor = true } },
 }
-local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "100k", "big" }
+local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "100k", "big", "tls", "tlsnew", "h2" }
 
 local NGINX_COMMON = [[
 daemon off;
@@ -69,12 +76,16 @@ local ORIGIN_CONF = NGINX_COMMON .. [[
 local NGINX_CONF = NGINX_COMMON .. [[
     upstream origin {
         server 127.0.0.1:%(origin);
-        keepalive 256;
+        keepalive 1024;
         keepalive_requests 100000000;
         keepalive_timeout 300;
     }
     server {
         listen 127.0.0.1:%(port) backlog=4096;
+        listen 127.0.0.1:%(tlsport) ssl http2 backlog=4096;
+        ssl_certificate %(dir)/bench.pem;
+        ssl_certificate_key %(dir)/bench.pem;
+        ssl_protocols TLSv1.3;
         location / {
             proxy_pass http://origin;
             proxy_http_version 1.1;
@@ -102,9 +113,10 @@ defaults
     timeout server 300s
 frontend in
     bind 127.0.0.1:%(port) backlog 4096
+    bind 127.0.0.1:%(tlsport) backlog 4096 ssl crt %(dir)/bench.pem alpn h2,http/1.1
     default_backend out
 backend out
-    server origin 127.0.0.1:%(origin) pool-max-conn 256 pool-purge-delay 300s
+    server origin 127.0.0.1:%(origin) pool-max-conn 1024 pool-purge-delay 300s
 ]]
 
 -- ---------------------------------------------------------------- small tools
@@ -171,12 +183,16 @@ local function stop(pid)
     running[pid] = nil
 end
 
+local function out_dir()
+    return run("pwd"):match("%S+") .. "/" .. OUT
+end
+
 local function nginx_argv(name, conf, port)
     local program = find_program("nginx")
     if not program then return nil, "nginx is not installed" end
-    local dir = run("pwd"):match("%S+") .. "/" .. OUT
+    local dir = out_dir()
     posix.write_file(("%s/%s.conf"):format(OUT, name), fill(conf, { dir = dir, name = name,
-        port = port, origin = ORIGIN_PORT, body64 = ("x"):rep(64) }))
+        port = port, tlsport = TLS_PORTS[name], origin = ORIGIN_PORT, body64 = ("x"):rep(64) }))
     return { program, "-p", dir, "-e", dir .. "/" .. name .. ".log", "-c",
         dir .. "/" .. name .. ".conf" }
 end
@@ -200,13 +216,17 @@ function SERVERS.haproxy(scenario)
     local program = find_program("haproxy")
     if not program then return nil, "haproxy is not installed" end
     posix.write_file(OUT .. "/haproxy.cfg", fill(HAPROXY_CONF,
-        { port = PORTS.haproxy, origin = ORIGIN_PORT }))
+        { port = PORTS.haproxy, tlsport = TLS_PORTS.haproxy, dir = out_dir(), origin = ORIGIN_PORT }))
     return { program, "-db", "-f", OUT .. "/haproxy.cfg" }
 end
 
 function SERVERS.rproxy(scenario)
     local bin = os.getenv("RP_BIN") or "build/rproxy"
     if not posix.exists(bin) then return nil, bin .. " is not built" end
+    if scenario.tls then -- its certificate is beside it
+        posix.write_file(OUT .. "/tls.lua", posix.read_file("spec/bench/sites/tls.lua"))
+        return { bin, "-p", OUT .. "/tls.lua" }
+    end
     return { bin, "-p", "spec/bench/sites/" .. (scenario.site or "proxy") .. ".lua" }
 end
 
@@ -236,10 +256,24 @@ local function cpu_ns(pid)
     return ns
 end
 
+local function make_certificate()
+    local key, cert = OUT .. "/bench.key", OUT .. "/bench.crt"
+    local out = run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 "
+        .. "-subj /CN=bench.example -addext subjectAltName=DNS:bench.example,IP:127.0.0.1 "
+        .. "-keyout " .. key .. " -out " .. cert)
+    if not posix.exists(cert) then error("no certificate: " .. out, 0) end
+    posix.write_file(OUT .. "/bench.pem", posix.read_file(cert) .. posix.read_file(key))
+end
+
 -- Three requests on one connection must bring the right bytes before anything is measured.
+local function url_of(port, scenario)
+    return ("%s://127.0.0.1:%d%s"):format(scenario.tls and "https" or "http", port, scenario.path)
+end
+
 local function check_answer(port, scenario)
-    local url = ("http://127.0.0.1:%d%s"):format(port, scenario.path)
-    local out = run(("curl -sS --max-time 20 -o %s/got -w '%%{http_code} %%{size_download} ' "
+    local url = url_of(port, scenario)
+    local out = run(("curl -ksS " .. (scenario.streams and "--http2" or "--http1.1")
+        .. " --max-time 20 -o %s/got -w '%%{http_code} %%{size_download} ' "
         .. "%s -o %s/got %s -o %s/got %s"):format(OUT, url, OUT, url, OUT, url))
     local want = ("200 %d "):format(scenario.bytes):rep(3)
     if out ~= want then return nil, ("answers %q, not %q"):format(out, want) end
@@ -253,9 +287,9 @@ end
 local UNITS = { us = 1, ms = 1000, s = 1000000 }
 
 local function wrk(port, scenario, seconds)
-    local text = run(("taskset -c %d wrk -t1 -c%d -d%ds --latency %s http://127.0.0.1:%d%s"):format(
-        LOAD_CORE, scenario.conns, seconds, scenario.close and "-H 'Connection: close'" or "",
-        port, scenario.path))
+    local text = run(("taskset -c %d wrk -t1 -c%d -d%ds --latency %s %s"):format(LOAD_CORE,
+        scenario.conns, seconds, scenario.close and "-H 'Connection: close'" or "",
+        url_of(port, scenario)))
     local requests = tonumber(text:match("(%d+) requests in "))
     if not requests or requests == 0 then return nil, text end
     local function latency(percent)
@@ -267,9 +301,24 @@ local function wrk(port, scenario, seconds)
         p50_us = latency("50"), p99_us = latency("99"), trouble = trouble }
 end
 
+-- It tells no percentiles; those who failed are told and not counted.
+local function h2load(port, scenario, seconds)
+    local text = run(("taskset -c %d h2load -t1 -c%d -m%d -D%d %s"):format(LOAD_CORE,
+        scenario.conns, scenario.streams, seconds, url_of(port, scenario)))
+    local requests, failed = text:match("(%d+) succeeded, (%d+) failed")
+    requests = tonumber(requests)
+    if not requests or requests == 0 then return nil, text end
+    return { requests = requests, rate = requests / seconds,
+        trouble = failed ~= "0" and failed .. " failed" or nil }
+end
+
+local function load(port, scenario, seconds)
+    return (scenario.streams and h2load or wrk)(port, scenario, seconds)
+end
+
 local function measure(server, scenario, seconds)
     local before = cpu_ns(server.pid)
-    local result, err = wrk(server.port, scenario, seconds)
+    local result, err = load(server.port, scenario, seconds)
     if not result then return nil, err end
     result.cpu_us = (cpu_ns(server.pid) - before) / 1000 / result.requests
     return result
@@ -282,7 +331,8 @@ local function start_servers(scenario, wanted)
             local argv, why = SERVERS[name](scenario)
             local pid
             if argv then pid, why = start(name, argv, PROXY_CORE, PORTS[name]) end
-            local server = { name = name, port = PORTS[name], pid = pid, rounds = {} }
+            local port = (scenario.tls and TLS_PORTS or PORTS)[name]
+            local server = { name = name, port = port, pid = pid, rounds = {} }
             if pid then
                 local ok
                 ok, why = check_answer(server.port, scenario)
@@ -333,11 +383,13 @@ end
 
 local function run_scenario(name, opt)
     local scenario = SCENARIOS[name]
-    say("\n%s: GET %s (%d bytes), %d connections, %d rounds of %d s", name, scenario.path,
-        scenario.bytes, scenario.conns, opt.rounds, opt.seconds)
+    local conns = ("%d connections"):format(scenario.conns)
+    if scenario.streams then conns = conns .. " of " .. scenario.streams .. " streams" end
+    say("\n%s: GET %s (%d bytes), %s, %d rounds of %d s", name, scenario.path, scenario.bytes, conns,
+        opt.rounds, opt.seconds)
     local servers = start_servers(scenario, opt.servers)
     for _, server in ipairs(servers) do
-        wrk(server.port, scenario, WARM_SECONDS)
+        load(server.port, scenario, WARM_SECONDS)
     end
     for _ = 1, opt.rounds do
         for _, server in ipairs(servers) do
@@ -383,11 +435,12 @@ end
 
 local function main()
     local opt = parse_args(arg)
-    for _, tool in ipairs { "wrk", "taskset", "curl", "nginx" } do
+    for _, tool in ipairs { "wrk", "h2load", "taskset", "curl", "nginx", "openssl" } do
         if not find_program(tool) then error(tool .. " is needed", 0) end
     end
     if tonumber(run("nproc")) < 2 then error("two cores are needed", 0) end
     os.execute("mkdir -p " .. OUT)
+    make_certificate()
     local origin = make_origin()
     local all = { date = os.date("!%Y-%m-%dT%H:%M:%SZ"), rounds = opt.rounds,
         seconds = opt.seconds, load = run("cat /proc/loadavg"):match("%S+"), scenarios = {} }

@@ -10,6 +10,7 @@ local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local process = require("spec.support.process")
+local protocol = require("spec.support.protocol")
 local wire = require("spec.support.wire")
 
 ffi.cdef [[ int setrlimit(int resource, const unsigned long limit[2]);
@@ -156,6 +157,8 @@ describe("a rush of connections", function()
     end
 
     it("costs little while it is there, and nothing when it is over", function()
+        protocol.only("h1 client", "what an idle connection of HTTP/1.1 costs")
+        protocol.only("no TLS", "what an idle connection without TLS costs")
         if e2e.is_debug then return end -- the sanitizers keep what is freed
         if not may_open(CROWD) then return pending("needs more descriptors") end
         rp = process.start { workers = 1 }
@@ -187,6 +190,7 @@ end)
 
 describe("a connection's life", function()
     it("ends at its age, while it is idle and with a request", function()
+        protocol.only("h1 client", "Connection: close; the next test is about HTTP/2")
         rp = process.start { workers = 1, more = "timeouts = { connection = 1 }," }
         local idle = visit()
         assert.is_true(idle:is_closed(20)) -- not after 75 s
@@ -202,6 +206,7 @@ describe("a connection's life", function()
     end)
 
     it("ends at its age with HTTP/2, too, and is idle between requests", function()
+        protocol.only("no TLS", "speaks HTTP/2 itself")
         rp = process.start { workers = 1, more = "timeouts = { connection = 3 }," }
         local c = h2.connect(rp.port)
         assert.equal(200, c:get("/").status)
@@ -218,6 +223,7 @@ describe("a connection's life", function()
     end)
 
     it("piles up nothing for a client that asks and asks and does not read", function()
+        protocol.only("h1 client", "pipelining; floods of HTTP/2 are in h2_abuse_spec")
         local body = ("x"):rep(10000)
         rp = process.start { workers = 1, routes = ('rp.route { "/*", respond = { 200, "%s" } }')
             :format(body) }
@@ -225,15 +231,11 @@ describe("a connection's life", function()
         local before = e2e.rss(rp)
         local w = wire.connect(rp.port)
         local block, sent = GET:rep(100), 0
-        w.sock:settimeout(0)
         e2e.settled(function() -- as much as the proxy takes
             for _ = 1, 2000 do
-                local _, why, last = w.sock:send(block, sent % #block + 1)
-                if why then
-                    sent = sent + math.max(last - sent % #block, 0)
-                    return sent
-                end
-                sent = sent + #block - sent % #block
+                local took = assert(w:push(block:sub(sent % #block + 1)))
+                sent = sent + took
+                if took == 0 then break end
             end
             return sent
         end)
@@ -285,6 +287,8 @@ describe("a client that ends its side and waits", function()
     end)
 
     it("gets its answer on a listener that says so", function()
+        protocol.only("h1 client", "half a connection: HTTP/2 ends streams")
+        protocol.only("no TLS", "half a connection: close_notify ends both ways")
         local half = start()
         for _, text in ipairs { "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
@@ -305,6 +309,8 @@ describe("a client that ends its side and waits", function()
     end)
 
     it("gets all of a long answer there", function()
+        protocol.only("h1 client", "half a connection: HTTP/2 ends streams")
+        protocol.only("no TLS", "half a connection: close_notify ends both ways")
         local half = start()
         local w = ask(half, "GET /long HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         local peer = up:accept()
@@ -337,6 +343,8 @@ exec '%s' "$@"
     end
 
     it("rests instead of spinning, serves whom it has, and recovers", function()
+        protocol.only("h1 client", "sockets of the system's own, without a codec")
+        protocol.only("no TLS", "sockets of the system's own, without a codec")
         local bin = os.tmpname()
         posix.write_file(bin, WRAP:format(FILES, process.BIN))
         os.execute("chmod 755 " .. bin)

@@ -8,6 +8,7 @@ local e2e = require("spec.support.e2e")
 local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
+local protocol = require("spec.support.protocol")
 local wire = require("spec.support.wire")
 
 local SHORT = 0.5
@@ -117,6 +118,7 @@ describe("errors", function()
     end)
 
     it("of heads that cannot be read are standard pages", function()
+        protocol.only("h1 client", "a head that cannot be read")
         local w = wire.connect(rp.port)
         w:send("GET / HTTP/1.1\r\nAccept: application/json\r\nA B: c\r\n\r\n")
         local res = http.read(w)
@@ -151,7 +153,6 @@ describe("errors", function()
     end)
 
     it("tell no version", function()
-        http.only("h1")
         for _, accept in ipairs { "text/html", "application/json", "text/plain" } do
             local res = get("/raise", { Accept = accept })
             assert.equal("rproxy", res:header("server"))
@@ -306,11 +307,24 @@ describe("errors", function()
         upstream_tls_handshake = "a peer without TLS: spec/e2e/tls_spec",
         upstream_tls_verify = "a certificate that is not accepted: spec/e2e/tls_spec",
         upstream_alpn = "a peer without h2: spec/e2e/h2_upstream_tls_spec",
+        upstream_no_websocket = "a peer without RFC 8441: spec/e2e/h2_upstream_ws_spec",
+        ws_bad_key = "an upgrade without a key: spec/e2e/h2_upstream_ws_spec",
+        upstream_no_streams = "a peer that allows none: spec/e2e/h2_upstream_spec",
         upstream_send = "told by how the response ended: upstream_closed",
+    }
+
+    -- Reasons that only requests of HTTP/1.1 have, and what HTTP/2 does with such.
+    local HTTP_1 = {
+        bad_request = "a request line", bad_method = "a request line", bad_target = "a request line",
+        bad_version = "a request line", bad_field = "a line of a field",
+        bad_host = "two hosts: malformed in HTTP/2", bad_framing = "two lengths: malformed in HTTP/2",
+        bad_coding = "Transfer-Encoding", bad_chunk = "a chunk",
+        head_timeout = "a head in pieces", upstream_upgrade = "101",
     }
 
     for _, case in ipairs(REASONS) do
         it("tell the log the reason: " .. case[1], function()
+            if HTTP_1[case[1]] then protocol.only("h1 client", HTTP_1[case[1]]) end
             local line = provoke(case[3], case[1])
             if case[2] ~= 0 then assert.equal(case[2], line.status) end
         end)

@@ -40,9 +40,11 @@ describe("HTTP/2 to an upstream", function()
                 back = rp.upstream { peers = { "127.0.0.1:${back}" }, http = "2" },
                 played = rp.upstream { peers = { "127.0.0.1:${played}" }, http = "2", streams = 3,
                     timeouts = { first_byte = 2 } },
+                none = rp.upstream { peers = { "127.0.0.1:${played}" }, http = "2" },
             },
             hosts = { rp.host { default = true, routes = {
                 rp.route { "/played/*", upstream = "played" },
+                rp.route { "/none/*", upstream = "none" },
                 rp.route { "/*", upstream = "back" } } } },
         ]] }
     end)
@@ -102,7 +104,7 @@ describe("HTTP/2 to an upstream", function()
         assert.equal("half", bytes:sub(-4))
     end)
 
-    it("leaves upgrades to HTTP/1.1", function()
+    it("carries a WebSocket to the other proxy and its HTTP/1.1 upstream", function()
         local w = wire.connect(rp.port)
         local res = http.request(w, { target = "/ws", fields = { Upgrade = "websocket",
             Connection = "Upgrade", ["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ==",
@@ -133,6 +135,28 @@ describe("HTTP/2 to an upstream", function()
             return line and (line:match('"reason":"([^"]*)"') or "none")
         end)
     end
+
+    it("is 503 at once from an upstream that allows no streams, until it does", function()
+        local function ask_none()
+            local w = wire.connect(rp.port)
+            w:send("GET /none/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            return w
+        end
+        local w = ask_none()
+        local s = server { settings = { { 3, 0 } } } -- SETTINGS_MAX_CONCURRENT_STREAMS
+        local req = s:next_request(true) -- it was sent before that came
+        s:send(h2.RST_STREAM, 0, req.id, h2.u32(h2.REFUSED_STREAM))
+        assert.equal(503, http.read(w).status)
+        for _ = 1, 5 do assert.equal(503, http.read(ask_none()).status) end -- by no new connection
+        assert.is_truthy(posix.read_file(rp.dir .. "/access.log"):find(
+            '"path":"/none/x","status":503,"reason":"upstream_no_streams"', 1, true))
+        s:send(h2.SETTINGS, 0, 0, h2.settings { { 3, 10 } })
+        s:send(h2.PING, 0, 0, "settings")
+        s:wait(function() return s.pong == "settings" end)
+        local late = ask_none()
+        s:respond(s:next_request().id, { status = 200, body = "now" })
+        assert.equal("now", http.read(late).body)
+    end)
 
     it("shares a connection among requests, and makes another when it is full", function()
         local a = { ask("a1"), ask("a2"), ask("a3"), ask("a4") }

@@ -64,6 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_text(p->zones[i].name, all);
         RP_CHECK(p->zones[i].kind >= 1 && p->zones[i].kind <= 3);
     }
+    RP_CHECK(p->watched_n <= RP_PLAN_WATCHED_MOST);
+    for (uint32_t i = 0; i < p->watched_n; i++) check_text(p->watched[i].path, all);
     check_inside(p->bundle, all);
     check_bundle(p->bundle);
     rp_plan_free(&p);

@@ -6,7 +6,8 @@
 //   RP_BIN=build/rproxy CHURN=60 node spec/interop/grpc.js
 //
 // Every check is a function below; the last line is "N passed, N failed". CHURN: seconds of mixed
-// calls with reloads in between, whose counts on both sides must agree (10).
+// calls with reloads in between, whose counts on both sides must agree (10). CALLS: of the last check,
+// which does what an hour of a busy service brings and looks at the memory afterwards (20000).
 "use strict";
 
 const assert = require("node:assert");
@@ -17,9 +18,12 @@ const path = require("node:path");
 const { spawn } = require("node:child_process");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
+const { workersPss } = require("./common.js");
 
 const BIN = process.env.RP_BIN || "build/rproxy";
 const CHURN = Number(process.env.CHURN || 10);
+const CALLS = Number(process.env.CALLS || 20000);
+const LEAK_KB = 4096; // what a worker may have kept for itself after all calls: no page a call
 const MB = 1024 * 1024;
 const SIZES = { "grpc.max_receive_message_length": 16 * MB, "grpc.max_send_message_length": 16 * MB };
 
@@ -381,6 +385,91 @@ const checks = {
         assert.deepStrictEqual(bad.slice(0, 5), []);
         assert.strictEqual(seen.calls - before, asked);
     },
+    async "an hour's churn: calls, cancels, deadlines, restarts, reloads, and no memory kept"({ client, port, proxy, state }) {
+        const expected = new Set([S.UNAVAILABLE, S.CANCELLED, S.DEADLINE_EXCEEDED, S.NOT_FOUND, S.INTERNAL, S.ABORTED]);
+        const ended = {}, strange = [];
+        let left = 0;
+        const note_end = (code, details) => {
+            ended[code] = (ended[code] || 0) + 1;
+            if (code !== S.OK && !expected.has(code)) strange.push(`${code} ${details}`);
+        };
+        const end_of = (res) => note_end(res.error ? res.error.code : S.OK, res.error && res.error.details);
+        const began = Date.now();
+        let resets = 0; // below what rproxy takes for a flood: 50 a second (docs/guide/http2.md)
+        const rarely = (kind) => async (c, i) => {
+            if (resets > (Date.now() - began) / 1000 * 35) return kinds[0](c, i);
+            resets++;
+            return kind(c, i);
+        };
+        const kinds = [
+            async (c, i) => end_of(await ask(c, "Unary", { count: i, data: Buffer.alloc(i % 3000) })),
+            async (c, i) => end_of(await ask(c, "Fail", { count: S.NOT_FOUND, text: `${i}` })),
+            rarely(async (c) => end_of(await ask(c, "Never", {}, { deadline: 5 }))),
+            rarely(async (c) => { // cancelled in the middle
+                const call = c.Spread({ count: 200, data: Buffer.alloc(5000) }), over = gather(call);
+                call.once("data", () => call.cancel());
+                const { status } = await over;
+                note_end(status.code, status.details);
+            }),
+            async (c) => {
+                const call = c.Talk(), over = gather(call);
+                for (let n = 0; n < 5; n++) call.write({ text: `${n}` });
+                call.end();
+                const { status } = await over;
+                note_end(status.code, status.details);
+            },
+            rarely(async (c) => { // begun and left alone
+                const call = c.Talk(), over = gather(call);
+                call.write({ text: "x" });
+                setImmediate(() => call.cancel());
+                const { status } = await over;
+                note_end(status.code, status.details);
+            }),
+            async (_, i) => { // a connection of its own, now and then
+                if (i % 50) return note_end(S.OK);
+                const c = newClient(port);
+                end_of(await ask(c, "Unary", { count: i }));
+                return c.close();
+            },
+        ];
+        const round = async (n) => {
+            left = n;
+            await Promise.all(Array.from({ length: 50 }, async () => {
+                while (left > 0) {
+                    const i = left--;
+                    await kinds[i % kinds.length](client, i);
+                }
+            }));
+        };
+        const well = () => until("calls succeed again", async () => !(await ask(client, "Unary", {})).error);
+        const disturb = async () => { // one reload and one restart of the server, the next one rude
+            proxy.child.kill("SIGHUP");
+            await sleep(300);
+            if (disturb.rude) state.server.forceShutdown();
+            else await new Promise((done) => { state.server.tryShutdown(done); setTimeout(() => state.server.forceShutdown(), 300); });
+            disturb.rude = !disturb.rude;
+            state.server = await serve(state.upstream);
+            await sleep(300);
+        };
+        let on = true;
+        const disturbing = async () => { while (on) await disturb(); };
+        await round(CALLS / 4); // warm
+        await well();
+        const before = workersPss(proxy.child.pid);
+        const beside = disturbing();
+        await round(CALLS);
+        on = false;
+        await beside;
+        await well();
+        await round(CALLS / 20); // quietly, so that both looks find the same state
+        await well();
+        await sleep(1500);
+        const after = workersPss(proxy.child.pid);
+        console.log(`    ${CALLS} calls ended by`, ended, `worker ${before} KB before, ${after} KB after`);
+        assert.deepStrictEqual(strange.slice(0, 5), []);
+        assert.ok(ended[S.OK] > CALLS / 4 && ended[S.CANCELLED] > CALLS / 1000);
+        assert.ok(after - before < LEAK_KB, `${after - before} KB more`);
+    },
 };
 
 async function main() {
@@ -391,7 +480,7 @@ async function main() {
     let passed = 0, failed = 0;
     for (const [name, check] of Object.entries(checks)) {
         if (process.argv[2] && !name.includes(process.argv[2])) continue;
-        const late = new Promise((_, fail) => setTimeout(fail, (CHURN + 30) * 1000,
+        const late = new Promise((_, fail) => setTimeout(fail, (CHURN + 30 + CALLS / 50) * 1000,
             new Error("not done in time")).unref());
         try {
             await Promise.race([check({ client, port, proxy, state }), late]);

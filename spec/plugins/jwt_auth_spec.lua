@@ -159,7 +159,7 @@ describe("plugin jwt-auth", function()
             assert.is_nil(built)
             return message
         end
-        assert.matches("takes one of jwks_file, key_file and secret_file", err("{}"))
+        assert.matches("takes one of jwks, jwks_file, key_file and secret_file", err("{}"))
         assert.matches("short: a secret of less than 32 bytes", err('{ secret_file = "short" }'))
         assert.matches('bad.json: a JWKS is an object with a list "keys"',
             err('{ jwks_file = "bad.json" }'))

@@ -17,6 +17,7 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local socket = require("socket")
+local protocol = require("spec.support.protocol")
 local wire = require("spec.support.wire")
 
 local M = {}
@@ -84,6 +85,14 @@ end
 function M.last(o)
     local all = o:requests()
     return all[#all]
+end
+
+--- Raise unless the response was the last of its connection: HTTP/1.1 says so and ends. HTTP/2 has
+--- nothing to end but the stream.
+function M.assert_last(w, res)
+    if protocol.has_h2 then return end
+    if res:header("connection") ~= "close" then error("no Connection: close", 2) end
+    if not w:is_closed() then error("the connection lives on", 2) end
 end
 
 -- ---------------------------------------------------------------- an upstream played by the spec
@@ -169,24 +178,10 @@ function M.settled(sample)
     end, 30)
 end
 
-local BLOCK = 256 * 1024
-
---- Read and forget n bytes of a wire, fast; returns how many came (fewer: the end), and the end of
---- the last piece.
+--- Read and forget n bytes of a wire; returns how many came (fewer: the end), and the end of the last
+--- piece.
 function M.drain(w, n)
-    local got, tail = math.min(#w.buf, n), w.buf:sub(-16)
-    w.buf = w.buf:sub(got + 1)
-    local fd, block = w.sock:getfd(), ffi.new("char[?]", BLOCK)
-    local pfd = ffi.new("rpspec_pollfd[1]")
-    pfd[0].fd, pfd[0].events = fd, 1
-    while got < n do
-        if posix.C.poll(pfd, 1, 20000) ~= 1 then return got, tail end
-        local came = tonumber(posix.C.recv(fd, block, math.min(BLOCK, n - got), 0))
-        if came <= 0 then return got, tail end
-        got = got + came
-        tail = (tail .. ffi.string(block + math.max(came - 16, 0), math.min(came, 16))):sub(-16)
-    end
-    return got, tail
+    return w:drain(n)
 end
 
 --- Is this the sanitized build? It keeps freed memory and takes its time.

@@ -101,12 +101,10 @@ end
 --- nothing), wire (of wire.connect or another transport with send and recv).
 function M.connect(port, opt)
     opt = opt or {}
-    local inflater = ffi.new("void *[1]")
-    assert(ng.nghttp2_hd_inflate_new(inflater) == 0)
     local c = setmetatable({
-        wire = opt.wire or wire.connect(port), streams = {}, next_id = 1, settings = {},
+        wire = opt.wire or wire.connect(port, nil, { raw = true }), streams = {}, next_id = 1, settings = {},
         windows = opt.windows ~= false, window = 65535, first_window = 65535,
-        inflater = ffi.gc(inflater[0], ng.nghttp2_hd_inflate_del),
+        inflater = M.inflater(),
     }, Client)
     if opt.preface ~= false then
         c.wire:send(M.PREFACE .. M.frame(M.SETTINGS, 0, 0, M.settings(opt.settings or {})))
@@ -118,7 +116,15 @@ function Client:send(kind, flags, id, payload)
     return self.wire:send(M.frame(kind, flags, id, payload or ""))
 end
 
-local function inflate(self, block)
+--- A decoder of field blocks, for one direction of a connection.
+function M.inflater()
+    local inflater = ffi.new("void *[1]")
+    assert(ng.nghttp2_hd_inflate_new(inflater) == 0)
+    return ffi.gc(inflater[0], ng.nghttp2_hd_inflate_del)
+end
+
+--- The fields { name, value } of a whole block, by self.inflater.
+function M.inflate(self, block)
     local fields, nv, flags = {}, ffi.new("rpspec_h2_nv"), ffi.new("int[1]")
     local at, left = ffi.cast("const uint8_t *", block), #block
     repeat
@@ -147,7 +153,7 @@ end
 local on = {}
 
 local function head(self, f)
-    local s, fields = stream_of(self, f.id), inflate(self, f.payload)
+    local s, fields = stream_of(self, f.id), M.inflate(self, f.payload)
     local status = fields[1] and fields[1][1] == ":status" and tonumber(fields[1][2])
     if self.serves and not s.head then
         s.head = {}

@@ -11,18 +11,15 @@
 --   res:header("content-type")    first value or nil        res:all("set-cookie")    list
 --   res.fields = { { "Content-Type", "text/plain" }, ... }  as they came
 --
--- RP_CLIENT=h2 makes http.get speak HTTP/2 with the proxies that specs start (http.speaks_h2), so that
--- one spec tests both protocols. What only HTTP/1 can say is left in it: a request with `wire = true`,
--- with connection fields, without a host, or with a target that is no path. A test about the wire itself
--- begins with http.only("h1"). res.head and res.chunks are nil then, res.protocol is "h2".
+-- Over another protocol (RP_PROTOCOL, spec.support.protocol) the same is read from what the wire
+-- translates: then versions and reasons say nothing, and chunks are frames.
 --
 -- It raises on anything a careful client would refuse: bare LF, blank before a colon, two lengths,
 -- length with chunked, a malformed chunk, an end in the middle (RFC 9112 §2.2, §5.1, §6.1, §7.1).
 
 local wire = require("spec.support.wire")
 
-local M = { client = os.getenv("RP_CLIENT") or "h1" }
-local h2_ports = {} -- of proxies that speak HTTP/2 with clients, too
+local M = {}
 local Response = {}
 Response.__index = Response
 
@@ -154,77 +151,9 @@ function M.request(w, req)
     return M.read(w, req)
 end
 
--- ---------------------------------------------------------------- the same over HTTP/2
-
-local HTTP1_FIELDS = { connection = true, ["transfer-encoding"] = true, upgrade = true,
-    ["keep-alive"] = true, ["proxy-connection"] = true, te = true, expect = true, trailer = true,
-    ["http2-settings"] = true }
-
---- A proxy listens there and speaks HTTP/2 without TLS, too.
-function M.speaks_h2(port)
-    h2_ports[port] = true
-end
-
---- Leave this test out when clients speak another protocol ("h1", "h2").
-function M.only(protocol)
-    if M.client ~= protocol then getfenv(2).pending("about " .. protocol) end -- the test's own
-end
-
--- Fields as a list with lower-case names, the host; nil when HTTP/2 cannot say it.
-local function h2_fields(req)
-    local list, host = {}, req.host or "localhost"
-    local function add(name, value)
-        name = name:lower()
-        if HTTP1_FIELDS[name] then return false end
-        if name == "host" then host = value else list[#list + 1] = { name, tostring(value) } end
-        return true
-    end
-    for name, value in pairs(req.fields or {}) do
-        local ok
-        if type(name) == "number" then ok = add(value[1], value[2]) else ok = add(name, value) end
-        if not ok then return nil end
-    end
-    return list, host
-end
-
-local function h2_request(req)
-    if req.wire or req.host == false or not (req.target or "/"):find("^/") then return nil end
-    local fields, host = h2_fields(req)
-    if not fields then return nil end
-    local has_length = false
-    for _, f in ipairs(fields) do
-        if f[1] == "content-length" then
-            if tonumber(f[2]) ~= #(req.body or "") then return nil end -- malformed, and reset
-            has_length = true
-        end
-    end
-    if req.body and not has_length then
-        fields[#fields + 1] = { "content-length", tostring(#req.body) }
-    end
-    return { method = req.method, path = req.target, authority = host, fields = fields,
-        body = req.body }
-end
-
-local function get_h2(port, req)
-    local c = require("spec.support.h2").connect(port)
-    local ok, res = pcall(function() return c:response(c:request(req)) end)
-    c:close()
-    if not ok then error(res, 0) end
-    check(res.status, "reset before its end", tostring(res.reset))
-    check(res.ended, "reset in the middle", tostring(res.reset))
-    local lengths = Response.all(res, "content-length")
-    res.framing = #lengths > 0 and "length" or "frames"
-    check(req.method == "HEAD" or #lengths == 0 or tonumber(lengths[1]) == #res.body
-        or res.status == 304, "another length than announced", lengths[1])
-    res.protocol, res.version = "h2", "HTTP/2"
-    return setmetatable(res, Response)
-end
-
 --- One request on a connection of its own; `req` as for format, or a target and fields.
 function M.get(port, target, fields)
     local req = type(target) == "table" and target or { target = target, fields = fields }
-    local over_h2 = M.client == "h2" and h2_ports[port] and h2_request(req)
-    if over_h2 then return get_h2(port, over_h2) end
     local w = wire.connect(port)
     local ok, res = pcall(M.request, w, req)
     w:close()

@@ -242,6 +242,19 @@ function Conn:send(s)
     return c.err_name(C.rp_conn_send(self.raw, self.chain))
 end
 
+--- The same for the last bytes.
+function Conn:send_last(s)
+    if s then C.rp_chain_add_copy(self.chain, c.str(s)) end
+    return c.err_name(C.rp_conn_send_last(self.raw, self.chain))
+end
+
+--- TCP segments that have come to a socket, acknowledgements too (tcpi_segs_in).
+function M.segments_in(fd)
+    local info, n = ffi.new("uint32_t[64]"), ffi.new("unsigned[1]", 256)
+    assert(sys.getsockopt(fd, 6, 11, info, n) == 0 and n[0] >= 144, "TCP_INFO")
+    return info[35]
+end
+
 function Conn:close()
     C.rp_conn_close(self.raw)
     C.rp_chain_clear(self.chain)

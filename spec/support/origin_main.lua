@@ -3,10 +3,14 @@
 -- origin_main: the process behind origin.lua: one epoll loop, scripted answers, full records.
 --
 --   luajit spec/support/origin_main.lua SCRIPT      (a Lua file that returns the script's table)
+--
+-- It speaks HTTP/1.1 with whom sends a request line and HTTP/2 with whom sends its preface; then what
+-- is said here about bytes holds for the text that h2_codec makes of the frames.
 
 local ffi = require("ffi")
 local bit = require("bit")
 local posix = require("spec.support.posix")
+local protocol = require("spec.support.protocol")
 
 ffi.cdef [[
 typedef struct { uint32_t events; uint64_t data; } __attribute__((packed)) rpspec_epoll_x64;
@@ -218,7 +222,16 @@ local function set_linger_reset(fd)
     C.setsockopt(fd, SOL_SOCKET, SO_LINGER, ffi.new("int[2]", 1, 0), 8)
 end
 
+local function push(conn)
+    if conn.codec then conn.wire = conn.wire .. conn.codec:take_out() end
+end
+
 local function shut(conn, who)
+    if conn.codec and who == "origin" then -- what was said last is not lost
+        conn.codec:finish()
+        push(conn)
+        C.send(conn.fd, conn.wire, #conn.wire, MSG_NOSIGNAL)
+    end
     conn.closed = who
     if conn.req then record_request(conn, conn.req, false) end
     conn.req = nil
@@ -276,7 +289,7 @@ local function run_step(conn, step)
         shut(conn, "origin")
         return false
     elseif step.finish then
-        C.shutdown(conn.fd, 1)
+        if conn.codec then conn.codec:finish() else C.shutdown(conn.fd, 1) end
     elseif step.hang then
         return false
     elseif step.echo then
@@ -294,10 +307,22 @@ local function run_step(conn, step)
     return true
 end
 
--- Send what is pending; false when the socket took not all of it.
+-- Bytes of conn.out, or the frames for them, into conn.wire: what goes over the socket.
+local function translate(conn)
+    if conn.codec then
+        if conn.out ~= "" then conn.codec:write(conn.out) end
+        push(conn)
+    else
+        conn.wire = conn.wire .. conn.out
+    end
+    conn.out = ""
+end
+
+-- Send what is pending; false when the socket took not all of it, or windows keep some back.
 local function flush(conn)
-    while conn.out ~= "" do
-        local n = tonumber(C.send(conn.fd, conn.out, #conn.out, MSG_NOSIGNAL))
+    translate(conn)
+    while conn.wire ~= "" do
+        local n = tonumber(C.send(conn.fd, conn.wire, #conn.wire, MSG_NOSIGNAL))
         if n < 0 then
             local errno = ffi.errno()
             if errno == posix.EAGAIN then return false end
@@ -306,10 +331,10 @@ local function flush(conn)
                 return false
             end
         else
-            conn.out = conn.out:sub(n + 1)
+            conn.wire = conn.wire:sub(n + 1)
         end
     end
-    return true
+    return not (conn.codec and conn.codec:is_blocked())
 end
 
 -- Read on in the current request. False when the connection is broken and closed.
@@ -376,12 +401,26 @@ end
 
 local buffer = ffi.new("char[?]", BLOCK)
 
+-- Bytes of the client: as they are, or as the text that the frames mean. The first ones tell.
+local function take(conn, bytes)
+    if conn.is_new then
+        conn.first = conn.first .. bytes
+        conn.codec, conn.is_new = protocol.server(conn.first)
+        if conn.is_new then return "" end
+        bytes, conn.first = conn.first, nil
+    end
+    if not conn.codec then return bytes end
+    conn.codec:feed(bytes)
+    return conn.codec:take_in()
+end
+
 local function receive(conn)
     local n = tonumber(C.recv(conn.fd, buffer, BLOCK, 0))
     if n > 0 then
-        local bytes = ffi.string(buffer, n)
+        local bytes = take(conn, ffi.string(buffer, n))
         record_raw(conn, bytes)
         conn.buf = conn.buf .. bytes
+        if conn.codec and conn.codec.ended then shut(conn, "client") end
     elseif n == 0 then
         conn.finished = true
         if not conn.plan then shut(conn, "client") end
@@ -392,7 +431,7 @@ end
 
 -- A client that said FIN while a plan waits: when nothing can come of it any more it is closed.
 local function close_finished(conn)
-    if not conn.fd or not conn.finished or conn.out ~= "" then return end
+    if not conn.fd or not conn.finished or conn.wire ~= "" then return end
     local step = conn.plan and conn.plan[conn.at]
     if not step or step.hang or step.echo then shut(conn, "client") end
 end
@@ -401,7 +440,7 @@ local function arm(conn)
     if not conn.fd then return end
     local want = 0
     if not conn.paused and not conn.finished then want = EPOLLIN end
-    if conn.out ~= "" then want = want + EPOLLOUT end
+    if conn.wire ~= "" then want = want + EPOLLOUT end
     if want ~= conn.armed then
         local event = ffi.new(EVENT)
         event.events, event.data = want, conn.fd
@@ -422,7 +461,8 @@ local function accept(listener)
         if fd < 0 then return end
         conns_n = conns_n + 1
         C.setsockopt(fd, 6, 1, ffi.new("int[1]", 1), 4) -- TCP_NODELAY: steps are segments
-        local conn = { fd = fd, id = conns_n, buf = "", out = "", raw_n = 0, requests_n = 0 }
+        local conn = { fd = fd, id = conns_n, buf = "", out = "", wire = "", raw_n = 0,
+            requests_n = 0, is_new = true, first = "" }
         conns[fd] = conn
         record_conn(conn)
         if script.on_accept == "reset" then set_linger_reset(fd) end

@@ -17,8 +17,8 @@
 -- `local rp = require("rproxy")` is put before a site text that does not require it itself.
 -- Environment: RP_BIN (build/rproxy), RP_KEEP=1 keeps the temporary folders.
 
-local http = require("spec.support.http")
 local posix = require("spec.support.posix")
+local protocol = require("spec.support.protocol")
 
 -- A sanitizer that was loaded into this process is not for those that it starts: rproxy has its own,
 -- and others become slow by it, or hang.
@@ -148,7 +148,7 @@ local function fill_in(text, vars)
 end
 
 local function write_site(dir, site, vars)
-    local text = fill_in(site, vars)
+    local text = protocol.site(fill_in(site, vars))
     if not text:find("require%s*%(?%s*[\"']rproxy[\"']") then
         text = 'local rp = require("rproxy") ' .. text -- same line: line numbers stay true
     end
@@ -172,11 +172,6 @@ local function wait_listening(p, ports, seconds)
     end
 end
 
-local function text_without_h2(site)
-    return site:find("http2 = { on = false", 1, true) or site:find("proxy_protocol = \"", 1, true)
-        or site:find("rp.listen { \"127.0.0.1:${port}\", tls", 1, true)
-end
-
 --- Start rproxy with a site text and wait until it listens.
 --- opt: site (text), vars, files (name -> text), args (more arguments), env, ports (to wait for;
 --- default its ${port}; {} does not wait), seconds (to listen, 30), quiet_end, bin (RP_BIN).
@@ -192,7 +187,6 @@ function M.rproxy(opt)
     local argv = { opt.bin or os.getenv("RP_BIN") or "build/rproxy", "-p", dir .. "/site.lua" }
     for _, arg in ipairs(opt.args or {}) do argv[#argv + 1] = arg end
     local p = M.spawn(argv, { dir = dir, env = opt.env, quiet_end = opt.quiet_end })
-    if not text_without_h2(opt.site) then http.speaks_h2(vars.port) end
     p.port, p.vars, p.site_path = vars.port, vars, dir .. "/site.lua"
     local ok, err = pcall(wait_listening, p, opt.ports or { vars.port }, opt.seconds or 30)
     if not ok then error(err, 2) end

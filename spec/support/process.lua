@@ -60,8 +60,11 @@ end
 
 --- Pids of the workers. While a reload checks, its checker is no worker: none may be under way.
 function M.workers(rp)
-    local pids = posix.tree(rp.pid)
-    table.remove(pids, 1)
+    local pids = {}
+    for i, pid in ipairs(posix.tree(rp.pid)) do
+        local name = posix.read_file("/proc/" .. pid .. "/comm") or ""
+        if i > 1 and name ~= "rproxy-watch\n" then pids[#pids + 1] = pid end
+    end
     return pids
 end
 

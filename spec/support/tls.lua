@@ -47,6 +47,9 @@ int SSL_write(SSL *, const void *, int);
 int SSL_shutdown(SSL *);
 void SSL_set_shutdown(SSL *, int);
 int SSL_key_update(SSL *, int);
+int SSL_write_early_data(SSL *, const void *, size_t, size_t *);
+int SSL_get_early_data_status(const SSL *);
+int SSL_SESSION_set_max_early_data(SSL_SESSION *, uint32_t);
 int SSL_get_error(const SSL *, int);
 const char *SSL_get_version(const SSL *);
 int SSL_session_reused(const SSL *);
@@ -111,12 +114,13 @@ function M.cert(dir, name, opt)
     local cn = opt.cn or (opt.names or {})[1] or name
     openssl(dir, "req", "-newkey", key[1], "-pkeyopt", key[2], "-nodes", "-keyout",
         name .. ".key", "-out", name .. ".csr", "-subj", "/CN=" .. cn)
-    posix.write_file(dir .. "/" .. name .. ".ext", #sans > 0
-        and "subjectAltName=" .. table.concat(sans, ",") .. "\n" or "nsComment=none\n")
+    local more = table.concat(opt.ext or {}, "\n") .. "\n"
+    posix.write_file(dir .. "/" .. name .. ".ext", (#sans > 0
+        and "subjectAltName=" .. table.concat(sans, ",") .. "\n" or "nsComment=none\n") .. more)
     local sign = { "x509", "-req", "-in", name .. ".csr", "-out", name .. ".pem", "-extfile",
         name .. ".ext", "-days", opt.expired and "-1" or "30" }
     local by = opt.ca and { "-CA", opt.ca .. ".pem", "-CAkey", opt.ca .. ".key", "-set_serial",
-        tostring(math.random(1, 2 ^ 31)) } or { "-signkey", name .. ".key" }
+        tostring(opt.serial or math.random(1, 2 ^ 31)) } or { "-signkey", name .. ".key" }
     for _, word in ipairs(by) do sign[#sign + 1] = word end
     openssl(dir, unpack(sign))
     if opt.together then
@@ -126,9 +130,62 @@ function M.cert(dir, name, opt)
     end
 end
 
+-- ---------------------------------------------------------------- what an authority says later
+
+-- The database of `openssl ca` and `openssl ocsp`: a line for each serial number. revoked: a list.
+local function write_index(dir, name, serials, revoked)
+    local lines, gone = {}, {}
+    for _, serial in ipairs(revoked or {}) do gone[serial] = true end
+    for _, serial in ipairs(serials) do
+        lines[#lines + 1] = ("%s\t491231235959Z\t%s\t%02X\tunknown\t/CN=%d\n"):format(
+            gone[serial] and "R" or "V", gone[serial] and "250101000000Z" or "", serial, serial)
+    end
+    posix.write_file(("%s/%s.index"):format(dir, name), table.concat(lines))
+end
+
+--- A revocation list of CA `name`: dir/out. opt: revoked (serials), past (it is over), der.
+function M.crl(dir, name, out, opt)
+    opt = opt or {}
+    write_index(dir, name, opt.revoked or {}, opt.revoked)
+    posix.write_file(dir .. "/crl.cnf", ("[ca]\ndefault_ca=x\n[x]\ndatabase=%s.index\n"
+        .. "default_md=sha256\n"):format(name))
+    local times = opt.past and { "-crl_lastupdate", "200101000000Z", "-crl_nextupdate",
+        "200201000000Z" } or { "-crldays", "30" }
+    openssl(dir, "ca", "-gencrl", "-config", "crl.cnf", "-cert", name .. ".pem", "-keyfile",
+        name .. ".key", "-out", out, times[1], times[2], times[3] or "-batch", times[4])
+    if opt.der then openssl(dir, "crl", "-in", out, "-outform", "DER", "-out", out) end
+end
+
+--- The OCSP answer of CA `name` to a request (DER), or about dir/cert.pem when opt.cert says so.
+--- opt: serials (that it knows), revoked (serials), signer (a name; the CA), minutes (10) it holds.
+function M.ocsp(dir, name, opt)
+    write_index(dir, name, opt.serials or {}, opt.revoked)
+    local signer = opt.signer or name
+    local words
+    if opt.cert then
+        words = { "-issuer", name .. ".pem", "-cert", opt.cert .. ".pem", "-no_nonce" }
+    else
+        posix.write_file(dir .. "/request.der", opt.request)
+        words = { "-reqin", "request.der" }
+    end
+    openssl(dir, "ocsp", "-index", name .. ".index", "-CA", name .. ".pem", "-rsigner",
+        signer .. ".pem", "-rkey", signer .. ".key", "-nmin", tostring(opt.minutes or 10),
+        "-respout", "answer.der", "-noverify", unpack(words))
+    return posix.read_file(dir .. "/answer.der")
+end
+
+--- What a handshake says of the certificate's status: "none", or the text of the answer.
+function M.status(port, name)
+    local _, out = proc.run { "/bin/sh", "-c", ("exec openssl s_client -connect 127.0.0.1:%d "
+        .. "-servername %s -status </dev/null"):format(port, name) }
+    if out:find("OCSP response: no response sent", 1, true) then return "none" end
+    return out:match("OCSP Response Data:(.-)%-%-%-%-%-BEGIN") or out:match("Cert Status:[^\n]*")
+        or error(out, 2)
+end
+
 -- ---------------------------------------------------------------- one end
 
-local CTRL = { mode = 33, min = 123, max = 124, sni = 55 }
+local CTRL = { mode = 33, groups = 92, min = 123, max = 124, sni = 55 }
 local VERSIONS = { ["1.2"] = 0x303, ["1.3"] = 0x304 }
 local WANT_READ, ZERO_RETURN = 2, 6
 
@@ -217,8 +274,9 @@ end
 
 local room = ffi.new("char[65536]")
 
---- Send what OpenSSL has sealed, in pieces of opt.piece.
+--- Send what OpenSSL has sealed, in pieces of opt.piece; not while `hold` is set.
 function End:flush()
+    if self.hold then return true end
     while true do
         local n = K.BIO_read(self.wbio, room, 65536)
         if n <= 0 then break end
@@ -274,6 +332,22 @@ local function note(e)
     end
     local name = L.SSL_get_servername(e.ssl, 0)
     e.asked = name ~= nil and ffi.string(name) or nil
+end
+
+--- Send the ClientHello (its bytes are in hello_bytes); handshake() goes on.
+function End:hello()
+    L.SSL_do_handshake(self.ssl)
+    K.ERR_clear_error()
+    local n = K.BIO_read(self.wbio, room, 65536)
+    self.hello_bytes = ffi.string(room, n)
+    self.out = self.out .. self.hello_bytes
+    return self:flush()
+end
+
+--- Key exchange groups that it offers, best first, before its hello: "P-521:P-256".
+function End:groups(list)
+    local text = ffi.cast("void *", ffi.cast("const char *", list))
+    assert(L.SSL_ctrl(self.ssl, CTRL.groups, 0, text) == 1)
 end
 
 --- True; or nil and the reason.
@@ -384,6 +458,36 @@ end
 function End:session()
     local s = ffi.gc(L.SSL_get1_session(self.ssl), L.SSL_SESSION_free)
     return L.SSL_SESSION_is_resumable(s) == 1 and s or nil
+end
+
+--- Early data, before the handshake of an end with a session; the bytes on the wire with which it
+--- begins, to be sent by others. Then: handshake.
+function End:send_early(bytes)
+    local n = ffi.new("size_t[1]")
+    self.hold = true
+    assert(L.SSL_write_early_data(self.ssl, bytes, #bytes, n) == 1, "no early data")
+    self.hold = nil
+    local first = {}
+    while true do
+        local got = K.BIO_read(self.wbio, room, 65536)
+        if got <= 0 then break end
+        first[#first + 1] = ffi.string(room, got)
+    end
+    self.first = table.concat(first)
+    self.out = self.out .. self.first
+    self:flush()
+    return self.first
+end
+
+--- "accepted", "rejected", or nil when none was sent; after the handshake.
+function End:early_status()
+    return ({ [1] = "rejected", [2] = "accepted" })[L.SSL_get_early_data_status(self.ssl)]
+end
+
+--- The session as a client has it that sends more early data than it was allowed.
+function M.greedy(s)
+    assert(L.SSL_SESSION_set_max_early_data(s, 1e6) == 1)
+    return s
 end
 
 --- Ask for new keys (and for theirs).

@@ -101,7 +101,7 @@ function Builder:site()
         self:try(place("trust"), ("trust[%d]"):format(i), sink:trust(cidr))
     end
     for _, zone in ipairs(model.zones) do
-        self:try(zone.at, "shared." .. zone.name, sink:zone(zone.name, zone.kind, zone.bytes))
+        self:try(zone.at, "shared." .. zone.name, sink:zone(zone))
     end
     self:pages("site", 0, model.pages, place("error_pages"))
     self:error_log(opts.log.error)
@@ -111,6 +111,8 @@ function Builder:site()
         for _, address in ipairs(listener.addresses) do
             local index = self:try(listener.at, "rp.listen", sink:listener(address,
                 listener.opts.redirect_https))
+            listener.indices = listener.indices or {}
+            listener.indices[#listener.indices + 1] = index
             if index and listener.tls and listener.tls.index then
                 self:try(listener.at, "tls", sink:use_tls(index, listener.tls.index))
             end
@@ -204,6 +206,7 @@ function Builder:setups()
     end
     if failed then return end
     chains.check(levels, order, self.report)
+    chains.check_tls(self.model, self.report)
     for _, instance in ipairs(order) do
         instance.index = self:try(instance.at, "plugin " .. instance.name,
             self.sink:plugin(instance.name, instance.on_error))
@@ -265,6 +268,20 @@ function Builder:inits()
     end
 end
 
+-- ---------------------------------------------------------------- handshakes
+
+-- The chains of a listener's TLS handshakes.
+function Builder:tls_chains(node, indices, is_stream)
+    if not node.tls then return end
+    local instances = chains.tls_instances(self.model, node, is_stream)
+    for hook, key in pairs { tls_hello = "hello_chain", certificate = "cert_chain" } do
+        local entries = chains.entries(instances, hook)
+        for _, index in ipairs(entries[1] and indices or {}) do
+            self:try(node.at, hook, self.sink:set_listener(index, key, self:chain(hook, entries)))
+        end
+    end
+end
+
 -- ---------------------------------------------------------------- streams
 
 -- A stream's own chains: connect in list order, log in reverse, as for requests.
@@ -295,6 +312,7 @@ function Builder:stream(stream)
         end
         if listener and stream.tls and stream.tls.index then
             self:try(stream.at, "tls", sink:use_tls(listener, stream.tls.index))
+            self:tls_chains(stream, { listener }, true)
         end
     end
     for _, rule in ipairs(stream.rules) do
@@ -417,6 +435,9 @@ function M.run(model, sink, report)
     builder:setups()
     if not builder.order then return end
     builder:balancers()
+    for _, listener in ipairs(model.listeners) do
+        builder:tls_chains(listener, listener.indices)
+    end
     builder:hosts()
     for _, stream in ipairs(model.streams) do builder:stream(stream) end
     builder:lifecycle()

@@ -21,6 +21,12 @@ local NOT_OF_STREAMS = { "early", "access", "rewrite", "content", "balance", "he
 local REQUEST_HOOKS = { "early", "access", "rewrite", "content", "header_filter", "body_filter",
     "log" }
 
+-- Hooks of a TLS handshake: there is no request yet, and no host.
+local TLS_HOOKS = { "tls_hello", "certificate" }
+
+local NOT_OF_LISTENERS = { "connect", "early", "access", "rewrite", "content", "balance",
+    "header_filter", "body_filter", "log" }
+
 local function refuse(instance, report, text, ...)
     report:add(instance.at, "plugin %s: " .. text, instance.name, ...)
 end
@@ -46,15 +52,71 @@ local function check_stream(instance, report)
     end
 end
 
+local function check_listener(instance, report)
+    for _, name in ipairs(NOT_OF_LISTENERS) do
+        if instance.hooks[name] then
+            refuse(instance, report, "its %s hook does not run for a listener's handshakes; list "
+                .. "it in the use of the site, a host or a route", name)
+        end
+    end
+end
+
+local function check_tls_hooks(instance, level, report)
+    if level == "site" or level == "listen" or level == "stream" then return end
+    for _, name in ipairs(TLS_HOOKS) do
+        if instance.hooks[name] then
+            refuse(instance, report, "its %s hook runs before a host is known; list it in the "
+                .. "use of the site or of an rp.listen", name)
+        end
+    end
+end
+
+--- Whose TLS hooks run for a listener or stream that ends TLS, in order.
+--- @param model table
+--- @param node table  a listener or stream of the model
+--- @param is_stream boolean|nil
+function M.tls_instances(model, node, is_stream)
+    local out = {}
+    if not is_stream then
+        for _, instance in ipairs(model.use) do out[#out + 1] = instance end
+    end
+    for _, instance in ipairs(node.use) do out[#out + 1] = instance end
+    return out
+end
+
+--- A listener or stream without TLS has no handshakes: hooks that were listed for them alone would
+--- never run. (After setup.)
+local function check_plain(node, what, report)
+    if node.tls then return end
+    for _, instance in ipairs(node.use) do
+        for _, name in ipairs(TLS_HOOKS) do
+            if instance.hooks[name] then
+                refuse(instance, report, "its %s hook would never run: this %s has no tls", name,
+                    what)
+            end
+        end
+    end
+end
+
+--- @param model table
+--- @param report table
+function M.check_tls(model, report)
+    for _, listener in ipairs(model.listeners) do check_plain(listener, "rp.listen", report) end
+    for _, stream in ipairs(model.streams) do check_plain(stream, "rp.stream", report) end
+end
+
 --- Does each instance stand where its hooks can run? (After setup.)
 --- @param levels table  validate.instances()
 function M.check(levels, order, report)
     for _, instance in ipairs(order) do
         local level, hooks = levels[instance], instance.hooks
+        check_tls_hooks(instance, level, report)
         if level == "balance" then
             check_balance(instance, report)
         elseif level == "stream" then
             check_stream(instance, report)
+        elseif level == "listen" then
+            check_listener(instance, report)
         else
             if hooks.connect then
                 refuse(instance, report, "its connect hook runs for streams; list it in the use "

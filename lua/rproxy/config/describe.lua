@@ -64,6 +64,17 @@ end
 
 -- ---------------------------------------------------------------- listeners, upstreams
 
+local function write_tls_hooks(out, model, node, is_stream)
+    if not node.tls then return end
+    local instances = chains.tls_instances(model, node, is_stream)
+    for _, hook in ipairs { "tls_hello", "certificate" } do
+        for i, entry in ipairs(chains.entries(instances, hook)) do
+            out:line(2, ("%-14s %s"):format(i == 1 and hook or "", entry.instance.name),
+                entry.instance.at)
+        end
+    end
+end
+
 local function write_listeners(out, model)
     for _, listener in ipairs(model.listeners) do
         for _, address in ipairs(listener.addresses) do
@@ -73,6 +84,7 @@ local function write_listeners(out, model)
                 .. (listener.opts.half_closed and " (half-closed clients)" or ""),
                 listener.at)
         end
+        write_tls_hooks(out, model, listener)
     end
 end
 
@@ -154,6 +166,7 @@ local function write_stream(out, stream)
         and "upstream " .. stream.upstream or "refuse"))
     write_stream_times(out, stream)
     if not stream.opts.access_log then out:line(2, "access_log no") end
+    write_tls_hooks(out, model, stream, true)
     for _, hook in ipairs { "connect", "log" } do
         local entries = chains.entries(stream.use, hook, hook == "log")
         for i, entry in ipairs(entries) do

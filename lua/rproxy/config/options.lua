@@ -171,6 +171,9 @@ M.site = {
         scale = US, max = 60, doc = "CPU time of one hook before it is stopped; 0 is no limit." },
     { name = "lua.heap", type = "size", default = "256m", min = 2 ^ 20, conf = "lua.heap_bytes",
         doc = "Memory of one Lua VM." },
+    { name = "lua.background_tasks", type = "integer", default = 10000, min = 0, max = 200000,
+        conf = "lua.background_tasks", doc = "Background tasks and timers (rp.detach, rp.after, "
+            .. "rp.every) that one worker runs at a time. More are refused, and counted." },
 
     { name = "log.error.to", type = "string", default = "stderr", check = is_line,
         doc = '"stderr", "stdout" or a file.' },
@@ -224,7 +227,7 @@ M.site = {
         shown = "required", doc = "List of rp.host { ... }; not needed without listeners." },
 
     { name = "shared", type = "any", takes = "rp.shm zones by name",
-        doc = "Memory that all workers see: rp.shm.store, rp.shm.cache and rp.shm.buckets by "
+        doc = "Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others by "
             .. "name, for hooks as rp.shared.NAME." },
     { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
     { name = "tls", type = "any", takes = "table",
@@ -254,6 +257,9 @@ M.listen = {
     { name = "tls", type = "any", takes = "`true` or table",
         doc = "End TLS here: true with the settings of the site's tls; a table for settings of its "
             .. "own, each in the place of the site's." },
+    { name = "use", type = "any", takes = "list of plugins",
+        doc = "Plugins with the hooks tls_hello and certificate, for the handshakes of this "
+            .. "listener; behind those of the site." },
     { name = "reuseport", type = "unbuilt", doc = "the choice of reuseport (each worker has a "
         .. "socket of its own in any case)" },
 }
@@ -376,8 +382,9 @@ M.peer = {
 M.tls = {
     { name = "certs", type = "any", takes = "list of certificates", shown = "required",
         doc = 'List of PEM files ("/etc/x/a.pem"), of patterns ("/etc/x/*.pem"), of tables '
-            .. "{ cert = file, key = file }. A file holds the certificate with its chain, and its "
-            .. "key unless that lies beside it (x.key, or privkey.pem for fullchain.pem). A "
+            .. "{ cert = file, key = file, ocsp_file = file }. A file holds the certificate with "
+            .. "its chain, and its key unless that lies beside it (x.key, or privkey.pem for "
+            .. "fullchain.pem). A "
             .. "certificate is used for the names in it; the first one is the default. Files are "
             .. "read with the master's rights, at the start and at each reload." },
     { name = "default", type = "enum", values = { "first", "refuse" }, default = "first",
@@ -392,15 +399,35 @@ M.tls = {
     { name = "alpn", type = "list", of = { "enum", { "h2", "http/1.1" } }, check = is_unique,
         default = { "h2", "http/1.1" },
         doc = "Protocols offered, best first; h2 only while http2.on." },
-    { name = "ocsp", type = "unbuilt", doc = "OCSP stapling" },
+    { name = "ocsp", type = "boolean", default = false, conf = "ocsp",
+        doc = "Ask the authorities of certificates for their OCSP answers, in the background, and "
+            .. "hand them out in handshakes (stapling). Off, as certificates would make the proxy "
+            .. "open connections that the site does not name. An answer beside a certificate "
+            .. "(x.pem.ocsp) is handed out either way." },
+    { name = "watch", type = "boolean", default = true,
+        doc = "Look every second whether files of certificates, keys, revocation lists or "
+            .. "OCSP answers have changed, and take new ones as a reload does, without the site's "
+            .. "other files. false anywhere turns it off for the whole site." },
     { name = "tickets", type = "boolean", default = true,
         doc = "Let clients come back without a full handshake (session tickets)." },
+    { name = "ktls", type = "enum", values = { "off", "auto" }, default = "off",
+        doc = "Let the kernel seal what is sent (kernel TLS), where it and OpenSSL can: bodies that "
+            .. "nobody looks at then go from socket to socket. Clients that ask for new keys in the "
+            .. "midst of a connection lose it." },
+    { name = "early_data", type = "boolean", default = false, conf = "early_data",
+        doc = "Serve GET, HEAD and OPTIONS that come back clients send before the handshake is "
+            .. "over (0-RTT of TLS 1.3, up to 16 KB). Upstreams get Early-Data: 1 with them and "
+            .. "must understand it (RFC 8470)." },
     { name = "client.verify", type = "enum", values = { "none", "optional", "required", "any" },
         default = "none",
         doc = "Ask clients for a certificate: optional takes none or a good one; any takes even "
             .. "one that nobody knows, and hooks see req.conn.tls.client_cert.verified." },
     { name = "client.ca", type = "string", check = is_line,
         doc = "PEM file of the authorities that sign clients' certificates." },
+    { name = "client.crl", type = "any", takes = "file or list of files",
+        doc = "Revocation lists (PEM or DER, .crl or .pem) of every authority of a client's chain: "
+            .. "a certificate that is on one is refused, and so is every certificate while a list "
+            .. "that is needed is missing or over." },
     { name = "client.forward", type = "boolean", default = false, conf = "forward",
         doc = "Tell upstreams a client's verified certificate in the field Client-Cert (RFC 9440); "
             .. "what clients send in it is dropped." },
@@ -414,6 +441,9 @@ M.upstream_tls = {
             .. "its name (502, upstream_tls_verify)." },
     { name = "ca", type = "string", default = "system", check = is_line,
         doc = 'PEM file of the authorities to trust; "system": those of the system.' },
+    { name = "crl", type = "any", takes = "file or list of files",
+        doc = "Revocation lists of every authority of a peer's chain, as client.crl of "
+            .. "listeners." },
     { name = "sni", type = "string", conf = "sni", check = is_line, shown = "the peer's name",
         doc = "Name that is asked for (SNI); a peer that is an address asks for none." },
     { name = "name", type = "string", conf = "name", check = is_line, shown = "sni, or the peer",
@@ -584,13 +614,25 @@ M.shm = {
             .. "new, empty zone." },
 }
 
+M.shm_set = {
+    M.shm[1],
+    { name = "type", type = "enum", values = { "cidr", "string", "domain", "regex" },
+        required = true, shown = "required",
+        doc = "What the lines of the file are: networks and addresses, texts, names of domains (with "
+            .. "all below them), regular expressions." },
+    { name = "file", type = "string", required = true, shown = "required",
+        doc = "The file; relative to the folder of site.lua. Workers read it, with their account." },
+    { name = "every", type = "duration", default = "5s", min = 0.1, max = 86400,
+        doc = "How often it is looked at. One that changed is read anew." },
+}
+
 -- ---------------------------------------------------------------- compiled
 
 M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "host",
-    "route", "shm" }
+    "route", "shm", "shm_set" }
 
 -- conf, scale and shown are about the row, not about the value.
 local function to_schema(row)

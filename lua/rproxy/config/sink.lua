@@ -104,6 +104,17 @@ function Sink:tls_cas(index, path)
         true)
 end
 
+function Sink:tls_crl(index, path)
+    return answer(self, C.rp_abi_conf_tls_crl(abi.H, self.conf, index, path, #path, fault(self)),
+        true)
+end
+
+--- The OCSP answer of the certificate that was added last; file "": the one beside it, if any.
+function Sink:staple(index, cert, file)
+    return answer(self, C.rp_abi_conf_add_staple(abi.H, self.conf, index, cert, #cert, file, #file,
+        fault(self)), true)
+end
+
 function Sink:tls_server(index)
     return answer(self, C.rp_abi_conf_make_tls_server(self.conf, index, fault(self)), true)
 end
@@ -146,11 +157,12 @@ function Sink:file(path)
     return index_of(self, C.rp_abi_conf_add_file(self.conf, path, #path, self.index))
 end
 
-function Sink:zone(name, kind, bytes)
+--- @param zone table  name, kind, bytes; set: type, file, every
+function Sink:zone(zone)
     fault(self)
-    shared.declare(name, kind)
-    return answer(self, C.rp_abi_conf_add_zone(self.conf, name, #name, zones.KINDS[kind], bytes),
-        true)
+    local tag = shared.declare(zone.name, zone.kind, zone.set)
+    return answer(self, C.rp_abi_conf_add_zone(self.conf, zone.name, #zone.name,
+        zones.KINDS[zone.kind], zone.bytes, tag), true)
 end
 
 function Sink:access_log(file, format, buffer_bytes, flush_ms)

@@ -37,7 +37,9 @@ M.stream = constructor("stream")
 
 --- Zones of shared memory, for `shared`.
 M.shm = { store = constructor("shm.store"), cache = constructor("shm.cache"),
-    buckets = constructor("shm.buckets") }
+    buckets = constructor("shm.buckets"), counters = constructor("shm.counters"),
+    set = constructor("shm.set"), top = constructor("shm.top"),
+    distinct = constructor("shm.distinct") }
 
 --- What a value was made by ("site", "route" ...); nil when by none of these.
 --- @param value any

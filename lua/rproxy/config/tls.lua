@@ -20,16 +20,17 @@ local CERTS_EXAMPLE = 'write certs = { "/etc/rproxy/certs/*.pem" }'
 
 local function read_cert(item, path, at, report)
     if type(item) == "string" and item ~= "" then
-        return { cert = item, key = "", is_pattern = item:find("*", 1, true) ~= nil }
+        return { cert = item, key = "", ocsp = "", is_pattern = item:find("*", 1, true) ~= nil }
     elseif type(item) == "table" and type(item.cert) == "string"
-        and (item.key == nil or type(item.key) == "string") then
+        and (item.key == nil or type(item.key) == "string")
+        and (item.ocsp_file == nil or type(item.ocsp_file) == "string") then
         for name in pairs(item) do
-            if name ~= "cert" and name ~= "key" then
-                report:add(at, "%s: expected { cert = file, key = file }, got also %s", path,
-                    schema.show(name))
+            if name ~= "cert" and name ~= "key" and name ~= "ocsp_file" then
+                report:add(at, "%s: expected { cert = file, key = file, ocsp_file = file }, got "
+                    .. "also %s", path, schema.show(name))
             end
         end
-        return { cert = item.cert, key = item.key or "" }
+        return { cert = item.cert, key = item.key or "", ocsp = item.ocsp_file or "" }
     end
     report:add(at, "%s: expected a file, a pattern or { cert = file, key = file }, got %s", path,
         schema.show(item))
@@ -49,6 +50,20 @@ local function read_certs(set, given, report)
     end
 end
 
+-- A file or a list of files, as a list.
+local function read_files(given, path, at, report)
+    local files = type(given) == "string" and { given } or given or {}
+    if type(files) ~= "table" or schema.not_a_list(files) ~= nil then files = { given } end
+    for _, file in ipairs(files) do
+        if type(file) ~= "string" or file == "" then
+            report:add(at, "%s: expected a file or a list of files, got %s", path,
+                schema.show(file))
+            return {}
+        end
+    end
+    return files
+end
+
 local function read_set(given, at, report)
     local set = { at = at }
     local ctx = schema.context()
@@ -59,6 +74,15 @@ local function read_set(given, at, report)
     if (client.verify == "optional" or client.verify == "required") and not client.ca then
         report:add(at, 'tls.client.ca: who signs the certificates of clients? write ca = '
             .. '"/etc/rproxy/clients.pem"')
+    end
+    if set.opts.early_data and not set.opts.tickets then
+        report:add(at, "tls.early_data: it comes with session tickets; remove tickets = false, or "
+            .. "early_data")
+    end
+    set.crls = read_files(client.crl, "tls.client.crl", at, report)
+    if set.crls[1] and client.verify == "none" then
+        report:add(at, 'tls.client.crl: clients are not asked for certificates; write verify = '
+            .. '"required" or "optional" beside it')
     end
     return set
 end
@@ -113,7 +137,10 @@ function M.read_listeners(model, given, report)
     end
     for _, stream in ipairs(model.streams) do
         stream.tls = read(stream, "rp.stream")
-        if stream.tls then stream.tls.opts.alpn = {} end
+        if stream.tls then
+            stream.tls.opts.alpn = {}
+            stream.tls.opts.early_data = false -- nobody knows what its protocol makes of a copy
+        end
     end
     -- What nobody uses is checked all the same.
     if given ~= nil and not shared and #model.tls == 0 then add(read_set(given, at, report)) end
@@ -137,6 +164,11 @@ function M.read_upstream(up, report)
     up.tls = schema.check(options.nodes.upstream_tls, given == true and {} or given,
         ("upstreams.%s.tls"):format(up.name), ctx)
     report:add_context(up.at, ctx)
+    up.crls = read_files(up.tls.crl, ("upstreams.%s.tls.crl"):format(up.name), up.at, report)
+    if up.crls[1] and not up.tls.verify then
+        report:add(up.at, "upstreams.%s.tls.crl: certificates are not verified; remove one of "
+            .. "verify = false and crl", up.name)
+    end
 end
 
 local HSTS = schema.compile({ max_age = { "duration", required = true },
@@ -186,6 +218,12 @@ local function common(builder, index, opts, group, at, what)
     builder:try(at, what .. ".versions", sink:set_tls(index, "versions", bits))
 end
 
+local function add_crls(builder, index, files, at, what)
+    for _, file in ipairs(files) do
+        builder:try(at, what, builder.sink:tls_crl(index, absolute(builder, file)))
+    end
+end
+
 local function add_certs(builder, set)
     local sink = builder.sink
     for i, item in ipairs(set.certs) do
@@ -200,7 +238,11 @@ local function add_certs(builder, set)
         for _, one in ipairs(paths) do
             local done = builder:try(set.at, what, sink:cert(set.index, one, key,
                 item.is_pattern or false))
-            if done then added = added + 1 end
+            if done then
+                added = added + 1
+                builder:try(set.at, what, sink:staple(set.index, one,
+                    item.ocsp ~= "" and absolute(builder, item.ocsp) or ""))
+            end
         end
         if added == 0 and builder.report:is_empty() then
             builder.report:add(set.at, "%s: %s: none of these files holds a certificate", what,
@@ -228,6 +270,7 @@ local function add_set(builder, set)
     end
     number("refuse", opts.default == "refuse" and 1 or 0)
     number("ask", sink.ASKS[opts.client.verify])
+    number("ktls", opts.ktls == "auto" and 1 or 0)
     number("session_ms", opts.tickets and math.min(builder.model.opts.timeouts.ticket_keys,
         7 * 24 * 3600) * 1000 or 0)
     builder:try(at, "tls.alpn", sink:set_tls_text(index, "alpn",
@@ -235,13 +278,19 @@ local function add_set(builder, set)
     if opts.client.ca then
         builder:try(at, "tls.client.ca", sink:tls_cas(index, absolute(builder, opts.client.ca)))
     end
+    add_crls(builder, index, set.crls, at, "tls.client.crl")
     if not builder.report:is_empty() then return end
     if builder:try(at, "tls", sink:tls_server(index)) then add_certs(builder, set) end
 end
 
 --- The settings of all listeners, before the listeners.
 function M.build_listeners(builder)
-    for _, set in ipairs(builder.model.tls) do add_set(builder, set) end
+    local watch = 1
+    for _, set in ipairs(builder.model.tls) do
+        if not set.opts.watch then watch = 0 end
+        add_set(builder, set)
+    end
+    builder:try(builder.model.place("tls"), "tls.watch", builder.sink:number("tls.watch", watch))
 end
 
 local function add_cas(builder, index, ca, at, what)
@@ -268,6 +317,7 @@ function M.build_upstream(builder, up)
     if not index then return end
     common(builder, index, opts, "upstream_tls", at, what)
     if opts.verify then add_cas(builder, index, opts.ca, at, what .. ".ca") end
+    add_crls(builder, index, up.crls, at, what .. ".crl")
     builder:try(at, what, sink:set_tls_text(index, "alpn",
         wire_list(UP_ALPN[up.opts.http])))
     if not builder.report:is_empty() then return end

@@ -56,7 +56,8 @@ end
 
 local function read_listener(node, taken, report)
     local opts, addresses = check_options("listen", node, "rp.listen", report)
-    local listener = { at = node.at, opts = opts, addresses = {} }
+    local listener = { at = node.at, opts = opts, addresses = {},
+        use = use.list(node.given.use, locate.place(node, "use"), report) }
     if #addresses == 0 then
         report:add(node.at, 'rp.listen: no address; write rp.listen { "127.0.0.1:8080" }')
     end
@@ -276,7 +277,7 @@ function M.each_route(model)
     end)
 end
 
---- All instances: set of instance -> "site", "host", "route", "content", "balance" or
+--- All instances: set of instance -> "site", "listen", "host", "route", "content", "balance" or
 --- "stream"; and a list in
 --- the order in which they are set up.
 function M.instances(model)
@@ -287,6 +288,9 @@ function M.instances(model)
         order[#order + 1] = instance
     end
     for _, instance in ipairs(model.use) do add(instance, "site") end
+    for _, listener in ipairs(model.listeners) do
+        for _, instance in ipairs(listener.use) do add(instance, "listen") end
+    end
     for _, up in ipairs(model.upstreams) do add(up.balance, "balance") end
     for _, host in ipairs(model.hosts) do
         for _, instance in ipairs(host.use) do add(instance, "host") end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- zones: `shared` of a site: rp.shm.store, rp.shm.cache and rp.shm.buckets by name.
+-- zones: `shared` of a site: rp.shm.store, rp.shm.cache and so on by name.
 
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
@@ -10,7 +10,8 @@ local site = require("rproxy.config.site")
 
 local M = {}
 
-M.KINDS = { store = 1, cache = 2, buckets = 3 } -- enum rp_dict_kind
+-- enum rp_share_kind
+M.KINDS = { store = 1, cache = 2, buckets = 3, counters = 4, set = 5, top = 6, distinct = 7 }
 
 local MOST = 64
 
@@ -24,10 +25,12 @@ local function read(name, node, at, report)
             .. "rp.shm.buckets, got %s", name, schema.show(node))
     else
         local ctx = schema.context()
-        local opts = schema.check(options.nodes.shm, node.given, "", ctx)
+        local group = kind == "set" and "shm_set" or "shm"
+        local opts = schema.check(options.nodes[group], node.given, "", ctx)
         report:add_context(function(path) return locate.place(node, path) end, ctx,
             "shared." .. name)
-        return { name = name, kind = kind, bytes = opts.size, at = node.at }
+        return { name = name, kind = kind, bytes = opts.size, at = node.at,
+            set = kind == "set" and { type = opts.type, file = opts.file, every = opts.every } }
     end
 end
 

@@ -11,7 +11,7 @@ return rp.site {
     upstreams = {
         origin = rp.upstream {
             peers = { "127.0.0.1:21080" },
-            keepalive = { idle = 60, max = 256 },
+            keepalive = { idle = 60, max = 1024 },
         },
     },
     hosts = {

@@ -388,6 +388,57 @@ describe("rp_conn", function()
         end)
     end)
 
+    describe("the last bytes", function()
+        it("and the end of our side go in one packet", function()
+            local conn, far = tcp_conn()
+            local before = net.segments_in(far)
+            assert.equal("OK", conn:send_last("answer"))
+            assert.equal("answer", net.read_next(far))
+            assert.equal("", net.read_next(far))
+            assert.equal(1, net.segments_in(far) - before)
+            net.write(far, "more")
+            env:until_true(function() return conn.readable > 0 end)
+            assert.same({ "OK", "more" }, { conn:recv() })
+            C.rp_conn_linger(conn.raw, 1000, 100) -- which has nothing more to say
+        end)
+
+        it("may be none", function()
+            local conn, far = tcp_conn()
+            assert.equal("OK", conn:send_last())
+            assert.equal("", net.read_next(far))
+        end)
+
+        for _, total in ipairs { 12000, 2 * MB } do -- with and without a packet kept back
+            it("are not followed by the end before all have gone: " .. total, function()
+                local conn, far = tcp_conn()
+                assert.equal("AGAIN", conn:send(("y"):rep(16 * MB)))
+                local before = 16 * MB - tonumber(conn.chain.bytes)
+                C.rp_chain_clear(conn.chain)
+                local e = conn:send_last(("z"):rep(total))
+                assert.equal("AGAIN", e)
+                conn.on_event = function(_, events)
+                    if events >= 2 and e == "AGAIN" then e = conn:send_last() end
+                end
+                local got = 0
+                env:until_true(function()
+                    local part = net.read(far)
+                    if part and part ~= "" then got = got + #part end
+                    return part == ""
+                end)
+                assert.equal(before + total, got)
+                assert.equal("OK", e)
+            end)
+        end
+
+        it("say so when the connection is gone", function()
+            local conn, far = tcp_conn()
+            net.reset_on_close(far)
+            sys.close(far)
+            env:until_true(function() return conn.readable > 0 end)
+            assert.equal("CLOSED", conn:send_last("answer"))
+        end)
+    end)
+
     describe("connect", function()
         it("to TCP becomes WRITABLE, not before the call returns, and finishes", function()
             local ln, port = net.tcp_listen()

@@ -107,6 +107,49 @@ describe("a ClientHello", function()
         assert.equal("TLS_HELLO", refused { extensions = { hello.extension(16, hello.u16(3) .. "\3h2") } })
     end)
 
+    -- Numbers of a list, and types of extensions, as they are walked.
+    local function walk(fn, list)
+        local rest, one, out = ffi.new("rp_str[1]", { list }), ffi.new("uint16_t[1]"), {}
+        while C[fn](rest, one) do out[#out + 1] = one[0] end
+        return out
+    end
+
+    it("tells its lists of numbers, without those that mean nothing", function()
+        local _, _, _, keep = parse(hello.make { sni = "a", ciphers = "\10\10\19\1\0\255\26\26",
+            extensions = { hello.extension(0x3a3a, "x"), hello.extension(13, "\0\4\4\3\42\42") } })
+        assert.same({ 0x1301, 0x00ff }, walk("rp_tls_hello_code_next", keep.h.ciphers))
+        assert.same({ 0x0304 }, walk("rp_tls_hello_code_next", keep.h.versions))
+        assert.same({ 0x0403 }, walk("rp_tls_hello_code_next", keep.h.sigalgs))
+        assert.same({ 43, 0, 13 }, walk("rp_tls_hello_extension_next", keep.h.extensions))
+        assert.equal(0x0303, keep.h.version)
+        local _, _, _, bare = parse(hello.make { bare = true, version = "\3\1" })
+        assert.same({}, walk("rp_tls_hello_extension_next", bare.h.extensions))
+        assert.is_true(bare.h.versions.ptr == nil and bare.h.sigalgs.ptr == nil)
+        assert.equal(0x0301, bare.h.version)
+    end)
+
+    it("with lists of numbers that are none is refused", function()
+        for _, data in ipairs { "", "\0", "\0\0", "\0\1\4", "\0\3\4\3\5", "\0\2\4\3x", "\0\4\4\3" } do
+            assert.equal("TLS_HELLO", refused { extensions = { hello.extension(13, data) } })
+        end
+        assert.equal("TLS_HELLO", refused { extensions = { hello.extension(43, "\2\3\4") } })
+    end)
+
+    it("is read without its records, too", function()
+        local function take(bytes)
+            local keep = { h = ffi.new("struct rp_tls_hello"), body = ffi.new("char[?]", #bytes) }
+            C.rp_tls_hello_init(keep.h, keep.body)
+            return c.err_name(C.rp_tls_hello_take(keep.h, c.str(bytes))), c.lua(keep.h.sni), keep
+        end
+        local message = hello.make { sni = "A.example" }:sub(6)
+        local result, sni = take(message)
+        assert.same({ "OK", "a.example" }, { result, sni })
+        assert.equal("TLS_HELLO", (take(message:sub(1, -2))))
+        assert.equal("TLS_HELLO", (take("\1\0\0")))
+        assert.equal("TLS_HELLO", (take("\2" .. message:sub(2))))
+        assert.equal("TLS_HELLO_BIG", (take(("x"):rep(MOST + 1))))
+    end)
+
     it("whose inner lengths do not fit is refused", function()
         assert.equal("TLS_HELLO", refused { session = ("s"):rep(33) })
         assert.equal("TLS_HELLO", refused { ciphers = "" })

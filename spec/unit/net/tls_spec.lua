@@ -334,6 +334,29 @@ describe("TLS of a conn", function()
         e:close()
     end)
 
+    it("says close_notify and FIN in the packet of the last bytes", function()
+        local conn, e = pair()
+        local before = net.segments_in(e.fd)
+        assert.equal("OK", conn:send_last("answer"))
+        assert.same({ "answer", "closed" }, { e:recv_all() })
+        assert.equal(1, net.segments_in(e.fd) - before)
+        conn:close()
+    end)
+
+    it("says close_notify behind last bytes that had to wait for room", function()
+        local conn, e = pair { small = 4096 }
+        local total = 3 * 1024 * 1024
+        local result = conn:send_last(("y"):rep(total))
+        assert.equal("AGAIN", result)
+        conn.on_event = function(_, events)
+            if events >= 2 and result == "AGAIN" then result = conn:send_last() end
+        end
+        assert.equal(total, e:drain(total))
+        assert.same({ "", "closed" }, { e:recv_all() })
+        assert.equal("OK", result)
+        conn:close()
+    end)
+
     it("frees everything when closed in the middle of a handshake", function()
         local near, far = net.tcp_pair()
         local conn = env:adopt(near)
@@ -376,7 +399,8 @@ describe("TLS of a conn", function()
             end
             opt = opt or {}
             opt.server, opt.turn = true, step
-            opt.cert, opt.key = dir .. "/a.pem", dir .. "/a.key"
+            local own = dir .. "/" .. (opt.with or "a")
+            opt.cert, opt.key = own .. ".pem", own .. ".key"
             local e = tls.over(fd, opt)
             e:handshake()
             env:until_true(function()
@@ -401,6 +425,30 @@ describe("TLS of a conn", function()
             assert.equal("UP_TLS_VERIFY", result)
             assert.is_nil(e.asked)
             conn:close()
+        end)
+
+        it("looks for names and addresses among the alternative names, not in the subject", function()
+            -- RFC 9525 §2, §6.3: the common name is for people.
+            tls.cert(dir, "cn", { ca = "ca", cn = "cn.test" })
+            tls.cert(dir, "ip", { ca = "ca", cn = "127.0.0.9", ips = { "127.0.0.1", "::1" } })
+            tls.cert(dir, "dnsip", { ca = "ca", cn = "x", names = { "127.0.0.1" } })
+            tls.cert(dir, "both", { ca = "ca", cn = "cn.test", names = { "san.test" } })
+            tls.cert(dir, "wild", { ca = "ca", names = { "f*.test", "*.w.test" } })
+            local made = client { verify = true, cas = file("ca.pem") }
+            for _, try in ipairs {
+                { "cn", "cn.test" }, { "both", "cn.test" }, { "both", "san.test", true },
+                { "ip", "127.0.0.1", true }, { "ip", "::1", true }, { "ip", "127.0.0.9" },
+                { "dnsip", "127.0.0.1" }, { "wild", "foo.test" }, { "wild", "a.w.test", true },
+                { "wild", "b.a.w.test" },
+            } do
+                local what = try[1] .. " for " .. try[2]
+                local result, conn = connect(made, try[2], nil, { with = try[1] })
+                assert.equal(try[3] and "OK" or "UP_TLS_VERIFY", result, what)
+                if not try[3] then
+                    assert.truthy(ffi.string(C.rp_conn_why(conn.raw)):find("mismatch", 1, true), what)
+                end
+                conn:close()
+            end
         end)
 
         it("cannot be made without authorities to trust", function()
@@ -524,6 +572,66 @@ describe("TLS of a conn", function()
             conn:close()
             return resumed, left
         end
+
+        -- A connection whose client asks for something with the last message of its handshake.
+        local function eager_pair()
+            local near, far = net.tcp_pair()
+            local conn = env:adopt(near)
+            C.rp_conn_start_tls(conn.raw, ours[0], keys)
+            local e
+            e = tls.over(env:own(far), { versions = "1.3", sni = "a.test", turn = function()
+                e.hold = true -- the first message has gone
+                turn()
+            end })
+            assert(e:handshake())
+            e.hold = false
+            local before = tonumber(conn.face.out_bytes)
+            assert.is_true(e:send("question"))
+            env:until_true(function() return conn.readable > 0 end)
+            return conn, e, before
+        end
+
+        it("go with the first answer when that was asked for already", function()
+            local conn, e, before = eager_pair()
+            assert.equal(before, tonumber(conn.face.out_bytes))
+            assert.same({ "OK", "question" }, { conn:recv() })
+            assert.same({ "AGAIN", "" }, { conn:recv() })
+            assert.equal(before, tonumber(conn.face.out_bytes))
+            local segments = net.segments_in(e.fd)
+            assert.equal("OK", conn:send("answer"))
+            assert.equal("answer", e:recv(6))
+            assert.equal(1, net.segments_in(e.fd) - segments)
+            local session = e:session()
+            e:close()
+            conn:close()
+            local again, other = pair { versions = "1.3", session = session, sni = "a.test",
+                tickets = keys }
+            assert.is_true(other.resumed)
+            again:close()
+        end)
+
+        it("that wait for an answer are sent before the end", function()
+            local conn, e, before = eager_pair()
+            C.rp_conn_shutdown(conn.raw)
+            assert.is_true(tonumber(conn.face.out_bytes) > before)
+            assert.same({ "", "closed" }, { e:recv_all() })
+            assert.is_truthy(e:session())
+            conn:close()
+        end)
+
+        it("are sent at once to a client that has asked for nothing", function()
+            local conn, e = pair { versions = "1.3", sni = "a.test", tickets = keys }
+            e.hold = true
+            local before = conn.readable
+            env:spin(0.01)
+            assert.equal(before, conn.readable)
+            sys.shutdown(e.fd, 1)
+            env:until_true(function() return conn.readable > before end)
+            assert.equal("END", (conn:recv()))
+            C.rp_conn_close(conn.raw)
+            assert.same({ "", "closed" }, { e:recv_all() })
+            assert.is_truthy(e:session())
+        end)
 
         for _, version in ipairs { "1.2", "1.3" } do
             it("are taken under the key in use, the next and the last, TLS " .. version, function()

@@ -17,6 +17,53 @@ describe("process/checker", function()
     before_each(function() dir = posix.temp_dir() end)
     after_each(function() posix.remove_dir(dir) end)
 
+    describe("tells files of certificates apart", function()
+        local function stamp(name) return C.rp_check_stamp(c.str(dir .. "/" .. name)) end
+
+        it("by what they are: written, replaced, removed, led elsewhere", function()
+            local seen = {}
+            local function is_new(value)
+                for _, before in ipairs(seen) do assert.is_false(before == value) end
+                seen[#seen + 1] = value
+            end
+            assert.equal(0, tonumber(stamp("a.pem")))
+            posix.write_file(dir .. "/a.pem", "one")
+            is_new(stamp("a.pem"))
+            assert.is_true(seen[1] == stamp("a.pem"))
+            posix.write_file(dir .. "/a.pem", "longer")
+            is_new(stamp("a.pem"))
+            posix.write_file(dir .. "/b.pem", "longer")
+            assert(os.rename(dir .. "/b.pem", dir .. "/a.pem"))
+            is_new(stamp("a.pem"))
+            os.remove(dir .. "/a.pem")
+            posix.write_file(dir .. "/c.pem", "c")
+            ffi.C.symlink("c.pem", dir .. "/a.pem")
+            assert.is_true(stamp("c.pem") == stamp("a.pem"))
+            is_new(stamp("a.pem"))
+        end)
+
+        it("and patterns by the files that fit", function()
+            assert.equal(0, tonumber(stamp("*.pem")))
+            posix.write_file(dir .. "/a.pem", "one")
+            local one = stamp("*.pem")
+            posix.write_file(dir .. "/a.pem", "other") -- its own stamp says that
+            posix.write_file(dir .. "/a.key", "no")
+            assert.is_true(one == stamp("*.pem"))
+            posix.write_file(dir .. "/b.pem", "two")
+            assert.is_false(one == stamp("*.pem"))
+        end)
+
+        it("and knows nothing of other files", function()
+            posix.write_file(dir .. "/a.lua", "return 1")
+            assert.equal(0, tonumber(stamp("a.lua")))
+            assert.equal(0, tonumber(stamp("../" .. dir:match("[^/]+$") .. "/a.pem")))
+            for name, is in pairs { ["/x/a.pem"] = true, ["/x/*.crt"] = true, ["/x/a.ocsp"] = true,
+                ["/x/a.crl"] = true, ["/x/a.lua"] = false, ["a.pem"] = false } do
+                assert.equal(is, C.rp_check_is_cert(c.str(name)), name)
+            end
+        end)
+    end)
+
     describe("opens for site code", function()
         local function open(path)
             local fd = ffi.new("int[1]")

@@ -36,11 +36,18 @@ local function new_conf()
     return conf
 end
 
+local WATCHED = { "/c/a.pem", "/c/*.crt" }
+
 local function flat()
+    local watched, keep = ffi.new("struct rp_plan_watched[2]"), {}
+    for i, path in ipairs(WATCHED) do
+        keep[i] = c.str(path)
+        watched[i - 1].path, watched[i - 1].stamp = keep[i], i * 2 ^ 40
+    end
     local buf = ffi.new("struct rp_buf")
     C.rp_buf_init(buf, 1e6)
     local cf = new_conf()
-    C.rp_plan_save(cf, c.str("the bundle"), c.str("words"), buf)
+    C.rp_plan_save(cf, c.str("the bundle"), c.str("words"), watched, #WATCHED, buf)
     local text = c.lua(C.rp_buf_str(buf))
     C.rp_buf_fini(buf)
     C.rp_conf_free(ffi.new("struct rp_conf *[1]", { cf }))
@@ -58,6 +65,11 @@ describe("process/plan", function()
         local text = flat()
         local e, p = load(text)
         assert.equal("OK", e)
+        assert.equal(#WATCHED, p[0].watched_n)
+        for i, path in ipairs(WATCHED) do
+            assert.equal(path, c.lua(p[0].watched[i - 1].path))
+            assert.equal(i * 2 ^ 40, tonumber(p[0].watched[i - 1].stamp))
+        end
         assert.equal(3, p[0].workers)
         assert.equal(1500, tonumber(p[0].drain_ms))
         assert.equal("web", c.lua(p[0].user))

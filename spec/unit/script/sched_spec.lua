@@ -92,6 +92,145 @@ describe("script/sched", function()
             return req:exit(200, tostring(r) .. " " .. tostring(err)) ]])
     end)
 
+    it("ends all at the first that fails, and cancels the rest", function()
+        assert.equal("nil two detail 0", answer [[
+            seen.n = 0
+            local r, err, detail = rp.all {
+                function() rp.sleep(0.03) seen.n = seen.n + 1 end,
+                function() rp.sleep(0.002) return nil, "two", "detail" end,
+                function() rp.sleep(0.03) seen.n = seen.n + 1 end }
+            rp.sleep(0.06)
+            return req:exit(200, ("%s %s %s %d"):format(tostring(r), err, detail, seen.n)) ]])
+    end)
+
+    it("takes nil and a reason for a failure under any, and nil alone for none", function()
+        assert.equal("ok nil", answer [[
+            local a = rp.any { function() return nil, "refused" end,
+                function() rp.sleep(0.002) return "ok" end }
+            local b, err = rp.any { function() return nil end, function() rp.sleep(10) end }
+            return req:exit(200, a .. " " .. tostring(b or err)) ]])
+    end)
+
+    it("gives all results of the winner", function()
+        assert.equal("1 2", answer [[
+            local a, b = rp.any { function() rp.sleep(0.001) return 1, 2 end }
+            return req:exit(200, a .. " " .. b) ]])
+    end)
+
+    it("ends a function at its deadline", function()
+        assert.equal("nil timeout nil|1 nil 3|nil boom", (answer [[
+            seen.n = nil
+            local a, err = rp.deadline(0.01, function() rp.sleep(0.05) seen.n = 1 end)
+            rp.sleep(0.08)
+            local x, y, z = rp.deadline(1, function(...) rp.sleep(0.001) return ... end, 1, nil, 3)
+            local b, boom = rp.deadline(1, function() error("boom", 0) end)
+            return req:exit(200, ("%s %s %s|%s %s %s|%s %s"):format(tostring(a), err,
+                tostring(seen.n), x, tostring(y), z, tostring(b), boom)) ]]))
+    end)
+
+    it("cancels what a cancelled task spawned, however deep", function()
+        assert.equal("nil", answer [[
+            local function nest(n)
+                if n == 0 then rp.sleep(0.03) seen.n = 1 return end
+                rp.spawn(nest, n - 1):wait()
+            end
+            local task = rp.spawn(nest, 500)
+            rp.sleep(0.01)
+            task:cancel()
+            rp.sleep(0.05)
+            return req:exit(200, tostring(seen.n)) ]])
+    end)
+
+    it("cancels what a hook spawned when the hook fails", function()
+        serve([[ if req.path == "/n" then return req:exit(200, tostring(seen.n)) end
+            rp.spawn(function() rp.sleep(0.01) seen.n = 1 end)
+            error("no") ]])
+        site:get("/")
+        site:turn(40)
+        assert.equal("nil", site:get("/n").body)
+    end)
+
+    it("tells all who wait for a task", function()
+        assert.equal("7 7 7", answer [[
+            local task = rp.spawn(function() rp.sleep(0.005) return 7 end)
+            local function wait() return (select(2, task:wait())) end
+            return req:exit(200, table.concat(rp.all { wait, wait, wait }, " ")) ]])
+    end)
+
+    it("waits for a task no longer than it is told", function()
+        assert.equal("nil timeout true 1", answer [[
+            local task = rp.spawn(function() rp.sleep(0.03) return 1 end)
+            local a, err = task:wait(0.002)
+            local b, one = task:wait(5)
+            return req:exit(200, ("%s %s %s %s"):format(tostring(a), err, tostring(b), one)) ]])
+    end)
+
+    it("runs something once, for all who ask meanwhile, and not again at once", function()
+        assert.equal("1,1,1 early 1 failed", answer [[
+            seen.n = 0
+            local function ask()
+                return rp.once("key", 60, function()
+                    rp.sleep(0.005)
+                    seen.n = seen.n + 1
+                    return seen.n
+                end)
+            end
+            local list = rp.all { ask, ask, ask }
+            local _, err = ask()
+            local _, failed = rp.once("other", 0, function() error("failed", 0) end)
+            return req:exit(200, table.concat(list, ",") .. " " .. err .. " " .. seen.n .. " "
+                .. failed:match("%a+")) ]])
+    end)
+
+    it("goes on with a run whose first asker was cancelled", function()
+        assert.equal("done", answer [[
+            local function work() rp.sleep(0.02) return "done" end
+            local first = rp.spawn(function() rp.once("k", 60, work) end)
+            rp.sleep(0.002)
+            first:cancel()
+            return req:exit(200, rp.once("k", 60, work)) ]])
+    end)
+
+    it("bounds background tasks, and counts those it refuses", function()
+        site = support.site([[ rp.route { "/*", content = function(req)
+            local words = {}
+            for i = 1, 5 do
+                local task, err = rp.detach(function() rp.sleep(0.02) end)
+                words[i] = task and "ok" or err
+            end
+            return req:exit(200, table.concat(words, " ")) end } ]],
+            { more = "lua = { background_tasks = 3 }," })
+        assert.equal("ok ok ok busy busy", site:get("/").body)
+        assert.equal(3, tonumber(site.proxy.stats.tasks_background))
+        assert.equal(2, tonumber(site.proxy.stats.tasks_refused))
+        site:until_true(function() return tonumber(site.proxy.stats.tasks_background) == 0 end)
+        assert.equal("ok ok ok busy busy", site:get("/").body)
+    end)
+
+    it("waits inside metamethods and iterators", function()
+        assert.equal("7 1 2 3", answer [[
+            local t = setmetatable({}, { __index = function() rp.sleep(0.001) return 7 end })
+            local words = { t.x }
+            local function step(_, i)
+                rp.sleep(0.001)
+                if i < 3 then return i + 1 end
+            end
+            for i in step, nil, 0 do words[#words + 1] = i end
+            return req:exit(200, table.concat(words, " ")) ]])
+    end)
+
+    it("refuses to wait below a C function, names it, and waits again after that", function()
+        assert.equal("gsub sort fine", answer [[
+            local _, a = pcall(function() return (("x"):gsub("x", function() rp.sleep(0.001) end)) end)
+            local _, b = pcall(function()
+                table.sort({ 3, 1, 2 }, function(x, y) rp.sleep(0.001) return x < y end)
+            end)
+            rp.sleep(0.002)
+            rp.spawn(function() rp.sleep(0.001) end):wait()
+            return req:exit(200, (a:match("function that (%w+) calls") or a) .. " "
+                .. (b:match("function that (%w+) calls") or b) .. " fine") ]])
+    end)
+
     it("ends children with their request", function()
         serve([[ if req.path == "/n" then return req:exit(200, tostring(seen.n)) end
             rp.spawn(function() rp.sleep(0.01) seen.n = 1 end)

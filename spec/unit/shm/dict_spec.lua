@@ -13,6 +13,7 @@ local STORE, CACHE, BUCKETS = 1, 2, 3
 local NUMBER, STRING, ABSENT = 1, 2, 4
 local SET, ADD, REPLACE = 0, 1, 2
 local SECOND = 1000000000
+local HEAD = 4160 -- bytes before the first shard
 
 describe("dict", function()
     local zone, dict, text
@@ -344,6 +345,87 @@ describe("dict", function()
         assert.equal("NOT_FOUND", release(two, 55))
     end)
 
+    it("a queue says how long to wait for one's turn, and when it is full", function()
+        fresh(BUCKETS)
+        local function leak(cost, rate, burst, at)
+            assert.equal(0, C.rp_dict_leak(dict[0], s "q", cost, rate, burst, (100 + at) * SECOND,
+                verdict))
+            return verdict.allowed, verdict.wait
+        end
+        assert.same({ true, 0 }, { leak(1, 2, 3, 0) })
+        assert.same({ true, 0.5 }, { leak(1, 2, 3, 0) })
+        assert.same({ true, 1 }, { leak(1, 2, 3, 0) })
+        assert.same({ true, 1.5 }, { leak(1, 2, 3, 0) })
+        assert.is_false((leak(1, 2, 3, 0)))
+        assert.is_true(math.abs(verdict.wait - 0.5) < 1e-9)
+        assert.equal(0, verdict.remaining)
+        assert.same({ true, 1.5 }, { leak(1, 2, 3, 0.5) })
+        assert.is_false((leak(1, 2, 3, 0.75)))
+        assert.is_true(math.abs(verdict.wait - 0.25) < 1e-9)
+        assert.same({ true, 0 }, { leak(1, 2, 3, 50) })
+        assert.same({ false, math.huge }, { leak(5, 2, 3, 50) })
+        assert.same({ true, 0 }, { leak(4, 2, 3, 60) })
+        assert.is_false((leak(3, 2, 3, 61)))
+        assert.equal("INVALID", c.err_name(C.rp_dict_leak(dict[0], s "q", 1, 0, 3, 1, verdict)))
+        assert.equal("INVALID", c.err_name(C.rp_dict_leak(dict[0], s "q", 0 / 0, 1, 3, 1, verdict)))
+    end)
+
+    it("places are a worker's until it gives them back or is dead", function()
+        fresh(BUCKETS)
+        local function hold(worker, limit)
+            assert.equal(0, C.rp_dict_hold(dict[0], s "k", limit or 5, worker, SECOND, verdict))
+            return verdict.allowed
+        end
+        local function unhold(worker)
+            return c.err_name(C.rp_dict_unhold(dict[0], s "k", worker, SECOND))
+        end
+        for _, worker in ipairs { 0, 1, 7, 8, 1023 } do assert.is_true(hold(worker)) end
+        assert.equal(0, verdict.remaining)
+        assert.is_false(hold(3))
+        assert.equal("NOT_FOUND", unhold(3))
+        assert.equal("OK", unhold(8))
+        assert.equal("NOT_FOUND", unhold(8))
+        assert.is_true(hold(3))
+        C.rp_dict_forget(dict[0], 1)
+        C.rp_dict_forget(dict[0], 1023)
+        assert.equal("NOT_FOUND", unhold(1))
+        assert.is_true(hold(1))
+        assert.is_true(hold(1))
+        assert.is_false(hold(1))
+        assert.equal("INVALID", c.err_name(C.rp_dict_hold(dict[0], s "k", 5, 1024, 1, verdict)))
+        assert.equal("INVALID", c.err_name(C.rp_dict_hold(dict[0], s "k", 0, 1, 1, verdict)))
+    end)
+
+    it("swaps a value for another one when it is what one believes", function()
+        fresh(STORE)
+        local function flat(value)
+            if value == nil then return nil, s "" end
+            local one = ffi.new("struct rp_dict_item")
+            one.type = type(value) == "number" and NUMBER or STRING
+            one.number = type(value) == "number" and value or 0
+            return one, s(type(value) == "string" and value or "")
+        end
+        local function swap(old, new, now)
+            local a, a_text = flat(old)
+            local b, b_text = flat(new)
+            return c.err_name(C.rp_dict_swap(dict[0], s "k", a, a_text, b, b_text, now or 1))
+        end
+        local long = ("x"):rep(5000)
+        assert.equal("END", swap("a", "b"))
+        assert.equal("OK", swap(nil, nil))
+        assert.equal("OK", swap(nil, long))
+        assert.equal("END", swap(nil, "b"))
+        assert.equal("END", swap(long .. "x", "b"))
+        assert.equal("END", swap(long:sub(1, -2) .. "y", "b"))
+        assert.equal("OK", swap(long, 5))
+        assert.equal("END", swap("5", 6))
+        assert.equal("OK", swap(5, "six"))
+        assert.equal("six", get("k"))
+        assert.equal("OK", swap("six", nil))
+        assert.equal(0, entries())
+        assert.equal(0, tonumber(stats().bytes_used))
+    end)
+
     it("limiters make room by forgetting who was there longest ago, idle ones first", function()
         fresh(BUCKETS)
         take("busy", 5, 0.001, 5, 0)
@@ -448,10 +530,37 @@ describe("dict", function()
         assert.equal(0, tonumber(stats().bytes_used))
     end)
 
+    it("places of processes that are killed come back, 1,000 times", function()
+        fresh(BUCKETS)
+        for round = 1, 1000 do
+            local before = tonumber(stats().hits + stats().misses)
+            local pid = posix.C.fork()
+            if pid == 0 then
+                while true do
+                    for i = 1, 9 do
+                        C.rp_dict_hold(dict[0], s("k" .. i), 3, 1 + round % 9, SECOND, verdict)
+                        C.rp_dict_unhold(dict[0], s("k" .. i), 1 + round % 9, SECOND)
+                        C.rp_dict_hold(dict[0], s("k" .. i), 3, 1 + round % 9, SECOND, verdict)
+                        C.rp_dict_leak(dict[0], s "q", 1, 1000, 5, SECOND, verdict)
+                    end
+                end
+            end
+            while tonumber(stats().hits + stats().misses) == before do posix.sleep(0) end
+            posix.kill(pid, "KILL")
+            posix.wait(pid, 5)
+            C.rp_dict_forget(dict[0], 1 + round % 9)
+            local key = s("k" .. 1 + round % 9)
+            assert.equal(0, C.rp_dict_hold(dict[0], key, 3, 0, SECOND, verdict))
+            assert.equal(2, verdict.remaining)
+            assert.equal("OK", c.err_name(C.rp_dict_unhold(dict[0], key, 0, SECOND)))
+        end
+        assert.is_true(tonumber(stats().entries) <= 9 * 3 + 1)
+    end)
+
     it("a shard whose holder died inside is repaired by the next comer", function()
         fresh(STORE)
         for i = 1, 100 do set("k" .. i, ("v"):rep(i * 3)) end
-        local base = ffi.cast("char *", zone[0].head) + tonumber(zone[0].head.parts[0].at) + 64
+        local base = ffi.cast("char *", zone[0].head) + tonumber(zone[0].head.parts[0].at) + HEAD
         ffi.cdef "int pthread_mutex_lock(void *); int pthread_mutex_unlock(void *);"
         local used = tonumber(stats().bytes_used)
         local pid = posix.C.fork()
@@ -474,7 +583,7 @@ describe("dict", function()
     it("who stands still inside a shard stops nobody for long", function()
         fresh(STORE)
         set("k", "v")
-        local base = ffi.cast("char *", zone[0].head) + tonumber(zone[0].head.parts[0].at) + 64
+        local base = ffi.cast("char *", zone[0].head) + tonumber(zone[0].head.parts[0].at) + HEAD
         local pid = posix.C.fork()
         if pid == 0 then
             ffi.C.pthread_mutex_lock(base)
@@ -507,7 +616,7 @@ describe("dict", function()
     it("survives shared memory that holds nonsense", function()
         fresh(STORE)
         for i = 1, 200 do set("k" .. i, ("v"):rep(i)) end
-        local at = tonumber(zone[0].head.parts[0].at) + 64 + 40
+        local at = tonumber(zone[0].head.parts[0].at) + HEAD + 40
         local base = ffi.cast("uint8_t *", zone[0].head)
         math.randomseed(5)
         for _ = 1, 3000 do

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * abi_call: requests that hooks and tasks make (rp.http), over the proxy's own connections to upstreams:
+ * http/up.h speaks HTTP/1 and HTTP/2, proxy/connpool.h keeps the connections, for all VMs of the
+ * worker.
+ *
+ * WRITING (fields are added) -> FINDING (the name) -> CONNECTING -> AWAITING (its head) -> BODY ->
+ * DONE, or FAILED from any. A hold: of the task and the scope that made it. A connection that was
+ * reused and had been closed costs one more try, where that is no second effect (RFC 9110 §9.2.2).
+ */
+#include "script/vm_net.h"
+
+#include "base/hash.h"
+#include "http/field.h"
+#include "http/h1_up.h"
+#include "http/h2_up.h"
+#include "proxy/connpool.h"
+
+enum {
+    MAGIC = 0x43414c4c,
+    HEAD_MOST = 64 * 1024, /* of a request */
+    FIELDS = 32,           /* of a response; more go to the arena */
+    ARENA_BYTES = 1024,
+    ARENA_MOST = 512 * 1024,
+    READ_BYTES = 64 * 1024,
+    INTERIM_MOST = 32, /* 1xx before one response */
+    WINDOW_BYTES = 256 * 1024,
+    STREAMS = 100,
+    WHY_BYTES = 160,
+};
+
+enum state { WRITING, FINDING, CONNECTING, AWAITING, BODY, DONE, FAILED };
+
+struct rp_call {
+    uint32_t magic;
+    struct rp_hold hold;
+    struct rp_host *host;
+    enum state state;
+    uint8_t method, mode; /* enum rp_method; enum rp_abi_http */
+    bool reused;          /* the connection comes from the pool */
+    bool retried;         /* ... and the one before it did, and was closed */
+    bool has_body;
+    uint8_t interim_n;
+    struct rp_task *waiter;
+    struct rp_vm_target target;
+    struct rp_tls_client *tls; /* held */
+    struct rp_pool_slot *slot; /* held */
+    struct rp_up *up;
+    uint32_t keep_n;
+    rp_ms keep_ms;
+    struct rp_buf head; /* of the request, without its last line */
+    struct rp_chunk *body;
+    struct rp_arena arena;
+    struct rp_msg res, *trailers;
+    struct rp_chunk *chunk; /* the head's bytes */
+    rp_err fail;
+    int os;
+    char why[WHY_BYTES];
+    char name[256]; /* of the other side, for TLS */
+    struct rp_field fields[FIELDS];
+    char arena_first[ARENA_BYTES] __attribute__((aligned(16)));
+};
+
+/* ---- the connection ------------------------------------------------------------------------- */
+
+static void drop_up(struct rp_call *c)
+{
+    if (!c->up) return;
+    struct rp_up *u = c->up;
+    struct rp_proxy *p = c->host->proxy;
+    c->up = NULL;
+    rp_up_bind(u, NULL, NULL);
+    bool keep = c->state == DONE && !p->draining && rp_up_is_reusable(u);
+    if (keep) rp_connpool_put(c->slot, u, c->keep_n, c->keep_ms);
+    else rp_up_close(u);
+}
+
+static void drop_slot(struct rp_call *c)
+{
+    if (c->slot) rp_connpool_drop(c->host->proxy->pool, c->slot);
+    c->slot = NULL;
+}
+
+static void on_up_event(void *user, struct rp_up *u)
+{
+    (void)u;
+    rp_task_wake_at(&((struct rp_call *)user)->waiter);
+}
+
+/* Whose connections may be used: everything that one is made with counts. */
+static uint64_t pool_key(const struct rp_call *c)
+{
+    uint8_t id[RP_TLS_ID_BYTES];
+    uint64_t key = rp_hash_mix(rp_hash_bytes(RP_STR("rp.http")) + c->mode);
+    if (!c->tls) return key;
+    rp_tls_client_id(c->tls, rp_str_z(c->name), id);
+    return rp_hash_mix(key ^ rp_hash_bytes(rp_str_of((const char *)id, sizeof id)));
+}
+
+static bool wants_h2(const struct rp_call *c)
+{
+    return c->mode == RP_HTTP_2 || (c->mode == RP_HTTP_AUTO && c->tls);
+}
+
+/* What cannot be repeated takes a used connection only after a look at it. */
+static struct rp_up *find_used(struct rp_call *c)
+{
+    bool repeatable = rp_token_method_is_idempotent(c->method);
+    for (;;) {
+        struct rp_up *u = NULL;
+        struct rp_h2_links *links = rp_connpool_links(c->slot);
+        struct rp_h2_link *k = wants_h2(c) ? rp_h2_links_find(links, false) : NULL;
+        u = k ? rp_h2_link_stream(k, false) : rp_connpool_take(c->slot);
+        if (!u || repeatable || rp_up_is_quiet(u)) return u;
+        rp_up_close(u);
+    }
+}
+
+static void offer(struct rp_call *c)
+{
+    static const rp_str OFFERS[] = {
+        [RP_HTTP_1] = {"\x08http/1.1", 9},
+        [RP_HTTP_2] = {"\x02h2", 3},
+        [RP_HTTP_AUTO] = {"\x02h2\x08http/1.1", 12},
+    };
+    if (!c->tls) return;
+    rp_conn_use_tls(c->up->conn, c->tls, rp_str_z(c->name), rp_connpool_memory(c->slot));
+    rp_conn_offer(c->up->conn, OFFERS[c->mode]);
+}
+
+/* ---- failures ------------------------------------------------------------------------------- */
+
+static rp_err tell(struct rp_call *c)
+{
+    return rp_vm_say_why(c->host, c->fail, c->os, c->why[0] ? c->why : NULL);
+}
+
+static void note_why(struct rp_call *c)
+{
+    const char *why = NULL;
+    c->os = 0;
+    if (c->state == CONNECTING && c->up) { /* not a stream yet */
+        c->os = rp_conn_face(c->up->conn)->fail.os;
+        if (!c->os) why = rp_conn_why(c->up->conn);
+    }
+    size_t n = why ? RP_MIN(strlen(why), sizeof c->why - 1) : 0;
+    if (n) memcpy(c->why, why, n);
+    c->why[n] = 0;
+}
+
+static rp_err failed(struct rp_call *c, rp_err e)
+{
+    c->fail = e;
+    c->state = FAILED;
+    drop_up(c);
+    drop_slot(c);
+    return tell(c);
+}
+
+static rp_err wait_for(struct rp_call *c)
+{
+    rp_err e = rp_task_wait_at(c->host, &c->waiter);
+    return e == RP_AGAIN ? e : rp_vm_say(c->host, e, 0);
+}
+
+/* ---- connecting ----------------------------------------------------------------------------- */
+
+static void send_request(struct rp_call *c)
+{
+    struct rp_mem *mem = c->host->proxy->mem;
+    size_t n = c->body ? c->body->used : 0;
+    struct rp_chain head, body;
+    rp_chain_init(&head, mem);
+    rp_chain_init(&body, mem);
+    rp_chain_add_copy(&head, rp_buf_str(&c->head));
+    rp_up_start(c->up, &head, c->method, c->has_body ? RP_BODY_LENGTH : RP_BODY_NONE, n);
+    if (n) {
+        rp_chain_add(&body, c->body, c->body->data, n);
+        /* All is taken; flushing says when it is gone, reading why it is not. */
+        RP_IGNORE(rp_up_send(c->up, &body, true, NULL));
+    }
+    c->state = AWAITING;
+}
+
+/* Connected: which protocol is it? A stream takes the place of the connection. */
+static rp_err settle_protocol(struct rp_call *c)
+{
+    struct rp_proxy *p = c->host->proxy;
+    const struct rp_tls *tls = rp_conn_tls(c->up->conn);
+    bool h2 = tls ? rp_str_eq(rp_tls_alpn(tls), RP_STR("h2")) : c->mode == RP_HTTP_2;
+    if (!h2) return c->mode == RP_HTTP_2 ? RP_E_UP_ALPN : RP_OK;
+    struct rp_h2_link_settings settings = {
+        .streams_n = STREAMS, .window_bytes = WINDOW_BYTES, .idle_ms = RP_MAX(c->keep_ms, 1)};
+    struct rp_h2_links *links = rp_connpool_links(c->slot);
+    struct rp_conn *conn = rp_h1_up_release(c->up);
+    c->up = NULL;
+    struct rp_h2_link *k = rp_h2_link_open(links, conn, p->mem, &settings, tls != NULL);
+    if (!k) return RP_E_NOMEM;
+    c->up = rp_h2_link_stream(k, false);
+    rp_up_bind(c->up, on_up_event, c);
+    return rp_up_finish_connect(c->up);
+}
+
+static rp_err connect_next(struct rp_call *c, bool fresh)
+{
+    struct rp_proxy *p = c->host->proxy;
+    struct rp_vm_target *t = &c->target;
+    struct rp_conn_fail fail = {.code = c->fail != RP_OK ? c->fail : RP_E_NOT_FOUND, .os = c->os};
+    for (; t->at < t->addrs_n; t->at++) {
+        drop_slot(c);
+        c->slot = rp_connpool_hold(p->pool, &t->addrs[t->at], pool_key(c));
+        c->up = fresh ? NULL : find_used(c);
+        c->reused = c->up != NULL;
+        rp_err e = c->up ? RP_OK
+                         : rp_h1_up_connect(p->loop, p->mem, &t->addrs[t->at], &c->up, &fail);
+        if (e != RP_OK) {
+            c->up = NULL;
+            continue;
+        }
+        rp_up_bind(c->up, on_up_event, c);
+        if (c->reused) {
+            send_request(c);
+            return RP_OK;
+        }
+        offer(c);
+        c->state = CONNECTING;
+        return wait_for(c);
+    }
+    c->os = fail.os;
+    c->why[0] = 0;
+    c->fail = fail.code;
+    c->state = FAILED;
+    drop_slot(c);
+    return tell(c);
+}
+
+static rp_err finish_connect(struct rp_call *c)
+{
+    bool was_stream = rp_h2_up_is_stream(c->up);
+    rp_err e = rp_up_finish_connect(c->up);
+    if (e == RP_OK && !was_stream) e = settle_protocol(c);
+    if (e == RP_AGAIN) return wait_for(c);
+    if (e == RP_OK) {
+        send_request(c);
+        return RP_OK;
+    }
+    bool is_conn = c->up && !rp_h2_up_is_stream(c->up);
+    if (is_conn) note_why(c);
+    if (c->target.at + 1 >= c->target.addrs_n) return failed(c, e);
+    c->fail = e;
+    drop_up(c);
+    c->target.at++;
+    return connect_next(c, false);
+}
+
+/* ---- response ------------------------------------------------------------------------------- */
+
+static void reset_response(struct rp_call *c)
+{
+    rp_chunk_drop(c->chunk);
+    c->chunk = NULL;
+    rp_msg_init(&c->res, c->fields, FIELDS, c->host->proxy->up_limits.fields_n);
+}
+
+/* RP_AGAIN: another try is under way. */
+static rp_err no_head(struct rp_call *c, rp_err e)
+{
+    bool again = rp_up_is_unprocessed(c->up) ||
+                 (c->reused && !rp_up_has_answer(c->up) && e != RP_E_UP_BAD_RESPONSE &&
+                  rp_token_method_is_idempotent(c->method));
+    if (!again || c->retried) return failed(c, e);
+    c->retried = true;
+    drop_up(c);
+    return connect_next(c, true);
+}
+
+static rp_err read_head(struct rp_call *c)
+{
+    struct rp_proxy *p = c->host->proxy;
+    RP_IGNORE(rp_up_flush(c->up)); /* a response, if any, tells more than its failure */
+    for (;;) {
+        rp_err e = rp_up_read_head(c->up, &p->up_limits, &c->arena, &c->res, &c->chunk);
+        if (e == RP_AGAIN) return wait_for(c);
+        if (e != RP_OK) return no_head(c, e);
+        if (c->res.status >= 200) break;
+        if (c->res.status == 101 || ++c->interim_n > INTERIM_MOST)
+            return failed(c, RP_E_UP_BAD_RESPONSE);
+        reset_response(c);
+    }
+    c->state = BODY;
+    return RP_OK;
+}
+
+/* ---- for Lua -------------------------------------------------------------------------------- */
+
+static void let_go(struct rp_hold *hold)
+{
+    struct rp_call *c = RP_CONTAINER(rp_call, hold, hold);
+    rp_vm_target_stop(&c->target);
+    rp_task_forget_at(&c->waiter);
+    drop_up(c);
+    drop_slot(c);
+    rp_tls_client_drop(&c->tls);
+    rp_chunk_drop(c->chunk);
+    rp_chunk_drop(c->body);
+    rp_buf_fini(&c->head);
+    rp_arena_reset(&c->arena);
+    c->magic = 0;
+    rp_free(c);
+}
+
+static struct rp_call *find(struct rp_host_face *f, double handle)
+{
+    struct rp_hold *hold = rp_hold_find(rp_vm_of(f), handle, RP_HOLD_CALL);
+    if (hold) return RP_AS(rp_call, RP_CONTAINER(rp_call, hold, hold), MAGIC);
+    (void)rp_vm_say_why(rp_vm_of(f), RP_E_STALE, 0,
+                        "the response is closed, or belongs to another request");
+    return NULL;
+}
+
+/* Bytes that end no request line. */
+static bool is_line_part(rp_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] <= 0x20 || (unsigned char)s.ptr[i] >= 0x7f) return false;
+    return s.len > 0;
+}
+
+static rp_err begin(struct rp_call *c, rp_str method, rp_str target, rp_str host)
+{
+    if (!rp_field_is_name(method) || !is_line_part(target) || !is_line_part(host))
+        return RP_E_INVALID;
+    c->method = rp_token_method(method.ptr, method.len);
+    if (c->method == RP_M_CONNECT) return RP_E_INVALID;
+    rp_buf_add(&c->head, method);
+    rp_buf_add_z(&c->head, " ");
+    rp_buf_add(&c->head, target);
+    rp_buf_add_z(&c->head, " HTTP/1.1\r\nHost: ");
+    rp_buf_add(&c->head, host);
+    rp_buf_add_z(&c->head, "\r\n");
+    return c->head.failed ? RP_E_TOO_BIG : RP_OK;
+}
+
+double rp_abi_call_new(struct rp_host_face *f, const char *method, size_t method_n,
+                       const char *target, size_t target_n, const char *host, size_t host_n)
+{
+    struct rp_host *h = rp_vm_of(f);
+    if (!h->current || !h->proxy) return RP_E_PHASE;
+    struct rp_call *c = rp_alloc(sizeof *c);
+    c->magic = MAGIC;
+    c->host = h;
+    rp_buf_init(&c->head, HEAD_MOST);
+    rp_arena_init(&c->arena, c->arena_first, ARENA_BYTES, ARENA_MOST);
+    reset_response(c);
+    rp_err e = begin(c, rp_str_of(method, method_n), rp_str_of(target, target_n),
+                     rp_str_of(host, host_n));
+    if (e == RP_OK) e = rp_hold_open(h, &c->hold, RP_HOLD_CALL, let_go);
+    if (e == RP_OK) return rp_hold_handle(&c->hold);
+    let_go(&c->hold);
+    return rp_vm_say(h, e, 0);
+}
+
+rp_err rp_abi_call_field(struct rp_host_face *f, double handle, const char *name, size_t n,
+                         const char *value, size_t value_n)
+{
+    struct rp_call *c = find(f, handle);
+    rp_str field = rp_str_of(name, n), text = rp_str_of(value, value_n);
+    if (!c || c->state != WRITING) return RP_E_STALE;
+    if (!rp_field_is_name(field) || !rp_field_is_value(text)) return RP_E_INVALID;
+    uint16_t id = rp_token_header(name, n);
+    if (rp_token_header_is_hop(id) || id == RP_H_CONTENT_LENGTH || id == RP_H_HOST ||
+        id == RP_H_EXPECT)
+        return RP_E_BUSY;
+    rp_buf_add(&c->head, field);
+    rp_buf_add_z(&c->head, ": ");
+    rp_buf_add(&c->head, text);
+    rp_buf_add_z(&c->head, "\r\n");
+    return c->head.failed ? RP_E_TOO_BIG : RP_OK;
+}
+
+rp_err rp_abi_call_body(struct rp_host_face *f, double handle, const char *p, size_t n)
+{
+    struct rp_call *c = find(f, handle);
+    if (!c || c->state != WRITING || c->has_body) return RP_E_STALE;
+    if (n >= UINT32_MAX) return RP_E_TOO_BIG;
+    c->has_body = true;
+    rp_buf_addf(&c->head, "Content-Length: %zu\r\n", n);
+    if (n == 0) return RP_OK;
+    c->body = rp_chunk_new(c->host->proxy->mem, n);
+    memcpy(c->body->data, p, n);
+    c->body->used = (uint32_t)n;
+    return RP_OK;
+}
+
+rp_err rp_abi_call_start(struct rp_host_face *f, double handle, uint32_t mode, const char *host,
+                         size_t n, uint32_t port, struct rp_tls_client *tls, const char *name,
+                         size_t name_n, uint32_t keep_n, double keep_s)
+{
+    struct rp_call *c = find(f, handle);
+    if (!c || c->state != WRITING) return RP_E_STALE;
+    rp_buf_add_z(&c->head, "\r\n");
+    if (c->head.failed) return rp_vm_say(c->host, RP_E_TOO_BIG, 0);
+    if (mode > RP_HTTP_AUTO || name_n >= sizeof c->name) return RP_E_INVALID;
+    if (tls && !rp_vm_tls_has_name(tls, rp_str_of(name, name_n)))
+        return rp_vm_say(c->host, RP_E_INVALID, 0);
+    c->mode = (uint8_t)mode;
+    c->keep_n = keep_n;
+    c->keep_ms = (rp_ms)(RP_MIN(keep_s, 86400.0) * 1000);
+    if (name_n) memcpy(c->name, name, name_n);
+    if (tls) c->tls = rp_tls_client_hold(tls);
+    c->state = FINDING;
+    rp_err e = rp_vm_target_find(&c->target, c->host, rp_str_of(host, n), port, &c->waiter);
+    return e == RP_OK ? e : failed(c, e);
+}
+
+rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
+{
+    struct rp_call *c = find(f, handle);
+    rp_err e = RP_OK;
+    if (!c) return RP_E_STALE;
+    while (e == RP_OK) {
+        switch (c->state) {
+        case WRITING: return rp_vm_say(c->host, RP_E_STALE, 0);
+        case FINDING:
+            if (c->target.query) return wait_for(c);
+            e = c->target.status == RP_OK ? connect_next(c, false) : failed(c, c->target.status);
+            break;
+        case CONNECTING: e = finish_connect(c); break;
+        case AWAITING: e = read_head(c); break;
+        case BODY:
+        case DONE: return RP_OK;
+        case FAILED: return tell(c);
+        }
+    }
+    return e;
+}
+
+const struct rp_msg *rp_abi_call_msg(struct rp_host_face *f, double handle, bool trailers)
+{
+    const struct rp_call *c = find(f, handle);
+    if (!c || (c->state != BODY && c->state != DONE)) return NULL;
+    return trailers ? c->trailers : &c->res;
+}
+
+/* The bytes in one piece: in h->text, unless they are one already. */
+static rp_str in_one(struct rp_host *h, const struct rp_chain *in)
+{
+    rp_buf_clear(&h->text);
+    for (const struct rp_piece *it = in->head; it; it = it->next)
+        rp_buf_add(&h->text, rp_str_of(it->ptr, it->len));
+    return rp_buf_str(&h->text);
+}
+
+rp_err rp_abi_call_read(struct rp_host_face *f, double handle)
+{
+    struct rp_call *c = find(f, handle);
+    if (!c) return RP_E_STALE;
+    struct rp_host *h = c->host;
+    if (c->state == DONE) return RP_END;
+    if (c->state != BODY) return c->state == FAILED ? tell(c) : rp_vm_say(h, RP_E_STALE, 0);
+    struct rp_chain got;
+    rp_chain_init(&got, h->proxy->mem);
+    rp_err e = rp_up_read(c->up, &got, READ_BYTES, &c->arena, &c->trailers);
+    if (e < 0) {
+        rp_chain_clear(&got);
+        return failed(c, e);
+    }
+    if (e == RP_OK) f->out = in_one(h, &got);
+    rp_chain_clear(&got);
+    if (e == RP_AGAIN) return wait_for(c);
+    if (e == RP_END) {
+        c->state = DONE;
+        drop_up(c); /* for the next one at once */
+    }
+    return e;
+}
+
+void rp_abi_call_close(struct rp_host_face *f, double handle)
+{
+    struct rp_call *c = find(f, handle);
+    if (c) rp_hold_close(&c->hold);
+}
