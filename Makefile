@@ -175,6 +175,10 @@ interop: all ## gRPC programs (node, npm) through rproxy; CHURN=seconds (10). No
 	@cd spec/interop && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --silent
 	@RP_BIN=$(BIN) CHURN=$(CHURN) node spec/interop/grpc.js
 
+.PHONY: interop-ktls
+interop-ktls: all ## kernel TLS in an emulated machine (qemu-system-x86, apt-get). Not part of test
+	@spec/interop/ktls/run.sh $(BIN)
+
 .PHONY: fuzz
 fuzz: ## run every fuzzer (T=name: one) for FUZZ_SECONDS (60) each; needs clang
 	@CLANG="$(CLANG)" FLOORS="$(FUZZ_FLOORS)" JOBS=$(JOBS) tools/fuzz.sh $(BUILD)/fuzz \

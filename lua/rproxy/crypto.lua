@@ -9,6 +9,7 @@ local json = require("rproxy.json")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
 local text = require("rproxy.text")
+local x509 = require("rproxy.x509")
 
 local C, H = abi.C, abi.H
 local raise = object.raise
@@ -130,6 +131,47 @@ function M.pbkdf2(opts)
     local alg = PBKDF2[opts.alg or "sha256"]
     if not alg or not opts.rounds then raise("crypto.pbkdf2 takes rounds, and a digest as alg") end
     return derive(alg, opts.password, opts.salt, opts.rounds, 1, 1, opts.bytes or 32)
+end
+
+-- ---------------------------------------------------------------- passwords
+
+--- Is it the password that this was made of? Slow on purpose, on a thread of the pool.
+--- yields: yes
+--- @param hash string  "$2y$.." (bcrypt), "$y$..", "$6$..", "$5$..", "$argon2id$..", "$apr1$..",
+---   "{SHA}.."
+--- @param password string  at most 512 bytes
+--- @return boolean|nil yes, string|nil err  "busy", "invalid": not a hash that is known
+function M.check_password(hash, password)
+    if type(hash) ~= "string" or type(password) ~= "string" then
+        raise("crypto.check_password takes a hash and a password")
+    end
+    local job = C.rp_abi_password_check(H, hash, #hash, password, #password)
+    if job == nil then return nil, abi.out() end
+    local code = jobs.wait(job)
+    if code == abi.OK then return true end
+    if code == abi.END then return false end
+    return nil, "invalid"
+end
+
+-- Setting of crypt(5), by name.
+local PASSWORD_ALGS = { bcrypt = "$2b$", yescrypt = "$y$", sha512 = "$6$", sha256 = "$5$" }
+
+--- What to keep of a password.
+--- yields: yes
+--- @param opts table|nil  alg: "bcrypt" (the default), "yescrypt", "sha512", "sha256"; cost: as
+---   crypt(5) has it (bcrypt: 4 to 31, twice the time for each)
+--- @return string|nil hash, string|nil err  "busy", "invalid"
+function M.hash_password(password, opts)
+    opts = opts or {}
+    local prefix = PASSWORD_ALGS[opts.alg or "bcrypt"]
+    if type(password) ~= "string" or not prefix then
+        raise("crypto.hash_password takes a password and { alg =, cost = }")
+    end
+    local job = C.rp_abi_password_make(H, prefix, opts.cost or 0, password, #password)
+    if job == nil then return nil, abi.out() end
+    local code, hash = jobs.wait(job)
+    if code ~= abi.OK then return nil, "invalid" end
+    return hash
 end
 
 -- ---------------------------------------------------------------- sealing
@@ -311,6 +353,8 @@ function Key:verify(alg, data, signature)
     return C.rp_abi_key_verify(H, self.pointer, alg, data, #data, signature, #signature) == 0
 end
 
+x509.key_of = new_key
+M.x509, M.x509_store = x509.new, x509.store
 M.b64url, M.unb64url = text.b64url, text.unb64url
 
 return M

@@ -3,7 +3,7 @@
 -- guest: what the hooks tls_hello(conn) and certificate(conn) see of a client during its handshake,
 -- and what requests of its connection find of it in req.conn.
 --
--- A wrapper is a table: [1] struct rp_guest *, nil once the connection has ended   [2] ctx, or false
+-- A wrapper is a table: [1] struct rp_guest *, nil once its connection ended; [2] ctx, or false.
 -- Further fields of it are what a hook chose.
 
 local abi = require("rproxy.abi")
@@ -196,9 +196,9 @@ local function read(what, given)
     then
         raise("%s takes { pem = text } or { cert = text, key = text }", what)
     end
-    local made = C.rp_abi_cert_new(H, cert, #cert, key, #key)
+    local made = C.rp_abi_tls_cert_new(H, cert, #cert, key, #key)
     if made == nil then return nil, abi.out() end
-    return abi.gc(made, C.rp_abi_cert_free)
+    return abi.gc(made, C.rp_abi_tls_cert_free)
 end
 
 local function wrap_cert(made)
@@ -224,7 +224,7 @@ function M.certificate(given)
         if type(one) ~= "table" then raise("rp.tls.certificate: [%d] is no table", i) end
         local made, err = read("rp.tls.certificate", one)
         if not made then return nil, ("[%d]: %s"):format(i, err) end
-        if all then C.rp_abi_cert_join(all, made) else all = made end
+        if all then C.rp_abi_tls_cert_join(all, made) else all = made end
     end
     return wrap_cert(all)
 end
@@ -244,7 +244,7 @@ function M.give(self, value, ttl)
     elseif value ~= false then
         cert = handles[value] or bad(value)
     end
-    if ttl ~= nil and (type(ttl) ~= "number" or not (ttl >= 0)) then
+    if ttl ~= nil and (type(ttl) ~= "number" or ttl ~= ttl or ttl < 0) then
         error("certificate returned a " .. type(ttl) .. " as its time; seconds are from 0 on", 0)
     end
     local code = C.rp_abi_guest_give_cert(self[1], cert, ttl or -1)

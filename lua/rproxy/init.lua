@@ -9,7 +9,9 @@ local date = require("rproxy.date")
 local guest = require("rproxy.guest")
 local exec = require("rproxy.exec")
 local fs = require("rproxy.fs")
+local gzip = require("rproxy.gzip")
 local header = require("rproxy.header")
+local ip = require("rproxy.ip")
 local http = require("rproxy.http")
 local json = require("rproxy.json")
 local jwt = require("rproxy.jwt")
@@ -59,6 +61,8 @@ local rp = {
     unix = { connect = socket.connect_unix }, udp = { connect = socket.connect_udp },
     dns = { resolve = socket.resolve }, tls = tls_of, http = http,
     b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
+    ip = ip.new, cidr = ip.cidr, gzip = gzip.gzip, gunzip = gzip.gunzip,
+    gzip_stream = gzip.gzip_stream, gunzip_stream = gzip.gunzip_stream,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
     now = time.now, time = time.time, clock = time.clock,
     date = date, form = text.form, uuid = uuid,

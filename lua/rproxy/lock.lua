@@ -29,7 +29,8 @@ local function refusal(code)
     return nil, "invalid", abi.text(code)
 end
 
---- Once: the fence and the handle; nil, "taken", seconds until that lease is over; nil, code, detail.
+--- Once: the fence and the handle; nil, "taken", seconds until that lease is over; or nil, code,
+--- detail.
 function M.try(store, key, lease)
     local code = C.rp_abi_lock(H, store, key, #key, lease)
     if code == abi.OK then return H.number, H.handle end
@@ -70,8 +71,9 @@ end
 --- Take a lock that all workers know.
 --- phases: all   yields: yes
 --- @param name string
---- @param opts table|nil  lease: seconds after which it is free, whatever became of the holder (30);
----   wait: seconds to wait for it (0); zone: the store it lives in, where there is more than one
+--- @param opts table|nil  lease: seconds after which it is free, whatever became of the holder
+---   (30); wait: seconds to wait for it (0); zone: the store it lives in, where there is more than
+---   one
 --- @param fn function|nil  run it with the lock held, and let go of it then
 --- @return table|any lock  lock.token: a number greater than that of each holder before;
 ---   or what fn returns
@@ -121,7 +123,8 @@ end
 --- @param seconds number|nil  to wait for it; nil: as long as the request lives
 --- @return table|nil seat, string|nil code, string|nil detail  "timeout"; "busy": too many wait
 function Semaphore:acquire(seconds)
-    if seconds ~= nil and (type(seconds) ~= "number" or seconds ~= seconds or seconds < 0) then
+    local is_time = type(seconds) == "number" and seconds >= 0
+    if seconds ~= nil and not is_time then
         raise("acquire takes seconds")
     end
     local code = C.rp_abi_sem_enter(H, self.sem)

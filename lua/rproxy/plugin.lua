@@ -15,8 +15,8 @@ local M = {}
 local Plugin, Instance = {}, {}
 
 --- Hooks that a plugin may have; request hooks run in list order, response hooks in reverse.
-M.HOOKS = { "init", "tls_hello", "certificate", "connect", "early", "access", "rewrite", "content", "balance", "header_filter",
-    "body_filter", "log", "start", "stop" }
+M.HOOKS = { "init", "tls_hello", "certificate", "connect", "early", "access", "rewrite", "content",
+    "balance", "header_filter", "body_filter", "log", "start", "stop" }
 local IS_HOOK = {}
 for _, name in ipairs(M.HOOKS) do IS_HOOK[name] = true end
 

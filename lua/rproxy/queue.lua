@@ -194,7 +194,7 @@ end
 --- @param seconds number|nil  at most so long (5)
 --- @return boolean all  false: something is left
 function Queue:flush(seconds)
-    if seconds ~= nil and (type(seconds) ~= "number" or not (seconds >= 0)) then
+    if seconds ~= nil and (type(seconds) ~= "number" or seconds ~= seconds or seconds < 0) then
         raise("flush takes seconds")
     end
     local at = service.now() + (seconds or self.opts.flush)

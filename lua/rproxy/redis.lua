@@ -3,8 +3,8 @@
 -- redis: rp.redis: a client of Redis, of what sentinels call the master, or of a cluster.
 --
 -- A client is safe to keep and to use from any number of requests at once: commands of all of them
--- go over a few shared connections (redis/link.lua). Results: what Redis sent, nil for null (rp.null
--- within lists). Failures: nil, code, detail: the first word of an error that Redis sent
+-- go over a few shared connections (redis/link.lua). Results: what Redis sent, nil for null
+-- (rp.null within lists). Failures: nil, code, detail: the first word of an error that Redis sent
 -- ("WRONGTYPE") or, in lower case, what became of the connection: "timeout", "connect", "closed",
 -- "protocol", "busy".
 

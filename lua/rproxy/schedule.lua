@@ -72,8 +72,8 @@ end
 --- @param fn function  with scope = "one": (token), a number greater than that of each worker that
 ---   ran it before
 --- @param opts table|nil  jitter: share of the time that varies, 0..1; scope: "worker" (each), or
----   "one" of them, with name: the same in all, lease: seconds after which another takes over from a
----   worker that was killed (10), zone: the store for the lock, where there is more than one
+---   "one" of them, with name: the same in all, lease: seconds after which another takes over from
+---   a worker that was killed (10), zone: the store for the lock, where there is more than one
 --- @return table|nil timer, string|nil err  timer:cancel()
 function M.every(seconds, fn, opts)
     opts = options.check("rp.every", opts, { jitter = { "share", 0 }, scope = "string",

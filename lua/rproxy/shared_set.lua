@@ -24,18 +24,19 @@ local M = {}
 local TYPES = { cidr = 1, string = 2, domain = 3, regex = 4 } -- enum rp_lookup_type
 local NETS, DOMAINS, LINES = 1, 3, 4
 local LOOK_SECONDS = 0.05  -- between two looks whether another worker has read it
-local PATTERNS_AT_ONCE = 20 -- compiled without letting others have a turn
+local PATTERNS_AT_ONCE = 64 -- compiled without letting others have a turn
 
--- [1] struct rp_lookup *, [2] name, [3] { type, file, every, version, patterns, sources }
+-- [1] struct rp_lookup *, [2] name, [3] { type, file, every, version, patterns }
 local Set = {}
 
 -- ---------------------------------------------------------------- looking
 
 local function match(self, text)
-    local opts = self[3]
-    local i = opts.patterns and opts.patterns:match(text)
-    if not i then return nil end
-    return opts.sources[i], ""
+    for _, group in ipairs(self[3].patterns) do
+        local i = group.set:match(text)
+        if i then return group.sources[i], "" end
+    end
+    return nil
 end
 
 --- Is it in the set? Networks: by an address; domains: also a name below an entry.
@@ -99,12 +100,16 @@ local function compile(zone)
     if version == opts.version then return true end
     local lines = read_lines(set, version)
     if not lines then return nil, "it changes too fast" end
-    for i, line in ipairs(lines) do
-        local ok, err = pcall(regex.compile, line)
-        if not ok then return nil, ("pattern %d: %s"):format(i, tostring(err)) end
-        if i % PATTERNS_AT_ONCE == 0 then task.sleep(0) end
+    local groups = {}
+    for from = 1, #lines, PATTERNS_AT_ONCE do
+        local some = {}
+        for i = from, math.min(from + PATTERNS_AT_ONCE - 1, #lines) do some[#some + 1] = lines[i] end
+        local ok, set_or_err = pcall(regex.set, some) -- whoever published them tried them
+        if not ok then return nil, tostring(set_or_err) end
+        groups[#groups + 1] = { set = set_or_err, sources = some }
+        task.sleep(0)
     end
-    opts.patterns, opts.sources, opts.version = regex.set(lines), lines, version
+    opts.patterns, opts.version = groups, version
     return true
 end
 
@@ -123,30 +128,40 @@ local function look(zone)
     return true
 end
 
-local function keep_looking(zone)
-    local opts, said = zone[3], nil
-    task.every(opts.every, function()
+local function complain(zone, err)
+    log.error("a set is not renewed: the one before stays", { set = zone[2],
+        file = zone[3].file, error = err })
+end
+
+-- said: what was complained about already: the same trouble is told once.
+local function keep_looking(zone, said)
+    task.every(zone[3].every, function()
         local ok, err = look(zone)
-        -- The same trouble is told once.
-        if not ok and err ~= said then
-            log.error("a set is not renewed: the one before stays", { set = zone[2],
-                file = opts.file, error = err })
-        end
+        if not ok and err ~= said then complain(zone, err) end
         said = err
     end, { jitter = 0.2 })
+end
+
+-- Before the worker takes requests. A file that is broken by now does not keep a new worker from what
+-- the others have.
+local function begin(zone)
+    local ok, err = look(zone)
+    local said = err
+    if not ok and C.rp_abi_lookup_version(zone[1] or open(zone)) > 0 then
+        complain(zone, err)
+        ok, err = true, nil
+        if zone[3].type == LINES then ok, err = compile(zone) end
+    end
+    if not ok then error(("shared.%s: %s: %s"):format(zone[2], zone[3].file, err), 0) end
+    keep_looking(zone, said)
 end
 
 --- For `shared`: this zone is a set.
 --- @return number tag
 function M.declare(zone, set)
-    zone[3] = { type = TYPES[set.type], file = loader.path_of(set.file), every = set.every }
-    chain.on("start", function()
-        local ok, err = look(zone)
-        if not ok then
-            error(("shared.%s: %s: %s"):format(zone[2], zone[3].file, err), 0)
-        end
-        keep_looking(zone)
-    end, -1)
+    zone[3] = { type = TYPES[set.type], file = loader.path_of(set.file), every = set.every,
+        patterns = {} }
+    chain.on("start", function() begin(zone) end, -1)
     local id = set.type .. "\0" .. zone[3].file
     return C.rp_abi_hash(id, #id)
 end

@@ -42,6 +42,11 @@ void rp_h2_budget_earn(struct rp_h2_budget *b, bool whole)
     if (whole) earn(b, RP_H2_WINDOWS, 2); /* of the stream, of the connection */
 }
 
+void rp_h2_budget_opened(struct rp_h2_budget *b)
+{
+    earn(b, RP_H2_WINDOWS, 1);
+}
+
 const char *rp_h2_nuisance_name(enum rp_h2_nuisance kind)
 {
     return RULES[kind].name;

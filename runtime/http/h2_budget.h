@@ -30,6 +30,9 @@ struct rp_h2_budget {
 /* The client got content: it may answer each frame of it with PING and WINDOW_UPDATE, as clients do
  * that measure the way. whole: all that there was, so not as little as the client made it. */
 void rp_h2_budget_earn(struct rp_h2_budget *b, bool whole);
+/* The client opened a window by an amount that is no nuisance. Whoever acknowledges each frame also
+ * opens windows by little now and then: what a window has left becomes a small frame. */
+void rp_h2_budget_opened(struct rp_h2_budget *b);
 /* One more of this kind; false: too many. */
 bool rp_h2_budget_take(struct rp_h2_budget *b, enum rp_h2_nuisance kind, rp_ms now);
 const char *rp_h2_nuisance_name(enum rp_h2_nuisance kind); /* "resets" */

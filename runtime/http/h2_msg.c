@@ -115,12 +115,19 @@ static rp_err join_cookies(struct rp_h2_head *h, struct rp_msg *m, struct rp_are
     return RP_OK;
 }
 
+/* Fields that HTTP/1 would have had among its own: they count as the client's do. */
+static bool is_full(const struct rp_msg *m, unsigned more)
+{
+    return m->fields_n + more > m->fields_max;
+}
+
 /* A handshake of HTTP/1, as RFC 8441 §5 maps it. */
 static rp_err become_upgrade(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a)
 {
     uint8_t key[KEY_BYTES];
     char text[KEY_TEXT_MOST];
     if (!rp_str_ieq(h->protocol, RP_STR("websocket"))) return RP_E_H1_CODING; /* 501 */
+    if (is_full(m, 2)) return RP_E_H1_FIELDS_MANY;
     h->method = RP_STR("GET");
     rp_random_bytes(key, sizeof key);
     size_t n = rp_codec_base64_encode(rp_str_of((const char *)key, sizeof key), text);
@@ -145,6 +152,7 @@ static rp_err settle_host(struct rp_h2_head *h, struct rp_msg *m, struct rp_aren
 {
     if (!h->authority.len) return RP_OK; /* h1_facts wants a Host then */
     if (h->facts.hosts_n == 0) {
+        if (is_full(m, 1)) return RP_E_H1_FIELDS_MANY;
         h->facts.hosts_n = 1;
         h->facts.host_at = m->fields_n;
         return rp_msg_add(m, a, RP_H_HOST, RP_STR("host"), h->authority);
@@ -182,7 +190,9 @@ static rp_err settle_framing(const struct rp_h2_head *h, struct rp_msg *m, bool 
         return m->framing == RP_BODY_LENGTH && m->content_length > 0 ? RP_E_H1_FRAMING : RP_OK;
     }
     m->expect_continue = h->facts.expect_continue;
-    if (!h->facts.length) m->framing = RP_BODY_CHUNKED;
+    if (h->facts.length) return RP_OK;
+    m->framing = RP_BODY_CHUNKED;
+    if (m->method == RP_M_TRACE) return RP_E_H1_FRAMING; /* RFC 9110 §9.3.8, as in h1_facts */
     return RP_OK;
 }
 

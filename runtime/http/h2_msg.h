@@ -30,7 +30,7 @@ void rp_h2_head_add(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a,
  * An extended CONNECT for websocket (RFC 8441) becomes what HTTP/1 has for it: a GET with Upgrade
  * and a fresh Sec-WebSocket-Key. Crumbs of Cookie are joined (RFC 9113 §8.2.3).
  * ret  h->bad; RP_E_H1_METHOD, RP_E_H1_TARGET, RP_E_H1_HOST (Host and :authority differ, too),
- *      RP_E_H1_FRAMING, RP_E_H1_SYNTAX, RP_E_CAP */
+ *      RP_E_H1_FIELDS_MANY (with Host), RP_E_H1_FRAMING, RP_E_H1_SYNTAX, RP_E_CAP */
 RP_MUST rp_err rp_h2_head_finish(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a,
                                  bool ended);
 /* One trailer field into t; those that must not be trailers (RFC 9110 §6.5.1) are passed over.

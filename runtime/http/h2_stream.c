@@ -307,6 +307,14 @@ static ssize_t give_content(nghttp2_session *ng, int32_t id, uint8_t *buf, size_
     return n;
 }
 
+/* Something of it is in a frame: whoever waits for that looks again. */
+static void note_taken(struct rp_h2_stream *st)
+{
+    if (!st->blocked) return;
+    st->blocked = false;
+    wake(st, RP_WAKE_SINK);
+}
+
 /* ... and that frame goes behind the others, without a copy of its content. */
 static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t n,
                     nghttp2_data_source *source, void *arg)
@@ -318,10 +326,7 @@ static int put_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *he
     rp_h2_io_put_data(&s->io, head, &st->out.bytes, n);
     st->taken += n;
     if (st->x) st->x->wire_out_bytes += RP_H2_FRAME_HEAD + n;
-    if (st->blocked) {
-        st->blocked = false;
-        wake(st, RP_WAKE_SINK);
-    }
+    note_taken(st);
     return 0;
 }
 
@@ -535,12 +540,15 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
         break;
     case NGHTTP2_DATA: on_data(s, st, frame); break;
     case NGHTTP2_RST_STREAM:
-        /* Behind a whole answer it saves the client the rest of its request, and costs us nothing. */
-        if (!st || !st->out.ended) rp_h2_session_nuisance(s, RP_H2_RESETS);
+        /* Behind a whole answer it ends what the client has still to say, and no work is lost. */
+        if (!st) rp_h2_session_nuisance(s, RP_H2_CONTROLS);
+        else if (!st->out.ended) rp_h2_session_nuisance(s, RP_H2_RESETS);
         break;
     case NGHTTP2_WINDOW_UPDATE:
         if (frame->window_update.window_size_increment < TINY_WINDOW) {
             rp_h2_session_nuisance(s, RP_H2_WINDOWS);
+        } else {
+            rp_h2_budget_opened(&s->budget);
         }
         break;
     case NGHTTP2_PRIORITY_UPDATE:
@@ -602,6 +610,7 @@ static int on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *arg)
     if (!st || !st->x) return 0;
     st->x->wire_out_bytes += RP_H2_FRAME_HEAD + frame->hd.length;
     if (st->x->head_sent) st->head_waits = false;
+    note_taken(st); /* trailers may be all that was left to send */
     return 0;
 }
 

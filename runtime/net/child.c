@@ -209,9 +209,8 @@ static struct rp_child *child_new(struct rp_loop *l, const struct rp_child_spec 
     return c;
 }
 
-rp_err rp_child_start(struct rp_loop *l, const struct rp_child_spec *spec,
-                      void (*ended)(void *arg), void *arg, struct rp_child **out,
-                      const char **why)
+rp_err rp_child_start(struct rp_loop *l, const struct rp_child_spec *spec, void (*ended)(void *arg),
+                      void *arg, struct rp_child **out, const char **why)
 {
     struct rp_child *c = child_new(l, spec);
     int rc = spawn(c, spec);

@@ -138,6 +138,9 @@ RP_MUST rp_err rp_tls_recv(struct rp_tls *t, char *buf, size_t n, size_t *got);
 RP_MUST rp_err rp_tls_peek(struct rp_tls *t, char *buf, size_t n, size_t *got);
 /* After RP_AGAIN the chain holds at least a byte: the same chain is given again. */
 RP_MUST rp_err rp_tls_send(struct rp_tls *t, struct rp_chain *chain);
+/* Servers: whose rules for clients' certificates held in the handshake (rp_tls_clients_id); 0: the
+ * server's own. */
+uint64_t rp_tls_asked(const struct rp_tls *t);
 /* What is sent next is the last: close_notify leaves with its end. */
 void rp_tls_end_after(struct rp_tls *t);
 /* Say that nothing more comes (close_notify). RP_AGAIN: it waits for room. */

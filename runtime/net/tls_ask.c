@@ -29,9 +29,9 @@ struct rp_tls_talk {
     bool lacking;         /* no certificate of the server's has that name, and it refuses others */
     uint8_t mark[32];     /* of what a second ClientHello must repeat */
     struct rp_tls_hello hello;
-    struct rp_tls_choice *choice;       /* own, during the handshake; NULL: none */
-    struct rp_tls_cert *cert;           /* held; NULL: the server's own */
-    void *thing;                        /* what goes with the connection */
+    struct rp_tls_choice *choice; /* own, during the handshake; NULL: none */
+    struct rp_tls_cert *cert;     /* held; NULL: the server's own */
+    void *thing;                  /* what goes with the connection */
     void (*drop)(void *thing);
 };
 
@@ -140,16 +140,24 @@ static int refuse(int *alert, int with)
     return SSL_CLIENT_HELLO_ERROR;
 }
 
-static int on_hello(SSL *ssl, int *alert, void *arg)
+/* A hook's word about the client's certificate goes before the rules of the name. */
+static int go_on(SSL *ssl, int *alert, const struct rp_tls *t)
+{
+    bool said = t->ask && t->ask->choice && t->ask->choice->has_ask;
+    if (said || rp_tls_ask_by_name(ssl, rp_tls_server_asked(t->of)))
+        return SSL_CLIENT_HELLO_SUCCESS;
+    return refuse(alert, SSL_AD_ILLEGAL_PARAMETER);
+}
+
+int rp_tls_on_hello(SSL *ssl, int *alert, void *arg)
 {
     const struct rp_tls *t = SSL_get_app_data(ssl);
     struct rp_tls_talk *a = t->ask;
     (void)arg;
-    if (!a) return SSL_CLIENT_HELLO_SUCCESS;
+    if (!a) return go_on(ssl, alert, t);
     if (a->changed && a->heard) return refuse(alert, SSL_AD_ILLEGAL_PARAMETER);
     if (!a->heard) return refuse(alert, SSL_AD_DECODE_ERROR); /* odd, or of SSL 2.0's form */
-    if (!(a->wanted & RP_TLS_Q_HELLO) || (a->done & RP_TLS_Q_HELLO))
-        return SSL_CLIENT_HELLO_SUCCESS;
+    if (!(a->wanted & RP_TLS_Q_HELLO) || (a->done & RP_TLS_Q_HELLO)) return go_on(ssl, alert, t);
     a->open = RP_TLS_Q_HELLO;
     return SSL_CLIENT_HELLO_RETRY;
 }
@@ -174,7 +182,8 @@ void rp_tls_ask(struct rp_tls *t, unsigned questions)
     a->wanted = (uint8_t)questions;
     SSL_set_msg_callback(t->ssl, on_message);
     SSL_set_msg_callback_arg(t->ssl, a);
-    SSL_CTX_set_client_hello_cb(SSL_get_SSL_CTX(t->ssl), on_hello, NULL); /* those who ask not pass */
+    SSL_CTX_set_client_hello_cb(SSL_get_SSL_CTX(t->ssl), rp_tls_on_hello,
+                                NULL); /* those who ask not pass */
     if (questions & RP_TLS_Q_CERT) SSL_set_cert_cb(t->ssl, on_cert, a);
 }
 

@@ -28,6 +28,7 @@ struct rp_tls {
     bool owes;     /* the first byte of the caller's chain is sealed and not yet sent */
     bool notified; /* close_notify is sealed */
     bool last;     /* ... and is to be, with the end of what is sent next */
+    bool heard;    /* a ClientHello, and it was looked up whom to ask for what */
     bool held;     /* what is left waits for the first answer, not for room */
     bool broken;   /* a fatal failure: nothing more can be sealed */
     uint8_t reads; /* of the socket, in this call */
@@ -44,12 +45,14 @@ struct rp_tls {
     rp_ms sent_ms;
     char *left; /* sealed bytes that the socket did not take */
     uint32_t left_n, left_at;
+    uint64_t
+        asked; /* rp_tls_clients_id of the rules of the name that was asked for; 0: the server's */
     const char *why;
     GENERAL_NAMES *names; /* of the other side's certificate, while somebody lists them */
     const struct rp_tls_tickets *tickets; /* servers: outlive the connection */
     struct rp_tls_server *of;             /* servers, while the handshake runs: held */
     struct rp_tls_early *early;           /* servers that take early data, while there may be any */
-    struct rp_tls_talk *ask;               /* servers: what others decide; NULL: nothing */
+    struct rp_tls_talk *ask;              /* servers: what others decide; NULL: nothing */
     struct rp_tls_memory *memory;         /* clients: held */
 };
 
@@ -162,6 +165,19 @@ const struct rp_tls_staple *rp_tls_server_staple_of(const struct rp_tls_server *
 int rp_tls_kind_of(const EVP_PKEY *key); /* 0 RSA, 1 EC, 2 Edwards curves, < 0: none of these */
 /* Of this connection alone: ask for a certificate, as in enum rp_tls_ask. */
 void rp_tls_ask_client(SSL *ssl, unsigned ask);
+
+/* ---- tls_clients.c -------------------------------------------------------------------------- */
+
+int rp_tls_ask_mode(unsigned ask); /* of enum rp_tls_ask, as OpenSSL has it */
+int rp_tls_take_any(int verified, X509_STORE_CTX *store);
+STACK_OF(X509_NAME) * rp_tls_store_names(X509_STORE *roots);
+X509_STORE *rp_tls_clients_store(const struct rp_tls_rules *rules, const char **why);
+void rp_tls_clients_digest(const struct rp_tls_rules *rules, uint8_t out[32]);
+/* Within the ClientHello callback: by the name in it. False: it is not that of the one before. */
+bool rp_tls_ask_by_name(SSL *ssl, const struct rp_map *asked);
+const struct rp_map *rp_tls_server_asked(const struct rp_tls_server *s);
+const uint8_t *rp_tls_server_id(const struct rp_tls_server *s); /* 32 bytes */
+int rp_tls_on_hello(SSL *ssl, int *alert, void *arg);           /* the ClientHello callback */
 
 /* tls_ask.c */
 const struct rp_tls_choice *rp_tls_choice_of(const struct rp_tls *t); /* NULL: none was made */

@@ -116,8 +116,16 @@ rp_err rp_tls_kernel_flush(struct rp_tls *t)
     return t->broken ? RP_E_CLOSED : RP_OK;
 }
 
+static void refuse_keys(struct rp_tls *t)
+{
+    t->why = "the client asks for new keys, which the kernel cannot change";
+    t->broken = true;
+}
+
+/* OpenSSL would answer such a client with its next bytes, which never pass it. */
 rp_err rp_tls_kernel_ready(struct rp_tls *t)
 {
+    if (SSL_get_key_update_type(t->ssl) != SSL_KEY_UPDATE_NONE) refuse_keys(t);
     return rp_tls_kernel_flush(t);
 }
 
@@ -131,10 +139,7 @@ bool rp_tls_kernel_write(struct rp_tls *t, const char *p, size_t n)
     uint8_t kind = t->kind ? t->kind : DATA;
     char head[FRAME_HEAD] = {(char)kind, (char)(n >> 8 & 0xff), (char)(n & 0xff)};
     t->kind = 0;
-    if (is_key_update(kind, p, n) || n > FRAME_MOST) {
-        t->why = "the client asks for new keys, which the kernel cannot change";
-        t->broken = true;
-    }
+    if (is_key_update(kind, p, n) || n > FRAME_MOST) refuse_keys(t);
     rp_err e = rp_tls_kernel_flush(t);
     if (e == RP_OK) e = offer_record(t, kind, p, n);
     if (e == RP_AGAIN && rp_tls_keep(t, head, sizeof head) == RP_AGAIN)

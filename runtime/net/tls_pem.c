@@ -235,8 +235,8 @@ static bool read_crls(rp_str bytes, X509_STORE *store, int64_t *ends_s, const ch
     bool der = bytes.len > 0 && bytes.ptr[0] == 0x30; /* SEQUENCE */
     uint32_t n = 0;
     ERR_clear_error();
-    bool good = der ? read_der_crl(bytes, store, ends_s, &n)
-                    : read_pem_crls(bytes, store, ends_s, &n);
+    bool good =
+        der ? read_der_crl(bytes, store, ends_s, &n) : read_pem_crls(bytes, store, ends_s, &n);
     ERR_clear_error();
     if (good && n > 0) return true;
     *why = good ? "there is no revocation list in it" : "its revocation list is malformed";

@@ -35,15 +35,18 @@ struct rp_tls_server {
     struct rp_map names; /* -> struct choice; "*.a.example" is ".a.example" */
     struct cert *certs;  /* newest first */
     struct choice *choices;
-    struct rp_tls_staple *staples;   /* of certs, chained */
-    struct rp_map stapled; /* address of an X509 -> its staple */
+    struct rp_tls_staple *staples; /* of certs, chained */
+    struct rp_map stapled;         /* address of an X509 -> its staple */
     struct choice *fallback;       /* of the first certificate */
     struct rp_tls_decoder decoder; /* until it is finished */
     uint32_t certs_n;
     bool refuse;
     bool ocsp;
-    bool knows_cas; /* who may sign clients' certificates */
-    uint8_t id[32]; /* of its sessions */
+    bool knows_cas;      /* who may sign clients' certificates */
+    uint8_t id[32];      /* of its sessions */
+    struct rp_map asked; /* names whose clients are asked by rules of their own */
+    struct rp_tls_clients **rules_of_names; /* held */
+    uint32_t rules_n;
     uint8_t alpn_n;
     unsigned char alpn[RP_TLS_ALPN_MOST];
 };
@@ -138,8 +141,8 @@ static int on_name(SSL *ssl, int *alert, void *arg)
     const struct rp_tls *t = SSL_get_app_data(ssl);
     const struct rp_tls_choice *chosen = rp_tls_choice_of(t);
     char lower[NAME_BYTES];
-    rp_str name = chosen && chosen->name_n ? rp_str_of(chosen->name, chosen->name_n)
-                                           : asked_name(ssl, lower);
+    rp_str name =
+        chosen && chosen->name_n ? rp_str_of(chosen->name, chosen->name_n) : asked_name(ssl, lower);
     const struct choice *c = name.len ? find(s, name) : NULL;
     if (!c && !s->refuse) return SSL_TLSEXT_ERR_NOACK;
     if (rp_tls_ask_decides_cert(t, !c) && !c) return SSL_TLSEXT_ERR_NOACK;
@@ -173,32 +176,6 @@ static rp_err refuse(char why[RP_TLS_WHY_BYTES], const char *words)
     return RP_E_INVALID;
 }
 
-static int take_any(int verified, X509_STORE_CTX *store)
-{
-    (void)verified;
-    (void)store;
-    return 1; /* the result stays in the session: rp_tls_is_verified */
-}
-
-static STACK_OF(X509_NAME) * names_of(X509_STORE *roots)
-{
-    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
-    STACK_OF(X509) *all = X509_STORE_get1_all_certs(roots);
-    RP_CHECK(names && all);
-    for (int i = 0; i < sk_X509_num(all); i++) {
-        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(sk_X509_value(all, i)));
-        RP_CHECK(name && sk_X509_NAME_push(names, name));
-    }
-    sk_X509_pop_free(all, X509_free);
-    return names;
-}
-
-static int mode_of(unsigned ask)
-{
-    if (ask == RP_TLS_ASK_NONE) return SSL_VERIFY_NONE;
-    return SSL_VERIFY_PEER | (ask == RP_TLS_ASK_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
-}
-
 static bool ask_clients(struct rp_tls_server *s, const struct rp_tls_rules *rules, const char **why)
 {
     bool any = rules->ask == RP_TLS_ASK_ANY, none = rules->ask == RP_TLS_ASK_NONE;
@@ -208,16 +185,12 @@ static bool ask_clients(struct rp_tls_server *s, const struct rp_tls_rules *rule
         return false;
     }
     s->knows_cas = rules->cas.len > 0;
-    SSL_CTX_set_verify(s->ctx, mode_of(rules->ask), any ? take_any : NULL);
+    SSL_CTX_set_verify(s->ctx, rp_tls_ask_mode(rules->ask), any ? rp_tls_take_any : NULL);
     if (rules->depth) SSL_CTX_set_verify_depth(s->ctx, rules->depth);
-    X509_STORE *roots = rules->cas.len ? rp_tls_roots_read(rules->cas, why) : X509_STORE_new();
+    X509_STORE *roots = rp_tls_clients_store(rules, why);
     if (!roots) return false;
-    if (!rp_tls_use_crls(roots, rules, why)) {
-        X509_STORE_free(roots);
-        return false;
-    }
-    SSL_CTX_set_client_CA_list(s->ctx, names_of(roots)); /* own */
-    SSL_CTX_set_cert_store(s->ctx, roots);               /* own */
+    SSL_CTX_set_client_CA_list(s->ctx, rp_tls_store_names(roots)); /* own */
+    SSL_CTX_set_cert_store(s->ctx, roots);                         /* own */
     return true;
 }
 
@@ -225,16 +198,7 @@ static bool ask_clients(struct rp_tls_server *s, const struct rp_tls_rules *rule
  * §8.1). Reloads that change nothing here keep sessions good. */
 static bool name_sessions(struct rp_tls_server *s, const struct rp_tls_rules *rules)
 {
-    uint8_t cas[32];
-    uint8_t all[2 * sizeof cas + 3];
-    rp_tls_digest(rules->cas, cas);
-    memcpy(all, cas, sizeof cas);
-    all[sizeof cas] = rules->ask;
-    all[sizeof cas + 1] = rules->depth;
-    all[sizeof cas + 2] = rules->refuse;
-    /* Who was revoked must not come back by a ticket. */
-    if (rules->crls_n) rp_tls_crls_digest(rules, all + sizeof cas + 3);
-    rp_tls_digest(rp_str_of((const char *)all, sizeof all - (rules->crls_n ? 0 : sizeof cas)), s->id);
+    rp_tls_clients_digest(rules, s->id);
     return SSL_CTX_set_session_id_context(s->ctx, s->id, sizeof s->id);
 }
 
@@ -247,7 +211,7 @@ void rp_tls_ask_client(SSL *ssl, unsigned ask)
     all[32] = (uint8_t)(ask + 1);
     rp_tls_digest(rp_str_of((const char *)all, sizeof all), id);
     RP_CHECK(SSL_set_session_id_context(ssl, id, sizeof id));
-    SSL_set_verify(ssl, mode_of(ask), ask == RP_TLS_ASK_ANY ? take_any : NULL);
+    SSL_set_verify(ssl, rp_tls_ask_mode(ask), ask == RP_TLS_ASK_ANY ? rp_tls_take_any : NULL);
 }
 
 static bool dress(struct rp_tls_server *s, const struct rp_tls_rules *rules, const char **why)
@@ -282,6 +246,7 @@ struct rp_tls_server *rp_tls_server_new(const struct rp_tls_rules *rules,
     s->refs = 1;
     rp_map_init(&s->names, NAMES_MOST);
     rp_map_init(&s->stapled, NAMES_MOST);
+    rp_map_init(&s->asked, NAMES_MOST);
     s->ctx = SSL_CTX_new(TLS_server_method());
     if (!s->ctx || !dress(s, rules, &words)) {
         (void)refuse(why, words);
@@ -306,6 +271,9 @@ void rp_tls_server_drop(struct rp_tls_server **where)
     SSL_CTX_free(s->ctx);
     rp_map_fini(&s->names);
     rp_map_fini(&s->stapled);
+    rp_map_fini(&s->asked);
+    for (uint32_t i = 0; i < s->rules_n; i++) rp_tls_clients_drop(&s->rules_of_names[i]);
+    rp_free(s->rules_of_names);
     rp_tls_decoder_fini(&s->decoder);
     while (s->certs) {
         struct cert *c = s->certs;
@@ -425,8 +393,7 @@ static rp_str address_of(const X509 *const *cert)
     return rp_str_of((const char *)cert, sizeof *cert);
 }
 
-const struct rp_tls_staple *rp_tls_server_staple_of(const struct rp_tls_server *s,
-                                                    const X509 *cert)
+const struct rp_tls_staple *rp_tls_server_staple_of(const struct rp_tls_server *s, const X509 *cert)
 {
     return cert ? rp_map_find(&s->stapled, address_of(&cert)) : NULL;
 }
@@ -440,8 +407,8 @@ struct rp_tls_staple *rp_tls_server_staples(const struct rp_tls_server *s)
 static bool make_staple(struct rp_tls_server *s, struct cert *cert)
 {
     const X509 *key = cert->pair.cert;
-    X509 *issuer = rp_tls_issuer_of(cert->pair.cert, cert->pair.chain,
-                                    SSL_CTX_get_cert_store(s->ctx));
+    X509 *issuer =
+        rp_tls_issuer_of(cert->pair.cert, cert->pair.chain, SSL_CTX_get_cert_store(s->ctx));
     if (!issuer) return false;
     struct rp_tls_staple *p = rp_tls_staple_new(cert->pair.cert, issuer, s->ocsp);
     X509_free(issuer);
@@ -455,8 +422,7 @@ static bool make_staple(struct rp_tls_server *s, struct cert *cert)
 }
 
 /* Also for one without a responder: its answer may come from a file. */
-static void note_staple(struct rp_tls_server *s, struct cert *cert,
-                        struct rp_tls_cert_facts *facts)
+static void note_staple(struct rp_tls_server *s, struct cert *cert, struct rp_tls_cert_facts *facts)
 {
     facts->must_staple = rp_tls_must_staple(cert->pair.cert);
     facts->has_responder = rp_tls_has_responder(cert->pair.cert);
@@ -507,6 +473,30 @@ rp_err rp_tls_server_add(struct rp_tls_server *s, rp_str cert_pem, rp_str key_pe
         s->fallback->kinds[kind] = cert;
     }
     return RP_OK;
+}
+
+/* ---- clients of a name --------------------------------------------------------------------- */
+
+rp_err rp_tls_server_ask(struct rp_tls_server *s, rp_str name, struct rp_tls_clients *c)
+{
+    char buf[NAME_BYTES];
+    rp_str key = as_key(name, buf);
+    if (!key.len || rp_map_set(&s->asked, key, c) != RP_OK) return RP_E_INVALID;
+    s->rules_of_names =
+        rp_realloc(s->rules_of_names, (s->rules_n + 1) * sizeof(struct rp_tls_clients *));
+    s->rules_of_names[s->rules_n++] = rp_tls_clients_hold(c);
+    SSL_CTX_set_client_hello_cb(s->ctx, rp_tls_on_hello, NULL);
+    return RP_OK;
+}
+
+const struct rp_map *rp_tls_server_asked(const struct rp_tls_server *s)
+{
+    return &s->asked;
+}
+
+const uint8_t *rp_tls_server_id(const struct rp_tls_server *s)
+{
+    return s->id;
 }
 
 rp_err rp_tls_server_finish(struct rp_tls_server *s, char why[RP_TLS_WHY_BYTES])

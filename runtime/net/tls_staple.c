@@ -294,6 +294,7 @@ rp_str rp_tls_staple_get(const struct rp_tls_staple *p, int64_t now_s, int64_t *
 int rp_tls_staple_on_ask(SSL *ssl, void *arg)
 {
     struct rp_tls *t = SSL_get_app_data(ssl);
+    if (SSL_session_reused(ssl)) return SSL_TLSEXT_ERR_NOACK; /* no certificate is sent */
     const struct rp_tls_staple *p = rp_tls_server_staple_of(arg, SSL_get_certificate(ssl));
     rp_str der =
         t && p ? rp_tls_staple_get(p, (int64_t)rp_loop_wall(t->loop), NULL, NULL) : RP_STR_NONE;

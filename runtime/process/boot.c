@@ -126,8 +126,7 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     if (e == RP_OK)
         e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT,
                           &m->census);
-    if (e == RP_OK)
-        e = rp_zone_new(RP_STR("rproxy-staples"), RP_STAPLES_BYTES, &m->staples_zone);
+    if (e == RP_OK) e = rp_zone_new(RP_STR("rproxy-staples"), RP_STAPLES_BYTES, &m->staples_zone);
     if (e == RP_OK) e = rp_dict_new(m->staples_zone, RP_DICT_CACHE, &m->staples);
     if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
     return e;

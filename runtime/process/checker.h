@@ -26,10 +26,10 @@ enum {
 };
 
 struct rp_check_order {
-    const char *site;                    /* absolute */
-    rp_str overrides;                    /* "name=value" lines of -g */
-    bool describe;                       /* fill plan->description */
-    rp_str sources; /* bundle of the generation that serves: only certificates are read anew */
+    const char *site; /* absolute */
+    rp_str overrides; /* "name=value" lines of -g */
+    bool describe;    /* fill plan->description */
+    rp_str sources;   /* bundle of the generation that serves: only certificates are read anew */
     const struct rp_os_account *account; /* whom the evaluator becomes; NULL: nobody else */
     rp_ms limit_ms;                      /* 0: RP_CHECK_LIMIT_MS */
 };

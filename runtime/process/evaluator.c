@@ -87,8 +87,9 @@ RP_NORETURN static void send_result(struct evaluator *v, const struct rp_check_o
     rp_buf_init(&flat, RP_PLAN_BYTES_MOST);
     if (order->describe) rp_host_describe(conf, &description);
     rp_err e = rp_bundle_save(bundle, &sources);
-    if (e == RP_OK) rp_plan_save(conf, rp_buf_str(&sources), rp_buf_str(&description), v->watched,
-                     v->watched_n, &flat);
+    if (e == RP_OK)
+        rp_plan_save(conf, rp_buf_str(&sources), rp_buf_str(&description), v->watched, v->watched_n,
+                     &flat);
     if (e == RP_OK && (sources.failed || flat.failed)) e = RP_E_TOO_BIG;
     if (e == RP_OK) e = rp_os_memfd_seal("rproxy-site", rp_buf_str(&flat), &fd);
     if (e != RP_OK) answer(v, RP_SAY_FAILED, rp_str_z(rp_err_text(e)), -1);

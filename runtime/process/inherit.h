@@ -36,7 +36,7 @@ struct rp_inherit {
     struct rp_counters *counters;
     struct rp_census *census;
     struct rp_keyring *keyring;
-    struct rp_once *once; /* tickets that brought early data */
+    struct rp_once *once;    /* tickets that brought early data */
     struct rp_dict *staples; /* OCSP answers, proxy/staples.h */
 };
 

@@ -30,14 +30,14 @@ struct list {
 struct rp_flight {
     struct list *in; /* book: flying, certs or others; NULL: in none */
     struct rp_flight *next, *prev;
-    bool filed;                /* its key leads to it */
-    bool denied;               /* landed: refuse */
-    struct rp_tls_cert *cert;  /* landed: held; NULL: the server's own */
-    rp_ms until_ms;            /* landed */
-    struct rp_proxy *proxy;    /* flying, as all that follows */
-    struct rp_guest *lead;     /* held; NULL: landed */
-    struct rp_guest *waiting;  /* by next_waiting */
-    struct rp_timer timer;     /* that ends it */
+    bool filed;               /* its key leads to it */
+    bool denied;              /* landed: refuse */
+    struct rp_tls_cert *cert; /* landed: held; NULL: the server's own */
+    rp_ms until_ms;           /* landed */
+    struct rp_proxy *proxy;   /* flying, as all that follows */
+    struct rp_guest *lead;    /* held; NULL: landed */
+    struct rp_guest *waiting; /* by next_waiting */
+    struct rp_timer timer;    /* that ends it */
     uint32_t key_n;
     char key[KEY_BYTES];
 };

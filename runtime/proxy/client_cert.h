@@ -11,4 +11,10 @@
  * Client-Cert-Chain by its own, verified certificate, or by nothing. RP_E_CAP. */
 RP_MUST rp_err rp_client_cert_put(struct rp_req *r);
 
+/* Is the request for a host whose clients are asked for certificates by other rules than those that
+ * held in the connection's handshake? Nothing that was verified there counts for it (RFC 9110 §7.4). */
+bool rp_client_cert_is_misdirected(const struct rp_req *r);
+/* Are certificates of clients forwarded to its upstream? */
+bool rp_client_cert_is_forwarded(const struct rp_req *r);
+
 #endif

@@ -22,22 +22,22 @@ struct rp_conf_draft; /* proxy/conf_build.h */
 
 /* One way of ending TLS, or of speaking it to upstreams, while it is built and after. */
 struct rp_conf_tls {
-    struct rp_tls_server *server; /* NULL until made; freed with the generation */
-    uint8_t profile, versions;    /* enum rp_tls_profile; bits, 0: the profile's */
-    uint8_t ask, depth;           /* of clients' certificates: enum rp_tls_ask */
-    bool refuse;                  /* names that no certificate has */
-    bool forward;                 /* tell upstreams the client's certificate */
-    bool early;                   /* take early data */
-    bool kernel;                  /* let the kernel seal what is sent */
-    bool verify;                  /* upstreams */
-    bool ocsp;                    /* ask responders for staples */
+    struct rp_tls_server *server;                /* NULL until made; freed with the generation */
+    uint8_t profile, versions;                   /* enum rp_tls_profile; bits, 0: the profile's */
+    uint8_t ask, depth;                          /* of clients' certificates: enum rp_tls_ask */
+    bool refuse;                                 /* names that no certificate has */
+    bool forward;                                /* tell upstreams the client's certificate */
+    bool early;                                  /* take early data */
+    bool kernel;                                 /* let the kernel seal what is sent */
+    bool verify;                                 /* upstreams */
+    bool ocsp;                                   /* ask responders for staples */
     bool must_staple, has_responder, has_staple; /* the newest certificate; while it is built */
-    rp_ms session_ms;             /* life of a ticket; 0: none */
-    rp_str alpn;                  /* as on the wire */
-    rp_str cas;                   /* PEM; only while it is built */
-    rp_str *crls;                 /* PEM or DER; the same */
+    rp_ms session_ms;                            /* life of a ticket; 0: none */
+    rp_str alpn;                                 /* as on the wire */
+    rp_str cas;                                  /* PEM; only while it is built */
+    rp_str *crls;                                /* PEM or DER; the same */
     uint32_t crls_n;
-    rp_str sni, name;             /* upstreams */
+    rp_str sni, name; /* upstreams */
 };
 
 struct rp_conf_stream;
@@ -45,12 +45,12 @@ struct rp_conf_listener {
     struct rp_addr addr;
     rp_str text; /* as written: "0.0.0.0:80"; also the identity across reloads */
     bool redirect_https;
-    bool proxy_protocol;           /* connections begin with a PROXY header */
-    bool half_closed;              /* clients may end their side and wait for the answer */
-    bool udp;                      /* datagrams, of a stream only */
+    bool proxy_protocol;              /* connections begin with a PROXY header */
+    bool half_closed;                 /* clients may end their side and wait for the answer */
+    bool udp;                         /* datagrams, of a stream only */
     uint32_t hello_chain, cert_chain; /* script's references, of TLS handshakes; 0: none */
-    struct rp_conf_stream *stream; /* relays bytes; NULL: speaks HTTP */
-    struct rp_conf_tls *tls;       /* NULL: plain */
+    struct rp_conf_stream *stream;    /* relays bytes; NULL: speaks HTTP */
+    struct rp_conf_tls *tls;          /* NULL: plain */
 };
 
 struct rp_conf_peer {
@@ -199,13 +199,18 @@ struct rp_route {
     struct rp_conf_tunnel tunnel;
 };
 
+struct rp_tls_clients; /* net/tls_server.h */
 struct rp_conf_host {
     uint32_t index;
     rp_str name; /* first name, for messages; "default" when it has none */
     uint32_t names_n;
     bool is_default;
-    rp_str hsts;               /* Strict-Transport-Security of answers over TLS; empty: none */
-    struct rp_route *no_route; /* answers 404 / 405 with this host's chains */
+    struct rp_tls_clients *clients; /* its own rules for their certificates; NULL: the listener's */
+    uint64_t asks;                  /* rp_tls_clients_id of those; 0: none */
+    uint8_t ask;                    /* enum rp_tls_ask, of those */
+    bool forward_cert;              /* the same */
+    rp_str hsts;                    /* Strict-Transport-Security of answers over TLS; empty: none */
+    struct rp_route *no_route;      /* answers 404 / 405 with this host's chains */
     struct rp_conf_pages pages;
 };
 
@@ -289,6 +294,7 @@ struct rp_conf {
     uint64_t tls_ms;                       /* for a whole handshake */
     uint64_t tls_rate;                     /* handshakes a second and worker; 0 = no limit */
     uint64_t ticket_keys_ms;               /* between two rotations of the ticket keys */
+    bool hosts_ask;                        /* some host has rules for clients' certificates */
     uint64_t watch;                        /* bool: changed files of certificates are taken */
     uint64_t http2, h2_streams, h2_window; /* bool; streams at once; bytes a stream may wait with */
     uint64_t forward;                      /* RP_FORWARD_ bits */
@@ -411,6 +417,11 @@ RP_MUST rp_err rp_conf_set_host_text(struct rp_conf *c, uint32_t host, rp_str ke
  * trailing dot do not matter. Repeated names in the site are an error. */
 RP_MUST rp_err rp_conf_add_host_name(struct rp_conf *c, uint32_t host, rp_str name,
                                      struct rp_conf_error *e);
+
+/* Clients that ask for this name of the host (in the handshake) are asked for certificates by the rules
+ * of that set, on all listeners there are so far; requests for the host are for such connections only. */
+RP_MUST rp_err rp_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, rp_str name,
+                                   struct rp_conf_error *e);
 
 /* pattern: "/exact", "/prefix/" + "*" at the end, "/a/{param}/b", "/a/{rest*}", "~regex"; "*" for
  * requests without a path (OPTIONS *, CONNECT). route.h says what they match.

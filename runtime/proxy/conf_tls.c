@@ -182,6 +182,43 @@ rp_err rp_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls)
     return RP_OK;
 }
 
+static void drop_clients(void *arg)
+{
+    rp_tls_clients_drop(&((struct rp_conf_host *)arg)->clients);
+}
+
+static rp_err make_clients(struct rp_conf *c, struct rp_conf_host *h, const struct rp_conf_tls *t,
+                           struct rp_conf_error *e)
+{
+    char why[RP_TLS_WHY_BYTES];
+    struct rp_tls_rules rules = rules_of(t);
+    h->clients = rp_tls_clients_new(&rules, why);
+    if (!h->clients) return rp_conf_fail(e, RP_E_INVALID, "%s", why);
+    h->asks = rp_tls_clients_id(h->clients);
+    h->ask = t->ask;
+    h->forward_cert = t->forward;
+    c->hosts_ask = true;
+    if (rp_arena_defer(&c->arena, drop_clients, h) == RP_OK) return RP_OK;
+    drop_clients(h);
+    return rp_conf_full(e);
+}
+
+rp_err rp_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, rp_str name,
+                           struct rp_conf_error *e)
+{
+    const struct rp_conf_tls *t = find(c, tls);
+    if (c->frozen || !t || host >= c->hosts_n) return rp_conf_fail(e, RP_E_PHASE, "not now");
+    struct rp_conf_host *h = c->hosts[host];
+    rp_err err = h->clients ? RP_OK : make_clients(c, h, t, e);
+    for (uint32_t i = 0; i < c->listeners_n && err == RP_OK; i++) {
+        const struct rp_conf_listener *l = &c->listeners[i];
+        if (!l->tls || l->stream) continue;
+        err = rp_tls_server_ask(l->tls->server, name, h->clients);
+        if (err != RP_OK) return rp_conf_fail(e, err, "it is no name that TLS knows");
+    }
+    return err;
+}
+
 /* ---- upstreams ------------------------------------------------------------------------------ */
 
 /* A peer without a name of its own, to be verified, would be anybody. */

@@ -14,7 +14,8 @@
 
 void rp_guest_learn(struct rp_guest *g)
 {
-    if (!g->hello.body && g->conn) (void)rp_conn_take_hello(g->conn, &g->hello); /* or it has none */
+    if (!g->hello.body && g->conn)
+        (void)rp_conn_take_hello(g->conn, &g->hello); /* or it has none */
 }
 
 rp_str rp_guest_ja4(struct rp_guest *g)

@@ -43,8 +43,7 @@ static rp_err apply_edit(struct rp_msg *m, struct rp_arena *a, const struct rp_c
 
 rp_err rp_headers_edit_request(struct rp_req *r)
 {
-    const struct rp_serve *s = r->x.listener;
-    rp_err put = s->forward_cert ? rp_client_cert_put(r) : RP_OK;
+    rp_err put = rp_client_cert_is_forwarded(r) ? rp_client_cert_put(r) : RP_OK;
     if (put != RP_OK) return put;
     for (uint32_t i = 0; i < r->route->edits_n; i++) {
         const struct rp_conf_edit *e = &r->route->edits[i];

@@ -12,6 +12,7 @@
 #include "http/field.h"
 #include "proxy/access.h"
 #include "proxy/buffering.h"
+#include "proxy/client_cert.h"
 #include "proxy/dial.h"
 #include "proxy/guest.h"
 #include "proxy/headers.h"
@@ -176,6 +177,8 @@ static enum rp_verdict step_route(struct rp_req *r)
     const struct rp_msg *h = &r->x.head;
     rp_route_find(r->conf, h, &r->client, &r->x.arena, &r->match);
     r->route = r->match.route;
+    if (RP_UNLIKELY(r->conf->hosts_ask) && rp_client_cert_is_misdirected(r))
+        return rp_step_fail(r, RP_E_MISDIRECTED);
     if (r->match.trouble != RP_OK)
         return rp_step_fail(r, r->match.trouble); /* not by another route */
     r->upstream = r->route->upstream;

@@ -20,7 +20,7 @@ struct rp_groups; /* live upstream state by generation, upstream.h */
 struct rp_stream; /* stream.h */
 struct rp_udp;    /* stream_udp.h */
 struct rp_udp_door;
-struct rp_census; /* shm/census.h */
+struct rp_census;  /* shm/census.h */
 struct rp_staples; /* staples.c */
 struct rp_dict;    /* shm/dict.h */
 
@@ -52,8 +52,7 @@ struct rp_proxy_stats {
     uint64_t udp_in, udp_out, udp_dropped, udp_evicted;      /* datagrams; sessions evicted */
     uint64_t conns_idle;                                     /* no request under way */
     uint64_t refused_many, refused_client, refused_greeting; /* of conns_refused, by reason */
-    uint64_t tls_handshakes, tls_resumed, tls_early, tls_early_refused,
-        tls_kernel;
+    uint64_t tls_handshakes, tls_resumed, tls_early, tls_early_refused, tls_kernel;
     uint64_t tls_failed, tls_timeouts, tls_plain_http, tls_closed; /* that came to nothing */
     uint64_t tls_refused;                                          /* ... by hooks */
     uint64_t conns_uncounted; /* let in although the census of clients was full */
@@ -111,13 +110,14 @@ struct rp_proxy {
     struct rp_serve *serves; /* listening sockets */
     struct rp_door door;
     struct rp_tls_gate tls;
-    struct rp_census *census; /* shared by all workers; NULL: no caps */
-    uint32_t worker;          /* our number in it */
-    struct rp_staples *staples;      /* NULL: no certificate has a responder to be asked */
+    struct rp_census *census;       /* shared by all workers; NULL: no caps */
+    uint32_t worker;                /* our number in it */
+    struct rp_staples *staples;     /* NULL: no certificate has a responder to be asked */
     struct rp_dict *staples_shared; /* of all workers; NULL: none */
-    uint32_t conns_peak;      /* most client connections since memory was given back */
+    uint32_t conns_peak;            /* most client connections since memory was given back */
     uint64_t next_conn_id;
-    uint32_t kept_confs; /* generations without requests whose hooks are not done (keep_generation) */
+    uint32_t
+        kept_confs; /* generations without requests whose hooks are not done (keep_generation) */
     bool freeing;
     bool draining; /* no keep-alive, stop when the last exchange ends */
     void (*on_drained)(void *arg);

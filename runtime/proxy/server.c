@@ -82,6 +82,7 @@ static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
     rp_tls_server_drop(&s->tls);
     if (l->tls) s->tls = rp_tls_server_hold(l->tls->server);
     s->forward_cert = l->tls && l->tls->forward;
+    s->ask = l->tls ? l->tls->ask : RP_TLS_ASK_NONE;
     follow_hooks(s, l);
     drop_stream_conf(s);
     s->stream = l->stream;

@@ -19,6 +19,7 @@ struct rp_serve {
     bool proxy_protocol; /* ... too */
     bool half_closed;    /* ... too */
     bool forward_cert;   /* ... too */
+    uint8_t ask;         /* of its clients: enum rp_tls_ask */
     bool relays;         /* said to be a stream's last; stays when `stream` goes */
     bool asks;           /* hooks have a say in its TLS; stays when `hook_conf` goes */
     uint32_t hello_chain, cert_chain; /* of hook_conf */

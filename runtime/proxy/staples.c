@@ -224,9 +224,15 @@ static void fetch_good(struct entry *e, rp_str der, const struct rp_tls_staple_a
     else
         rp_log(debug, "OCSP answer certificate=%s again_s=%lld",
                rp_log_esc(rp_tls_staple_name(e->staple)), (long long)(e->look_s - now));
-    if (revoked) rp_tls_staple_set(e->staple, RP_STR_NONE, 0, 0);
-    else rp_tls_staple_set(e->staple, der, a->this_s, a->next_s);
+    hand_out(e, &e->last, der);
     save(e, revoked ? RP_STR_NONE : der);
+}
+
+/* The way to the responder is open to everybody: an answer from before a revocation, which is still in
+ * time, must not take its place. */
+static bool is_older(const struct entry *e, const struct rp_tls_staple_answer *a)
+{
+    return a->this_s < e->last.this_s && e->last.next_s > wall_s(e->all);
 }
 
 static void on_fetched(void *arg, rp_str body, const char *why)
@@ -242,6 +248,7 @@ static void on_fetched(void *arg, rp_str body, const char *why)
     if (good != RP_OK) fetch_failed(e, words);
     else if (!a.in_time) fetch_failed(e, "the answer is over, or of the future");
     else if (a.status == RP_TLS_STAPLE_UNKNOWN) fetch_failed(e, "the responder does not know it");
+    else if (is_older(e, &a)) fetch_failed(e, "the answer is older than the one before");
     else fetch_good(e, body, &a);
     give_lease(e);
 }

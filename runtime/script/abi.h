@@ -503,6 +503,49 @@ rp_err rp_abi_aead(struct rp_host_face *h, bool seal, const char *alg, const cha
                    size_t key_n, const char *nonce, size_t nonce_n, const char *text, size_t n,
                    const char *aad, size_t aad_n);
 
+/* Certificates. From PEM (the first one) or DER. NULL: out says why. */
+struct rp_x509;
+struct rp_x509 *rp_abi_x509_new(struct rp_host_face *h, const char *p, size_t n);
+void rp_abi_x509_free(struct rp_x509 *c);
+struct rp_key *rp_abi_x509_key(struct rp_host_face *h, const struct rp_x509 *c); /* as rp_abi_key_pem */
+enum rp_abi_x509_text {
+    RP_X509_SUBJECT, /* RFC 2253 */
+    RP_X509_ISSUER,
+    RP_X509_SERIAL,      /* hex */
+    RP_X509_FINGERPRINT, /* SHA-256, hex */
+    RP_X509_PEM,
+    RP_X509_DER,
+};
+enum rp_abi_x509_number {
+    RP_X509_NOT_BEFORE, /* seconds since 1970 */
+    RP_X509_NOT_AFTER,
+    RP_X509_IS_CA,
+    RP_X509_VERSION,
+};
+bool rp_abi_x509_text(struct rp_host_face *h, const struct rp_x509 *c, uint32_t what);
+double rp_abi_x509_number(const struct rp_x509 *c, uint32_t what);
+/* Alternative name i, "DNS:a.example"; empty: of a kind that is not read. False past the last. */
+bool rp_abi_x509_san(struct rp_host_face *h, const struct rp_x509 *c, uint32_t i);
+bool rp_abi_x509_is_for(const struct rp_x509 *c, const char *name, size_t n, bool is_ip);
+/* Authorities. NULL: out says why. */
+struct rp_x509_store;
+struct rp_x509_store *rp_abi_x509_store_new(struct rp_host_face *h, const char *p, size_t n);
+void rp_abi_x509_store_free(struct rp_x509_store *s);
+/* chain: PEM of what is between, may be empty. purpose: "server", "client", "any". RP_END: out says
+ * why not. */
+rp_err rp_abi_x509_verify(struct rp_host_face *h, const struct rp_x509 *c,
+                          const struct rp_x509_store *s, const char *chain, size_t chain_n,
+                          const char *purpose, double time);
+
+/* Packing: gzip or zlib; most: bytes that may come out in all. */
+struct rp_vm_gzip;
+struct rp_vm_gzip *rp_abi_gzip_new(bool unpack, bool gzip, uint32_t level, double most);
+void rp_abi_gzip_free(struct rp_vm_gzip *g);
+/* Into out. RP_E_INVALID: no such text, or cut off; RP_E_TOO_BIG; RP_E_CAP: more than 8 MB at once;
+ * RP_E_PHASE: it is over. */
+rp_err rp_abi_gzip_step(struct rp_host_face *h, struct rp_vm_gzip *g, const char *p, size_t n,
+                        bool last);
+
 /* What runs on the pool while the task waits: park while rp_abi_job_result returns RP_AGAIN. Then it is
  * the job's result, with `out`. Where nothing can wait it has run already. */
 struct rp_vm_job;
@@ -552,11 +595,11 @@ struct rp_guest *rp_abi_req_guest(const struct rp_req *r);
 uint32_t rp_abi_guest_ref(struct rp_host_face *h, struct rp_guest *g);
 
 /* A certificate with chain and key (PEM; the texts may be the same). NULL: out says why. */
-struct rp_tls_cert *rp_abi_cert_new(struct rp_host_face *h, const char *cert, size_t cert_n,
-                                    const char *key, size_t key_n);
+struct rp_tls_cert *rp_abi_tls_cert_new(struct rp_host_face *h, const char *cert, size_t cert_n,
+                                        const char *key, size_t key_n);
 /* Put in those of another: one of each kind of key. */
-void rp_abi_cert_join(struct rp_tls_cert *c, const struct rp_tls_cert *more);
-void rp_abi_cert_free(struct rp_tls_cert *c);
+void rp_abi_tls_cert_join(struct rp_tls_cert *c, const struct rp_tls_cert *more);
+void rp_abi_tls_cert_free(struct rp_tls_cert *c);
 
 /* ---- configuration: proxy/conf.h's builder, one to one */
 
@@ -589,6 +632,8 @@ rp_err rp_abi_conf_add_staple(struct rp_host_face *h, struct rp_conf *c, uint32_
                               const char *cert, size_t cert_n, const char *file, size_t file_n,
                               struct rp_conf_error *e);
 rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
+rp_err rp_abi_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, const char *name,
+                               size_t name_n, struct rp_conf_error *e);
 /* cert and key empty: no certificate of our own. */
 rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                                    uint32_t upstream, const char *cert, size_t cert_n,

@@ -27,4 +27,7 @@ struct rp_vm_digest *rp_digest_of(struct rp_host *h);
 /* Borrowed; NULL when there is no such algorithm. name: as in rp_abi_digest_begin. */
 const EVP_MD *rp_digest_md(struct rp_host *h, const char *name);
 
+/* A key of an OpenSSL key, which is taken over and may be NULL. NULL: out says why. */
+struct rp_key *rp_key_new(struct rp_host_face *f, EVP_PKEY *pkey, bool is_private);
+
 #endif

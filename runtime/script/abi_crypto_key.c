@@ -82,8 +82,7 @@ static uint32_t kind_of(EVP_PKEY *pkey)
     return 0;
 }
 
-/* Takes pkey over, which may be NULL. */
-static struct rp_key *key_new(struct rp_host_face *f, EVP_PKEY *pkey, bool is_private)
+struct rp_key *rp_key_new(struct rp_host_face *f, EVP_PKEY *pkey, bool is_private)
 {
     if (!pkey) return no(f, "not a key");
     uint32_t kind = kind_of(pkey);
@@ -128,7 +127,7 @@ struct rp_key *rp_abi_key_pem(struct rp_host_face *f, const char *p, size_t n)
     bool is_private = pkey != NULL;
     if (!pkey && BIO_reset(bio) == 1) pkey = read_public(bio);
     BIO_free(bio);
-    return key_new(f, pkey, is_private);
+    return rp_key_new(f, pkey, is_private);
 }
 
 static BIGNUM *number(rp_str bytes)
@@ -226,7 +225,7 @@ struct rp_key *rp_abi_key_parts(struct rp_host_face *f, uint32_t kind, const cha
     case RP_KEY_P521: pkey = ec_from(curve_of(kind), first, second, secret); break;
     case RP_KEY_ED25519: pkey = ed25519_from(first, secret); break;
     }
-    return key_new(f, pkey, d_n > 0);
+    return rp_key_new(f, pkey, d_n > 0);
 }
 
 void rp_abi_key_free(struct rp_key *key)

@@ -255,7 +255,9 @@ static void run(void *arg)
     case RP_FILE_LIST: j->result = do_list(j); break;
     case RP_FILE_REMOVE: j->result = do_remove(j); break;
     case RP_FILE_MKDIR: j->result = do_mkdir(j); break;
-    case RP_FILE_RENAME: j->result = rename(j->path, j->text) == 0 ? RP_OK : system_failed(j); break;
+    case RP_FILE_RENAME:
+        j->result = rename(j->path, j->text) == 0 ? RP_OK : system_failed(j);
+        break;
     }
 }
 
@@ -343,7 +345,8 @@ rp_err rp_abi_file_done(struct rp_host_face *f, double handle)
     rp_buf_fini(&h->bytes);
     h->bytes = j->out; /* good until the next job's end */
     rp_buf_init(&j->out, 0);
-    f->out = e == RP_OK ? rp_buf_str(&h->bytes) : rp_str_z(j->os ? strerror(j->os) : rp_err_text(e));
+    f->out =
+        e == RP_OK ? rp_buf_str(&h->bytes) : rp_str_z(j->os ? strerror(j->os) : rp_err_text(e));
     rp_hold_close(&j->hold);
     return e;
 }

@@ -101,8 +101,8 @@ uint32_t rp_abi_guest_ref(struct rp_host_face *f, struct rp_guest *g)
 
 /* ---- certificates --------------------------------------------------------------------------- */
 
-struct rp_tls_cert *rp_abi_cert_new(struct rp_host_face *f, const char *cert, size_t cert_n,
-                                    const char *key, size_t key_n)
+struct rp_tls_cert *rp_abi_tls_cert_new(struct rp_host_face *f, const char *cert, size_t cert_n,
+                                        const char *key, size_t key_n)
 {
     struct rp_host *h = rp_vm_of(f);
     rp_arena_reset(&h->scratch);
@@ -112,12 +112,12 @@ struct rp_tls_cert *rp_abi_cert_new(struct rp_host_face *f, const char *cert, si
     return c;
 }
 
-void rp_abi_cert_join(struct rp_tls_cert *c, const struct rp_tls_cert *more)
+void rp_abi_tls_cert_join(struct rp_tls_cert *c, const struct rp_tls_cert *more)
 {
     rp_tls_cert_join(c, more);
 }
 
-void rp_abi_cert_free(struct rp_tls_cert *c)
+void rp_abi_tls_cert_free(struct rp_tls_cert *c)
 {
     rp_tls_cert_drop(&c);
 }

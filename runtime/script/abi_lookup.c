@@ -51,6 +51,17 @@ static rp_err fail(struct load *j, rp_err e, const char *what)
     return e;
 }
 
+/* Workers compile what is published: it must compile. */
+static bool is_pattern(rp_str line)
+{
+    struct rp_regex *re = NULL;
+    if (rp_str_ends(line, RP_STR("\r"))) line.len--;
+    if (line.len == 0 || line.ptr[0] == '#') return true;
+    bool good = rp_regex_compile(line, 0, &re, NULL) == RP_OK;
+    rp_regex_free(&re);
+    return good;
+}
+
 static rp_err add_line(struct load *j, struct rp_lookup_maker *m, rp_str line)
 {
     static const char *const WHAT[] = {[RP_LOOKUP_NETS] = "not a network",
@@ -58,6 +69,8 @@ static rp_err add_line(struct load *j, struct rp_lookup_maker *m, rp_str line)
                                        [RP_LOOKUP_DOMAINS] = "not a domain name",
                                        [RP_LOOKUP_LINES] = "too long, or with a NUL"};
     j->line++;
+    if (j->type == RP_LOOKUP_LINES && !is_pattern(line))
+        return fail(j, RP_E_INVALID, "not a pattern");
     rp_err e = rp_lookup_line_add(m, j->type, line);
     if (e == RP_E_CAP) return fail(j, e, "the set's memory is full; give it a larger `size`");
     return e == RP_OK ? RP_OK : fail(j, e, WHAT[j->type]);

@@ -149,8 +149,9 @@ static void tell_staple(rp_str path, const struct rp_conf_staple *s, bool has_fi
         rp_log(alert, "certificate was revoked: its OCSP answer is not handed out file=%s",
                rp_log_esc(path));
     else if (has_file && !s->good)
-        rp_log(warn, "the certificate's authority does not know it: its OCSP answer is not handed "
-                     "out file=%s",
+        rp_log(warn,
+               "the certificate's authority does not know it: its OCSP answer is not handed "
+               "out file=%s",
                rp_log_esc(path));
     else if (has_file && !s->in_time)
         rp_log(warn, "OCSP answer beside a certificate is over, or of the future file=%s",
@@ -159,8 +160,9 @@ static void tell_staple(rp_str path, const struct rp_conf_staple *s, bool has_fi
         rp_log(warn, "no OCSP for a certificate whose issuer is not known: add its chain file=%s",
                rp_log_esc(path));
     if (s->must && !s->can && !(has_file && s->good && s->in_time))
-        rp_log(warn, "certificate wants an OCSP answer with it and there is none: clients may "
-                     "refuse it; %s file=%s",
+        rp_log(warn,
+               "certificate wants an OCSP answer with it and there is none: clients may "
+               "refuse it; %s file=%s",
                s->ask || !s->has_responder ? "put one beside it" : "set tls.ocsp = true",
                rp_log_esc(path));
 }
@@ -200,6 +202,12 @@ rp_err rp_abi_conf_add_staple(struct rp_host_face *h, struct rp_conf *c, uint32_
 rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls)
 {
     return rp_conf_use_tls(c, listener, tls);
+}
+
+rp_err rp_abi_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, const char *name,
+                               size_t name_n, struct rp_conf_error *e)
+{
+    return rp_conf_ask_clients(c, host, tls, rp_str_of(name, name_n), e);
 }
 
 rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,

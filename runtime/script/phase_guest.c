@@ -188,8 +188,8 @@ static rp_err failed(const struct pass *a, struct rp_task *t, rp_str what, rp_er
 /* False from tls_hello is a refusal without words; rp_guest_refuse came first where there are some. */
 static rp_err returned(const struct pass *a, struct rp_task *t)
 {
-    bool refuse = lua_gettop(t->co) > 0 && lua_type(t->co, 1) == LUA_TBOOLEAN &&
-                  !lua_toboolean(t->co, 1);
+    bool refuse =
+        lua_gettop(t->co) > 0 && lua_type(t->co, 1) == LUA_TBOOLEAN && !lua_toboolean(t->co, 1);
     rp_task_put(t);
     if (!refuse || a->hook != RP_GUEST_HELLO || a->g->refused) return RP_OK;
     return rp_guest_refuse(a->g, RP_GUEST_ACCESS_DENIED, RP_STR_NONE);

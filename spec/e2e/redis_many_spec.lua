@@ -148,12 +148,12 @@ describe_with_redis("rp.redis with a cluster", function()
 
     it("follows a slot that moves, while it moves and after that", function()
         local slot = tonumber(redis.cli(nodes[1].port, "cluster", "keyslot", "moving"))
-        local ids, from, to = node_ids(), nil, nil
+        local ids, from = node_ids(), nil
         assert.equal("OK", get("/set?k=moving&v=1"))
         for i, p in ipairs(nodes) do
             if redis.cli(p.port, "cluster", "countkeysinslot", tostring(slot)) == "1" then from = i end
         end
-        to = from % 3 + 1
+        local to = from % 3 + 1
         redis.cli(nodes[to].port, "cluster", "setslot", tostring(slot), "importing", ids[from])
         redis.cli(nodes[from].port, "cluster", "setslot", tostring(slot), "migrating", ids[to])
         redis.cli(nodes[from].port, "migrate", "127.0.0.1", tostring(nodes[to].port), "moving", "0",

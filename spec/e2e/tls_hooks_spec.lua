@@ -393,6 +393,45 @@ describe("tls_hello", function()
         hasty:stop()
     end)
 
+    it("comes before early data", function()
+        local s = proc.rproxy { vars = { certs = dir }, site = [[
+            return rp.site { workers = 1, log = { error = { level = "info" } },
+                tls = { certs = { "${certs}/a.pem" }, early_data = true },
+                listeners = { rp.listen { "127.0.0.1:${port}", tls = true } },
+                use = { { tls_hello = function(conn)
+                    rp.sleep(0.05)
+                    if conn.sni == "no.test" then return false end
+                    conn.ctx.seen = "seen"
+                end, certificate = function() rp.sleep(0.05) end } },
+                hosts = { rp.host { default = true, routes = { rp.route { "/*",
+                    content = function(req)
+                        return req:exit(200, req.conn.ctx.seen .. tostring(req.conn.tls.early))
+                    end } } } } } ]] }
+        local function session()
+            local c = tls.connect(s.port, { sni = "a.test" })
+            local status, body = c:get("/")
+            assert.same({ 200, "seenfalse" }, { status, body })
+            local found = assert(c:session())
+            c:close()
+            return found
+        end
+        local c = tls.connect(s.port, { sni = "a.test", session = session(), no_handshake = true })
+        c:send_early("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert.is_true(c:handshake())
+        assert.equal("accepted", c:early_status())
+        c:recv_until("\r\n\r\nseentrue")
+        c:close()
+        c = tls.connect(s.port, { sni = "no.test", session = session(), no_handshake = true })
+        local sent = pcall(c.send_early, c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        if sent then -- not every OpenSSL lets a client change the name
+            local ok, why = c:handshake()
+            assert.is_nil(ok)
+            assert.truthy(why:find("access denied"), why)
+        end
+        c:close()
+        s:stop()
+    end)
+
     it("goes on after a hook that fails where its plugin says so, and sees PROXY headers", function()
         local s = proc.rproxy { vars = { certs = dir }, site = [[
             return rp.site { workers = 1, trust = { "127.0.0.1" },

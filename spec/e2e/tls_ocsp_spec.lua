@@ -36,7 +36,7 @@ describe("OCSP answers", function()
 
     -- The next question at the responder: its wire and the request in it.
     local function question(seconds)
-        local w = up:accept(seconds)
+        local w = up:accept(seconds or 40)
         local head = e2e.head(w)
         assert.truthy(head:find("^POST / HTTP/1.1\r\n"), head)
         assert.truthy(head:find("Content-Type: application/ocsp-request\r\n", 1, true))
@@ -178,6 +178,17 @@ describe("OCSP answers", function()
             assert.truthy(posix.poll(function()
                 return process.must(rp, "status"):match("ocsp_failed: 1\n")
             end, 20))
+        end)
+
+        it("are asked for again before they end, and older ones do not take their place", function()
+            local old = tls.ocsp(dir, "ca", { cert = "a", serials = { 16 }, minutes = 5 })
+            posix.sleep(1.1) -- times in answers are whole seconds
+            start('certs = { "${certs}/a.pem" }, ocsp = true')
+            answer { minutes = 1 }
+            wait_status("a.test", "Cert Status: good")
+            reply(question(60), old)
+            rp:wait_stderr("no OCSP answer [^\n]*older than the one before")
+            assert.truthy(tls.status(rp.tls, "a.test"):find("Cert Status: good", 1, true))
         end)
 
         it("of a revoked certificate raise an alert and nothing is handed out", function()

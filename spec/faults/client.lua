@@ -6,6 +6,7 @@
 
 local http = require("spec.faults.http")
 local sockets = require("spec.faults.sockets")
+local tls = require("spec.faults.tls")
 
 local M = {}
 local Client = {}
@@ -57,10 +58,12 @@ local function request_text(ex)
 end
 
 --- opt: port, exchanges, dice, pipelined, before (bytes in front), data (a tunnel's or a stream's),
---- slow (bytes a step), lazy (steps between reads), leave = { after = bytes, how = } (goes away)
+--- slow (bytes a step), lazy (steps between reads), leave = { after = bytes, how = } (goes away), tls
+--- (options of faults/tls: TLS is spoken)
 function M.new(opt)
     local c = setmetatable(opt, Client)
     c.fd = sockets.connect(c.port)
+    c.link = c.tls and tls.wrap(c.fd, c.tls)
     c.out, c.buf, c.at, c.sent_n, c.came_n, c.steps = c.before or "", "", 1, 0, 0, 0
     for i, ex in ipairs(c.exchanges) do
         if c.pipelined or i == 1 then c.out = c.out .. request_text(ex) end
@@ -176,7 +179,7 @@ end
 
 function Client:close(how)
     if not self.fd then return end
-    sockets.close(self.fd, how)
+    if self.link then self.link:close(how) else sockets.close(self.fd, how) end
     self.fd = nil
     self.done = true
 end
@@ -191,7 +194,9 @@ end
 
 local function write(c)
     if c.out == "" then return false end
-    local n = sockets.write(c.fd, c.slow and c.out:sub(1, c.slow) or c.out)
+    local part = c.slow and c.out:sub(1, c.slow) or c.out
+    local n
+    if c.link then n = c.link:write(part) else n = sockets.write(c.fd, part) end
     if not n then -- what came before the end is still to be read; the reset is told only once
         c.out, c.was_reset = "", true
         return true
@@ -203,9 +208,13 @@ end
 
 local function read(c)
     if c.lazy and c.steps % c.lazy ~= 0 then return c.reading end
-    local bytes, why = sockets.read(c.fd, c.lazy and 3000 or nil)
+    local bytes, why
+    if c.link then bytes, why = c.link:read(c.lazy and 3000 or nil)
+    else bytes, why = sockets.read(c.fd, c.lazy and 3000 or nil) end
+    if c.link and c.link.wrong then c:fail("%s", c.link.wrong) end
     c.reading = why ~= "again"
     if not c.reading then return false end
+    if why == "moved" then return true end
     if bytes then
         c.came_n = c.came_n + #bytes
         c.buf = c.buf .. bytes
@@ -221,7 +230,7 @@ end
 -- Both sides of a tunnel have said all: the client ends its half, and the other follows.
 local function finish(c)
     if c.tunnel and c.out == "" and not c.finished then
-        sockets.finish(c.fd)
+        if c.link then c.link:finish() else sockets.finish(c.fd) end
         c.finished = true
         return true
     end
@@ -246,6 +255,7 @@ end
 --- How far it is, for a report.
 function Client:describe()
     local what = #self.exchanges == 0 and "stream" or self.tunnel and "tunnel" or "http"
+    if self.link then what = what .. " TLS" end
     local lines = { ("  %s port=%d at=%d/%d sent=%d came=%d unsent=%d slow=%s lazy=%s pipelined=%s "
         .. "ended=%s%s"):format(what, self.port, self.at, #self.exchanges,
             self.sent_n, self.came_n, #self.out, tostring(self.slow), tostring(self.lazy),

@@ -55,23 +55,39 @@ local function http_client(w, d, name, calm)
         before = proxied and "PROXY TCP4 192.0.2.7 192.0.2.8 1000 80\r\n" or nil }
 end
 
+-- TLS, with a session of one before and early data, or without.
+local function tls_options(w, d)
+    return { session = d:one_in(3) and w.session or nil, early = d:one_in(2) and d:range(1, 4000),
+        keep = function(session) w.session = session or w.session end }
+end
+
+local function tls_client(w, d, name, calm)
+    local opt = http_client(w, d, name, calm)
+    opt.port, opt.before, opt.tls = w.ports[6], nil, tls_options(w, d)
+    return opt
+end
+
 local function tunnel_client(w, d, name)
     local ex = { id = name .. ".1", kind = "plain", method = "GET", mode = d:pick(TUNNEL_MODES), n = 0,
         version = "1.1", upgrade = true, sends = "" }
     w.origin.requests[ex.id] = ex
-    return { port = w.ports[1], exchanges = { ex }, data = http.body(name, d:size(300000)) }
+    local tls = d:one_in(3) and tls_options(w, d) or nil
+    return { port = w.ports[tls and 6 or 1], exchanges = { ex }, tls = tls,
+        data = http.body(name, d:size(300000)) }
 end
 
 local function stream_client(w, d, name)
-    return { port = w.ports[d:range(3, 4)], exchanges = {}, data = http.body(name, d:size(1000000)) }
+    local at = d:pick { 3, 4, 7 }
+    return { port = w.ports[at], exchanges = {}, data = http.body(name, d:size(1000000)),
+        tls = at == 7 and tls_options(w, d) or nil }
 end
 
 local function one_client(w, d, name, calm)
     if d:one_in(9) then
         return datagrams.client { port = w.ports[5], name = name, count = d:range(1, 20), dice = d }
     end
-    local make = d:pick { http_client, http_client, http_client, http_client, tunnel_client,
-        stream_client }
+    local make = d:pick { http_client, http_client, http_client, tls_client, tls_client,
+        tunnel_client, stream_client }
     local opt = make(w, d, name, calm)
     opt.dice = d
     if d:one_in(4) then opt.slow = d:pick { 1, 10, 300 } + (opt.data and 1000 or 0) end

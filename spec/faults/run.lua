@@ -30,7 +30,7 @@ end
 -- What shall fail. One in eight schedules is calm: then all must go well.
 local SOCKET_POINTS = { "recv", "peek", "send", "splice_in", "splice_out", "pipe2", "socket",
     "dgram_recv", "dgram_send", "connect", "connect_cut", "so_error", "shutdown", "accept", "watch",
-    "dns_ask", "wall", "write" }
+    "dns_ask", "wall", "write", "tls_ulp", "tls_tx" }
 
 local function plan_of(d)
     local plan = ffi.new("struct rp_fault_plan")
@@ -155,5 +155,6 @@ for point = 0, C.RP_FAULT_POINTS - 1 do
         print(("count %s %s %d"):format(name, ffi.string(outcome), tonumber(C.rp_fault_fired(point, i))))
     end
 end
+for name, n in pairs(world.tls) do print(("count tls %s %d"):format(name, n)) end
 for status, n in pairs(plays.statuses) do print(("count answers %s %d"):format(status, n)) end
 print(("%d schedules"):format(last - first + 1))

@@ -66,6 +66,7 @@ local routes = {
     rp.route { "/half/*", upstream = "half" },
     rp.route { "/name/*", upstream = "name" },
     rp.route { "/pp/*", upstream = "pp" },
+    rp.route { "/tls/*", upstream = "tls" },
     rp.route { "/small/*", upstream = "one", limits = { body = 1000 } },
     rp.route { "/*", upstream = "one" },
 }
@@ -75,13 +76,16 @@ end
 
 return rp.site {
     trust = { "127.0.0.0/8" },
-    listeners = { rp.listen { "127.0.0.1:80" }, rp.listen { "127.0.0.1:81", proxy_protocol = true } },
+    tls = { certs = { "/srv/site/a.pem" }, early_data = true, ktls = "${ktls}", watch = false },
+    listeners = { rp.listen { "127.0.0.1:80" }, rp.listen { "127.0.0.1:81", proxy_protocol = true },
+        rp.listen { "127.0.0.1:85", tls = true } },
     streams = {
         rp.stream { "127.0.0.1:82", upstream = "echo", timeouts = { idle = ${idle} } },
         rp.stream { "127.0.0.1:83", upstream = "far", timeouts = { idle = ${idle} }, use = { {
             connect = function(conn) rp.sleep(0.002) conn.upstream = "echo" end,
             log = function(conn) rp.sleep(0.002) end } } },
         rp.stream { "udp:127.0.0.1:84", upstream = "udp" },
+        rp.stream { "127.0.0.1:86", upstream = "echo", tls = true, timeouts = { idle = ${idle} } },
     },
     log = { access = { to = "${log}", format = "json", buffer = ${log_buffer} } },
     limits = { connections = ${connections} },
@@ -93,19 +97,23 @@ return rp.site {
             max_fails = ${max_fails} },
         half = rp.upstream { peers = { "127.0.0.1:${dead}", "127.0.0.1:${http}" }, tries = 3 },
         name = rp.upstream { peers = { "localhost:${http}" }, tries = ${tries}, max_fails = 0 },
+        tls = rp.upstream { peers = { "127.0.0.1:${tls}" }, host = "inner.test", tries = ${tries},
+            tls = { name = "site.test", ca = "/srv/site/a.pem" }, max_fails = ${max_fails},
+            keepalive = { max = ${pool} } },
         pp = rp.upstream { peers = { "127.0.0.1:${http}" }, proxy_protocol = "v1" },
         echo = rp.upstream { peers = { "127.0.0.1:${echo}" }, max_fails = ${max_fails} },
         udp = rp.upstream { peers = { "127.0.0.1:${udp}" }, max_fails = ${max_fails} },
         far = rp.upstream { peers = { "127.0.0.1:${dead}" } },
     },
-    hosts = { rp.host { default = true, routes = routes } },
+    hosts = { rp.host { "inner.test", routes = { rp.route { "/*", upstream = "one" } } },
+        rp.host { default = true, routes = routes } },
 }
 ]=]
 
 M.KINDS = { "plain", "sleep", "sock", "spawn", "read", "set", "upper", "replace", "detach", "local",
-    "echo", "two", "half", "name", "pp", "small" }
+    "echo", "two", "half", "name", "pp", "small", "tls" }
 M.LISTENERS = { "127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83",
-    "udp:127.0.0.1:84" }
+    "udp:127.0.0.1:84", "127.0.0.1:85", "127.0.0.1:86" }
 
 --- The site's text. vars: ports and the log's path.
 function M.text(dice, vars)
@@ -118,6 +126,7 @@ function M.text(dice, vars)
         tries = dice:pick { 1, 2, 3 },
         max_fails = dice:pick { 0, 0, 1 },
         pool = dice:pick { 0, 1, 256, 256 },
+        ktls = dice:pick { "off", "auto" },
         pool_requests = dice:pick { 0, 0, 2 },
     }
     for name, value in pairs(vars) do all[name] = value end

@@ -9,23 +9,28 @@ local datagrams = require("spec.faults.datagrams")
 local origin = require("spec.faults.origin")
 local site = require("spec.faults.site")
 local sockets = require("spec.faults.sockets")
+local tls = require("spec.faults.tls")
 
 local library = ffi.load(os.getenv("RP_TEST_LIB") or "build/debug/librproxy_test.so", true)
 local C = c.load { "script/host.h", "script/bundle.h", "net/loop.h", "proxy/proxy.h", "base/fault.h",
     "base/log.h" }
-ffi.cdef "extern int64_t fault_clock_ms;"
+ffi.cdef "extern int64_t fault_clock_ms; bool fault_first(void *arg, const uint8_t *id);"
 
 local M = { C = C, library = library }
 local World = {}
 World.__index = World
 
-local PATH = "/srv/site/site.lua"
+local PATH, PEM_PATH = "/srv/site/site.lua", "/srv/site/a.pem"
+local TLS = 6 -- the listener that is an upstream, too
 local SKIP_MOST = 30000 -- ms; longer than nothing but idle timeouts
 local ACCEPT_REST = 300 -- ms; longer than a listener rests that found no descriptor
 local LONG_SKIP = 256 -- ms; shorter ones fire no deadline but of hooks
 local FORGET = 15000    -- ms; longer than a peer rests and a failed name is remembered
 local KERNEL_WAITS = 24  -- of 1, 2, 3 ... ms: 0.3 s in all
 local IDLE_STEPS = 3    -- without anything moving before time moves
+
+-- What came of handshakes, in all worlds.
+M.tls = { handshakes = 0, resumed = 0, early = 0, failed = 0, timeouts = 0, closed = 0 }
 
 function M.now()
     return tonumber(ffi.C.fault_clock_ms)
@@ -46,8 +51,9 @@ local function text(s)
 end
 
 local function bundle(source)
-    local flat = "RPB1" .. ffi.string(ffi.new("uint32_t[1]", 1), 4) .. text(PATH) .. text("")
-        .. "\1" .. text(PATH) .. text(source)
+    M.pem = M.pem or tls.cert()
+    local flat = "RPB1" .. ffi.string(ffi.new("uint32_t[1]", 2), 4) .. text(PATH) .. text("")
+        .. "\1" .. text(PATH) .. text(source) .. "\1" .. text(PEM_PATH) .. text(M.pem)
     local out = ffi.new("struct rp_bundle *[1]")
     assert(C.rp_bundle_load(c.str(flat), out) == 0)
     return out
@@ -78,7 +84,7 @@ end
 
 -- The dice of the site are of their own, so that a world can be built again for any of its seeds.
 local function conf_of(w, dice)
-    local vars = { log = w.log_path }
+    local vars = { log = w.log_path, tls = w.tls_port }
     for name, port in pairs(w.origin.port) do vars[name] = port end
     w.generation = w.generation + 1
     local source, options = site.text(dice, vars)
@@ -88,7 +94,8 @@ end
 
 local function listen(w, i, name)
     local udp = name:find("^udp:") ~= nil
-    local fd, port = (udp and datagrams or sockets).listen()
+    local fd, port = w.tls_fd, w.tls_port
+    if i ~= TLS then fd, port = (udp and datagrams or sockets).listen() end
     w.fds[i], w.ports[i] = fd, port
     local out = ffi.new(udp and "struct rp_udp_door *[1]" or "struct rp_listener *[1]")
     local serve = udp and C.rp_proxy_listen_udp or C.rp_proxy_listen
@@ -102,17 +109,27 @@ local function listen(w, i, name)
     error("no listener " .. name)
 end
 
+-- Keys that nobody else knows, and every third ticket brings no early data.
+local function give_tickets(w)
+    local t = ffi.new("struct rp_tls_tickets")
+    for i = 0, 2 do ffi.fill(t.keys[i].name, ffi.sizeof(t.keys[i]), 17 + i) end
+    t.ready, t.is_first = true, ffi.C.fault_first
+    C.rp_proxy_set_tickets(w.proxy, t)
+end
+
 --- A world of a seed's dice. The log file is removed by close.
 function M.new(dice, log_path)
     C.rp_log_threshold = os.getenv("RP_FAULT_LOG") and C.RP_LOG_info or C.RP_LOG_alert
     local w = setmetatable({ dice = dice, log_path = log_path, generation = 0, fds = {}, ports = {},
         clients = {}, started_fds = sockets.fds() }, World)
     w.origin = origin.new(dice)
+    w.tls_fd, w.tls_port = sockets.listen()
     w.mem = C.rp_mem_new()
     w.loop = assert(C.rp_loop_new(w.mem))
     w.conf = conf_of(w, dice)
     w.proxy = C.rp_proxy_new(w.loop, w.mem, w.conf)
     C.rp_host_attach(w.conf, w.proxy, nil, 0)
+    give_tickets(w)
     use_log(w)
     for i, name in ipairs(site.LISTENERS) do listen(w, i, name) end
     C.rp_loop_turn(w.loop, 0)
@@ -241,6 +258,9 @@ function World:close()
     if self.proxy.live ~= nil then wrong = "abort left requests" end
     if self.proxy.streams ~= nil then wrong = wrong or "abort left streams" end
     if wrong then return wrong end
+    for name in pairs(M.tls) do
+        M.tls[name] = M.tls[name] + tonumber(self.proxy.stats["tls_" .. name])
+    end
     C.rp_proxy_free(ffi.new("struct rp_proxy *[1]", self.proxy))
     for _ = 1, 3 do C.rp_loop_turn(self.loop, 0) end
     local bytes, pieces = tonumber(self.mem.live_bytes), tonumber(self.mem.pieces.live_n)

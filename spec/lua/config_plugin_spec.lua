@@ -83,8 +83,8 @@ describe("rproxy.plugin", function()
     it("refuses unknown hooks, hooks to come and hooks that are no functions", function()
         assert.matches('unknown hook "acess"; did you mean "access"?',
             errors("{ acess = function() end }"))
-        assert.matches('hook "tls_hello" is not built yet; remove it',
-            errors("{ tls_hello = function() end }"))
+        assert.matches('hook "request_body" is not built yet; remove it',
+            errors("{ request_body = function() end }"))
         assert.matches('hook "log": expected a function, got "x"', errors('{ log = "x" }'))
         define({ name = "tried" }, hooks_of("acces"))
         assert.matches('site.lua:2: unknown hook "acces"; did you mean "access"?',

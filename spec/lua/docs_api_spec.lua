@@ -106,7 +106,7 @@ describe("docs/guide/api.md", function()
         same_names(members_of_rp(), written)
         written = {}
         for name in section(PAGE, "rp"):gmatch("`rp%.([%w_]+%.[%w_]+)") do written[name] = true end
-        local wanted = { ["tcp.connect"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
+        local wanted = { ["tls.certificate"] = true, ["tcp.connect"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
             ["uri.unescape"] = true, ["regex.set"] = true,
             ["shm.store"] = true, ["shm.cache"] = true, ["shm.buckets"] = true }
         for _, level in ipairs { "debug", "info", "notice", "warn", "error" } do
@@ -118,6 +118,7 @@ describe("docs/guide/api.md", function()
         add(wanted, "jwt.", defined("lua/rproxy/jwt.lua", "M"))
         add(wanted, "date.", defined("lua/rproxy/date.lua", "M"))
         add(wanted, "uuid.", defined("lua/rproxy/uuid.lua", "M"))
+        add(wanted, "fs.", defined("lua/rproxy/fs.lua", "M"))
         add(wanted, "form.", defined("lua/rproxy/text.lua", "M%.form"))
         same_names(wanted, written)
     end)
@@ -137,6 +138,19 @@ describe("docs/guide/api.md", function()
                 if name ~= "__index" then
                     assert.truthy(text:find("`" .. class:lower() .. ":" .. name, 1, true),
                         class:lower() .. ":" .. name .. " is not documented")
+                end
+            end
+        end
+    end)
+
+    it("leads to the pages that have the calls of clients, queues and locks", function()
+        for page, list in pairs { redis = { "redis", "Client", "Subscription", "Script" },
+            background = { "queue", "Queue" }, ["background "] = { "lock", "Lock", "Semaphore",
+                "Seat" } } do
+            local text = read("docs/guide/" .. page:gsub(" ", "") .. ".md")
+            for name in pairs(defined("lua/rproxy/" .. list[1] .. ".lua", unpack(list, 2))) do
+                if not name:find("^__") and name ~= "call" then
+                    assert.truthy(text:find(":" .. name .. "(", 1, true), name .. " is missing")
                 end
             end
         end

@@ -34,7 +34,8 @@ describe("docs", function()
     for _, path in ipairs { "docs/guide/site.md", "docs/guide/plugins.md",
         "docs/guide/tunnels.md",
         "plugins/request_id/README.md", "plugins/headers/README.md",
-        "plugins/ratelimit/README.md", "docs/guide/shared.md" } do
+        "plugins/ratelimit/README.md", "docs/guide/shared.md", "docs/guide/redis.md",
+        "docs/guide/background.md", "docs/guide/files.md" } do
         it("of " .. path .. " hold code that runs", function()
             for _, code in ipairs(blocks(path)) do try(path, code) end
         end)

@@ -30,6 +30,8 @@ local CONSTANTS = {
     LEVELS = { debug = 0, info = 1, notice = 2, warn = 3, error = 4, alert = 5 },
     ACTIONS = { upstream = 0, respond = 1, redirect = 2, content = 3, connect = 4 },
     BALANCE_HOOK = 1, NO_HOST = -1,
+    PROFILES = { intermediate = 0, modern = 1 },
+    ASKS = { none = 0, optional = 1, required = 2, any = 3 },
 }
 
 local Recorder = {}

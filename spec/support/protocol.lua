@@ -33,11 +33,11 @@ local now = PROTOCOLS[M.name] or error("RP_PROTOCOL: no protocol " .. M.name)
 M.has_tls, M.has_h2, M.has_h2_upstream = now.tls or false, now.h2 or false,
     now.h2_upstream or false
 
---- What requests show: req.scheme, the protocol in logs, its number in Via (and req.version).
+--- What requests show: req.scheme, the protocol in logs, its number in Via and in req.version.
 M.scheme = M.has_tls and "https" or "http"
 M.version = M.has_h2 and "HTTP/2.0" or "HTTP/1.1"
-M.via = M.has_h2 and "2" or "1.1"
-M.upstream_via = M.has_h2_upstream and "2" or "1.1"
+M.via = M.has_h2 and "2.0" or "1.1"
+M.upstream_via = M.has_h2_upstream and "2.0" or "1.1"
 
 --- Spec files that run over h1 only: their subject is a protocol or they speak it themselves.
 M.OF_ONE_PROTOCOL = {

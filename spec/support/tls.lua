@@ -79,7 +79,7 @@ end
 local L, K = load("ssl", "libssl.so.3"), load("crypto", "libcrypto.so.3")
 local sys = posix.C
 
-local M = {}
+local M = { L = L, K = K }
 
 -- ---------------------------------------------------------------- certificates
 

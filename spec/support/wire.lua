@@ -34,7 +34,8 @@ local open = setmetatable({}, { __mode = "k" })
 
 -- Send what the codec has ready. Nil and why when the other end refuses it.
 local function flush(self)
-    local bytes = self.codec:take_out()
+    local bytes = self.late .. self.codec:take_out()
+    self.late = ""
     if bytes == "" then return true end
     self.sock:settimeout(self.timeout)
     local ok, err = self.sock:send(bytes)
@@ -70,7 +71,7 @@ local function translate(self, deadline)
     else
         self.codec:eof(why)
     end
-    flush(self)
+    if not self.is_pushing then flush(self) end
     return nil, "more"
 end
 
@@ -150,15 +151,15 @@ function M.connect(port, host, opt)
         ok, err = sock:connect(host, port)
         if ok then sock:setoption("tcp-nodelay", true) end
     end
-    if not ok then
+    if not ok and err ~= "closed" then -- that is a connection which was reset at once
         sock:close()
         if opt.may_fail then return nil, err end
         error(("connect to %s port %s: %s"):format(host or "", port, err), 2)
     end
-    local w = setmetatable({ sock = sock, timeout = opt.timeout or 20, buf = "",
-        unserved = opt.unserved, codec = not opt.raw and protocol.client(port) or nil }, Wire)
+    local w = setmetatable({ sock = sock, timeout = opt.timeout or 20, buf = "", late = "",
+        ended = not ok and "reset" or nil, unserved = opt.unserved, codec = not opt.raw and protocol.client(port) or nil }, Wire)
     open[w] = true
-    if w.codec then
+    if w.codec and not w.ended then
         if opt.unserved then flush(w) else settle(w) end
     end
     return w
@@ -166,7 +167,8 @@ end
 
 --- A wire over a socket that is connected already (what a listening spec accepted).
 function M.wrap(sock)
-    local w = setmetatable({ sock = sock, timeout = 20, buf = "", is_new = protocol.has_h2_upstream },
+    local w = setmetatable({ sock = sock, timeout = 20, buf = "", late = "",
+        is_new = protocol.has_h2_upstream },
         Wire)
     open[w] = true
     return w
@@ -204,8 +206,10 @@ function Wire:push(bytes)
         if why == "timeout" then return part end
         return nil, why
     end
-    local late = self.late or ""
+    self.is_pushing = true
     local text, why = take_piece(self, 0) -- windows may open
+    self.is_pushing = false
+    local late = self.late
     if text then self.buf = self.buf .. text elseif why ~= "timeout" then return nil, why end
     local n = 0
     repeat

@@ -409,6 +409,7 @@ function Builder:hosts()
             if host.hsts ~= "" then
                 self:try(host.at, "hsts", sink:set_host_text(index, "hsts", host.hsts))
             end
+            if host.tls then tls.build_host(self, index, host) end
             self:pages("host", index, host.pages, host.at)
             self:fallback(index, host, host.at)
             for _, route in ipairs(host.routes) do self:route(index, route) end

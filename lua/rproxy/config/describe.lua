@@ -166,7 +166,7 @@ local function write_stream(out, stream)
         and "upstream " .. stream.upstream or "refuse"))
     write_stream_times(out, stream)
     if not stream.opts.access_log then out:line(2, "access_log no") end
-    write_tls_hooks(out, model, stream, true)
+    write_tls_hooks(out, nil, stream, true)
     for _, hook in ipairs { "connect", "log" } do
         local entries = chains.entries(stream.use, hook, hook == "log")
         for i, entry in ipairs(entries) do
@@ -280,6 +280,11 @@ local function write_host(out, model, host)
     local default = host.is_default and (names == "" and "default" or " (default)") or ""
     out:line(1, names .. default, host.at)
     if host.hsts ~= "" then out:line(2, "hsts " .. host.hsts) end
+    if host.tls then
+        local client = host.tls.opts.client
+        out:line(2, ("certificates of clients: %s%s"):format(client.verify,
+            client.ca and ", signed by " .. client.ca or ""))
+    end
     write_pages(out, 2, host.pages)
     for _, route in ipairs(host.routes) do write_route(out, model, route) end
     if #chains.instances_of(model, host, nil) > 0 then

@@ -463,12 +463,19 @@ M.upstream_tls = {
 
 -- ---------------------------------------------------------------- hosts and routes
 
+M.host_tls = {}
+for _, row in ipairs(M.tls) do
+    if row.name:match("^client%.") then M.host_tls[#M.host_tls + 1] = row end
+end
+
 M.host = {
     { name = "default", type = "boolean", default = false,
         doc = "Takes requests for names that no host has. One host may say so; without it such "
             .. "requests are answered 421." },
     { name = "hsts", type = "any", takes = "duration, table or `false`", shown = "the site's",
         doc = "In the place of the site's." },
+    { name = "tls", type = "any", takes = "table", shown = "the listener's",
+        doc = "Whose certificates clients must show, by the name that they ask for." },
     { name = "use", type = "any", takes = "list of plugins",
         doc = "Plugins of the host's requests, after the site's." },
     { name = "error_pages", type = "any", takes = "table of pages by status",
@@ -632,7 +639,7 @@ M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "host",
-    "route", "shm", "shm_set" }
+    "host_tls", "route", "shm", "shm_set" }
 
 -- conf, scale and shown are about the row, not about the value.
 local function to_schema(row)

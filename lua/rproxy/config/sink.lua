@@ -232,6 +232,11 @@ function Sink:set_host_text(host, key, value)
         value)
 end
 
+function Sink:ask_clients(host, tls, name)
+    return answer(self, C.rp_abi_conf_ask_clients(self.conf, host, tls, name, #name, fault(self)),
+        true)
+end
+
 function Sink:host_name(host, name)
     return answer(self, C.rp_abi_conf_add_host_name(self.conf, host, name, #name, fault(self)),
         true)

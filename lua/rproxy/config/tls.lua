@@ -64,25 +64,30 @@ local function read_files(given, path, at, report)
     return files
 end
 
+-- What is asked of clients.
+local function read_client(set, at, report)
+    local client = set.opts.client
+    if (client.verify == "optional" or client.verify == "required") and not client.ca then
+        report:add(at, 'tls.client.ca: who signs the certificates of clients? write ca = '
+            .. '"/etc/rproxy/clients.pem"')
+    end
+    set.crls = read_files(client.crl, "tls.client.crl", at, report)
+    if set.crls[1] and client.verify == "none" then
+        report:add(at, 'tls.client.crl: clients are not asked for certificates; write verify = '
+            .. '"required" or "optional" beside it')
+    end
+end
+
 local function read_set(given, at, report)
     local set = { at = at }
     local ctx = schema.context()
     set.opts = schema.check(options.nodes.tls, given, "tls", ctx)
     report:add_context(at, ctx)
     read_certs(set, given.certs, report)
-    local client = set.opts.client
-    if (client.verify == "optional" or client.verify == "required") and not client.ca then
-        report:add(at, 'tls.client.ca: who signs the certificates of clients? write ca = '
-            .. '"/etc/rproxy/clients.pem"')
-    end
+    read_client(set, at, report)
     if set.opts.early_data and not set.opts.tickets then
         report:add(at, "tls.early_data: it comes with session tickets; remove tickets = false, or "
             .. "early_data")
-    end
-    set.crls = read_files(client.crl, "tls.client.crl", at, report)
-    if set.crls[1] and client.verify == "none" then
-        report:add(at, 'tls.client.crl: clients are not asked for certificates; write verify = '
-            .. '"required" or "optional" beside it')
     end
     return set
 end
@@ -144,6 +149,34 @@ function M.read_listeners(model, given, report)
     end
     -- What nobody uses is checked all the same.
     if given ~= nil and not shared and #model.tls == 0 then add(read_set(given, at, report)) end
+end
+
+--- A host's rules for the certificates of its clients; nil: the listener's.
+--- @param given any  the host's tls
+--- @param host table  its names are read
+--- @param model table
+--- @param report table
+function M.read_host(given, host, model, at, report)
+    if given == nil then return nil end
+    if type(given) ~= "table" then
+        report:add(at, "rp.host.tls: expected a table, got %s; write tls = { client = { ... } }",
+            schema.show(given))
+        return nil
+    end
+    local set, ctx = { at = at }, schema.context()
+    set.opts = schema.check(options.nodes.host_tls, given, "tls", ctx)
+    report:add_context(at, ctx)
+    read_client(set, at, report)
+    if not host.names[1] then
+        report:add(at, "rp.host.tls: the host has no name that clients could ask for; write it on "
+            .. "the listener")
+    end
+    local speaks
+    for _, listener in ipairs(model.listeners) do speaks = speaks or listener.tls end
+    if not speaks then
+        report:add(at, "rp.host.tls: no listener speaks TLS; add rp.listen { ..., tls = true }")
+    end
+    return set
 end
 
 --- @param up table  an upstream of the model
@@ -259,6 +292,29 @@ local function protocols(builder, opts)
     return out
 end
 
+local function add_client(builder, set, index, what)
+    local sink, client = builder.sink, set.opts.client
+    builder:try(set.at, what, sink:set_tls(index, "ask", sink.ASKS[client.verify]))
+    if client.ca then
+        builder:try(set.at, what .. ".ca", sink:tls_cas(index, absolute(builder, client.ca)))
+    end
+    add_crls(builder, index, set.crls, set.at, what .. ".crl")
+end
+
+--- A host's rules, behind its names and all listeners.
+function M.build_host(builder, host_index, host)
+    local sink, set, what = builder.sink, host.tls, "rp.host.tls.client"
+    local index = builder:try(set.at, what, sink:tls())
+    if not index then return end
+    builder:rows("host_tls", set.opts, set.at,
+        function(key, value) return sink:set_tls(index, key, value) end,
+        function(key, value) return sink:set_tls_text(index, key, value) end)
+    add_client(builder, set, index, what)
+    for _, name in ipairs(host.names) do
+        builder:try(set.at, what, sink:ask_clients(host_index, index, name))
+    end
+end
+
 local function add_set(builder, set)
     local sink, opts, at = builder.sink, set.opts, set.at
     local index = builder:try(at, "tls", sink:tls())
@@ -269,16 +325,12 @@ local function add_set(builder, set)
         builder:try(at, "tls." .. key, sink:set_tls(index, key, value))
     end
     number("refuse", opts.default == "refuse" and 1 or 0)
-    number("ask", sink.ASKS[opts.client.verify])
     number("ktls", opts.ktls == "auto" and 1 or 0)
     number("session_ms", opts.tickets and math.min(builder.model.opts.timeouts.ticket_keys,
         7 * 24 * 3600) * 1000 or 0)
     builder:try(at, "tls.alpn", sink:set_tls_text(index, "alpn",
         wire_list(protocols(builder, opts))))
-    if opts.client.ca then
-        builder:try(at, "tls.client.ca", sink:tls_cas(index, absolute(builder, opts.client.ca)))
-    end
-    add_crls(builder, index, set.crls, at, "tls.client.crl")
+    add_client(builder, set, index, "tls.client")
     if not builder.report:is_empty() then return end
     if builder:try(at, "tls", sink:tls_server(index)) then add_certs(builder, set) end
 end

@@ -144,6 +144,7 @@ local function read_host(node, model, taken, report)
     local host = { at = node.at, is_default = opts.default, names = {}, routes = {}, opts = opts }
     read_names(host, positional, taken, report)
     host.hsts = tls.read_hsts(node.given.hsts, model.hsts, locate.place(node, "hsts"), report)
+    host.tls = tls.read_host(node.given.tls, host, model, locate.place(node, "tls"), report)
     host.use = use.list(node.given.use, locate.place(node, "use"), report)
     host.pages = pages.read(node.given.error_pages, locate.place(node, "error_pages"), report)
     if node.given.routes == nil then

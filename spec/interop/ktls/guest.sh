@@ -29,6 +29,7 @@ dd if=/dev/urandom of=/www/small bs=1000 count=1 2>/dev/null
 big=$(sum /www/big) small=$(sum /www/small)
 httpd -p 127.0.0.1:8080 -h /www
 rproxy -p /etc/site.lua >/tmp/log 2>&1 &
+proxy=$!
 for _ in $(seq 60); do grep -q 'serving' /tmp/log && break; sleep 0.5; done
 nc 127.0.0.1 8081 </dev/null >/dev/null 2>&1 || {
     say "the proxy does not start"
@@ -39,12 +40,18 @@ nc 127.0.0.1 8081 </dev/null >/dev/null 2>&1 || {
 # One request of HTTP/1.1 by OpenSSL's own client; the body goes to /tmp/body.
 ask() { # port, path, arguments
     port=$1 path=$2; shift 2
+    rm -f /tmp/answer /tmp/body
     printf 'GET %s HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n' "$path" |
         openssl s_client -connect 127.0.0.1:"$port" -servername a.test -quiet "$@" >/tmp/answer 2>/tmp/client
     n=$(head -c 2000 /tmp/answer | sed '/^\r$/q' | wc -c)
     tail -c +$((n + 1)) /tmp/answer >/tmp/body
 }
 clean() { grep -c 'unexpected eof' /tmp/client; }
+pipes() { # of all processes; those that nobody uses are closed after two seconds
+    n=0
+    for pid in $(pidof rproxy); do n=$((n + $(ls -l /proc/$pid/fd | grep -c 'pipe:'))); done
+    echo $n
+}
 
 before=$(stat TlsTxSw)
 ask 8444 /big -tls1_3
@@ -53,13 +60,14 @@ check "no socket was given to the kernel" "$(stat TlsTxSw)" "$before"
 
 for version in tls1_3 tls1_2; do
     before=$(stat TlsTxSw)
+    sleep 5
+    quiet=$(pipes)
     ask 8443 /big -$version
+    busy=$(pipes)
     check "$version: 64 MB by the kernel" "$(sum /tmp/body)" "$big"
     check "$version: it ends with close_notify" "$(clean)" 0
     more "$version: TlsTxSw" "$(stat TlsTxSw)" "$before"
-    pipes=0
-    for pid in $(pidof rproxy); do pipes=$((pipes + $(ls -l /proc/$pid/fd | grep -c 'pipe:'))); done
-    more "$version: pipes of splice" "$pipes" 0
+    more "$version: pipes of splice" "$busy" "$quiet"
     ask 8443 /small -$version
     check "$version: 1000 bytes" "$(sum /tmp/body)" "$small"
     ask 8443 /made -$version
@@ -91,23 +99,33 @@ check "early data is taken" "$(grep -c 'Early data was accepted' /tmp/second)" 1
 check "and answered" "$(grep -c '^hello' /tmp/second)" 1
 check "without the kernel" "$(stat TlsTxSw)" "$before"
 
+# A stream that ends TLS.
+before=$(stat TlsTxSw)
+ask 8446 /big -tls1_3
+check "a stream: 64 MB" "$(sum /tmp/body)" "$big"
+more "a stream: TlsTxSw" "$(stat TlsTxSw)" "$before"
+
 # Our own client: kept connections, HTTP/2.
 for host in one.test two.test; do
     before=$(stat TlsTxSw)
     for _ in 1 2 3 4 5; do
+        rm -f /tmp/body
         wget -q -O /tmp/body --header "Host: $host" http://127.0.0.1:8081/small
         check "$host: 1000 bytes" "$(sum /tmp/body)" "$small"
     done
+    rm -f /tmp/body
     wget -q -O /tmp/body --header "Host: $host" http://127.0.0.1:8081/big
     check "$host: 64 MB" "$(sum /tmp/body)" "$big"
     more "$host: TlsTxSw" "$(stat TlsTxSw)" "$before"
 done
 
 # Two at once, and a slow one.
-(ask 8443 /big -tls1_3) & # its own files are overwritten: only its effect on the other counts
-wget -q -O /tmp/one --header "Host: one.test" http://127.0.0.1:8081/big
-check "beside another: 64 MB" "$(sum /tmp/one)" "$big"
-wait %2 2>/dev/null
+wget -q -O /tmp/two --header "Host: two.test" http://127.0.0.1:8081/big &
+other=$!
+wget -q -O - --header "Host: one.test" http://127.0.0.1:8081/big | (dd bs=64k count=16; sleep 3; cat) >/tmp/one 2>/dev/null
+check "a slow one: 64 MB" "$(sum /tmp/one)" "$big"
+wait $other
+check "beside another: 64 MB" "$(sum /tmp/two)" "$big"
 
 # A client that asks for new keys must not get bytes under the old ones.
 (sleep 1; echo K; sleep 2; cat /tmp/hello; sleep 2) | openssl s_client -connect 127.0.0.1:8443 -servername a.test \
@@ -117,6 +135,9 @@ check "and not by bytes that cannot be read" "$(grep -ci 'bad record mac' /tmp/k
 ask 8443 /hello -tls1_3
 check "the worker lives on" "$(cat /tmp/body)" hello
 
+kill $proxy
+for _ in $(seq 40); do [ "$(stat TlsCurrTxSw)" = 0 ] && break; sleep 0.5; done
+check "none is left" "$(stat TlsCurrTxSw)" 0
 for name in TlsCurrTxSw TlsTxSw TlsCurrRxSw TlsRxSw TlsDecryptError; do say "      $name $(stat $name)"; done
 check "nothing failed to decrypt" "$(stat TlsDecryptError)" 0
 grep -i 'assert\|fatal\|died\|alert' /tmp/log | head -5 | sed 's/^/ktls: log: /'

@@ -71,5 +71,5 @@ say "kernel $release, $(du -h "$work/initramfs.gz" | cut -f1) of initramfs; this
 timeout "${KTLS_SECONDS:-900}" qemu-system-x86_64 -machine pc,accel=tcg -cpu max -smp 1 -m 1536 \
     -display none -no-reboot -serial stdio -monitor none -nic none \
     -kernel "$work/kernel/boot/vmlinuz-$release" -initrd "$work/initramfs.gz" \
-    -append "console=ttyS0 panic=-1 quiet" </dev/null | tr -d '\r' | tee "$work/console.log" | grep --line-buffered '^ktls:' || true
+    -append "console=ttyS0 panic=-1 quiet" </dev/null | stdbuf -o0 tr -d '\r' | tee "$work/console.log" | grep --line-buffered '^ktls:' || true
 grep -q '^ktls: all good$' "$work/console.log" || { say "failed; see $work/console.log"; exit 1; }

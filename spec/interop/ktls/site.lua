@@ -1,4 +1,6 @@
--- The proxy of guest.sh: 8443 seals in the kernel, 8444 does not; 8081 and 8082 are their clients.
+-- SPDX-License-Identifier: MIT
+--
+-- The proxy of guest.sh: 8443 seals in the kernel, 8444 does not; 8081 is a client of the first.
 local rp = require("rproxy")
 
 local BIG = ("0123456789abcdef"):rep(4096)
@@ -18,10 +20,12 @@ return rp.site {
         rp.listen { "127.0.0.1:8445", tls = { early_data = true } },
         rp.listen { "127.0.0.1:8081" },
     },
+    streams = { rp.stream { "127.0.0.1:8446", upstream = "files", tls = true } },
     upstreams = {
         files = rp.upstream { peers = { "127.0.0.1:8080" } },
-        one = rp.upstream { peers = { "127.0.0.1:8443" }, tls = { verify = false } },
-        two = rp.upstream { peers = { "127.0.0.1:8443" }, tls = { verify = false }, http = "2" },
+        one = rp.upstream { peers = { "127.0.0.1:8443" }, tls = { verify = false }, host = "a.test" },
+        two = rp.upstream { peers = { "127.0.0.1:8443" }, tls = { verify = false }, http = "2",
+            host = "a.test" },
     },
     hosts = {
         rp.host { "one.test", routes = { rp.route { "/*", upstream = "one" } } },

@@ -75,6 +75,15 @@ describe("h2_budget", function()
         assert.is_false(take(C.RP_H2_WINDOWS))
     end)
 
+    it("forgives the small frames of a client that acknowledges each one", function()
+        burst(C.RP_H2_WINDOWS)
+        for _ = 1, 10000 do
+            C.rp_h2_budget_opened(b) -- by a whole frame
+            assert.is_true(take(C.RP_H2_WINDOWS))
+        end
+        assert.is_false(take(C.RP_H2_WINDOWS))
+    end)
+
     it("is never in credit", function()
         local n = burst(C.RP_H2_CONTROLS)
         for _ = 1, 2 * n do C.rp_h2_budget_earn(b, true) end

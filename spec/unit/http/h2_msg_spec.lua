@@ -41,10 +41,10 @@ local function plus(...)
     return list
 end
 
--- ended: END_STREAM (true unless false). Facts, or nil and the error's name.
-local function request(list, ended)
+-- ended: END_STREAM (true unless false). most: fields. Facts, or nil and the error's name.
+local function request(list, ended, most)
     C.rp_arena_reset(arena)
-    C.rp_msg_init(msg, storage, ROOM, MAX)
+    C.rp_msg_init(msg, storage, ROOM, most or MAX)
     local h = ffi.new("struct rp_h2_head")
     for _, f in ipairs(list) do
         C.rp_h2_head_add(h, msg, arena, limits, str(f[1]), str(f[2]))
@@ -81,6 +81,20 @@ describe("h2_msg", function()
         assert.same(want, request(list).fields)
     end)
 
+    it("counts the Host that it makes, as HTTP/1 counts the client's", function()
+        local function with(n)
+            local list = plus()
+            for i = 1, n do list[#list + 1] = { "x-" .. i, "v" } end
+            return list
+        end
+        assert.equal(20, #request(with(19), true, 20).fields)
+        assert.equal("H1_FIELDS_MANY", select(2, request(with(20), true, 20)))
+        local ws = with(18)
+        ws[1] = { ":method", "CONNECT" }
+        ws[#ws + 1] = { ":protocol", "websocket" }
+        assert.equal("H1_FIELDS_MANY", select(2, request(ws, false, 20)))
+    end)
+
     it("takes a Host that says what :authority says, or stands for it", function()
         assert.same({ "host: A.test:8443" }, request(plus { "host", "A.test:8443" }).fields)
         local r = request { BASE[1], BASE[2], BASE[3], { "host", "only.test" } }
@@ -109,6 +123,15 @@ describe("h2_msg", function()
         for _, bad in ipairs { "+5", "5, 5", "0x5", "", "99999999999999999999" } do
             assert.equal("H1_FRAMING", refused(plus { "content-length", bad }, false))
         end
+    end)
+
+    it("refuses TRACE with content, of whatever length", function()
+        local trace = plus()
+        trace[1] = { ":method", "TRACE" }
+        assert.equal("none", request(trace).framing)
+        assert.equal("H1_FRAMING", refused(trace, false))
+        trace[#trace + 1] = { "content-length", "5" }
+        assert.equal("H1_FRAMING", refused(trace, false))
     end)
 
     it("heeds Expect only where content follows", function()

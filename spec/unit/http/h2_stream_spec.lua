@@ -6,7 +6,7 @@ local h2 = require("spec.support.h2")
 local net = require("spec.support.net")
 local unit = require("spec.support.h2_unit")
 
-local C, c = net.C, net.c
+local C, c, ffi = net.C, net.c, net.ffi
 local KB, MB = 1024, 1024 * 1024
 local BODY, SINK, ABORT = 1, 2, 4
 local FIRST_WINDOW = 4
@@ -78,6 +78,25 @@ describe("a stream of a client", function()
         cl:send(h2.WINDOW_UPDATE, 0, id, h2.u32(1500))
         assert.equal(3000, #cl:response(id).body)
         assert.equal("OK", flush(x))
+    end)
+
+    it("tells its user when trailers were all that waited for a window", function()
+        local cl, id, x = ask({ fields = { { "te", "trailers" } } }, nil,
+            { windows = false, settings = { { FIRST_WINDOW, 1000 } } })
+        down:head(x, 200, "CHUNKED")
+        down:body(x, ("r"):rep(1000), false) -- fills the window
+        assert.equal("OK", flush(x))
+        local trailers = env:anchor(ffi.new("struct rp_msg"))
+        C.rp_msg_init(trailers, nil, 0, 10)
+        assert.equal(0, C.rp_msg_add(trailers, x.arena, 0, c.str("x-sum"), c.str("9")))
+        x.res_trailers = trailers
+        down:body(x, "", true)
+        if flush(x) == "AGAIN" then
+            cl:send(h2.WINDOW_UPDATE, 0, id, h2.u32(1))
+            assert.is_true(unit.settle(env, cl, function() return down:has_woken(x, SINK) end))
+            assert.equal("OK", flush(x))
+        end
+        assert.same({ { "x-sum", "9" } }, cl:response(id).trailers)
     end)
 
     it("takes what its SETTINGS leave of a window that was already used", function()

@@ -310,7 +310,7 @@ describe("script/abi_call", function()
         for _, options in ipairs { "timout = 1", "http = '3'", "max_body = -1", "keepalive = 'x'",
             "base = 'nowhere'" } do
             local conf, err = support.build(support.routes(1, "", "")
-                :gsub("return rp.site", "rp.http.client { " .. options .. " }\nreturn rp.site"))
+                :gsub("return rp.site", "rp.http.client { " .. options .. " }\nreturn rp.site"), nil)
             assert.is_nil(conf)
             assert.matches("^/srv/site/site.lua:%d+: ", err)
         end
