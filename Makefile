@@ -24,7 +24,7 @@ PREFIX ?= /usr/local
 EXAMPLE ?= hello
 JOBS ?= 2
 FUZZ_SECONDS ?= 60
-FUZZ_FLOORS ?= base net http proxy
+FUZZ_FLOORS ?= base net shm http proxy
 
 # ---------------------------------------------------------------- what is built from what
 
@@ -97,7 +97,7 @@ ifeq ($(MODE),fuzz)
 ARCHIVE := $(BUILD)/librproxy.a
 # What higher floors read from others, and needs nothing else of them.
 LIB_OBJECTS := $(sort $(LIB_OBJECTS) $(addprefix $(OBJ)/runtime/, \
-    process/os.o process/plan.o script/bundle.o))
+    process/os.o process/plan.o script/bundle.o script/lookup_line.o))
 $(ARCHIVE): $(LIB_OBJECTS) $(BUILD)/lib.list
 	@rm -f $@ && ar rcs $@ $(LIB_OBJECTS)
 $(BUILD)/%_fuzz: spec/fuzz/%_fuzz.c $(ARCHIVE)
@@ -170,10 +170,14 @@ unit: ## the specs that need no running proxy: spec/unit, spec/lua, spec/plugins
 e2e: ## the specs that run the proxy: spec/e2e, spec/regress, examples
 	@$(RUN_SPECS) -b $(BUILD) e2e
 
+INTEROP := grpc websocket h2tools browser certs testssl
 .PHONY: interop
-interop: all ## gRPC programs (node, npm) through rproxy; CHURN=seconds (10). Not part of test
+interop: all ## programs of others (gRPC, nghttp2, curl, Chromium, testssl.sh) through rproxy; I="browser certs": those only
+	@tools/deps.sh interop
 	@cd spec/interop && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --silent
-	@RP_BIN=$(BIN) CHURN=$(CHURN) node spec/interop/grpc.js
+	@bad=; for i in $(or $(I),$(INTEROP)); do echo "== $$i"; \
+	    RP_BIN=$(BIN) CHURN=$(CHURN) OUT=$(BUILD)/interop/testssl.txt node spec/interop/$$i.js || bad="$$bad $$i"; \
+	done; [ -z "$$bad" ] || { echo "failed:$$bad"; exit 1; }
 
 .PHONY: interop-ktls
 interop-ktls: all ## kernel TLS in an emulated machine (qemu-system-x86, apt-get). Not part of test

@@ -5,6 +5,7 @@
 #
 #   tools/deps.sh run              to build and run
 #   tools/deps.sh run test bench   to test and to measure as well
+#   tools/deps.sh interop          programs of others that `make interop` runs (node and npm are at hand)
 #
 # A stamp in build/ makes the second call cost nothing; it is older than this file when the lists
 # change. When something cannot be installed, it is named and the caller goes on: what is built by
@@ -17,6 +18,7 @@ declare -A PACKAGES=(
         libmaxminddb-dev libargon2-dev libcrypt-dev curl"
     [test]="lua-busted lua-socket lua-cjson lua-check clang clang-format libclang-rt-14-dev git
         haproxy nginx-light redis-server postgresql openssl"
+    [interop]="chromium testssl.sh nghttp2-client nghttp2-proxy curl openssl"
     [bench]="haproxy wrk nghttp2-client nginx-light openssl util-linux valgrind binutils"
 )
 POLICY=/usr/sbin/policy-rc.d

@@ -76,7 +76,7 @@ passed=0
 failed=0
 build() { # names
     make --no-print-directory -k -j"$JOBS" MODE=fuzz BUILD="$out" CC="${CLANG:-clang}" \
-        FLOORS="${FLOORS:-base net http proxy}" $(printf "$out/%s_fuzz " "$@") >"$out/build.log" 2>&1
+        FLOORS="${FLOORS:-base net shm http proxy}" $(printf "$out/%s_fuzz " "$@") >"$out/build.log" 2>&1
 }
 built=("${names[@]}")
 if ! build "${names[@]}"; then

@@ -25,6 +25,7 @@ local queue = require("rproxy.queue")
 local redis = require("rproxy.redis")
 local regex = require("rproxy.regex")
 local schedule = require("rproxy.schedule")
+local ring = require("rproxy.ring")
 local shared = require("rproxy.shared")
 local site = require("rproxy.config.site")
 local socket = require("rproxy.socket")
@@ -61,6 +62,7 @@ local rp = {
     unix = { connect = socket.connect_unix }, udp = { connect = socket.connect_udp },
     dns = { resolve = socket.resolve }, tls = tls_of, http = http,
     b64 = text.b64, unb64 = text.unb64, b64url = text.b64url, unb64url = text.unb64url,
+    ring = ring.new, jump_hash = ring.jump,
     ip = ip.new, cidr = ip.cidr, gzip = gzip.gzip, gunzip = gzip.gunzip,
     gzip_stream = gzip.gzip_stream, gunzip_stream = gzip.gunzip_stream,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,

@@ -67,7 +67,7 @@ end
 getmetatable("").__metatable = "read-only"
 
 local GONE = {
-    io = "files are not reachable from site code", require = false,
+    io = "use rp.fs", require = false,
     debug = "not available", package = "not available", ffi = "not available",
     jit = "not available", dofile = "use require", loadfile = "use require",
     load = "code cannot be made at run time", loadstring = "code cannot be made at run time",

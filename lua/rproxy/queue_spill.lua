@@ -80,8 +80,8 @@ function Spill:put(items)
         kept = kept + 1
     end
     if kept > 0 and not self.writing then
-        self.writing = true
         service.start(writer, self)
+        self.writing = true
     end
     return kept
 end

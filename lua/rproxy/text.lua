@@ -3,6 +3,7 @@
 -- text: codecs. Decoders are strict: nil, "invalid" for anything an encoder would not have made.
 
 local abi = require("rproxy.abi")
+local multipart = require("rproxy.multipart")
 local object = require("rproxy.object")
 
 local C, H = abi.C, abi.H
@@ -98,6 +99,8 @@ function M.form.build(fields)
     end
     return table.concat(out, "&")
 end
+
+M.form.parts, M.form.reader = multipart.parts, multipart.reader
 
 local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;",
     ["'"] = "&#39;" }

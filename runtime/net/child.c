@@ -107,7 +107,7 @@ static void on_exit_status(uv_process_t *p, int64_t status, int number)
     c->exited = true;
     unlist(c);
     c->end.status = status;
-    c->end.signal = number;
+    c->end.killed_by = number;
     close_handle((uv_handle_t *)p);
     tell_when_ended(c);
 }

@@ -19,7 +19,7 @@ struct rp_child_spec {
 struct rp_child_end {
     rp_err code;     /* RP_OK; RP_E_TOO_BIG: it was killed for an output beyond out_most */
     int64_t status;  /* its exit status */
-    int signal;      /* 0: it ended by itself */
+    int killed_by;   /* a signal; 0: it ended by itself */
     rp_str out, err; /* until close */
 };
 

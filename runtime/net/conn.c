@@ -491,6 +491,12 @@ void rp_conn_use_tls(struct rp_conn *c, struct rp_tls_client *client, rp_str nam
     wear_tls(c, rp_tls_connect(loop_of(c), c->fd, client, name, memory));
 }
 
+void rp_conn_greet(struct rp_conn *c, rp_str bytes)
+{
+    RP_CHECK(c->state == CONNECTING && c->tls);
+    rp_tls_greet(c->tls, bytes);
+}
+
 void rp_conn_offer(struct rp_conn *c, rp_str alpn)
 {
     RP_CHECK(c->state == CONNECTING && c->tls);

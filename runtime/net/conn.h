@@ -112,6 +112,9 @@ RP_MUST rp_err rp_conn_peek(struct rp_conn *c, char *buf, size_t n, size_t *got)
 size_t rp_conn_unsent(const struct rp_conn *c);
 /* Is nothing waiting in an idle socket: no byte, no end of stream, no error? One system call. */
 bool rp_conn_is_quiet(const struct rp_conn *c);
+/* Between use_tls and finish_connect: bytes that go before the handshake, in the clear (a PROXY
+ * header; up to 16 KB, copied). */
+void rp_conn_greet(struct rp_conn *c, rp_str bytes);
 /* Write as much as the socket takes, consuming from the chain. RP_OK: chain is empty; RP_AGAIN: rest
  * stays and WRITABLE will come; RP_E_CLOSED, RP_E_OS. */
 RP_MUST rp_err rp_conn_send(struct rp_conn *c, struct rp_chain *chain);

@@ -141,6 +141,8 @@ RP_MUST rp_err rp_tls_send(struct rp_tls *t, struct rp_chain *chain);
 /* Servers: whose rules for clients' certificates held in the handshake (rp_tls_clients_id); 0: the
  * server's own. */
 uint64_t rp_tls_asked(const struct rp_tls *t);
+/* Before the handshake: bytes that go in front of it, in the clear (a PROXY header). */
+void rp_tls_greet(struct rp_tls *t, rp_str bytes);
 /* What is sent next is the last: close_notify leaves with its end. */
 void rp_tls_end_after(struct rp_tls *t);
 /* Say that nothing more comes (close_notify). RP_AGAIN: it waits for room. */

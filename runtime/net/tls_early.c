@@ -22,7 +22,7 @@ static bool is_first(const struct rp_tls_tickets *all, const SSL_SESSION *sessio
 {
     unsigned char secret[SECRET_MOST];
     uint8_t id[32];
-    if (!session || SSL_SESSION_get_master_key(session, NULL, 0) > sizeof secret) return false;
+    if (SSL_SESSION_get_master_key(session, NULL, 0) > sizeof secret) return false;
     size_t n = SSL_SESSION_get_master_key(session, secret, sizeof secret);
     rp_tls_digest(rp_str_of((const char *)secret, n), id);
     explicit_bzero(secret, sizeof secret);
@@ -34,8 +34,12 @@ static int on_ask(SSL *ssl, void *arg)
 {
     const struct rp_tls *t = SSL_get_app_data(ssl);
     (void)arg;
-    if (!t || !t->early || !t->tickets || !t->tickets->is_first) return 0;
-    return is_first(t->tickets, SSL_get_session(ssl));
+    const SSL_SESSION *session = SSL_get_session(ssl);
+    if (!t || !t->early || !t->tickets || !t->tickets->is_first || !session) return 0;
+    /* OpenSSL would take it, and then end the connection at its first byte. A client may have it from
+     * a listener that takes none: OpenSSL's forgets to forget what an older ticket said. */
+    if (SSL_SESSION_get_max_early_data(session) == 0) return 0;
+    return is_first(t->tickets, session);
 }
 
 bool rp_tls_allow_early(SSL_CTX *ctx)

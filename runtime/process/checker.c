@@ -361,6 +361,7 @@ rp_err rp_check_start(const struct rp_check_order *order, struct rp_check *out)
     }
     if (pid == 0) {
         int keep[] = {pair[1]};
+        if (order->log > STDERR_FILENO) (void)dup2(order->log, STDERR_FILENO); /* else it stays */
         rp_os_close_others(keep, 1);
         run_reader(order, parent, pair[1]);
     }

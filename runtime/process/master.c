@@ -85,6 +85,7 @@ struct rp_check_order rp_master_order(const struct rp_master *m)
         .site = m->run->site,
         .overrides = m->run->overrides,
         .account = m->has_account ? &m->account : NULL,
+        .log = m->errlog.fd >= 0 ? m->errlog.fd : m->run->complaints,
     };
 }
 

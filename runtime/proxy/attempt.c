@@ -229,9 +229,22 @@ static bool waits_for_dial(struct rp_req *r)
     return false;
 }
 
+/* PROXY protocol, 2.2: what a new connection begins with. */
+static rp_str proxy_header(struct rp_req *r, char text[RP_PROXY_ADD_MOST])
+{
+    struct rp_addr to;
+    uint8_t says = r->upstream->proxy_tlvs;
+    struct rp_proxy_said said = {.crc32c = (says & RP_PROXY_SAYS_CRC) != 0};
+    rp_conn_local(r->x.conn, &to);
+    size_t n = rp_proxy_header_put(r->upstream->proxy_protocol, &r->client, &to, text);
+    if (says & RP_PROXY_SAYS_ID) said.unique_id = rp_req_id(r);
+    return rp_str_of(text, rp_proxy_header_add(text, n, &said));
+}
+
 static enum rp_verdict start_connect(struct rp_req *r)
 {
     struct rp_conn_fail fail = {0};
+    char text[RP_PROXY_ADD_MOST];
     if (waits_for_dial(r)) {
         return rp_step_wait(r, "upstream connect of another request",
                             pick_ms(r->route->connect_ms, r->upstream->connect_ms),
@@ -246,6 +259,8 @@ static enum rp_verdict start_connect(struct rp_req *r)
         return try_failed(r, e, RP_RETRY_CONNECTING);
     }
     rp_upstream_dress(&r->pick, r->up->conn);
+    if (r->upstream->proxy_protocol && rp_conn_tls(r->up->conn))
+        rp_conn_greet(r->up->conn, proxy_header(r, text));
     bool one = r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_up_bind(r->up, on_up_event, r);
@@ -330,27 +345,16 @@ enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
 
 /* ---- SEND -------------------------------------------------------------------------------------------- */
 
-static void put_proxy_header(struct rp_req *r, struct rp_chain *out)
-{
-    char text[RP_PROXY_ADD_MOST];
-    struct rp_addr to;
-    uint8_t says = r->upstream->proxy_tlvs;
-    struct rp_proxy_said said = {.crc32c = (says & RP_PROXY_SAYS_CRC) != 0};
-    rp_conn_local(r->x.conn, &to);
-    size_t n = rp_proxy_header_put(r->upstream->proxy_protocol, &r->client, &to, text);
-    if (says & RP_PROXY_SAYS_ID) said.unique_id = rp_req_id(r);
-    n = rp_proxy_header_add(text, n, &said);
-    rp_chain_add_copy(out, rp_str_of(text, n));
-}
-
 enum rp_verdict rp_step_send(struct rp_req *r)
 {
     struct rp_chain head;
     enum rp_framing framing;
     uint64_t length;
+    char text[RP_PROXY_ADD_MOST];
     rp_chain_init(&head, r->proxy->mem);
     r->up_out_base = rp_conn_face(r->up->conn)->out_bytes;
-    if (r->upstream->proxy_protocol) put_proxy_header(r, &head);
+    if (r->upstream->proxy_protocol && !rp_conn_tls(r->up->conn))
+        rp_chain_add_copy(&head, proxy_header(r, text));
     if (r->x.head.method == RP_M_CONNECT) return rp_dial_done(r, &head); /* no request goes up */
     rp_headers_put_request(r, &head, &framing, &length);
     rp_up_start(r->up, &head, r->up_head->method, framing, length);

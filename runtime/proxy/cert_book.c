@@ -236,7 +236,6 @@ void rp_cert_book_land(struct rp_flight *f, rp_err e)
         struct rp_guest *g = waiting;
         waiting = g->next_waiting;
         g->next_waiting = NULL;
-        g->question = 0;
         rp_tls_door_decided(g->shake, e == RP_OK && g->refused ? RP_E_TLS_REFUSED : e);
     }
     drop_lead(lead);

@@ -32,6 +32,7 @@ static void run_hello(struct rp_guest *g)
 {
     rp_err e = g->conf->hooks->run_guest(g, RP_GUEST_HELLO);
     if (e == RP_AGAIN) return;
+    rp_timer_clear(g->proxy->loop, &g->timer);
     g->question = 0;
     if (e == RP_OK && g->refused) e = RP_E_TLS_REFUSED;
     rp_tls_door_decided(g->shake, e);
@@ -55,11 +56,18 @@ void rp_guest_wake(struct rp_guest *g)
     if (g->proxy) rp_loop_defer(g->proxy->loop, &g->run);
 }
 
+static void on_timer(struct rp_timer *t)
+{
+    const struct rp_guest *g = RP_CONTAINER(rp_guest, timer, t);
+    rp_tls_door_decided(g->shake, RP_E_HOOK_TIMEOUT);
+}
+
 void rp_guest_ask(struct rp_guest *g)
 {
     g->question = (uint8_t)rp_conn_question(g->conn);
     rp_guest_learn(g);
     if (g->question == RP_TLS_Q_HELLO) {
+        rp_timer_set(g->proxy->loop, &g->timer, g->conf->hook_wait_ms);
         rp_guest_wake(g);
         return;
     }
@@ -171,6 +179,7 @@ struct rp_guest *rp_guest_new(struct rp_serve *s, struct rp_shake *h, struct rp_
     g->cert_chain = s->cert_chain;
     g->cert.ttl_s = -1;
     g->run.run = run;
+    rp_timer_init(&g->timer, on_timer);
     rp_conn_peer(c, &g->client);
     rp_conn_ask_tls(c, (g->hello_chain ? (unsigned)RP_TLS_Q_HELLO : 0u) |
                            (g->cert_chain ? (unsigned)RP_TLS_Q_CERT : 0u));
@@ -203,6 +212,7 @@ static void settle(struct rp_guest *g)
     if (!conf) return;
     g->question = 0;
     rp_loop_undefer(p->loop, &g->run);
+    rp_timer_clear(p->loop, &g->timer);
     if (g->hooks) g->hooks->cancel_guest(g);
     rp_tls_server_drop(&g->server);
     rp_tls_cert_drop(&g->cert.given);

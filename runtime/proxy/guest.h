@@ -15,6 +15,7 @@
 #ifndef RP_PROXY_GUEST_H
 #define RP_PROXY_GUEST_H
 
+#include "net/timer.h"
 #include "net/tls_ja4.h"
 #include "proxy/proxy.h"
 
@@ -48,6 +49,7 @@ struct rp_guest {
     struct rp_flight *flight; /* that it waits for, or leads */
     struct rp_guest *next_waiting;
     struct rp_defer run;
+    struct rp_timer timer;        /* its tls_hello hooks may not wait longer */
     void *task;                   /* parked hook, owned by script/ */
     void *script;                 /* what script/ keeps of it */
     const struct rp_hooks *hooks; /* whose script is; NULL: there is none */

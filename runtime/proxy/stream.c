@@ -153,6 +153,7 @@ static void put_proxy_header(struct rp_stream *s)
     rp_chain_init(&rest, s->proxy->mem);
     rp_chain_move(&rest, &s->to_up.bytes, s->to_up.bytes.bytes);
     rp_chain_add_copy(&s->to_up.bytes, rp_str_of(text, n));
+    s->greeting_n = (uint16_t)n;
     rp_chain_move(&s->to_up.bytes, &rest, rest.bytes);
 }
 
@@ -219,8 +220,19 @@ static enum verdict connected(struct rp_stream *s)
     if (s->pick.peer) s->pick.peer->fails = 0;
     s->connected_ns = rp_loop_now_ns(s->proxy->loop);
     s->relayed = true;
+    if (rp_conn_tls(s->up)) rp_chain_consume(&s->to_up.bytes, s->greeting_n); /* it has gone */
     s->to_up.ready = s->to_down.ready = true; /* the first reads tell */
     return to(s, RP_STREAM_RELAY);
+}
+
+/* To an upstream with TLS the PROXY header goes before the handshake. It stays in front of the bytes
+ * until a peer is reached. */
+static void greet(struct rp_stream *s)
+{
+    char text[RP_PROXY_ADD_MOST];
+    if (!s->greeting_n || !rp_conn_tls(s->up)) return;
+    rp_chain_peek(&s->to_up.bytes, text, s->greeting_n);
+    rp_conn_greet(s->up, rp_str_of(text, s->greeting_n));
 }
 
 static enum verdict step_connect(struct rp_stream *s)
@@ -237,6 +249,7 @@ static enum verdict step_connect(struct rp_stream *s)
         rp_conn_face(s->up)->owner = s;
         rp_conn_face(s->up)->on_event = on_event;
         rp_upstream_dress(&s->pick, s->up);
+        greet(s);
         return await(s, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);
     }
     rp_err e = rp_conn_finish_connect(s->up);

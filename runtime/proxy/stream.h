@@ -76,6 +76,7 @@ struct rp_stream {
     struct rp_stream *next, *prev; /* the worker's list */
     struct rp_addr client;
     struct rp_addr peer_addr; /* last one tried; family NONE: none */
+    uint16_t greeting_n;      /* bytes of a PROXY header, first of to_up; 0: none */
     uint8_t upstream_n;       /* bytes of its name, cut, for the log */
     char upstream_name[RP_STREAM_NAME_BYTES];
     uint8_t sni_n;

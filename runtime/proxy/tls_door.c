@@ -91,9 +91,9 @@ static const char *words_of(const struct rp_shake *h, rp_err e, char text[WORDS_
     const char *why = rp_conn_why(h->conn);
     if (g && e == RP_E_TLS_REFUSED && g->reason_n) {
         snprintf(text, WORDS_BYTES, "%s", rp_log_esc(rp_str_of(g->reason, g->reason_n)));
-    } else if (e == RP_E_TLS_REFUSED || e == RP_E_HOOK_TIMEOUT) {
+    } else if (e == RP_E_TLS_REFUSED) {
         return rp_err_text(e);
-    } else if (hook && e == RP_E_TLS_TIMEOUT) {
+    } else if (hook && (e == RP_E_TLS_TIMEOUT || e == RP_E_HOOK_TIMEOUT)) {
         snprintf(text, WORDS_BYTES, "its %s hook was waited for", hook);
     } else {
         return why ? why : rp_err_text(e);

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/regex.h"
+#include "http/multipart.h"
 #include "proxy/guest.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
@@ -27,8 +28,8 @@ enum { RP_ABI_VERSION = 1 };
 uint32_t rp_abi_version(void);
 
 struct rp_file_stat {
-    uint32_t kind; /* a letter: f d l o */
-    uint32_t mode; /* permission bits */
+    uint32_t kind;                         /* a letter: f d l o */
+    uint32_t mode;                         /* permission bits */
     double bytes, modified, inode, device; /* modified: seconds since 1970 */
 };
 
@@ -317,6 +318,8 @@ rp_err rp_abi_digest_end(struct rp_host_face *h);
 void rp_abi_random(char *out, size_t n);
 bool rp_abi_equal(const char *a, const char *b, size_t n); /* time depends on n alone */
 double rp_abi_hash(const char *p, size_t n); /* 52 bits, the same in every process and release */
+/* 0 .. buckets - 1. */
+uint32_t rp_abi_jump(const char *p, size_t n, uint32_t buckets);
 
 /* ---- shared zones ---------------------------------------------------------------------------- */
 
@@ -431,7 +434,7 @@ enum rp_abi_file_op {
     RP_FILE_SWAP,   /* the same through a new file that takes the name (rename) when it is whole */
     RP_FILE_APPEND, /* number: mode bits */
     RP_FILE_STAT,   /* file_stat */
-    RP_FILE_LIST,   /* number: most names; out: for each a letter (f d l o) and the name, ended by NUL */
+    RP_FILE_LIST, /* number: most names; out: for each a letter (f d l o) and the name, ended by NUL */
     RP_FILE_REMOVE, /* a file or an empty folder */
     RP_FILE_MKDIR,  /* number: mode bits; text "p": the folders above it, too */
     RP_FILE_RENAME, /* text: the new path */
@@ -536,6 +539,16 @@ void rp_abi_x509_store_free(struct rp_x509_store *s);
 rp_err rp_abi_x509_verify(struct rp_host_face *h, const struct rp_x509 *c,
                           const struct rp_x509_store *s, const char *chain, size_t chain_n,
                           const char *purpose, double time);
+
+/* A body of multipart/form-data, by its Content-Type. NULL: no such type. */
+struct rp_multipart;
+struct rp_multipart *rp_abi_multipart_new(const char *type, size_t type_n, uint32_t parts);
+void rp_abi_multipart_free(struct rp_multipart *m);
+rp_err rp_abi_multipart_feed(struct rp_multipart *m, const char *p, size_t n);
+/* The next event, as rp_multipart_next; number: which. PART: out is the name, out2 the filename (absent:
+ * its ptr is NULL), its type by rp_abi_multipart_type. DATA: out. */
+rp_err rp_abi_multipart_next(struct rp_host_face *h, struct rp_multipart *m);
+void rp_abi_multipart_type(struct rp_host_face *h, const struct rp_multipart *m);
 
 /* Packing: gzip or zlib; most: bytes that may come out in all. */
 struct rp_vm_gzip;

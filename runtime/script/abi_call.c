@@ -5,7 +5,8 @@
  * worker.
  *
  * WRITING (fields are added) -> FINDING (the name) -> CONNECTING -> AWAITING (its head) -> BODY ->
- * DONE, or FAILED from any. A hold: of the task and the scope that made it. A connection that was
+ * DONE, or FAILED from any. QUEUED instead of CONNECTING while another call makes a connection in HTTP/2
+ * to the same place, which both will use. A hold: of the task and the scope that made it. A connection that was
  * reused and had been closed costs one more try, where that is no second effect (RFC 9110 §9.2.2).
  */
 #include "script/vm_net.h"
@@ -29,7 +30,7 @@ enum {
     WHY_BYTES = 160,
 };
 
-enum state { WRITING, FINDING, CONNECTING, AWAITING, BODY, DONE, FAILED };
+enum state { WRITING, FINDING, QUEUED, CONNECTING, AWAITING, BODY, DONE, FAILED };
 
 struct rp_call {
     uint32_t magic;
@@ -40,6 +41,8 @@ struct rp_call {
     bool reused;          /* the connection comes from the pool */
     bool retried;         /* ... and the one before it did, and was closed */
     bool has_body;
+    bool dials; /* others may wait for its connection */
+    struct rp_call *next, *prev; /* the host's */
     uint8_t interim_n;
     struct rp_task *waiter;
     struct rp_vm_target target;
@@ -61,6 +64,30 @@ struct rp_call {
     char arena_first[ARENA_BYTES] __attribute__((aligned(16)));
 };
 
+/* ---- one connection for many ---------------------------------------------------------------- */
+
+static bool somebody_dials(const struct rp_call *c)
+{
+    for (const struct rp_call *it = c->host->calls; it; it = it->next)
+        if (it->dials && it->slot == c->slot) return true;
+    return false;
+}
+
+/* It has come about, or not: those that wait for it look again. */
+static void end_dial(struct rp_call *c)
+{
+    if (!c->dials) return;
+    c->dials = false;
+    for (struct rp_call *it = c->host->calls; it; it = it->next)
+        if (it->state == QUEUED && it->slot == c->slot) rp_task_wake_at(&it->waiter);
+}
+
+/* How many requests it takes is known when its SETTINGS came. */
+static void end_settled_dial(struct rp_call *c)
+{
+    if (c->dials && !rp_h2_links_are_settling(rp_connpool_links(c->slot))) end_dial(c);
+}
+
 /* ---- the connection ------------------------------------------------------------------------- */
 
 static void drop_up(struct rp_call *c)
@@ -77,6 +104,7 @@ static void drop_up(struct rp_call *c)
 
 static void drop_slot(struct rp_call *c)
 {
+    end_dial(c);
     if (c->slot) rp_connpool_drop(c->host->proxy->pool, c->slot);
     c->slot = NULL;
 }
@@ -211,6 +239,12 @@ static rp_err connect_next(struct rp_call *c, bool fresh)
         c->slot = rp_connpool_hold(p->pool, &t->addrs[t->at], pool_key(c));
         c->up = fresh ? NULL : find_used(c);
         c->reused = c->up != NULL;
+        bool sure = c->mode == RP_HTTP_2 && !fresh && !c->up; /* AUTO may come out as HTTP/1 */
+        if (sure && somebody_dials(c)) {
+            c->state = QUEUED;
+            return wait_for(c);
+        }
+        c->dials = sure;
         rp_err e = c->up ? RP_OK
                          : rp_h1_up_connect(p->loop, p->mem, &t->addrs[t->at], &c->up, &fail);
         if (e != RP_OK) {
@@ -277,6 +311,7 @@ static rp_err no_head(struct rp_call *c, rp_err e)
 static rp_err read_head(struct rp_call *c)
 {
     struct rp_proxy *p = c->host->proxy;
+    end_settled_dial(c);
     RP_IGNORE(rp_up_flush(c->up)); /* a response, if any, tells more than its failure */
     for (;;) {
         rp_err e = rp_up_read_head(c->up, &p->up_limits, &c->arena, &c->res, &c->chunk);
@@ -300,6 +335,9 @@ static void let_go(struct rp_hold *hold)
     rp_task_forget_at(&c->waiter);
     drop_up(c);
     drop_slot(c);
+    if (c->prev) c->prev->next = c->next;
+    else c->host->calls = c->next;
+    if (c->next) c->next->prev = c->prev;
     rp_tls_client_drop(&c->tls);
     rp_chunk_drop(c->chunk);
     rp_chunk_drop(c->body);
@@ -352,6 +390,9 @@ double rp_abi_call_new(struct rp_host_face *f, const char *method, size_t method
     rp_buf_init(&c->head, HEAD_MOST);
     rp_arena_init(&c->arena, c->arena_first, ARENA_BYTES, ARENA_MOST);
     reset_response(c);
+    c->next = h->calls;
+    if (c->next) c->next->prev = c;
+    h->calls = c;
     rp_err e = begin(c, rp_str_of(method, method_n), rp_str_of(target, target_n),
                      rp_str_of(host, host_n));
     if (e == RP_OK) e = rp_hold_open(h, &c->hold, RP_HOLD_CALL, let_go);
@@ -425,6 +466,7 @@ rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
             if (c->target.query) return wait_for(c);
             e = c->target.status == RP_OK ? connect_next(c, false) : failed(c, c->target.status);
             break;
+        case QUEUED: e = connect_next(c, false); break;
         case CONNECTING: e = finish_connect(c); break;
         case AWAITING: e = read_head(c); break;
         case BODY:

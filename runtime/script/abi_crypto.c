@@ -154,3 +154,16 @@ double rp_abi_hash(const char *p, size_t n)
     static const struct rp_hash_key KEY = {0x72702e686173682eULL, 0x6b65792e66697865ULL};
     return (double)(rp_hash_keyed(&KEY, rp_str_of(p, n)) >> 12);
 }
+
+/* Lamping, Veach 2014, "A fast, minimal memory, consistent hash algorithm". */
+uint32_t rp_abi_jump(const char *p, size_t n, uint32_t buckets)
+{
+    uint64_t key = (uint64_t)rp_abi_hash(p, n);
+    int64_t at = -1, next = 0;
+    while (next < (int64_t)buckets) {
+        at = next;
+        key = key * 2862933555777941757u + 1;
+        next = (int64_t)((double)(at + 1) * ((double)(1LL << 31) / (double)((key >> 33) + 1)));
+    }
+    return (uint32_t)at;
+}

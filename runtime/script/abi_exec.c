@@ -101,7 +101,7 @@ rp_err rp_abi_exec_done(struct rp_host_face *f, double handle)
     if (!rp_child_has_ended(x->child, &end)) return RP_AGAIN;
     f->out = end.out;
     f->out2 = end.err;
-    f->number = end.signal ? -(double)end.signal : (double)end.status;
+    f->number = end.killed_by ? -(double)end.killed_by : (double)end.status;
     return end.code;
 }
 

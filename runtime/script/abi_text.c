@@ -3,6 +3,7 @@
  * abi_text: regular expressions and text codecs.
  */
 #include "base/codec.h"
+#include "base/mem.h"
 #include "script/vm.h"
 
 /* ---- regular expressions -------------------------------------------------------------------- */
@@ -139,4 +140,44 @@ rp_err rp_abi_decode(struct rp_host_face *f, uint32_t codec, const char *p, size
     }
     f->out = rp_str_of(out, out_n);
     return e;
+}
+
+/* ---- forms in parts -------------------------------------------------------------------------- */
+
+struct rp_multipart *rp_abi_multipart_new(const char *type, size_t type_n, uint32_t parts)
+{
+    char boundary[RP_MULTIPART_BOUNDARY_MOST];
+    size_t n;
+    if (rp_multipart_boundary(rp_str_of(type, type_n), boundary, &n) != RP_OK) return NULL;
+    struct rp_multipart *m = rp_alloc(sizeof *m);
+    if (rp_multipart_init(m, rp_str_of(boundary, n), parts) == RP_OK) return m;
+    rp_abi_multipart_free(m);
+    return NULL;
+}
+
+void rp_abi_multipart_free(struct rp_multipart *m)
+{
+    rp_multipart_fini(m);
+    rp_free(m);
+}
+
+rp_err rp_abi_multipart_feed(struct rp_multipart *m, const char *p, size_t n)
+{
+    return rp_multipart_feed(m, rp_str_of(p, n));
+}
+
+rp_err rp_abi_multipart_next(struct rp_host_face *f, struct rp_multipart *m)
+{
+    enum rp_multipart_event event = RP_MULTIPART_DONE;
+    rp_err e = rp_multipart_next(m, &event);
+    f->number = event;
+    f->out = event == RP_MULTIPART_PART ? m->name : m->data;
+    f->out2 = m->has_filename ? m->filename : RP_STR_NONE;
+    if (m->has_filename && !f->out2.ptr) f->out2 = RP_STR("");
+    return e;
+}
+
+void rp_abi_multipart_type(struct rp_host_face *f, const struct rp_multipart *m)
+{
+    f->out = m->type;
 }

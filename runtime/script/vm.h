@@ -17,8 +17,12 @@
 #include "script/abi.h"
 #include "script/host.h"
 
-enum { RP_HOST_MAGIC = 0x484f5354, RP_TASK_MAGIC = 0x5441534b, RP_SOCK_MAGIC = 0x534f434b,
-       RP_HOLD_MAGIC = 0x484f4c44 };
+enum {
+    RP_HOST_MAGIC = 0x484f5354,
+    RP_TASK_MAGIC = 0x5441534b,
+    RP_SOCK_MAGIC = 0x534f434b,
+    RP_HOLD_MAGIC = 0x484f4c44
+};
 
 enum {
     RP_TASKS_MOST = 1 << 18,       /* live tasks of one VM; a coroutine takes about 1 KB */
@@ -173,6 +177,7 @@ struct rp_host {
     struct rp_vm_guest *guests; /* all that have a wrapper */
     struct rp_guest *knowing;   /* that one is being made for */
 
+    struct rp_call *calls; /* requests of site code, under way */
     struct rp_dgram_batch *datagrams; /* room for what is received; NULL: nobody asked yet */
     struct rp_sock_pool *sock_pools; /* idle sockets, by where they lead */
     uint32_t sock_pools_n;

@@ -109,11 +109,14 @@ static void leave_kids(struct rp_task *t)
     }
 }
 
-static void uncount(struct rp_task *t)
+static void leave_lists(struct rp_task *t)
 {
+    rp_task_unlist(t);
+    t->parent = NULL;
+    if (!t->counted) return;
     t->counted = false;
     t->host->background_n--;
-    if (t->host->proxy) t->host->proxy->stats.tasks_background--;
+    t->host->proxy->stats.tasks_background--; /* it ran, so there is one */
 }
 
 static void give_back(struct rp_task *t, bool well)
@@ -124,15 +127,13 @@ static void give_back(struct rp_task *t, bool well)
     if (t->waits_at) rp_task_forget_at(t->waits_at);
     if (t->kids) leave_kids(t);
     if (t->scope && t->scope->holds) rp_hold_forget_task(t->scope, t, well);
-    rp_task_unlist(t);
-    if (t->counted) uncount(t);
+    if (!t->is_hook) leave_lists(t);
     t->state = RP_TASK_FREE;
     if (t->own.tasks || t->own.holds) rp_scope_close(h, &t->own);
     t->req = NULL;
     t->stream = NULL;
     t->guest = NULL;
     t->scope = NULL;
-    t->parent = NULL;
     t->ends_ms = 0;
     t->is_hook = t->fired = t->cancelled = t->wants_body = false;
     t->chain = t->at = 0;

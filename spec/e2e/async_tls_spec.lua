@@ -22,6 +22,7 @@ local BEFORE = [==[
         two = rp.http.client { tls = trusted, http = "2" },
         auto = rp.http.client { tls = trusted, http = "auto" },
         clear = rp.http.client { http = "2" },
+        fresh = rp.http.client { http = "2", tls = { ca = "${certs}/ca.pem", sni = "localhost" } },
     }
     local function ask(req)
         local client = clients[req:arg("client") or "good"]
@@ -62,7 +63,9 @@ local FRONT = [==[
         rp.route { "/many", content = function(req)
             local list, client = {}, clients[req:arg("client")]
             for i = 1, 20 do
-                list[i] = function() return client:get("https://" .. NEW .. "/slow") end
+                list[i] = function()
+                    return client:get("https://" .. NEW .. (req:arg("path") or "/slow"))
+                end
             end
             local words = {}
             for i, res in ipairs(assert(rp.all(list))) do words[i] = res.body end
@@ -158,6 +161,15 @@ describe("hooks that speak TLS", function()
         assert.equal(("2 "):rep(20):sub(1, -2), http.get(rp.port, "/many?client=two").body)
         assert.equal(("2 "):rep(20):sub(1, -2), http.get(rp.port, "/many?client=auto").body)
         assert.equal(("1.1 "):rep(20):sub(1, -2), http.get(rp.port, "/many?client=good").body)
+    end)
+
+    it("make one connection for a burst of requests in HTTP/2", function()
+        local first
+        for id in http.get(rp.port, "/many?client=fresh&path=/conn").body:gmatch("(%d+) connection") do
+            first = first or id
+            assert.equal(first, id)
+        end
+        assert.truthy(first)
     end)
 
     it("send bodies, in both protocols", function()

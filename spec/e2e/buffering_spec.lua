@@ -112,8 +112,7 @@ local function read(w, n)
 end
 
 local function worker()
-    local list = posix.tree(rp.pid)
-    return list[#list]
+    return process.workers(rp)[1]
 end
 
 -- Descriptors of the worker that have lost their name and lie in the folder.

@@ -598,7 +598,7 @@ describe("hooks", function()
     end)
 
     it("are told what went wrong with a socket", function()
-        assert.equal("nil connection refused", body_of("/tcp/refused"))
+        assert.equal("nil refused", body_of("/tcp/refused"))
     end)
 end)
 

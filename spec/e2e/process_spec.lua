@@ -399,7 +399,8 @@ describe("processes", function()
     it("share unix sockets, and remove their files at the end", function()
         rp = process.start { listen = 'rp.listen { "unix:${dir}/s.sock" },' }
         local function get()
-            local pipe = io.popen("curl -s --unix-socket " .. rp.dir .. "/s.sock http://x/")
+            local pipe = io.popen(("curl -sk --unix-socket %s/s.sock %s://x/"):format(rp.dir,
+                protocol.scheme))
             local text = pipe:read("*a")
             pipe:close()
             return text

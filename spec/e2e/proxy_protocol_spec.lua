@@ -8,6 +8,7 @@ local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
+local tls = require("spec.support.tls")
 local tls_hello = require("spec.support.tls_hello")
 local wire = require("spec.support.wire")
 
@@ -57,6 +58,13 @@ http {
         listen 127.0.0.1:${nginx} proxy_protocol;
         location / { return 200 "$proxy_protocol_addr $proxy_protocol_server_port"; }
     }
+    server {
+        listen 127.0.0.1:${sealed} ssl proxy_protocol;
+        ssl_certificate ${certs}/a.pem;
+        ssl_certificate_key ${certs}/a.key;
+        ssl_protocols TLSv1.3;
+        location / { return 200 "$ssl_protocol $proxy_protocol_addr $proxy_protocol_server_port"; }
+    }
 }
 ]]
 
@@ -80,13 +88,18 @@ describe("the PROXY protocol", function()
         up = origin.start { ["*"] = { status = 200, body = "ok" } }
         vars = { dir = proc.temp_dir() }
         for _, name in ipairs { "in1", "in2", "in3", "proxied", "behind", "nginx",
-            "stream", "stream2", "peeking" } do
+            "stream", "stream2", "stream3", "peeking", "sealed" } do
             vars[name] = tostring(posix.free_port())
         end
+        vars.certs = tls.dir()
+        tls.ca(vars.certs, "ca")
+        tls.cert(vars.certs, "a", { ca = "ca", names = { "a.test" } })
+        os.execute("chmod -R a+rX " .. vars.certs) -- nginx is somebody else
         raw = e2e.listen()
         rp = proc.rproxy { vars = { raw = raw.port, peeking = vars.peeking, origin = up.port,
             proxied = vars.proxied, behind = vars.behind,
-            nginx = vars.nginx, stream = vars.stream, stream2 = vars.stream2 }, ports = {},
+            nginx = vars.nginx, stream = vars.stream, stream2 = vars.stream2,
+            stream3 = vars.stream3, sealed = vars.sealed, certs = vars.certs }, ports = {},
             site = [[ return rp.site { workers = 1,
             listeners = {
                 rp.listen { "127.0.0.1:${port}" },
@@ -97,6 +110,7 @@ describe("the PROXY protocol", function()
                 rp.stream { "127.0.0.1:${stream}", upstream = "self", access_log = false },
                 rp.stream { "127.0.0.1:${stream2}", proxy_protocol = true, upstream = "self2",
                     access_log = false },
+                rp.stream { "127.0.0.1:${stream3}", upstream = "sealed", access_log = false },
                 rp.stream { "127.0.0.1:${peeking}", sni = { ["sum.example"] = "sum" },
                     upstream = "raw", access_log = false },
             },
@@ -113,6 +127,9 @@ describe("the PROXY protocol", function()
                 self = rp.upstream { peers = { "127.0.0.1:${proxied}" }, proxy_protocol = "v1" },
                 self2 = rp.upstream { peers = { "127.0.0.1:${proxied}" }, proxy_protocol = "v2" },
                 nginx = rp.upstream { peers = { "127.0.0.1:${nginx}" }, proxy_protocol = "v1" },
+                sealed = rp.upstream { peers = { "127.0.0.1:${sealed}" }, proxy_protocol = "v2",
+                    proxy_protocol_tlvs = { "unique_id", "crc32c" },
+                    tls = { ca = "${certs}/ca.pem", name = "a.test" } },
                 nginx2 = rp.upstream { peers = { "127.0.0.1:${nginx}" }, proxy_protocol = "v2" },
                 haproxy = rp.upstream { peers = { "127.0.0.1:${behind}" }, proxy_protocol = "v1" },
                 haproxy2 = rp.upstream { peers = { "127.0.0.1:${behind}" }, proxy_protocol = "v2" },
@@ -120,6 +137,7 @@ describe("the PROXY protocol", function()
             hosts = { rp.host { default = true, routes = {
                 rp.route { "/nginx", upstream = "nginx" }, rp.route { "/nginx2", upstream = "nginx2" },
                 rp.route { "/haproxy", upstream = "haproxy" },
+                rp.route { "/sealed", upstream = "sealed" },
                 rp.route { "/ids", upstream = "ids", use = { { header_filter = function(req, res)
                     res:set("x-own-id", req.id) end } } },
                 rp.route { "/haproxy2", upstream = "haproxy2" },
@@ -184,6 +202,18 @@ describe("the PROXY protocol", function()
             end
         end)
     end
+
+    it("goes before the handshake with an upstream that speaks TLS", function()
+        if not NGINX then return pending("no nginx") end
+        local w = wire.connect(rp.port, "127.0.0.1", { from = CLIENT })
+        for _ = 1, 3 do
+            local res = http.request(w, { target = "/sealed", host = "a" })
+            assert.equal(200, res.status)
+            assert.equal("TLSv1.3 " .. CLIENT .. " " .. rp.port, res.body)
+        end
+        local res = get(vars.stream3, "/", CLIENT)
+        assert.equal("TLSv1.3 " .. CLIENT .. " " .. vars.stream3, res.body)
+    end)
 
     it("goes out of a stream", function()
         assert.equal(200, get(vars.stream, "/stream", CLIENT).status)

@@ -192,6 +192,20 @@ describe_with_redis("rp.redis", function()
         assert.equal("1", get("/get?k=a"))
     end)
 
+    it("leaves no connection of a configuration that was replaced", function()
+        local fds
+        for i = 1, 20 do
+            get("/many")
+            process.must(rp, "reload")
+            if i == 5 then fds = select(2, rp:cost()) end
+        end
+        assert.equal("200 2", get("/many"))
+        assert.is_truthy(posix.poll(function()
+            local _, n = redis.cli(server.port, "client", "list"):gsub("cmd=[sg]et", "")
+            return n <= 2 and math.abs(select(2, rp:cost()) - fds) <= 2
+        end))
+    end)
+
     it("connects anew after its connections were killed", function()
         local before = tonumber(get("/connects"))
         assert.equal("1", get("/get?k=a"))

@@ -99,22 +99,23 @@ describe("revocation lists", function()
             local path = dir .. "/bad.lua"
             posix.write_file(path, ([[local rp = require("rproxy")
 return rp.site { tls = { certs = { "%s/a.pem" },
-        client = { verify = "required", ca = "%s/ca.pem", %s } },
+        client = { %s } },
     listeners = { rp.listen { "127.0.0.1:%d", tls = true } },
     hosts = { rp.host { default = true, routes = { rp.route { "/*", respond = { 200 } } } } } }]])
-                :format(dir, dir, what:gsub("DIR", dir), posix.free_port()))
+                :format(dir, (what:gsub("DIR", dir)), posix.free_port()))
             local how, _, err = proc.run { process.BIN, "-t", "-p", path }
             assert.equal(1, how.exit)
             assert.truthy(err:find("bad.lua:%d+: tls.client.crl: [^\n]*" .. why), err)
         end
+        local ASK = 'verify = "required", ca = "DIR/ca.pem", '
         posix.write_file(dir .. "/broken.crl", "-----BEGIN X509 CRL-----\nAAAA\n"
             .. "-----END X509 CRL-----\n")
         posix.write_file(dir .. "/der.crl", "\48\130\1\1garbage")
-        refused('crl = "DIR/absent.crl"', "absent.crl: cannot be read: no such file")
-        refused('crl = "DIR/broken.crl"', "broken.crl: its revocation list is malformed")
-        refused('crl = "DIR/der.crl"', "der.crl: its revocation list is malformed")
-        refused('crl = { "DIR/a.pem" }', "a.pem: there is no revocation list in it")
-        refused('crl = 7', "expected a file or a list of files, got 7")
+        refused(ASK .. 'crl = "DIR/absent.crl"', "absent.crl: cannot be read: no such file")
+        refused(ASK .. 'crl = "DIR/broken.crl"', "broken.crl: its revocation list is malformed")
+        refused(ASK .. 'crl = "DIR/der.crl"', "der.crl: its revocation list is malformed")
+        refused(ASK .. 'crl = { "DIR/a.pem" }', "a.pem: there is no revocation list in it")
+        refused(ASK .. 'crl = 7', "expected a file or a list of files, got 7")
         refused('verify = "none", crl = "DIR/a.pem"', "clients are not asked for certificates")
     end)
 

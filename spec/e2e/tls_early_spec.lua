@@ -204,6 +204,30 @@ describe("early data", function()
         c:close()
     end)
 
+    it("is not taken with a ticket of a listener that does not want it", function()
+        local c = comeback(rp.port, { session = tls.greedy(session(off)) })
+        c:send_early(get("/uninvited"))
+        assert.is_true(c:handshake())
+        assert.is_true(c.resumed)
+        assert.equal("rejected", c:early_status())
+        assert.equal(200, (c:get("/again")))
+        assert.equal(0, count(o, "/uninvited"))
+        c:close()
+    end)
+
+    it("comes in part, with the rest behind the handshake", function()
+        local text = get("/part")
+        for _, n in ipairs { 1, 20, #text - 1 } do
+            local c = comeback(rp.port)
+            c:send_early(text:sub(1, n))
+            assert.is_true(c:handshake())
+            c:send(text:sub(n + 1))
+            assert.same({ 200, "ok" }, { response(c) })
+            assert.same({}, e2e.values(e2e.last(o).fields, "early-data"))
+            c:close()
+        end
+    end)
+
     it("is HTTP/2, too", function()
         local opt = { sni = "a.test", alpn = { "h2" } }
         local c = comeback(rp.port, { session = session(rp.port, opt), alpn = opt.alpn })

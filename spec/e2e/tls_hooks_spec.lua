@@ -734,7 +734,7 @@ describe("certificate", function()
     end)
 end)
 
-describe("a certificate hook that never ends", function()
+describe("a hook that never ends", function()
     it("is ended by timeouts.hook_wait, and its client told", function()
         local dir = tls.dir()
         tls.cert(dir, "a", { names = { "a.test" } })
@@ -743,11 +743,18 @@ describe("a certificate hook that never ends", function()
                 log = { error = { level = "info" } },
                 tls = { certs = { "${certs}/a.pem" } },
                 listeners = { rp.listen { "127.0.0.1:${port}", tls = true } },
-                use = { { certificate = function() rp.sleep(600) end } },
+                use = { { certificate = function() rp.sleep(600) end, tls_hello = function(conn)
+                    if conn.sni == "b.test" then rp.sleep(600) end
+                end } },
                 hosts = { rp.host { default = true, routes = {
                     rp.route { "/*", respond = { 200, "ok" } } } } } } ]] }
         assert.truthy(refused(rp.port, { sni = "a.test" }):find("internal error"))
-        rp:wait_stderr("reason=hook_timeout")
+        rp:wait_stderr('reason=hook_timeout error="its certificate hook was waited for"')
+        posix.poll(function() -- a line a second at most
+            assert.truthy(refused(rp.port, { sni = "b.test" }):find("internal error"))
+            return rp:stderr():find('reason=hook_timeout error="its tls_hello hook was waited for"',
+                1, true)
+        end, 20)
         rp:stop()
     end)
 end)

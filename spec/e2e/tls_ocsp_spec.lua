@@ -246,6 +246,12 @@ describe("OCSP answers", function()
             rp:wait_stderr("wants an OCSP answer[^\n]*set tls.ocsp = true[^\n]*must.pem")
             local _, times = rp:stderr():gsub("wants an OCSP answer", "")
             assert.equal(1, times)
+            -- A reload says it in the error log, wherever that is.
+            rp:write_site((posix.read_file(rp.site_path):gsub('level = "debug"',
+                'to = "' .. dir .. '/error.log"')))
+            process.must(rp, "reload")
+            process.must(rp, "reload")
+            assert.truthy(read("error.log"):find("wants an OCSP answer", 1, true))
         end)
     end)
 

@@ -306,7 +306,9 @@ describe("rp.queue", function()
     local function start(every, more)
         data = proc.temp_dir()
         proc.run { "chmod", "777", data }
-        local site = SITE:gsub("${every}", every):gsub("${more}", (more or "") .. ((more or ""):find("batch") and "" or "batch = 4, "))
+        more = more or ""
+        if not more:find("batch") then more = more .. " batch = 4, " end
+        local site = SITE:gsub("${every}", every):gsub("${more}", more)
         rp = process.start { workers = 1, vars = { data = data }, more = site }
     end
 

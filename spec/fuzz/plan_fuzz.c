@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < p->files_n; i++) check_text(p->files[i], all);
     for (uint32_t i = 0; i < p->zones_n; i++) {
         check_text(p->zones[i].name, all);
-        RP_CHECK(p->zones[i].kind >= 1 && p->zones[i].kind <= 3);
+        RP_CHECK(p->zones[i].kind >= 1 && p->zones[i].kind <= 7);
     }
     RP_CHECK(p->watched_n <= RP_PLAN_WATCHED_MOST);
     for (uint32_t i = 0; i < p->watched_n; i++) check_text(p->watched[i].path, all);

@@ -66,7 +66,7 @@ end
 local function members_of_rp()
     local source, names = read("lua/rproxy/init.lua"), {}
     local body = assert(source:match("\nlocal rp = {\n(.-)\n}\n"))
-    body = body:gsub("%-%-[^\n]*", ""):gsub("tcp = {[^}]*}", "tcp = socket")
+    body = body:gsub("%-%-[^\n]*", ""):gsub("= {[^}]*}", "= table")
     for name in body:gmatch("([%w_]+) =") do names[name] = true end
     for name in source:gmatch("\nfunction rp%.([%w_]+)") do names[name] = true end
     return names
@@ -106,7 +106,9 @@ describe("docs/guide/api.md", function()
         same_names(members_of_rp(), written)
         written = {}
         for name in section(PAGE, "rp"):gmatch("`rp%.([%w_]+%.[%w_]+)") do written[name] = true end
-        local wanted = { ["tls.certificate"] = true, ["tcp.connect"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
+        local wanted = { ["tls.certificate"] = true, ["tcp.connect"] = true,
+            ["unix.connect"] = true, ["udp.connect"] = true, ["dns.resolve"] = true,
+            ["http.client"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
             ["uri.unescape"] = true, ["regex.set"] = true,
             ["shm.store"] = true, ["shm.cache"] = true, ["shm.buckets"] = true }
         for _, level in ipairs { "debug", "info", "notice", "warn", "error" } do
@@ -133,7 +135,8 @@ describe("docs/guide/api.md", function()
 
     it("has the methods of sockets, tasks, regular expressions and caches", function()
         local text = section(PAGE, "rp")
-        for path, class in pairs { socket = "Socket", task = "Task", regex = "Regex", lru = "Lru" } do
+        for class, path in pairs { Socket = "socket", Udp = "socket", Task = "task", Client = "http",
+            Response = "http", Regex = "regex", Lru = "lru" } do
             for name in pairs(defined("lua/rproxy/" .. path .. ".lua", class)) do
                 if name ~= "__index" then
                     assert.truthy(text:find("`" .. class:lower() .. ":" .. name, 1, true),

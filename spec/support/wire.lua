@@ -206,12 +206,13 @@ function Wire:push(bytes)
         if why == "timeout" then return part end
         return nil, why
     end
-    self.is_pushing = true
-    local text, why = take_piece(self, 0) -- windows may open
-    self.is_pushing = false
-    local late = self.late
-    if text then self.buf = self.buf .. text elseif why ~= "timeout" then return nil, why end
-    local n = 0
+    if self.codec:is_blocked() then -- windows may open; else nothing is read
+        self.is_pushing = true
+        local text, why = take_piece(self, 0)
+        self.is_pushing = false
+        if text then self.buf = self.buf .. text elseif why ~= "timeout" then return nil, why end
+    end
+    local late, n = self.late, 0
     repeat
         if late == "" and not self.codec:is_blocked() and n < #bytes then
             local part = bytes:sub(n + 1, n + PUSHED_BYTES)

@@ -72,7 +72,7 @@ local function read_client(set, at, report)
             .. '"/etc/rproxy/clients.pem"')
     end
     set.crls = read_files(client.crl, "tls.client.crl", at, report)
-    if set.crls[1] and client.verify == "none" then
+    if set.crls[1] and client.verify == "none" and not client.ca then -- else hooks may ask
         report:add(at, 'tls.client.crl: clients are not asked for certificates; write verify = '
             .. '"required" or "optional" beside it')
     end
@@ -190,10 +190,6 @@ function M.read_upstream(up, report)
         return
     end
     local ctx = schema.context()
-    if up.opts.proxy_protocol then
-        report:add(up.at, "upstreams.%s: proxy_protocol with tls is not built yet; remove one of "
-            .. "them", up.name)
-    end
     up.tls = schema.check(options.nodes.upstream_tls, given == true and {} or given,
         ("upstreams.%s.tls"):format(up.name), ctx)
     report:add_context(up.at, ctx)

@@ -119,6 +119,11 @@ function M.read(name, node, at, report)
         report:add(locate.place(node, "proxy_protocol_tlvs"),
             'upstreams.%s.proxy_protocol_tlvs: needs proxy_protocol = "v2"', name)
     end
+    if up.opts.proxy_protocol and up.opts.http ~= "1.1" then
+        report:add(locate.place(node, "proxy_protocol"),
+            'upstreams.%s.proxy_protocol: a connection of HTTP/2 is for many clients; write '
+            .. 'http = "1.1", or leave it out', name)
+    end
     read_balance(up, node.given.balance, report)
     read_peers(up, node.given.peers, report)
     tls.read_upstream(up, report)

@@ -143,8 +143,8 @@ end
 -- Ask for the map, unless somebody does already.
 local function refresh(self)
     if self.looking then return end
-    self.looking = true
     service.start(looking, self)
+    self.looking = true
 end
 
 -- Ask, and wait for the outcome.

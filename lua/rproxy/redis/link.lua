@@ -328,11 +328,12 @@ local function submit(self, job)
     if self.load >= self.opts.waiting then
         return nil, "busy", "too many commands wait on this connection"
     end
+    -- A service that is started runs later; it may also raise, and then nothing is queued yet.
+    if self.task then service.wake(self.task)
+    else self.task = service.start(run, self) end
     self.load = self.load + 1
     self.tail = self.tail + 1
     self.queue[self.tail] = job
-    if self.task then service.wake(self.task)
-    else self.task = service.start(run, self) end
     return true
 end
 

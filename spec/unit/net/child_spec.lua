@@ -46,7 +46,7 @@ describe("rp_child", function()
         env:until_true(function() return ended == 1 end)
         local own = ffi.new("struct rp_child_end")
         assert.is_true(C.rp_child_has_ended(child[0], own))
-        return c.err_name(own.code), tonumber(own.status), own.signal, c.lua(own.out) or "",
+        return c.err_name(own.code), tonumber(own.status), own.killed_by, c.lua(own.out) or "",
             c.lua(own.err) or ""
     end
 

@@ -23,8 +23,8 @@ local function new_conf()
     ok(C.rp_conf_add_stream_listener(conf, 0, c.str("udp:127.0.0.1:8080"), index, err))
     ok(C.rp_conf_add_file(conf, c.str("stdout"), index))
     ok(C.rp_conf_add_file(conf, c.str("/var/log/e.log"), index))
-    ok(C.rp_conf_add_zone(conf, c.str("flags"), 1, 65536))
-    ok(C.rp_conf_add_zone(conf, c.str("limits"), 3, 2 ^ 32))
+    ok(C.rp_conf_add_zone(conf, c.str("flags"), 1, 65536, 0))
+    ok(C.rp_conf_add_zone(conf, c.str("limits"), 3, 2 ^ 32, 77))
     for _, bad in ipairs { { "flags", 1, 65536 }, { "", 1, 65536 }, { ("x"):rep(33), 1, 65536 },
         { "x", 0, 65536 }, { "x", 4, 65536 }, { "x", 1, 0 }, { "x", 1, 0 / 0 },
         { "x", 1, 2 ^ 37 } } do

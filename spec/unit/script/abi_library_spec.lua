@@ -32,6 +32,50 @@ local SCRIPT = {
             tostring(set:has("192.0.2.8")), tostring(set:has("::ffff:10.0.0.1")), tostring(none), err,
             tostring(bad), why, tostring(rp.ip("192.0.2.7"):is_in(set)),
             tostring(rp.cidr({}):has("1.2.3.4")) }, "|") ]==],
+    ring = [==[ local function share(ring)
+            local n = {}
+            for i = 1, 20000 do
+                local node = ring:get("key" .. i)
+                n[node] = (n[node] or 0) + 1
+            end
+            return n
+        end
+        local three, four = rp.ring { "a", "b", "c" }, rp.ring { "d", "c", "a", "b" }
+        local moved, wrong, out = 0, 0, {}
+        for i = 1, 20000 do
+            local before, after = three:get("key" .. i), four:get("key" .. i)
+            if before ~= after then moved = moved + 1 if after ~= "d" then wrong = wrong + 1 end end
+        end
+        out[1] = tostring(moved > 3500 and moved < 6500) .. wrong
+        local n = share(rp.ring { "a", { "b", weight = 3 } })
+        out[2] = tostring(n.b / n.a > 2 and n.b / n.a < 4)
+        out[3] = table.concat(three:list("x", 2), "") .. #three:list("x") .. #three:list("x", 9)
+        out[4] = tostring(three:list("x", 1)[1] == three:get("x"))
+        moved, wrong = 0, 0
+        local used = {}
+        for i = 1, 20000 do
+            local a, b = rp.jump_hash("key" .. i, 10), rp.jump_hash("key" .. i, 11)
+            used[a] = (used[a] or 0) + 1
+            if a ~= b then moved = moved + 1 if b ~= 11 then wrong = wrong + 1 end end
+        end
+        out[5] = tostring(moved > 1500 and moved < 2200) .. wrong .. #used
+        out[6] = rp.jump_hash("x", 1) .. tostring(pcall(rp.jump_hash, "x", 0)) .. tostring(pcall(rp.ring, {}))
+        return table.concat(out, " ") ]==],
+    form = [==[ local body = "--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\n"
+            .. "Content-Type: text/plain\r\n\r\nhello\r\n--x\r\nContent-Disposition: form-data; name=b\r\n\r\n\r\n--x--\r\n"
+        local out = {}
+        for _, part in ipairs(rp.form.parts(body, "multipart/form-data; boundary=x")) do
+            out[#out + 1] = part.name .. ":" .. tostring(part.filename) .. ":" .. tostring(part.type) .. ":" .. part.body
+        end
+        local reader, data = rp.form.reader("multipart/form-data; boundary=x"), {}
+        for i = 1, #body do
+            assert(reader:feed(body:sub(i, i), { data = function(bytes, part) data[#data + 1] = part.name .. bytes end }))
+        end
+        out[#out + 1] = table.concat(data) .. tostring(reader:finish())
+        out[#out + 1] = select(2, rp.form.parts(body, "text/plain"))
+        out[#out + 1] = select(2, rp.form.parts(body:sub(1, -10), "multipart/form-data; boundary=x"))
+        out[#out + 1] = select(2, rp.form.parts(body, "multipart/form-data; boundary=x", { parts = 1 }))
+        return table.concat(out, "|") ]==],
     gzip = [==[ local text = ("hello world "):rep(1000)
         local packed, out = rp.gzip(text), {}
         out[1] = tostring(rp.gunzip(packed) == text) .. tostring(#packed < 200)
@@ -164,6 +208,14 @@ describe("script: the library", function()
     it("has sets of networks", function()
         assert.equal("true|true|false|true|nil|10.0.0.0/33 is no network (entry 2)|nil|invalid|true|false",
             get("cidr"))
+    end)
+
+    it("divides keys among nodes so that few of them move", function()
+        assert.matches("^true0 true [abc][abc]33 true true010 1falsefalse$", get("ring"))
+    end)
+
+    it("reads forms in parts", function()
+        assert.equal("a:f:text/plain:hello|b:nil:nil:|ahaealalaotrue|invalid|invalid|too many", get("form"))
     end)
 
     it("packs and unpacks, within bounds", function()
