@@ -13,6 +13,7 @@ local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
 local plugin = require("rproxy.plugin")
 local schema = require("rproxy.schema")
+local call_types = require("tools.types")
 local use = require("rproxy.config.use")
 
 local M = {}
@@ -283,7 +284,8 @@ local CONSTRUCTORS = { "site", "listen", "upstream", "host", "route" }
 
 function M.types_file()
     local out = { "---@meta\n-- SPDX-License-Identifier: MIT\n--\n"
-        .. "-- Editor types of site.lua, made from the option table by `make docs`; do not edit." }
+        .. "-- Editor types of site.lua, made from the option table by `make docs`, and of what "
+        .. "hooks\n-- wait for, made from doc comments; do not edit." }
     for _, group in ipairs(CONSTRUCTORS) do
         local docs = {}
         for _, row in ipairs(options[group]) do docs[row.name] = row.doc end
@@ -294,6 +296,7 @@ function M.types_file()
         out[#out + 1] = ("---@param given rproxy.%s\n---@return table\nfunction rp.%s(given) end")
             :format(class_name(group), group)
     end
+    out[#out + 1] = call_types.calls()
     out[#out + 1] = "return rp"
     return table.concat(out, "\n\n") .. "\n"
 end

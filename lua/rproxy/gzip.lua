@@ -42,7 +42,7 @@ end
 --- What the next piece makes.
 --- @param piece string  at most 8 MB
 --- @param last boolean|nil  nothing follows: a text that is cut off is then "invalid"
---- @return string|nil out, string|nil err  "invalid", "too big", "ended"; the stream is of no use then
+--- @return string|nil out, string|nil err  "invalid", "too big", "ended"; the stream is over then
 function Stream:write(piece, last)
     if type(piece) ~= "string" then raise("a stream of gzip takes strings") end
     if not self[1] then return nil, "ended" end

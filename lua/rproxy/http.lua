@@ -350,7 +350,9 @@ local CLIENT_OPTIONS = { base = true, timeout = true, keepalive = true, tls = tr
 local function read_keepalive(given)
     if given == false then return 0, 0 end
     if given == nil then return KEEP_MOST, KEEP_SECONDS end
-    if type(given) == "number" then return check_number("keepalive", given, nil, 0), KEEP_SECONDS end
+    if type(given) == "number" then
+        return check_number("keepalive", given, nil, 0), KEEP_SECONDS
+    end
     check_names("keepalive", given, { max = true, idle = true })
     return check_number("keepalive.max", given.max, KEEP_MOST, 0),
         check_number("keepalive.idle", given.idle, KEEP_SECONDS, 0)

@@ -14,6 +14,7 @@ local header = require("rproxy.header")
 local ip = require("rproxy.ip")
 local http = require("rproxy.http")
 local json = require("rproxy.json")
+local jwe = require("rproxy.jwe")
 local jwt = require("rproxy.jwt")
 local lock = require("rproxy.lock")
 local log = require("rproxy.log")
@@ -54,7 +55,7 @@ local rp = {
     sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,
     every = schedule.every, after = task.after, deadline = task.deadline, once = task.once,
     -- library
-    crypto = crypto, header = header.handle, json = json, jwt = jwt, log = log, lru = lru.new,
+    crypto = crypto, header = header.handle, json = json, jwe = jwe, jwt = jwt, log = log, lru = lru.new,
     null = json.null, array = json.array, regex = regex.callable,
     redis = redis.new, queue = queue.new, lock = lock.lock, semaphore = lock.semaphore,
     fs = fs, exec = exec.exec,

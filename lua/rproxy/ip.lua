@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- ip: addresses and sets of networks. IPv4 and what is mapped to IPv6 (::ffff:1.2.3.4) are the same.
+-- ip: addresses and sets of networks. IPv4 and what of IPv6 is mapped to it (::ffff:1.2.3.4) are
+-- the same.
 
 local abi = require("rproxy.abi")
 local object = require("rproxy.object")
@@ -131,7 +132,7 @@ function Ip:is_loopback() return is(self, "loopback") end
 function Ip:is_link_local() return is(self, "link_local") end
 function Ip:is_multicast() return is(self, "multicast") end
 
---- Can it be reached from anywhere? None of the above, nor of what is reserved or shared by carriers.
+--- Can it be reached from anywhere? None of the above, nor of what is reserved or the carriers'.
 function Ip:is_global()
     for kind in pairs(KINDS) do
         if is(self, kind) then return false end

@@ -109,6 +109,7 @@ Semaphore.__index, Seat.__index = Semaphore, Seat
 --- Seats of this worker.
 --- @param n number
 --- @param opts table|nil  waiting: tasks that may wait for one (1000)
+--- @return table semaphore
 function M.semaphore(n, opts)
     if type(n) ~= "number" or n < 1 or n % 1 ~= 0 or n > 1e9 then
         raise("rp.semaphore takes a whole number from 1")

@@ -99,8 +99,8 @@ end
 --- @param body string
 --- @param content_type string
 --- @param opts table|nil  parts (100)
---- @return table[]|nil parts, string|nil err  { name, filename, type, body }; "invalid", "too many",
----   "too big"
+--- @return table[]|nil parts, string|nil err  { name, filename, type, body }; "invalid",
+---   "too many", "too big"
 function M.parts(body, content_type, opts)
     local reader, err = M.reader(content_type, opts)
     if not reader then return nil, err end

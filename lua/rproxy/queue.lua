@@ -248,6 +248,7 @@ end
 ---   retry: tries (5), first (0.5) and most (30) seconds between them; drop: "oldest" or "newest"
 ---   when it is full; spill: a path, or { path =, max = bytes (64 MB) }: items go there instead of
 ---   being dropped; flush: seconds for the end (5); name: for the log
+--- @return table queue
 function M.new(given)
     local opts = options.check("rp.queue", given or {}, OPTIONS)
     if not opts.send then raise("rp.queue takes send, a function of a list of items") end

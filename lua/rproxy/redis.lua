@@ -337,12 +337,18 @@ end
 --- Listen to channels: for channel, text in client:subscribe("a", "b") do .. end
 --- phases: all   yields: yes
 --- @return table|nil subscription, string|nil code, string|nil detail
-function Client:subscribe(...) return subscribe(self, "SUBSCRIBE", nil, ...) end
+function Client:subscribe(...)
+    return subscribe(self, "SUBSCRIBE", nil, ...)
+end
 
 --- The same by patterns; the pattern is the third value.
-function Client:psubscribe(...) return subscribe(self, "PSUBSCRIBE", nil, ...) end
+--- @return table|nil subscription, string|nil code, string|nil detail
+function Client:psubscribe(...)
+    return subscribe(self, "PSUBSCRIBE", nil, ...)
+end
 
 --- Sharded channels of a cluster: those of one slot.
+--- @return table|nil subscription, string|nil code, string|nil detail
 function Client:ssubscribe(...)
     return subscribe(self, "SSUBSCRIBE", tostring((...)), ...)
 end
@@ -399,7 +405,9 @@ local function route_of(opts)
 end
 
 --- A client. Nothing is connected before the first command.
---- @param given table
+--- @param given table  host and port, unix, sentinels and master, or cluster; tls, username,
+---   password, db, timeout, pool, waiting, max_reply, protocol
+--- @return table redis
 function M.new(given)
     if type(given) ~= "table" then raise("redis takes a table of options") end
     local opts = options.check("redis", given, OPTIONS)

@@ -86,8 +86,8 @@ function Ring:list(key, n)
     return out
 end
 
---- A number from 1 to n for a key; when n grows by one, one key in n moves, to the new one. Needs no
---- memory; nodes can be added and removed at the end only.
+--- A number from 1 to n for a key; when n grows by one, one key in n moves, to the new one. Needs
+--- no memory; nodes can be added and removed at the end only.
 function M.jump(key, n)
     if type(key) ~= "string" or type(n) ~= "number" or n % 1 ~= 0 or n < 1 or n > 2^31 then
         raise("rp.jump_hash takes a string and a whole number from 1")

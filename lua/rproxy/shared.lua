@@ -231,7 +231,8 @@ end
 
 Store.stats = Store.info
 
-for _, name in ipairs { "get", "entry", "set", "cas", "stats", "add", "replace", "delete", "incr", "expire", "ttl", "info",
+for _, name in ipairs { "get", "entry", "set", "cas", "stats", "add", "replace", "delete", "incr",
+    "expire", "ttl", "info",
     "count", "keys", "flush" } do
     Cache[name] = Store[name]
 end
@@ -345,8 +346,8 @@ function Buckets:take(key, cost, rate, burst)
     return verdict(C.rp_abi_shared_take(H, self[1] or open(self), key, #key, cost, rate, burst))
 end
 
---- Stand in a queue that `rate` leave each second and that holds `burst` beside the one whose turn it
---- is. When it is allowed the third result is how long to wait for one's turn (rp.sleep does).
+--- Stand in a queue that `rate` leave each second and that holds `burst` beside the one whose turn
+--- it is. When it is allowed the third result is how long to wait for one's turn (rp.sleep does).
 --- @return boolean|nil allowed, number remaining, number wait, number reset
 function Buckets:leak(key, cost, rate, burst)
     if type(key) ~= "string" then bad_key("leak", key) end
@@ -379,8 +380,8 @@ function Buckets:release(key, ticket)
     return C.rp_abi_shared_release(self[1] or open(self), key, #key, ticket) == OK
 end
 
---- One of `limit` places, for as long as the request (or background task) lives: it is given back when
---- that ends, however it ends, and when the worker dies.
+--- One of `limit` places, for as long as the request (or background task) lives: it is given back
+--- when that ends, however it ends, and when the worker dies.
 --- @return number|false|nil handle  for unhold; false: all are taken; nil, err
 --- @return number|string remaining  places that are left
 function Buckets:hold(key, limit)

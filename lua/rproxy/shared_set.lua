@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- shared_set: zones that are read from a file: networks, texts, domains; regular expressions, of which
--- the lines are shared and each worker has its own compiled ones.
+-- shared_set: zones that are read from a file: networks, texts, domains; regular expressions, of
+-- which the lines are shared and each worker has its own compiled ones.
 --
 -- A file is read before the worker begins, and looked at again and again; who notices first that it
 -- changed reads it for all, on a thread of the pool.
@@ -53,8 +53,8 @@ function Set:has(key)
     return nil, words(code)
 end
 
---- The entry that it is in the set by (the longest prefix, the longest name, the first pattern), and
---- the text that the file has behind it.
+--- The entry that it is in the set by (the longest prefix, the longest name, the first pattern),
+--- and the text that the file has behind it.
 --- @return string|nil entry, string|nil value  nil: not in it; nil and err
 function Set:find(key)
     if type(key) ~= "string" then bad_key("find", key) end
@@ -102,8 +102,8 @@ local function compile(zone)
     if not lines then return nil, "it changes too fast" end
     local groups = {}
     for from = 1, #lines, PATTERNS_AT_ONCE do
-        local some = {}
-        for i = from, math.min(from + PATTERNS_AT_ONCE - 1, #lines) do some[#some + 1] = lines[i] end
+        local some, to = {}, math.min(from + PATTERNS_AT_ONCE - 1, #lines)
+        for i = from, to do some[#some + 1] = lines[i] end
         local ok, set_or_err = pcall(regex.set, some) -- whoever published them tried them
         if not ok then return nil, tostring(set_or_err) end
         groups[#groups + 1] = { set = set_or_err, sources = some }
@@ -113,14 +113,16 @@ local function compile(zone)
     return true
 end
 
--- One look at the file. true; or nil and what is wrong.
-local function look(zone)
+-- One look at the file. true; or nil and what is wrong, false: what was wrong before.
+local function look(zone, anew)
     local opts, name = zone[3], zone[2]
     while true do
-        local pointer = C.rp_abi_lookup_load(H, name, #name, opts.type, opts.file, #opts.file)
+        local pointer = C.rp_abi_lookup_load(H, name, #name, opts.type, opts.file, #opts.file,
+            anew == true)
         if pointer == nil then return nil, abi.out() end
         local code, err = job.wait(pointer)
         if code == OK then break end
+        if code == E.STALE then return nil, false end
         if code ~= END then return nil, err end
         task.sleep(LOOK_SECONDS)
     end
@@ -137,15 +139,15 @@ end
 local function keep_looking(zone, said)
     task.every(zone[3].every, function()
         local ok, err = look(zone)
-        if not ok and err ~= said then complain(zone, err) end
-        said = err
+        if err and err ~= said then complain(zone, err) end
+        if ok or err then said = err end
     end, { jitter = 0.2 })
 end
 
--- Before the worker takes requests. A file that is broken by now does not keep a new worker from what
--- the others have.
+-- Before the worker takes requests. A file that is broken by now does not keep a new worker from
+-- what the others have.
 local function begin(zone)
-    local ok, err = look(zone)
+    local ok, err = look(zone, true)
     local said = err
     if not ok and C.rp_abi_lookup_version(zone[1] or open(zone)) > 0 then
         complain(zone, err)

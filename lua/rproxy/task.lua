@@ -190,8 +190,8 @@ local function results_of(task)
     return unpack(task.results, 2, task.n)
 end
 
---- Run functions beside each other; the first that succeeds wins, the others are cancelled. One that
---- raises, or returns nil and a reason, has not.
+--- Run functions beside each other; the first that succeeds wins, the others are cancelled. One
+--- that raises, or returns nil and a reason, has not.
 --- phases: all   yields: yes
 --- @param list function[]
 --- @return any ...  results of the winner; nil and the first failure when all failed

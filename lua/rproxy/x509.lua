@@ -58,7 +58,7 @@ function M.new(source)
     return setmetatable({ abi.gc(pointer, C.rp_abi_x509_free) }, Cert)
 end
 
---- Is it made out to this host ("a.example.com"), or to this address? By its alternative names only.
+--- Is it made out to this host ("a.example.com"), or this address? By its alternative names only.
 function methods:is_for(name)
     if type(name) ~= "string" then raise("cert:is_for takes a name or an address") end
     local scratch = abi.new("char[16]")
@@ -73,8 +73,8 @@ end
 
 --- Does it lead to one of these authorities?
 --- @param cas table  from rp.crypto.x509_store
---- @param opts table|nil  chain (PEM of what is between), purpose ("server", "client"; any), time (now),
----   name (a host or an address that it must be made out to)
+--- @param opts table|nil  chain (PEM of what is between), purpose ("server", "client"; any),
+---   time (now), name (a host or an address that it must be made out to)
 --- @return boolean valid, string|nil why
 function methods:verify(cas, opts)
     opts = opts or {}

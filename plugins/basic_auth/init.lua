@@ -17,7 +17,8 @@ local M = rp.plugin {
     doc = "Let requests through that carry a name and a password (RFC 7617).",
     schema = {
         file = { "string", required = true,
-            doc = "File as htpasswd writes it: a line `name:hash` for each user. Read with the site." },
+            doc = "File as htpasswd writes it: a line `name:hash` for each user. Read with the "
+                .. "site." },
         realm = { "string", default = "rproxy", check = has_no_quotes,
             doc = "Realm that a refusal names." },
         remember = { "duration", default = 300, min = 0, max = 86400,
@@ -48,8 +49,8 @@ local function read_users(path)
             local name, hash = line:match("^([^:]+):([^:]+)")
             if not name then error(("%s:%d: expected name:hash"):format(path, n), 0) end
             if not is_hash(hash) then
-                error(("%s:%d: not a hash that is known; make one with htpasswd -B"):format(path, n),
-                    0)
+                error(("%s:%d: not a hash that is known; make one with htpasswd -B")
+                    :format(path, n), 0)
             end
             if users[name] then error(("%s:%d: %s is there twice"):format(path, n, name), 0) end
             users[name], count = hash, count + 1
@@ -87,7 +88,8 @@ function M.setup(conf)
         end
         if running >= conf.at_once then return nil, "busy" end
         running = running + 1
-        local ran, right, err = pcall(rp.crypto.check_password, hash or sample or "$2b$04$", password)
+        local ran, right, err = pcall(rp.crypto.check_password, hash or sample or "$2b$04$",
+            password)
         running = running - 1
         if not ran then error(right, 0) end
         right = right and hash ~= nil
@@ -100,7 +102,9 @@ function M.setup(conf)
     return {
         access = function(req)
             local name, password = credentials(req)
-            if not name then return req:exit(401, "a name and a password are needed\n", challenge) end
+            if not name then
+                return req:exit(401, "a name and a password are needed\n", challenge)
+            end
             if #password > PASSWORD_MOST then return req:exit(401, nil, challenge) end
             local right, err = compare(name, password)
             if err == "busy" then return req:exit(503, nil, { ["retry-after"] = "1" }) end

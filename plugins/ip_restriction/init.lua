@@ -12,15 +12,16 @@ local M = rp.plugin {
     doc = "Refuse clients by their address.",
     schema = {
         allow = { "list", of = "string", default = {},
-            doc = "Networks and addresses that may come in. When this or `allow_set` is given, nobody "
-                .. "else may." },
+            doc = "Networks and addresses that may come in. When this or `allow_set` is given, "
+                .. "nobody else may." },
         deny = { "list", of = "string", default = {},
             doc = "Networks and addresses that may not, also when they are in `allow`." },
         allow_set = { "shared:set", doc = "The same, a set of `shared` of type cidr." },
         deny_set = { "shared:set", doc = "The same, a set of `shared` of type cidr." },
         by = { "enum", { "client", "peer" }, default = "client",
             doc = "client: the address behind `trust`. peer: the other end of the connection." },
-        status = { "integer", default = 403, min = 400, max = 599, doc = "What a refusal answers." },
+        status = { "integer", default = 403, min = 400, max = 599,
+            doc = "What a refusal answers." },
         action = { "enum", { "reject", "shadow" }, default = "reject",
             doc = "shadow: let everything pass, and log what would have been refused." },
     },

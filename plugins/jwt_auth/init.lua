@@ -2,8 +2,8 @@
 --
 -- jwt-auth: lets requests through that carry a signed token (RFC 6750, RFC 7519). Keys come from a
 -- file that is read with the site, or from the issuer: fetched before the worker accepts, again and
--- again, and when a token names a key that is not there. Keys stay until others have been fetched, so
--- an issuer that is down, or answers with garbage, changes nothing.
+-- again, and when a token names a key that is not there. Keys stay until others were fetched, so an
+-- issuer that is down, or answers with garbage, changes nothing.
 
 local rp = require("rproxy")
 
@@ -117,10 +117,11 @@ local function source_of(conf)
     local name = conf.jwks .. " " .. (conf.jwks_ca or "")
     local source = sources[name]
     if not source then
+        local secure = conf.jwks:find("^[Hh][Tt][Tt][Pp][Ss]:")
         source = setmetatable({ name = name, url = conf.jwks, client = rp.http.client {
-            timeout = 5, keepalive = 1, max_body = 2 ^ 20, headers = { accept = "application/json" },
-            tls = conf.jwks:find("^[Hh][Tt][Tt][Pp][Ss]:") and { ca = conf.jwks_ca } or nil } },
-            Source)
+            timeout = 5, keepalive = 1, max_body = 2 ^ 20,
+            headers = { accept = "application/json" },
+            tls = secure and { ca = conf.jwks_ca } or nil } }, Source)
         sources[name] = source
     end
     return source

@@ -14,7 +14,6 @@ enum {
     BLOCK_MOST = 1024 * 1024, /* bytes of a request head: nghttp2's own limit is lower than ours */
     FIELD_EXTRA = 16,         /* of ": ", line ends, a status line */
     SWITCH_EXTRA = 128,       /* the fields that make a 101 of a 2xx */
-    LINGER_MS = 5000,         /* for an upstream to end a tunnel that we ended: twice at most */
 };
 
 /* ---- links --------------------------------------------------------------------------------- */
@@ -86,14 +85,15 @@ static void on_linger(struct rp_timer *t)
         else more = true;
         st->lingered = true;
     }
-    if (more) rp_h2_link_linger(k);
+    if (more) rp_h2_link_linger(k, k->linger_ms);
     rp_h2_io_flush_later(&k->io);
 }
 
-void rp_h2_link_linger(struct rp_h2_link *k)
+void rp_h2_link_linger(struct rp_h2_link *k, rp_ms ms)
 {
     if (k->io.dead || rp_timer_is_armed(&k->linger)) return;
-    rp_timer_set(rp_conn_loop(k->io.conn), &k->linger, LINGER_MS);
+    k->linger_ms = ms;
+    rp_timer_set(rp_conn_loop(k->io.conn), &k->linger, ms);
 }
 
 static uint32_t streams_most(const struct rp_h2_link *k)

@@ -36,7 +36,7 @@ struct rp_h2_ask {
     struct rp_arena arena;             /* for what is submitted */
     uint64_t out_left;                 /* RP_BODY_LENGTH */
     uint32_t heads_n;
-    uint32_t in_turn; /* for rp_h2_io_keep */
+    uint32_t in_turn;    /* for rp_h2_io_keep */
     uint8_t method;      /* enum rp_method of the request */
     uint8_t out_framing; /* enum rp_framing of the request */
     bool held;           /* the user has it */
@@ -76,6 +76,7 @@ struct rp_h2_link {
     rp_ms came_ms; /* when bytes came last */
     struct rp_timer idle;
     struct rp_timer linger; /* tunnels that we ended: the upstream gets a while to end them, too */
+    rp_ms linger_ms;
 };
 
 /* Its user hears of news, if it has one. */
@@ -90,8 +91,8 @@ bool rp_h2_ask_is_shut_out(const struct rp_h2_ask *st);
 bool rp_h2_link_takes_tunnels(const struct rp_h2_link *k);
 /* Nobody waits for it any more: CANCEL. */
 void rp_h2_ask_reset(struct rp_h2_ask *st);
-/* A tunnel was ended by us, and its upstream did not end it yet. */
-void rp_h2_link_linger(struct rp_h2_link *k);
+/* A tunnel was ended by us, and its upstream has `ms` to end it, too; twice that at most. */
+void rp_h2_link_linger(struct rp_h2_link *k, rp_ms ms);
 /* No new requests; without any it closes. */
 void rp_h2_link_leave(struct rp_h2_link *k);
 

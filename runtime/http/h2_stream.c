@@ -246,7 +246,7 @@ static rp_err send_head(struct rp_exchange *x, const struct rp_msg *res)
     rp_err e = begin_block(x, res, switched ? 200 : res->status, &b);
     if (e != RP_OK) return e;
     if (switched) rp_h2_block_drop(&b, RP_STR("sec-websocket-accept")); /* nor was there a key */
-    if (!rp_msg_find(res, RP_H_DATE)) { /* RFC 9110 §6.6.1 */
+    if (!rp_msg_find(res, RP_H_DATE)) {                                 /* RFC 9110 §6.6.1 */
         rp_h2_block_put(&b, RP_STR("date"), rp_loop_date(rp_conn_loop(x->conn)));
     }
     rp_str length = length_text(x, res, (enum rp_h2_out_mode)st->out_mode);

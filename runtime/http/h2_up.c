@@ -107,8 +107,8 @@ void rp_h2_ask_reset(struct rp_h2_ask *st)
 {
     if (st->closed || st->link->io.dead) return;
     /* Fails only without memory; then the link's next flush finds out. */
-    RP_IGNORE(nghttp2_submit_rst_stream(st->link->io.ng, NGHTTP2_FLAG_NONE, st->id,
-                                        NGHTTP2_CANCEL));
+    RP_IGNORE(
+        nghttp2_submit_rst_stream(st->link->io.ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_CANCEL));
 }
 
 /* Is all said that will be, but for an END_STREAM that no window holds back? */
@@ -117,8 +117,8 @@ static bool is_all_out(const struct rp_h2_ask *st)
     return st->out.ended || (st->out.last && st->out.bytes.bytes == 0);
 }
 
-/* The user is done with it. linger: the upstream may still end it. */
-static void give_back(struct rp_h2_ask *st, bool linger)
+/* The user is done with it. linger: how long the upstream has to end it, too; 0: not at all. */
+static void give_back(struct rp_h2_ask *st, rp_ms linger)
 {
     struct rp_h2_link *k = st->link;
     doubt(st);
@@ -128,7 +128,7 @@ static void give_back(struct rp_h2_ask *st, bool linger)
     rp_up_bind(&st->up, NULL, NULL);
     bool over = st->in_ended && is_all_out(st);
     if (st->closed || st->id == 0 || k->io.dead) rp_h2_ask_free(st);
-    else if (linger) rp_h2_link_linger(k);
+    else if (linger) rp_h2_link_linger(k, linger);
     else if (!over) rp_h2_ask_reset(st);
     rp_h2_io_flush_later(&k->io);
     if (k->held_n > 0) return;
@@ -138,7 +138,7 @@ static void give_back(struct rp_h2_ask *st, bool linger)
 
 static void up_close(struct rp_up *u)
 {
-    give_back(own(u), false);
+    give_back(own(u), 0);
 }
 
 /* ---- request out --------------------------------------------------------------------------- */
@@ -445,9 +445,9 @@ static void up_linger(struct rp_up *u, rp_ms ms, size_t bytes)
 {
     struct rp_h2_ask *st = own(u);
     bool tunnel = st->switched && !is_over(st);
-    (void)ms, (void)bytes;
+    (void)bytes;
     if (tunnel) up_end_output(u);
-    give_back(st, tunnel);
+    give_back(st, tunnel ? ms : 0);
 }
 
 static uint64_t up_pipe_room(const struct rp_up *u)

@@ -200,14 +200,15 @@ static rp_err read_head(struct rp_multipart *m, rp_str head)
 
 static rp_str rest_of(const struct rp_multipart *m)
 {
-    return rp_str_from(rp_buf_str(&m->held), m->at);
+    rp_str all = rp_buf_str(&m->held);
+    return m->at < all.len ? rp_str_from(all, m->at) : RP_STR("");
 }
 
 static rp_err step_start(struct rp_multipart *m)
 {
     rp_str rest = rest_of(m), first = rp_str_of(m->delimiter + 2, m->delimiter_n - 2);
     size_t n = RP_MIN(rest.len, first.len);
-    if (memcmp(rest.ptr ? rest.ptr : "", first.ptr, n) != 0) return RP_E_INVALID;
+    if (memcmp(rest.ptr, first.ptr, n) != 0) return RP_E_INVALID;
     if (n < first.len) return RP_AGAIN;
     m->at += n;
     m->state = AFTER;
@@ -269,8 +270,7 @@ static rp_err step_body(struct rp_multipart *m, enum rp_multipart_event *event)
 static rp_err step_end(struct rp_multipart *m, enum rp_multipart_event *event)
 {
     rp_str rest = rest_of(m);
-    if (rest.len > 2 || memcmp("\r\n", rest.ptr ? rest.ptr : "", rest.len) != 0)
-        return RP_E_INVALID;
+    if (rest.len > 2 || memcmp("\r\n", rest.ptr, rest.len) != 0) return RP_E_INVALID;
     *event = RP_MULTIPART_DONE;
     m->state = OVER;
     return RP_OK;
@@ -291,7 +291,7 @@ static rp_err step(struct rp_multipart *m, enum rp_multipart_event *event, bool 
     case END: *given = true; return step_end(m, event);
     case OVER: {
         rp_str rest = rest_of(m); /* the CRLF may come later */
-        bool fine = rest.len <= 2 && memcmp("\r\n", rest.ptr ? rest.ptr : "", rest.len) == 0;
+        bool fine = rest.len <= 2 && memcmp("\r\n", rest.ptr, rest.len) == 0;
         return fine ? RP_END : RP_E_INVALID;
     }
     case BROKEN: break;

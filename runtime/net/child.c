@@ -6,6 +6,7 @@
 #include "net/child.h"
 
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "net/loop_uv.h"
@@ -167,7 +168,10 @@ static void listen_to(struct rp_child *c, int i)
  * may have opened. A kernel older than 5.11 refuses. */
 static void keep_descriptors(void)
 {
-    (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+#ifdef SYS_close_range
+    enum { MARK_ONLY = 1 << 2 }; /* CLOSE_RANGE_CLOEXEC */
+    (void)syscall(SYS_close_range, 3U, ~0U, MARK_ONLY);
+#endif
 }
 
 static int spawn(struct rp_child *c, const struct rp_child_spec *spec)

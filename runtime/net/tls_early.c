@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * tls_early: early data of clients (0-RTT, RFC 8446 §2.3, §4.2.10, §8). What comes in it is kept here,
- * 16 KB at most, and is read like anything else while the handshake goes on behind it; answers go out
- * under the keys that the client has by then. Whoever reads it asks rp_tls_is_early, and knows that
- * anybody may have sent it.
+ * tls_early: early data of clients (0-RTT, RFC 8446 §2.3, §4.2.10, §8). What comes in it is kept
+ * here, 16 KB at most, and is read like anything else while the handshake goes on behind it;
+ * answers go out under the keys that the client has by then. Whoever reads it asks rp_tls_is_early,
+ * and knows that anybody may have sent it.
  *
- * OpenSSL takes early data whose ticket is as old as the client says, within 10 s, for the same name
- * and protocol. Its own way of finding replays is a cache of sessions in one process; ours is to let a
- * ticket bring early data once, in all workers (tickets->is_first, RFC 8446 §8.1), and never without
- * somebody to ask.
+ * OpenSSL takes early data whose ticket is as old as the client says, within 10 s, for the same
+ * name and protocol. Its own way of finding replays is a cache of sessions in one process; ours is
+ * to let a ticket bring early data once, in all workers (tickets->is_first, RFC 8446 §8.1), and
+ * never without somebody to ask.
  */
 #include "base/mem.h"
 #include "net/tls_in.h"
@@ -36,8 +36,8 @@ static int on_ask(SSL *ssl, void *arg)
     (void)arg;
     const SSL_SESSION *session = SSL_get_session(ssl);
     if (!t || !t->early || !t->tickets || !t->tickets->is_first || !session) return 0;
-    /* OpenSSL would take it, and then end the connection at its first byte. A client may have it from
-     * a listener that takes none: OpenSSL's forgets to forget what an older ticket said. */
+    /* OpenSSL would take it, and then end the connection at its first byte. A client may have it
+     * from a listener that takes none: OpenSSL's forgets to forget what an older ticket said. */
     if (SSL_SESSION_get_max_early_data(session) == 0) return 0;
     return is_first(t->tickets, session);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * tls_kernel: records sealed by the kernel (Linux, CONFIG_TLS). OpenSSL hands over the keys of what we
- * send, by ctrls of its socket BIO that ours answers like that one; from then on plain bytes go to
- * the socket, by any call, and what OpenSSL itself still sends (tickets, alerts) comes to our BIO as
- * plain text with a kind of record. Reading stays with OpenSSL, whole.
+ * tls_kernel: records sealed by the kernel (Linux, CONFIG_TLS). OpenSSL hands over the keys of what
+ * we send, by ctrls of its socket BIO that ours answers like that one; from then on plain bytes go
+ * to the socket, by any call, and what OpenSSL itself still sends (tickets, alerts) comes to our
+ * BIO as plain text with a kind of record. Reading stays with OpenSSL, whole.
  *
- * The keys cannot be changed any more: kernels before 6.14 have no way to. A client that asks for that
- * (RFC 8446 §4.6.3: it must get it before the next bytes) loses its connection.
+ * The keys cannot be changed any more: kernels before 6.14 have no way to. A client that asks for
+ * that (RFC 8446 §4.6.3: it must get it before the next bytes) loses its connection.
  */
 #include <errno.h>
 #include <linux/tls.h>
@@ -87,8 +87,8 @@ static ssize_t send_record(const struct rp_tls *t, uint8_t kind, const char *p, 
     return r;
 }
 
-/* RP_OK; RP_AGAIN: nothing of it is gone; RP_E_CLOSED. A part of a record is never seen: it is small,
- * and whoever could see it could not go on with the rest. */
+/* RP_OK; RP_AGAIN: nothing of it is gone; RP_E_CLOSED. A part of a record is never seen: it is
+ * small, and whoever could see it could not go on with the rest. */
 static rp_err offer_record(struct rp_tls *t, uint8_t kind, const char *p, size_t n)
 {
     ssize_t r = send_record(t, kind, p, n);

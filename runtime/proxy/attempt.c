@@ -145,7 +145,8 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
 
 static bool is_repeatable(const struct rp_req *r)
 {
-    return !r->x.early && rp_token_method_is_idempotent(r->up_head->method) &&
+    bool spent = r->body_whole && r->body.bytes > 0; /* what a hook made or read goes out once */
+    return !r->x.early && !spent && rp_token_method_is_idempotent(r->up_head->method) &&
            (r->x.head.framing == RP_BODY_NONE || r->spool);
 }
 
@@ -194,7 +195,7 @@ static rp_err settle_protocol(struct rp_req *r)
     if (!h2) return c->http == RP_UP_HTTP2 ? RP_END : RP_OK;
     struct rp_h2_link_settings settings = {.streams_n = c->h2_streams,
                                            .window_bytes = (uint32_t)r->conf->h2_window,
-                                           .requests_max = c->max_requests,
+                                           .requests_max = c->pool_max ? c->max_requests : 1,
                                            .idle_ms = c->pool_idle_ms};
     struct rp_conn *conn = rp_h1_up_release(r->up);
     struct rp_h2_link *k = rp_h2_link_open(rp_connpool_links(r->pick.pool_slot), conn,

@@ -358,8 +358,8 @@ static void dump_request(const struct rp_req *r, struct rp_buf *out)
 {
     struct rp_loop *l = r->proxy->loop;
     bool began = r->start_ns != 0; /* else its head is still coming */
-    rp_ms age = began ? (rp_loop_now_ns(l) - r->start_ns) / 1000000
-                      : rp_loop_now(l) - r->x.opened_ms;
+    rp_ms age =
+        began ? (rp_loop_now_ns(l) - r->start_ns) / 1000000 : rp_loop_now(l) - r->x.opened_ms;
     const char *waits = r->waiting_for ? r->waiting_for : "";
     char ip[RP_ADDR_TEXT_BYTES + 1];
     struct rp_addr client = r->client;

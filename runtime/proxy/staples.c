@@ -50,6 +50,7 @@ struct rp_staples {
     struct entry *entries;
     uint32_t n, fetches_n;
     double seen; /* version of the dict that we have taken */
+    bool stuck;  /* a lock in it hangs, and each try costs patience: no more in this turn */
     struct rp_random dice;
 };
 
@@ -81,7 +82,10 @@ static bool load(const struct entry *e, struct record *r, struct rp_buf *buf, rp
     char key[KEY_BYTES];
     struct rp_dict_item item;
     struct rp_dict *d = e->all->shared;
-    if (!d || rp_dict_get(d, key_of(e, 'a', key), now_ms(), &item, buf) != RP_OK) return false;
+    if (!d || e->all->stuck) return false;
+    rp_err got = rp_dict_get(d, key_of(e, 'a', key), now_ms(), &item, buf);
+    e->all->stuck = got == RP_E_BUSY;
+    if (got != RP_OK) return false;
     if (item.type != RP_DICT_STRING || buf->len < sizeof *r) return false;
     memcpy(r, buf->ptr, sizeof *r);
     *der = rp_str_from(rp_buf_str(buf), sizeof *r);
@@ -113,8 +117,10 @@ static bool take_lease(const struct entry *e)
     struct rp_dict_item item = {
         .type = RP_DICT_NUMBER, .number = 1, .expires_ms = now_ms() + LEASE_MS};
     struct rp_dict *d = e->all->shared;
-    return !d ||
-           rp_dict_set(d, key_of(e, 'l', key), &item, RP_STR_NONE, RP_DICT_ADD, now_ms()) == RP_OK;
+    rp_err taken = RP_OK;
+    if (d) taken = rp_dict_set(d, key_of(e, 'l', key), &item, RP_STR_NONE, RP_DICT_ADD, now_ms());
+    e->all->stuck = taken == RP_E_BUSY;
+    return taken == RP_OK;
 }
 
 static void give_lease(const struct entry *e)
@@ -276,12 +282,14 @@ void rp_staples_beat(struct rp_proxy *p)
     struct rp_staples *s = p->staples;
     if (!s || s->n == 0) return;
     int64_t now = wall_s(s);
+    s->stuck = false;
     bool changed = is_changed(s);
-    for (uint32_t i = 0; i < s->n; i++) {
+    for (uint32_t i = 0; i < s->n && !s->stuck; i++) {
         struct entry *e = &s->entries[i];
         if (changed && !e->fetch) adopt(e);
         if (!e->fetch && e->look_s <= now && s->fetches_n < FETCHES_MOST && !p->draining) ask(e);
     }
+    if (s->stuck) s->seen = -1; /* all of it in the next one */
 }
 
 /* ---- generations --------------------------------------------------------------------------- */
@@ -359,6 +367,7 @@ void rp_staples_follow(struct rp_proxy *p)
     struct rp_staples old = *s;
     s->entries = rp_alloc(sizeof *s->entries * n);
     s->n = s->fetches_n = 0;
+    s->stuck = false;
     fill(s, p->conf);
     pass_on(s, old.entries, old.n);
     forget(&old);

@@ -392,9 +392,10 @@ void rp_abi_distinct_clear(struct rp_distinct *d, uint32_t at);
 bool rp_abi_distinct_at(struct rp_host_face *h, const struct rp_distinct *d, uint32_t at); /* out */
 
 /* Sets. Read the file when it is not the one that is in the set. Results: RP_OK; RP_END: another worker
- * reads it; else out says what is wrong. NULL: out says why. */
+ * reads it; RP_E_STALE: it was tried and is bad, as it was told then (not with anew); else out says
+ * what is wrong. NULL: out says why. */
 struct rp_vm_job *rp_abi_lookup_load(struct rp_host_face *h, const char *zone, size_t zone_n,
-                                     uint32_t type, const char *path, size_t path_n);
+                                     uint32_t type, const char *path, size_t path_n, bool anew);
 /* By its type. out: the value; out2: of networks, which one. number: of names, bytes of the entry.
  * RP_E_NOT_FOUND; RP_E_INVALID: no address; RP_E_BUSY. */
 rp_err rp_abi_lookup(struct rp_host_face *h, const struct rp_lookup *l, uint32_t type,
@@ -505,6 +506,19 @@ rp_err rp_abi_key_verify(struct rp_host_face *h, struct rp_key *key, const char 
 rp_err rp_abi_aead(struct rp_host_face *h, bool seal, const char *alg, const char *key,
                    size_t key_n, const char *nonce, size_t nonce_n, const char *text, size_t n,
                    const char *aad, size_t aad_n);
+
+/* Of encrypted tokens (RFC 7518 §4, §5); results in out. RP_E_INVALID: not such a key; RP_END: it cannot
+ * be done, or is not what was made; RP_E_CAP. cbc: AES-128 with padding. keywrap: RFC 3394. oaep: with
+ * SHA-256. ecdh: what two keys of one curve agree on, own a private one. */
+rp_err rp_abi_cbc(struct rp_host_face *h, bool seal, const char *key, size_t key_n, const char *iv,
+                  size_t iv_n, const char *text, size_t n);
+rp_err rp_abi_keywrap(struct rp_host_face *h, bool wrap, const char *kek, size_t kek_n,
+                      const char *key, size_t n);
+rp_err rp_abi_oaep(struct rp_host_face *h, bool seal, struct rp_key *key, const char *text,
+                   size_t n);
+rp_err rp_abi_ecdh(struct rp_host_face *h, struct rp_key *own, struct rp_key *other);
+struct rp_key *rp_abi_key_draw(struct rp_host_face *h, uint32_t kind); /* a new one, of a curve */
+bool rp_abi_key_point(struct rp_host_face *h, struct rp_key *key);     /* out: x, out2: y */
 
 /* Certificates. From PEM (the first one) or DER. NULL: out says why. */
 struct rp_x509;

@@ -41,7 +41,7 @@ struct rp_call {
     bool reused;          /* the connection comes from the pool */
     bool retried;         /* ... and the one before it did, and was closed */
     bool has_body;
-    bool dials; /* others may wait for its connection */
+    bool dials;                  /* others may wait for its connection */
     struct rp_call *next, *prev; /* the host's */
     uint8_t interim_n;
     struct rp_task *waiter;
@@ -245,8 +245,8 @@ static rp_err connect_next(struct rp_call *c, bool fresh)
             return wait_for(c);
         }
         c->dials = sure;
-        rp_err e = c->up ? RP_OK
-                         : rp_h1_up_connect(p->loop, p->mem, &t->addrs[t->at], &c->up, &fail);
+        rp_err e =
+            c->up ? RP_OK : rp_h1_up_connect(p->loop, p->mem, &t->addrs[t->at], &c->up, &fail);
         if (e != RP_OK) {
             c->up = NULL;
             continue;
@@ -332,7 +332,7 @@ static void let_go(struct rp_hold *hold)
 {
     struct rp_call *c = RP_CONTAINER(rp_call, hold, hold);
     rp_vm_target_stop(&c->target);
-    rp_task_forget_at(&c->waiter);
+    rp_task_wake_at(&c->waiter); /* it is told that it is closed */
     drop_up(c);
     drop_slot(c);
     if (c->prev) c->prev->next = c->next;
@@ -393,8 +393,8 @@ double rp_abi_call_new(struct rp_host_face *f, const char *method, size_t method
     c->next = h->calls;
     if (c->next) c->next->prev = c;
     h->calls = c;
-    rp_err e = begin(c, rp_str_of(method, method_n), rp_str_of(target, target_n),
-                     rp_str_of(host, host_n));
+    rp_err e =
+        begin(c, rp_str_of(method, method_n), rp_str_of(target, target_n), rp_str_of(host, host_n));
     if (e == RP_OK) e = rp_hold_open(h, &c->hold, RP_HOLD_CALL, let_go);
     if (e == RP_OK) return rp_hold_handle(&c->hold);
     let_go(&c->hold);
@@ -502,6 +502,7 @@ rp_err rp_abi_call_read(struct rp_host_face *f, double handle)
     if (c->state != BODY) return c->state == FAILED ? tell(c) : rp_vm_say(h, RP_E_STALE, 0);
     struct rp_chain got;
     rp_chain_init(&got, h->proxy->mem);
+    RP_IGNORE(rp_up_flush(c->up)); /* the rest of a body that is answered already */
     rp_err e = rp_up_read(c->up, &got, READ_BYTES, &c->arena, &c->trailers);
     if (e < 0) {
         rp_chain_clear(&got);

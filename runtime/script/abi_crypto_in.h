@@ -29,5 +29,6 @@ const EVP_MD *rp_digest_md(struct rp_host *h, const char *name);
 
 /* A key of an OpenSSL key, which is taken over and may be NULL. NULL: out says why. */
 struct rp_key *rp_key_new(struct rp_host_face *f, EVP_PKEY *pkey, bool is_private);
+EVP_PKEY *rp_key_pkey(const struct rp_key *key); /* borrowed */
 
 #endif

@@ -235,6 +235,11 @@ void rp_abi_key_free(struct rp_key *key)
     rp_free(key);
 }
 
+EVP_PKEY *rp_key_pkey(const struct rp_key *key)
+{
+    return key->pkey;
+}
+
 uint32_t rp_abi_key_kind(const struct rp_key *key)
 {
     return key->kind;

@@ -225,9 +225,11 @@ static rp_err make_parents(struct job *j, mode_t mode)
 {
     for (char *p = strchr(j->path + 1, '/'); p; p = strchr(p + 1, '/')) {
         *p = 0;
-        bool there = mkdir(j->path, mode) == 0 || errno == EEXIST || is_folder(j->path);
+        bool there = mkdir(j->path, mode) == 0 || errno == EEXIST;
+        rp_err e = there ? RP_OK : system_failed(j);
+        if (!there && is_folder(j->path)) e = RP_OK; /* "/proc" says EACCES, not EEXIST */
         *p = '/';
-        if (!there) return system_failed(j);
+        if (e != RP_OK) return e;
     }
     return RP_OK;
 }
@@ -238,9 +240,8 @@ static rp_err do_mkdir(struct job *j)
     bool parents = j->text_n == 1 && j->text[0] == 'p';
     rp_err e = parents ? make_parents(j, mode) : RP_OK;
     if (e != RP_OK || mkdir(j->path, mode) == 0) return e;
-    if (parents && errno == EEXIST && is_folder(j->path)) return RP_OK;
-    errno = errno ? errno : EEXIST;
-    return system_failed(j);
+    e = system_failed(j);
+    return parents && j->os == EEXIST && is_folder(j->path) ? RP_OK : e;
 }
 
 static void run(void *arg)

@@ -26,6 +26,7 @@ struct load {
     struct rp_zone *zone;
     struct rp_lookup *lookup;
     enum rp_lookup_type type;
+    bool anew; /* try also what was bad before */
     char path[PATH_MOST];
     char error[ERROR_MOST];
     uint64_t line; /* from 1 */
@@ -147,12 +148,12 @@ static rp_err make(struct load *j, int fd, const struct rp_lookup_id *id)
     if (e == RP_AGAIN) return RP_END;
     if (e != RP_OK) return fail(j, e, "its memory is busy");
     if (rp_lookup_is(j->lookup, id)) { /* made while we came here */
-        rp_lookup_drop(&m);
+        rp_lookup_drop(&m, NULL);
         return RP_OK;
     }
     e = read_lines(j, m, fd);
     if (e != RP_OK) {
-        rp_lookup_drop(&m);
+        rp_lookup_drop(&m, e == RP_E_OS ? NULL : id);
         return e;
     }
     j->line = 0;
@@ -166,7 +167,9 @@ static void load(struct rp_vm_job *job)
     struct rp_lookup_id id;
     int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     rp_err e = identify(j, fd, &id);
-    if (e == RP_OK && !rp_lookup_is(j->lookup, &id)) e = make(j, fd, &id);
+    bool known_bad = e == RP_OK && !j->anew && rp_lookup_is_bad(j->lookup, &id);
+    if (known_bad) e = RP_E_STALE;
+    else if (e == RP_OK && !rp_lookup_is(j->lookup, &id)) e = make(j, fd, &id);
     if (fd >= 0) close(fd);
     job->result = e;
 }
@@ -179,7 +182,7 @@ static struct rp_vm_job *no(struct rp_host_face *f, struct load *j, const char *
 }
 
 struct rp_vm_job *rp_abi_lookup_load(struct rp_host_face *f, const char *zone, size_t zone_n,
-                                     uint32_t type, const char *path, size_t path_n)
+                                     uint32_t type, const char *path, size_t path_n, bool anew)
 {
     const struct rp_zone *z = rp_shared_zone(rp_vm_of(f), rp_str_of(zone, zone_n));
     if (!z || type < RP_LOOKUP_NETS || type > RP_LOOKUP_LINES) return no(f, NULL, "no such set");
@@ -187,6 +190,7 @@ struct rp_vm_job *rp_abi_lookup_load(struct rp_host_face *f, const char *zone, s
     struct load *j = rp_alloc(sizeof *j);
     j->job = (struct rp_vm_job){.run = load, .release = load_free};
     j->type = (enum rp_lookup_type)type;
+    j->anew = anew;
     memcpy(j->path, path, path_n);
     if (rp_zone_again(z, &j->zone) != RP_OK) return no(f, j, "its memory cannot be mapped");
     if (rp_lookup_new(j->zone, &j->lookup) != RP_OK) return no(f, j, "its memory is not a set's");

@@ -33,8 +33,8 @@ void rp_sock_free(struct rp_sock *s)
 static void let_go(struct rp_hold *hold)
 {
     struct rp_sock *s = RP_CONTAINER(rp_sock, hold, hold);
-    rp_task_forget_at(&s->reader);
-    rp_task_forget_at(&s->writer);
+    rp_task_wake_at(&s->reader); /* they are told that it is closed */
+    rp_task_wake_at(&s->writer);
     if (s->keep_n == 0 || !rp_sock_keep(s)) rp_sock_free(s);
 }
 
@@ -131,13 +131,12 @@ static rp_err make_key(struct rp_sock *s, rp_str host, uint32_t port, rp_str nam
     return s->key.failed ? RP_E_INVALID : RP_OK;
 }
 
-static rp_err begin(struct rp_sock *s, rp_str host, uint32_t port, rp_str name, rp_str pool)
+static rp_err describe(struct rp_sock *s, rp_str host, uint32_t port, rp_str name, rp_str pool)
 {
     if (name.len >= sizeof s->name) return RP_E_INVALID;
     if (name.len) memcpy(s->name, name.ptr, name.len);
     if (s->tls && !rp_vm_tls_has_name(s->tls, name)) return RP_E_INVALID;
-    rp_err e = make_key(s, host, port, name, pool);
-    return e == RP_OK ? rp_vm_target_find(&s->target, s->host, host, port, &s->reader) : e;
+    return make_key(s, host, port, name, pool);
 }
 
 /* One that is kept, in place of s. */
@@ -156,11 +155,14 @@ double rp_abi_sock_connect(struct rp_host_face *f, const char *host, size_t n, u
                            const char *pool, size_t pool_n, bool fresh)
 {
     struct rp_host *h = rp_vm_of(f);
+    rp_str where = rp_str_of(host, n);
     if (!h->current || !h->proxy) return RP_E_PHASE;
     struct rp_sock *s = sock_new(h);
     if (tls) s->tls = rp_tls_client_hold(tls);
-    rp_err e = begin(s, rp_str_of(host, n), port, rp_str_of(name, name_n), rp_str_of(pool, pool_n));
+    rp_err e = describe(s, where, port, rp_str_of(name, name_n), rp_str_of(pool, pool_n));
     if (e == RP_OK && !fresh) s = use_kept(s);
+    if (e == RP_OK && s->state == RP_SOCK_FINDING)
+        e = rp_vm_target_find(&s->target, h, where, port, &s->reader);
     if (e == RP_OK) e = rp_hold_open(h, &s->hold, RP_HOLD_SOCK, let_go);
     if (e == RP_OK) return rp_hold_handle(&s->hold);
     rp_sock_free(s);

@@ -71,9 +71,8 @@ struct rp_tls_client *rp_abi_tls_client_new(struct rp_host_face *f, bool verify,
 {
     struct rp_host *h = rp_vm_of(f);
     char why[RP_TLS_WHY_BYTES];
-    struct rp_tls_client_rules rules = {.verify = verify,
-                                        .sni = rp_str_of(sni, sni_n),
-                                        .name = rp_str_of(name, name_n)};
+    struct rp_tls_client_rules rules = {
+        .verify = verify, .sni = rp_str_of(sni, sni_n), .name = rp_str_of(name, name_n)};
     struct {
         rp_str path, *pem;
     } files[] = {{rp_str_of(cas, cas_n), &rules.base.cas},
@@ -89,7 +88,8 @@ struct rp_tls_client *rp_abi_tls_client_new(struct rp_host_face *f, bool verify,
     struct rp_tls_client *made = missing ? NULL : rp_tls_client_new(&rules, why);
     rp_buf_fini(&own);
     if (made) return made;
-    return refuse(h, files[0].path, missing ? "the system has no list of authorities: set ca" : why);
+    return refuse(h, files[0].path,
+                  missing ? "the system has no list of authorities: set ca" : why);
 }
 
 void rp_abi_tls_client_free(struct rp_tls_client *c)

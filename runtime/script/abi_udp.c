@@ -36,7 +36,7 @@ static void let_go(struct rp_hold *hold)
 {
     struct rp_vm_udp *u = RP_CONTAINER(rp_vm_udp, hold, hold);
     rp_vm_target_stop(&u->target);
-    rp_task_forget_at(&u->waiter);
+    rp_task_wake_at(&u->waiter); /* it is told that it is closed */
     if (u->sock) rp_dgram_close(u->sock);
     rp_buf_fini(&u->queue);
     u->magic = 0;

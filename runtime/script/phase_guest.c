@@ -178,6 +178,7 @@ static rp_err failed(const struct pass *a, struct rp_task *t, rp_str what, rp_er
     rp_task_drop(t);
     a->g->proxy->stats.hook_errors++;
     if (!(p && p->on_error == RP_PLUGIN_OPEN)) return e;
+    a->g->cert.ttl_s = 0; /* what is said without it is not kept */
     rp_err found = rp_chain_rest(a->h, chain, at, &rest);
     if (found != RP_OK) return found;
     return rest ? enter(a, rest) : RP_OK;

@@ -116,8 +116,6 @@ static int lua_spawn(lua_State *L)
     bool detached = lua_toboolean(L, 1) != 0, service = lua_type(L, 1) == LUA_TSTRING;
     luaL_checktype(L, 2, LUA_TFUNCTION);
     if (!h->current) return luaL_error(L, "tasks start in hooks: move this into a start hook");
-    if (h->retired && detached && !service)
-        return luaL_error(L, "this configuration is being replaced: no new tasks");
     int nargs = lua_gettop(L) - 2;
     if (nargs > 16) return luaL_error(L, "too many arguments for a task");
     struct rp_req *r = h->current->req;

@@ -177,9 +177,9 @@ struct rp_host {
     struct rp_vm_guest *guests; /* all that have a wrapper */
     struct rp_guest *knowing;   /* that one is being made for */
 
-    struct rp_call *calls; /* requests of site code, under way */
+    struct rp_call *calls;            /* requests of site code, under way */
     struct rp_dgram_batch *datagrams; /* room for what is received; NULL: nobody asked yet */
-    struct rp_sock_pool *sock_pools; /* idle sockets, by where they lead */
+    struct rp_sock_pool *sock_pools;  /* idle sockets, by where they lead */
     uint32_t sock_pools_n;
 
     struct rp_hold **holds; /* by index; NULL: free */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * vm_net: what sockets, lookups and calls of a VM share: from a name to addresses, and how Lua is
- * told of a failure.
+ * told of a failure; for the .c files of script/ only.
  */
 #ifndef RP_SCRIPT_VM_NET_H
 #define RP_SCRIPT_VM_NET_H

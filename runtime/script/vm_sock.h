@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * vm_sock: a stream socket of a VM, for abi_sock.c (use) and abi_sock_pool.c (rest).
+ * vm_sock: a stream socket of a VM, for the .c files of script/ only: abi_sock.c (use) and
+ * abi_sock_pool.c (rest).
  */
 #ifndef RP_SCRIPT_VM_SOCK_H
 #define RP_SCRIPT_VM_SOCK_H
@@ -28,8 +29,8 @@ struct rp_sock {
     rp_ms keep_ms, idle_since_ms;
     struct rp_chain out;
     struct rp_buf in;
-    size_t taken;   /* bytes of `in` that the last read gave away */
-    size_t scanned; /* ... that have no mark */
+    size_t taken;                /* bytes of `in` that the last read gave away */
+    size_t scanned;              /* ... that have no mark */
     struct rp_sock_pool *pool;   /* while it is kept */
     struct rp_sock *next, *prev; /* newer, older */
     char name[RP_SOCK_NAME_BYTES];
@@ -42,6 +43,7 @@ void rp_sock_listen(struct rp_sock *s); /* its connection's events are a user's 
 bool rp_sock_keep(struct rp_sock *s);
 /* One that leads where s would, ready for use; NULL: there is none. */
 struct rp_sock *rp_sock_take(const struct rp_sock *s);
-struct rp_tls_memory *rp_sock_memory(const struct rp_sock *s); /* what TLS remembers of that place */
+struct rp_tls_memory *rp_sock_memory(
+    const struct rp_sock *s); /* what TLS remembers of that place */
 
 #endif

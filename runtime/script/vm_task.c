@@ -376,7 +376,8 @@ void rp_abi_task_cancel(struct rp_host_face *f, double task)
 static rp_ms hook_end(const struct rp_host *h, struct rp_task *t)
 {
     rp_ms most = h->conf->hook_wait_ms;
-    if (!t->ends_ms) t->ends_ms = rp_loop_now(h->proxy->loop) + most - RP_MIN(most / 10, HOOK_SPARE_MS);
+    if (!t->ends_ms)
+        t->ends_ms = rp_loop_now(h->proxy->loop) + most - RP_MIN(most / 10, HOOK_SPARE_MS);
     return t->ends_ms;
 }
 

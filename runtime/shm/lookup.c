@@ -50,6 +50,11 @@ bool rp_lookup_is(const struct rp_lookup *l, const struct rp_lookup_id *id)
     return load(&l->head->version) != 0 && memcmp(&l->head->id, id, sizeof *id) == 0;
 }
 
+bool rp_lookup_is_bad(const struct rp_lookup *l, const struct rp_lookup_id *id)
+{
+    return memcmp(&l->head->bad, id, sizeof *id) == 0;
+}
+
 /* ---- parts ----------------------------------------------------------------------------------- */
 
 /* The next part: n items of `size` bytes; NULL when they do not fit. */

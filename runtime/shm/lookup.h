@@ -47,6 +47,8 @@ RP_MUST rp_err rp_lookup_new(struct rp_zone *z, struct rp_lookup **out); /* RP_E
 void rp_lookup_free(struct rp_lookup **l);
 /* What is read is made of that. */
 bool rp_lookup_is(const struct rp_lookup *l, const struct rp_lookup_id *id);
+/* It was tried, and no image could be made of it. */
+bool rp_lookup_is_bad(const struct rp_lookup *l, const struct rp_lookup_id *id);
 void rp_lookup_stats(const struct rp_lookup *l, struct rp_lookup_stats *out);
 
 /* ---- making; on any thread, begin to end on the same ---- */
@@ -65,7 +67,8 @@ RP_MUST rp_err rp_lookup_add_text(struct rp_lookup_maker *m, rp_str key, rp_str 
  * one before stays. */
 RP_MUST rp_err rp_lookup_publish(struct rp_lookup_maker **m, const struct rp_lookup_id *id,
                                  uint64_t now_s);
-void rp_lookup_drop(struct rp_lookup_maker **m);
+/* Nothing comes of it. bad: the file's fault, which others need not find again; NULL: not so. */
+void rp_lookup_drop(struct rp_lookup_maker **m, const struct rp_lookup_id *bad);
 
 /* ---- looking: RP_OK and *hit; RP_E_NOT_FOUND; RP_E_BUSY: nothing was read in one piece ---- */
 

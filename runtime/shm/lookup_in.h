@@ -47,6 +47,7 @@ struct rp_lookup_head {
     uint64_t seq[2];      /* of the images: odd while one is written */
     struct rp_lookup_id id;
     uint64_t made_s;
+    struct rp_lookup_id bad; /* a file that no image could be made of */
 };
 
 struct rp_lookup {

@@ -45,9 +45,10 @@ rp_err rp_lookup_begin(struct rp_lookup *l, enum rp_lookup_type type, struct rp_
     return RP_OK;
 }
 
-void rp_lookup_drop(struct rp_lookup_maker **m)
+void rp_lookup_drop(struct rp_lookup_maker **m, const struct rp_lookup_id *bad)
 {
     if (!*m) return;
+    if (bad) (*m)->lookup->head->bad = *bad; /* torn by a death: it is tried once more */
     rp_lock_leave(&(*m)->lookup->head->lock);
     rp_free((*m)->nets);
     rp_free((*m)->entries);
@@ -304,6 +305,6 @@ rp_err rp_lookup_publish(struct rp_lookup_maker **m, const struct rp_lookup_id *
         store(&head->made_s, now_s);
         store(&head->version, head->version + 1);
     }
-    rp_lookup_drop(m);
+    rp_lookup_drop(m, fits ? NULL : id);
     return fits ? RP_OK : RP_E_CAP;
 }

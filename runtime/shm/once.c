@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * once: see once.h. All accesses are sequentially consistent: that the writer of a word sees the word
- * of any other who does not see his is what the whole rests on.
+ * once: see once.h. All accesses are sequentially consistent: that the writer of a word sees the
+ * word of any other who does not see his is what the whole rests on.
  */
 #include "shm/once.h"
 
@@ -73,8 +73,9 @@ static bool has(_Atomic uint64_t *set, uint64_t tag, unsigned own)
     return false;
 }
 
-/* A free place, or that of the oldest id beyond the window; RP_ONCE_WAYS: there is none. A worker whose
- * clock reading is a moment older sees times of the future, as a large age: not to be driven out. */
+/* A free place, or that of the oldest id beyond the window; RP_ONCE_WAYS: there is none. A worker
+ * whose clock reading is a moment older sees times of the future, as a large age: not to be driven
+ * out. */
 static unsigned find_place(_Atomic uint64_t *set, uint64_t now_s, uint64_t *old)
 {
     unsigned best = RP_ONCE_WAYS;

@@ -94,16 +94,27 @@ local SITE = [==[
             check("content")
             return req:exit(200, "made")
         end },
+        rp.route { "/abandoned", content = function(req)
+            rp.spawn(function()
+                local s = assert(rp.tcp.connect { host = "127.0.0.1", port = ${quiet} })
+                s:write("child\n")
+                s:read(1)
+            end)
+            local s = assert(rp.tcp.connect { host = "127.0.0.1", port = ${quiet} })
+            s:write("hook\n")
+            s:read(1)
+        end },
         rp.route { "/*", upstream = "o" } } } } ]==]
 
 local ALL = "tcp,udp,http,dns,any,deadline,spawn"
 
 describe("waiting in hooks", function()
-    local rp
+    local rp, quiet
 
     setup(function()
+        quiet = e2e.listen()
         rp = e2e.pair({ ["*"] = { status = 200, body = "one" } }, { before = BEFORE, site = SITE,
-            vars = { udp = posix.free_port(), raw = posix.free_port() } })
+            vars = { udp = posix.free_port(), raw = posix.free_port(), quiet = quiet.port } })
     end)
     teardown(function() e2e.stop(rp) end)
     after_each(wire.close_all)
@@ -149,6 +160,20 @@ describe("waiting in hooks", function()
             local mark = #rp:stderr()
             assert.equal("made+filtered", curl(version, "/content"))
             wait_checked(mark, { "early", "access", "content", "header_filter", "body_filter", "log" })
+        end)
+    end
+
+    for name, version in pairs { ["HTTP/1.1"] = "--http1.1", ["HTTP/2"] = "--http2-prior-knowledge" } do
+        it("ends, with all it opened, when a client goes away in " .. name, function()
+            local client = proc.spawn { "curl", "-s", version,
+                ("http://127.0.0.1:%d/abandoned"):format(rp.port) }
+            local one, two = quiet:accept(), quiet:accept()
+            one:recv_until("\n")
+            two:recv_until("\n")
+            client:signal("KILL")
+            client:wait(10)
+            assert.equal("closed", (select(2, one:recv_all())))
+            assert.equal("closed", (select(2, two:recv_all())))
         end)
     end
 

@@ -253,7 +253,7 @@ describe("WebSockets to an upstream in HTTP/2", function()
         logged('"path":"/checked","status":101,"reason":"ws_protocol_error"')
     end)
 
-    it("are reset by and by when the upstream does not end them, too", function()
+    it("go on over a reload", function()
         local w, s, req, t = open("/bad")
         w:send("x")
         assert.equal("x", t:recv(1))

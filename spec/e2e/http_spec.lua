@@ -552,6 +552,7 @@ describe("HTTP/1.1", function()
         end)
 
         it("are not used again with garbage behind the response", function()
+            protocol.only("h1 upstream", "bytes behind a response")
             assert.equal("ok", get("/garbage").body)
             local first = e2e.last(up).conn
             assert.equal("hi", get("/hi").body)
@@ -559,6 +560,7 @@ describe("HTTP/1.1", function()
         end)
 
         it("with garbage while they rest are closed", function()
+            protocol.only("h1 upstream", "bytes behind a response")
             up:close_gate("evil")
             assert.equal("ok", get("/evil").body)
             local conn = e2e.last(up).conn
@@ -595,9 +597,10 @@ describe("HTTP/1.1", function()
             { "closing before its response", "/no-head" },
             { "resetting before its response", "/reset" },
             { "closing within its head", "/mid-head" },
-            { "that does not speak HTTP", "/not-http" },
+            { "that does not speak HTTP", "/not-http", "a malformed status line" },
         } do
             it(case[1] .. " is a 502, and the client's connection lives", function()
+                if case[3] then protocol.only("h1 upstream", case[3]) end
                 local w = connect()
                 w:send(http.format { target = case[2] })
                 is_page(http.read(w), 502, "Bad Gateway")
@@ -626,6 +629,7 @@ describe("HTTP/1.1", function()
         end)
 
         it("breaking the chunked coding leaves out the last one and closes", function()
+            protocol.only("h1 upstream", "chunks")
             local rest, why = broken("/bad-chunk")
             assert.equal(chunk("12345"), rest)
             assert.not_equal("timeout", why)

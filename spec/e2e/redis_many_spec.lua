@@ -110,6 +110,9 @@ describe_with_redis("rp.redis with a cluster", function()
                 return one, two, shard:next(5)
             end,
             ["/nokey"] = function() return r:ping() end,
+            ["/lie"] = function(req)
+                return r:eval("return redis.error_reply(ARGV[1])", 1, "key1", req:arg("e"))
+            end,
         ]]))
         get = body_of(rp)
     end)
@@ -138,6 +141,21 @@ describe_with_redis("rp.redis with a cluster", function()
         assert.equal('["1"]', get("/session"))
         assert.equal('["list7","x"]', get("/blpop"))
         assert.equal("c hello shard there", get("/subscribe"))
+    end)
+
+    it("does not follow a cluster that lies for ever, or to places that cannot be", function()
+        local here = "127.0.0.1:" .. nodes[1].port
+        for _, text in ipairs { "MOVED 7 " .. here, "ASK 7 " .. here } do
+            local body = get("/lie?e=" .. text:gsub(" ", "%%20"))
+            assert.matches("^nil %u+ ", body)
+        end
+        for _, text in ipairs { "MOVED 16384 " .. here, "MOVED 1 127.0.0.1:0", "MOVED 1 127.0.0.1:70000",
+            "MOVED x " .. here, "ASK", "MOVED 1 " .. ("h"):rep(300) .. ":1" } do
+            assert.equal("nil " .. text:match("^%u+") .. " " .. text,
+                get("/lie?e=" .. text:gsub(" ", "%%20")))
+        end
+        assert.matches("^nil timeout ", get("/lie?e=TRYAGAIN%20later"))
+        assert.equal("300", get("/read"))
     end)
 
     local function node_ids()

@@ -98,9 +98,11 @@ describe_with_redis("rp.redis", function()
                     if text == "end" then break end
                 end
                 local _, code = sub:next(0.05)
+                r:publish("more", "later")
+                local _, later = sub:next(5)
                 sub:close()
                 local _, closed = sub:next(1)
-                return got, code, closed
+                return got, code, later, closed
             end,
             ["/psubscribe"] = function()
                 local sub = r:psubscribe("n.*")
@@ -180,7 +182,7 @@ describe_with_redis("rp.redis", function()
     end)
 
     it("listens to channels", function()
-        assert.equal('["news=one","more=two","news=end"] timeout closed', get("/subscribe"))
+        assert.equal('["news=one","more=two","news=end"] timeout later closed', get("/subscribe"))
         assert.equal("n.a x n.*", get("/psubscribe"))
     end)
 

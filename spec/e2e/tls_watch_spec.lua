@@ -90,6 +90,24 @@ describe("files of certificates that change", function()
         wait_served("three")
     end)
 
+    it("are taken in the midst of a handshake, which ends as it began", function()
+        start('certs = { "${c}/a.pem" }')
+        local cert, key = made("two")
+        local changed = false
+        local c = tls.connect(rp.tls, { sni = "a.test", piece = 100, turn = function()
+            if changed then return end
+            changed = true -- 100 bytes of its hello are there
+            put("a.pem", cert)
+            put("a.key", key)
+            rp:wait_stderr("reloaded generation=2")
+        end })
+        assert.is_true(changed)
+        assert.equal("one", c.peer)
+        assert.equal(200, (c:get("/")))
+        c:close()
+        assert.equal("two", served())
+    end)
+
     it("are taken alone: edits of the site wait for a reload", function()
         start('certs = { "${c}/a.pem" }')
         posix.write_file(rp.site_path, "this is no Lua")

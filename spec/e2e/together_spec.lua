@@ -22,7 +22,7 @@ describe("rp.lock", function()
             use = { { name = "locks", access = function(req)
                 local out
                 if req.path == "/hold" then
-                    local lock, code = rp.lock("a", { wait = 20 })
+                    local lock, code = rp.lock("a", { wait = 20, lease = 600 })
                     if not lock then return req:exit(200, code) end
                     rp.sleep(tonumber(req:arg("s")))
                     out = "held " .. lock.token
@@ -88,8 +88,9 @@ describe("rp.lock", function()
     end)
 
     it("is given back with the request, when it ends and when its client goes", function()
-        assert.matches("^got", get("/try"))
-        assert.matches("^got", get("/try"))
+        -- a request ends a little after its answer
+        assert.matches("^got", get("/try?w=20"))
+        assert.matches("^got", get("/try?w=20"))
         local conn = ask("/hold?s=100")
         assert.is_truthy(posix.poll(function() return get("/try") == "taken" end))
         assert.equal("timeout", get("/try?w=0.05"))
@@ -103,7 +104,7 @@ describe("rp.lock", function()
         assert.is_truthy(posix.poll(function() return get("/try") == "taken" end))
         for _, pid in ipairs(lock_holder) do posix.kill(pid, "KILL") end
         process.wait_workers(rp, 2, lock_holder)
-        -- the lease of 30 seconds goes on: nobody can know that the holder is dead
+        -- the lease goes on: nobody can know that the holder is dead
         assert.equal("taken", get("/try"))
         assert.matches("^got", get("/try?k=b"))
     end)
@@ -284,6 +285,7 @@ describe("rp.queue", function()
             local q = rp.queue { send = send, max = 10, every = ${every}, ${more}
                 retry = { tries = 2, first = 0.01 } }
             return { name = "q",
+                stop = function() if mode == "bad stop" then error("a stop hook failed") end end,
                 access = function(req)
                     local out
                     if req.path == "/push" then
@@ -358,7 +360,8 @@ describe("rp.queue", function()
     it("sends what waits when the worker stops, and after a reload", function()
         start("60")
         get("/push?a=1&b=2")
-        rp:stop { signal = "QUIT" }
+        get("/mode?m=bad+stop")
+        assert.matches("a stop hook failed", rp:stop { signal = "QUIT" })
         assert.equal("2:1,2\n", sent())
         start("60")
         get("/push?a=1&b=3")

@@ -230,7 +230,8 @@ end
 -- Both sides of a tunnel have said all: the client ends its half, and the other follows.
 local function finish(c)
     if c.tunnel and c.out == "" and not c.finished then
-        if c.link then c.link:finish() else sockets.finish(c.fd) end
+        if c.link and not c.link:finish() then return false end
+        if not c.link then sockets.finish(c.fd) end
         c.finished = true
         return true
     end

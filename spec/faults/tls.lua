@@ -1,10 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- tls: a client's socket that speaks TLS, with the calls of sockets.lua, none of which waits. What OpenSSL
--- finds wrong with the bytes of an established connection is in `wrong`: no failure of a system call
--- may break a record.
+-- tls: a client's socket that speaks TLS, with the calls of sockets.lua, none of which waits. What
+-- OpenSSL finds wrong with the bytes of an established connection is in `wrong`: no failure of a
+-- system call may break a record.
 
 local ffi = require("ffi")
+local posix = require("spec.support.posix")
+local proc = require("spec.support.proc")
 local sockets = require("spec.faults.sockets")
 local support = require("spec.support.tls") -- declares what is used here
 
@@ -22,7 +24,9 @@ local room = ffi.new("char[65536]")
 function M.cert()
     local dir = support.dir()
     support.cert(dir, "a", { names = { "site.test" }, together = true })
-    return require("spec.support.posix").read_file(dir .. "/a.pem")
+    local text = posix.read_file(dir .. "/a.pem")
+    proc.cleanup() -- the folder
+    return text
 end
 
 --- opt: session (of an earlier link), early (bytes at most in early data), keep = function(session)
@@ -147,11 +151,13 @@ function Link:read(most)
     return nil, "reset"
 end
 
---- close_notify and a FIN; the rest of what was sealed goes first, or with it.
+--- close_notify and a FIN. False: what was written is not all in the socket yet.
 function Link:finish()
-    if self.open then L.SSL_shutdown(self.ssl) end
+    if not self.open or self.again or self.out ~= "" then return false end
+    L.SSL_shutdown(self.ssl)
     pump(self)
     sockets.finish(self.fd)
+    return true
 end
 
 function Link:close(how)

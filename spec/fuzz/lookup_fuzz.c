@@ -15,11 +15,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
+static struct rp_zone *zone;
 static struct rp_lookup *set;
 
 static void open_set(void)
 {
-    struct rp_zone *zone;
     if (set) return;
     RP_CHECK(rp_zone_new(RP_STR("fuzz"), 1 << 20, &zone) == RP_OK);
     RP_CHECK(rp_lookup_new(zone, &set) == RP_OK);
@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     rp_str text = rp_str_of((const char *)data + 1, n - 1);
     RP_CHECK(rp_lookup_begin(set, type, &m) == RP_OK);
     if (add_all(m, type, text) != RP_OK) {
-        rp_lookup_drop(&m);
+        rp_lookup_drop(&m, NULL);
         return 0;
     }
     if (rp_lookup_publish(&m, &id, 1) != RP_OK) return 0;

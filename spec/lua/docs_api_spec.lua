@@ -100,6 +100,14 @@ describe("docs/guide/api.md", function()
             rows(section(PAGE, "req.conn")))
     end)
 
+    it("leads to the page that has what hooks of the TLS handshake see", function()
+        local text = section(read("docs/guide/tls.md"), "Hooks of the handshake")
+        for name in pairs(defined("lua/rproxy/guest.lua", "get", "set", "methods")) do
+            assert.truthy(text:find("`" .. name .. "`", 1, true)
+                or text:find("conn:" .. name .. "(", 1, true), name .. " is not documented")
+        end
+    end)
+
     it("has the members of rp, and of its libraries", function()
         local written = {}
         for name in section(PAGE, "rp"):gmatch("`rp%.([%w_]+)") do written[name] = true end
@@ -110,7 +118,9 @@ describe("docs/guide/api.md", function()
             ["unix.connect"] = true, ["udp.connect"] = true, ["dns.resolve"] = true,
             ["http.client"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
             ["uri.unescape"] = true, ["regex.set"] = true,
-            ["shm.store"] = true, ["shm.cache"] = true, ["shm.buckets"] = true }
+            ["shm.store"] = true, ["shm.cache"] = true, ["shm.buckets"] = true,
+            ["shm.counters"] = true, ["shm.set"] = true, ["shm.top"] = true,
+            ["shm.distinct"] = true }
         for _, level in ipairs { "debug", "info", "notice", "warn", "error" } do
             wanted["log." .. level] = true
         end
@@ -118,6 +128,7 @@ describe("docs/guide/api.md", function()
         add(wanted, "json.", defined("lua/rproxy/json.lua", "M"))
         add(wanted, "crypto.", defined("lua/rproxy/crypto.lua", "M"))
         add(wanted, "jwt.", defined("lua/rproxy/jwt.lua", "M"))
+        add(wanted, "jwe.", defined("lua/rproxy/jwe.lua", "M"))
         add(wanted, "date.", defined("lua/rproxy/date.lua", "M"))
         add(wanted, "uuid.", defined("lua/rproxy/uuid.lua", "M"))
         add(wanted, "fs.", defined("lua/rproxy/fs.lua", "M"))

@@ -41,6 +41,14 @@ describe("docs", function()
         end)
     end
 
+    it("have editor types that are Lua", function()
+        local text = posix.read_file("types/rproxy.lua")
+        assert(loadstring(text, "@types/rproxy.lua"))
+        for _, name in ipairs { "rp.sleep(", "rp.tcp.connect(", "rp.http.client(", "socket:release(" } do
+            assert.truthy(text:find("function " .. name, 1, true), name)
+        end
+    end)
+
     it("of every option say what it means in words that end", function()
         for line in posix.read_file("docs/reference/options.md"):gmatch("\n| `[^\n]+0%.1 |") do
             assert.matches("[.:] | 0.1 |$", line)

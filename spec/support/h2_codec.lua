@@ -379,7 +379,7 @@ function Codec:feed(bytes)
         assert(raw:sub(1, #self.preface) == self.preface, "no preface of HTTP/2")
         at, self.preface = at + #self.preface, nil
     end
-    while #raw - at + 1 >= 9 do
+    while #raw - at + 1 >= 9 and not self.ended do
         local n = math.floor(u32_at(raw, at) / 256) -- 24 bits
         if #raw - at + 1 < 9 + n then break end
         local f = { kind = raw:byte(at + 3), flags = raw:byte(at + 4),
@@ -455,6 +455,13 @@ function Client:on_sent(s) -- luacheck: no self
     s.sent = true
 end
 
+-- The response is whole: nobody wants the rest of the request.
+local function give_up_rest(self, s)
+    if s.sent then return end
+    s.dropped, s.sent = true, true
+    send(self, h2.RST_STREAM, 0, s.id, h2.u32(h2.CANCEL))
+end
+
 -- Show what came of the streams whose turn it is.
 local function show_in_order(self)
     while not self.ended do
@@ -467,6 +474,7 @@ local function show_in_order(self)
         s.text = {}
         if s.broken then self.ended = s.broken end
         if not s.came then return end
+        if s.queue[s.first] then give_up_rest(self, s) end
         table.remove(self.order, 1)
         if s.close then self.ended = "closed" end
     end
@@ -561,7 +569,7 @@ end
 function Server:on_reset(id)
     local s = self.streams[id]
     if not s then return end
-    if not s.sent then self.ended = "reset" end
+    if not (s.sent and s.came) then self.ended = "reset" end
     s.dropped, self.streams[id] = true, nil
 end
 
@@ -591,6 +599,13 @@ function Server:on_sent(s)
     if s.close then
         send(self, h2.GOAWAY, 0, 0, h2.u32(s.id) .. h2.u32(h2.NO_ERROR))
     end
+end
+
+--- The client broke off its stream, which ends what is shown here as an end of the connection would.
+--- It lives on: from now on what comes is shown again.
+function Server:revive()
+    self.ended, self.text, self.writing, self.writer = nil, {}, nil, new_text(self)
+    self:feed("")
 end
 
 --- Nothing more is written: the end of a body that ends so.

@@ -226,8 +226,8 @@ local function push(conn)
     if conn.codec then conn.wire = conn.wire .. conn.codec:take_out() end
 end
 
-local function shut(conn, who)
-    if conn.codec and who == "origin" then -- what was said last is not lost
+local function shut(conn, who, is_reset)
+    if conn.codec and who == "origin" and not is_reset then -- what was said last is not lost
         conn.codec:finish()
         push(conn)
         C.send(conn.fd, conn.wire, #conn.wire, MSG_NOSIGNAL)
@@ -235,7 +235,7 @@ local function shut(conn, who)
     conn.closed = who
     if conn.req then record_request(conn, conn.req, false) end
     conn.req = nil
-    record_conn(conn)
+    if conn.id then record_conn(conn) end
     C.epoll_ctl(ep, DEL, conn.fd, nil)
     C.close(conn.fd)
     conns[conn.fd] = nil
@@ -286,7 +286,7 @@ local function run_step(conn, step)
         if conn.gated then return false end
     elseif step.close or step.reset then
         if step.reset then set_linger_reset(conn.fd) end
-        shut(conn, "origin")
+        shut(conn, "origin", step.reset)
         return false
     elseif step.finish then
         if conn.codec then conn.codec:finish() else C.shutdown(conn.fd, 1) end
@@ -310,17 +310,24 @@ end
 -- Bytes of conn.out, or the frames for them, into conn.wire: what goes over the socket.
 local function translate(conn)
     if conn.codec then
-        if conn.out ~= "" then conn.codec:write(conn.out) end
+        local ok, err = pcall(conn.codec.write, conn.codec, conn.out)
         push(conn)
+        if not ok then
+            io.stderr:write("origin: ", tostring(err), "\n")
+            conn.out = ""
+            shut(conn, "origin")
+            return false
+        end
     else
         conn.wire = conn.wire .. conn.out
     end
     conn.out = ""
+    return true
 end
 
 -- Send what is pending; false when the socket took not all of it, or windows keep some back.
 local function flush(conn)
-    translate(conn)
+    if not translate(conn) then return false end
     while conn.wire ~= "" do
         local n = tonumber(C.send(conn.fd, conn.wire, #conn.wire, MSG_NOSIGNAL))
         if n < 0 then
@@ -401,6 +408,26 @@ end
 
 local buffer = ffi.new("char[?]", BLOCK)
 
+-- A client of HTTP/2 broke off its stream: the end of a connection, as far as our records go. What
+-- comes next on it is another one.
+local function renew(conn)
+    if conn.req then record_request(conn, conn.req, false) end
+    conn.closed = "client"
+    if conn.id then record_conn(conn) end
+    for _, name in ipairs { "req", "plan", "next_plan", "times", "wake_at", "gated", "paused",
+        "closed" } do
+        conn[name] = nil
+    end
+    conn.buf, conn.out, conn.id = "", "", nil
+    conn.codec:revive()
+end
+
+local function number(conn)
+    conns_n = conns_n + 1
+    conn.id, conn.raw_n, conn.requests_n = conns_n, 0, 0
+    record_conn(conn)
+end
+
 -- Bytes of the client: as they are, or as the text that the frames mean. The first ones tell.
 local function take(conn, bytes)
     if conn.is_new then
@@ -414,13 +441,20 @@ local function take(conn, bytes)
     return conn.codec:take_in()
 end
 
+local function show(conn, text)
+    if not conn.id and text ~= "" then number(conn) end
+    if conn.id then record_raw(conn, text) end
+    conn.buf = conn.buf .. text
+end
+
 local function receive(conn)
     local n = tonumber(C.recv(conn.fd, buffer, BLOCK, 0))
     if n > 0 then
-        local bytes = take(conn, ffi.string(buffer, n))
-        record_raw(conn, bytes)
-        conn.buf = conn.buf .. bytes
-        if conn.codec and conn.codec.ended then shut(conn, "client") end
+        show(conn, take(conn, ffi.string(buffer, n)))
+        while conn.codec and conn.codec.ended do
+            renew(conn)
+            show(conn, conn.codec:take_in())
+        end
     elseif n == 0 then
         conn.finished = true
         if not conn.plan then shut(conn, "client") end
@@ -459,12 +493,10 @@ local function accept(listener)
     while true do
         local fd = C.accept4(listener, nil, nil, SOCK_NONBLOCK)
         if fd < 0 then return end
-        conns_n = conns_n + 1
         C.setsockopt(fd, 6, 1, ffi.new("int[1]", 1), 4) -- TCP_NODELAY: steps are segments
-        local conn = { fd = fd, id = conns_n, buf = "", out = "", wire = "", raw_n = 0,
-            requests_n = 0, is_new = true, first = "" }
+        local conn = { fd = fd, buf = "", out = "", wire = "", is_new = true, first = "" }
         conns[fd] = conn
-        record_conn(conn)
+        number(conn)
         if script.on_accept == "reset" then set_linger_reset(fd) end
         if script.on_accept == "reset" or script.on_accept == "close" then
             shut(conn, "origin")

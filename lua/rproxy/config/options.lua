@@ -227,8 +227,8 @@ M.site = {
         shown = "required", doc = "List of rp.host { ... }; not needed without listeners." },
 
     { name = "shared", type = "any", takes = "rp.shm zones by name",
-        doc = "Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others by "
-            .. "name, for hooks as rp.shared.NAME." },
+        doc = "Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others "
+            .. "by name, for hooks as rp.shared.NAME." },
     { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
     { name = "tls", type = "any", takes = "table",
         doc = "How listeners with tls end TLS: certificates and settings, see TLS of listeners." },
@@ -625,10 +625,11 @@ M.shm_set = {
     M.shm[1],
     { name = "type", type = "enum", values = { "cidr", "string", "domain", "regex" },
         required = true, shown = "required",
-        doc = "What the lines of the file are: networks and addresses, texts, names of domains (with "
-            .. "all below them), regular expressions." },
+        doc = "What the lines of the file are: networks and addresses, texts, names of domains "
+            .. "(with all below them), regular expressions." },
     { name = "file", type = "string", required = true, shown = "required",
-        doc = "The file; relative to the folder of site.lua. Workers read it, with their account." },
+        doc = "The file; relative to the folder of site.lua. Workers read it, with their "
+            .. "account." },
     { name = "every", type = "duration", default = "5s", min = 0.1, max = 86400,
         doc = "How often it is looked at. One that changed is read anew." },
 }

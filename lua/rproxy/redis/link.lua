@@ -331,6 +331,7 @@ local function submit(self, job)
     -- A service that is started runs later; it may also raise, and then nothing is queued yet.
     if self.task then service.wake(self.task)
     else self.task = service.start(run, self) end
+    self.closing = false
     self.load = self.load + 1
     self.tail = self.tail + 1
     self.queue[self.tail] = job

@@ -17,7 +17,12 @@ check() { # what, is, should be
     if [ "$2" = "$3" ]; then say "ok    $1"; else say "WRONG $1: $2, not $3"; failed=1; fi
 }
 more() { # what, is, more than
-    if [ "$2" -gt "$3" ] 2>/dev/null; then say "ok    $1 ($2)"; else say "WRONG $1: $2, not more than $3"; failed=1; fi
+    if [ "$2" -gt "$3" ] 2>/dev/null; then
+        say "ok    $1 ($2)"
+    else
+        say "WRONG $1: $2, not more than $3"
+        failed=1
+    fi
 }
 stat() { sed -n "s/^$1[[:space:]]*//p" /proc/net/tls_stat; }
 sum() { sha256sum "$@" | cut -d' ' -f1; }
@@ -42,7 +47,8 @@ ask() { # port, path, arguments
     port=$1 path=$2; shift 2
     rm -f /tmp/answer /tmp/body
     printf 'GET %s HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n' "$path" |
-        openssl s_client -connect 127.0.0.1:"$port" -servername a.test -quiet "$@" >/tmp/answer 2>/tmp/client
+        openssl s_client -connect 127.0.0.1:"$port" -servername a.test -quiet "$@" \
+            >/tmp/answer 2>/tmp/client
     n=$(head -c 2000 /tmp/answer | sed '/^\r$/q' | wc -c)
     tail -c +$((n + 1)) /tmp/answer >/tmp/body
 }
@@ -81,7 +87,6 @@ for suite in TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384 TLS_CHACHA20_POLY1305
 done
 
 # Tickets come by the kernel, too.
-openssl s_client -connect 127.0.0.1:8443 -servername a.test -tls1_3 -sess_out /tmp/session >/dev/null 2>&1 </dev/null
 printf 'GET /hello HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n' >/tmp/hello
 (cat /tmp/hello; sleep 2) | openssl s_client -connect 127.0.0.1:8443 -servername a.test -tls1_3 \
     -ign_eof -sess_out /tmp/session >/tmp/first 2>&1
@@ -122,14 +127,15 @@ done
 # Two at once, and a slow one.
 wget -q -O /tmp/two --header "Host: two.test" http://127.0.0.1:8081/big &
 other=$!
-wget -q -O - --header "Host: one.test" http://127.0.0.1:8081/big | (dd bs=64k count=16; sleep 3; cat) >/tmp/one 2>/dev/null
+wget -q -O - --header "Host: one.test" http://127.0.0.1:8081/big |
+    (dd bs=64k count=16; sleep 3; cat) >/tmp/one 2>/dev/null
 check "a slow one: 64 MB" "$(sum /tmp/one)" "$big"
 wait $other
 check "beside another: 64 MB" "$(sum /tmp/two)" "$big"
 
 # A client that asks for new keys must not get bytes under the old ones.
-(sleep 1; echo K; sleep 2; cat /tmp/hello; sleep 2) | openssl s_client -connect 127.0.0.1:8443 -servername a.test \
-    -tls1_3 >/tmp/keys 2>&1
+(sleep 1; echo K; sleep 2; cat /tmp/hello; sleep 2) |
+    openssl s_client -connect 127.0.0.1:8443 -servername a.test -tls1_3 >/tmp/keys 2>&1
 check "new keys end the connection" "$(grep -c '^hello' /tmp/keys)" 0
 check "and not by bytes that cannot be read" "$(grep -ci 'bad record mac' /tmp/keys)" 0
 ask 8443 /hello -tls1_3
@@ -138,7 +144,9 @@ check "the worker lives on" "$(cat /tmp/body)" hello
 kill $proxy
 for _ in $(seq 40); do [ "$(stat TlsCurrTxSw)" = 0 ] && break; sleep 0.5; done
 check "none is left" "$(stat TlsCurrTxSw)" 0
-for name in TlsCurrTxSw TlsTxSw TlsCurrRxSw TlsRxSw TlsDecryptError; do say "      $name $(stat $name)"; done
+for name in TlsCurrTxSw TlsTxSw TlsCurrRxSw TlsRxSw TlsDecryptError; do
+    say "      $name $(stat $name)"
+done
 check "nothing failed to decrypt" "$(stat TlsDecryptError)" 0
 grep -i 'assert\|fatal\|died\|alert' /tmp/log | head -5 | sed 's/^/ktls: log: /'
 [ "$failed" = 0 ] && say "all good"

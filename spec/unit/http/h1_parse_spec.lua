@@ -2,6 +2,7 @@
 --
 -- h1_parse: heads and trailers of HTTP/1, what they decide and what is refused.
 
+local fields_of = require("spec.support.msg").fields
 local c = require("spec.support.c")
 
 local ffi = c.ffi
@@ -20,17 +21,6 @@ local buffer -- the bytes of the last message: they outlive what points into the
 local function fresh()
     C.rp_arena_reset(arena)
     C.rp_msg_init(msg, storage, ROOM, MAX)
-end
-
-local function fields_of(m)
-    local out = {}
-    for i = 0, m.fields_n - 1 do
-        local f = m.fields[i]
-        if f.name_n > 0 then
-            out[#out + 1] = ffi.string(f.name, f.name_n) .. ": " .. ffi.string(f.value, f.value_n)
-        end
-    end
-    return out
 end
 
 -- Parse a head given as bytes; facts as a table, or nil and the error's name.

@@ -2,6 +2,7 @@
 --
 -- h1_up: a connection to an upstream; the spec is its user and the upstream.
 
+local msg_of = require("spec.support.msg")
 local net = require("spec.support.net")
 
 local C, ffi, c, sys = net.C, net.ffi, net.c, net.sys
@@ -41,19 +42,10 @@ describe("an HTTP/1 upstream connection", function()
     end)
 
     local function chain(bytes)
-        local out = ffi.new("struct rp_chain")
-        C.rp_chain_init(out, env.mem)
-        if bytes then C.rp_chain_add_copy(out, c.str(bytes)) end
-        return out
+        return msg_of.chain(env.mem, bytes)
     end
 
-    local function drain(out)
-        local n = tonumber(out.bytes)
-        local buf = ffi.new("char[?]", n + 1)
-        C.rp_chain_peek(out, buf, n)
-        C.rp_chain_clear(out)
-        return ffi.string(buf, n)
-    end
+    local drain = msg_of.drain
 
     local function start(method, framing, length)
         U.start(up, chain(HEAD), C["RP_M_" .. (method or "GET")],

@@ -2,6 +2,7 @@
 --
 -- h1_write: heads, fields, chunks and trailers as bytes.
 
+local msg_of = require("spec.support.msg")
 local c = require("spec.support.c")
 
 local ffi = c.ffi
@@ -30,19 +31,10 @@ local function keep(s)
 end
 
 local function chain()
-    local out = ffi.new("struct rp_chain")
-    C.rp_chain_init(out, mem)
-    return out
+    return msg_of.chain(mem)
 end
 
--- The bytes of a chain, which is empty afterwards.
-local function drain(out)
-    local n = tonumber(out.bytes)
-    local buf = ffi.new("char[?]", n + 1)
-    C.rp_chain_peek(out, buf, n)
-    C.rp_chain_clear(out)
-    return ffi.string(buf, n)
-end
+local drain = msg_of.drain
 
 -- A message with these fields, each in memory of its own.
 local function msg(...)

@@ -2,6 +2,7 @@
 --
 -- h2_msg: field blocks of HTTP/2 to requests that nobody can tell from those of HTTP/1.
 
+local fields_of = require("spec.support.msg").fields
 local c = require("spec.support.c")
 
 local ffi = c.ffi
@@ -18,17 +19,6 @@ local msg = ffi.new("struct rp_msg")
 
 local function str(s)
     return ffi.new("rp_str", s, #s)
-end
-
-local function fields_of(m)
-    local out = {}
-    for i = 0, m.fields_n - 1 do
-        local f = m.fields[i]
-        if f.name_n > 0 then
-            out[#out + 1] = ffi.string(f.name, f.name_n) .. ": " .. ffi.string(f.value, f.value_n)
-        end
-    end
-    return out
 end
 
 local BASE = { { ":method", "GET" }, { ":scheme", "https" }, { ":path", "/p?q=1" },

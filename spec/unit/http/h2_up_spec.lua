@@ -159,10 +159,8 @@ describe("a request on an HTTP/2 link", function()
 
     it("that nobody reads stops no sibling before a megabyte is unread", function()
         local s = open({ window = 64 * KB, streams = 100 })
-        local all = {}
-        for i = 1, 15 do
-            local u, req = ask(s)
-            all[i] = { u = u, req = req }
+        for _ = 1, 15 do
+            local _, req = ask(s)
             s:respond(req.id, { status = 200, open = true })
             s:data(req.id, ("r"):rep(64 * KB))
         end
@@ -404,6 +402,20 @@ describe("a request on an HTTP/2 link", function()
         s:data(req.id, "what still comes is thrown away", true)
         unit.quiet(env, s)
         assert.is_nil(req.reset)
+    end)
+
+    it("that is a tunnel and that the upstream does not end, too, is reset", function()
+        local s = open(nil, { settings = { { CONNECT_PROTOCOL, 1 } } })
+        local u = link:stream(true)
+        unit.start(env, u, { fields = UPGRADE })
+        local req = s:next_request(true)
+        s:respond(req.id, { status = 200, open = true })
+        assert.equal("OK", until_head(u))
+        table.remove(link.streams)
+        U.linger(u, 30, 1e6)
+        assert.is_true(unit.settle(env, s, function() return req.reset end))
+        assert.is_true(req.ended)
+        assert.is_true(C.rp_h2_links_find(link.links, false) ~= nil) -- the link goes on
     end)
 
     it("that is a tunnel hears that what it sends is lost", function()

@@ -242,3 +242,20 @@ describe("WebSocket frames", function()
         end
     end)
 end)
+
+describe("the WebSocket handshake", function()
+    it("answers a key as RFC 6455 1.3 does", function()
+        local out = ffi.new("char[28]")
+        C.rp_ws_accept(c.str("dGhlIHNhbXBsZSBub25jZQ=="), out)
+        assert.equal("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", ffi.string(out, 28))
+    end)
+
+    it("knows a key: 16 bytes in base64", function()
+        assert.is_true(C.rp_ws_is_key(c.str("dGhlIHNhbXBsZSBub25jZQ==")))
+        for _, bad in ipairs { "", "x", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25jZQ==x",
+            "dGhlIHNhbXBsZSBub25jZQAA", "!!!!IHNhbXBsZSBub25jZQ==", ("A"):rep(1000),
+            "dGhlIHNhbXBsZSBub25j\0Q==" } do
+            assert.is_false(C.rp_ws_is_key(c.str(bad)), bad)
+        end
+    end)
+end)

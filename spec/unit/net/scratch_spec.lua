@@ -2,6 +2,7 @@
 --
 -- scratch: a nameless file on the thread pool: what was written comes back, jobs own their bytes.
 
+local bytes_of = require("spec.support.msg")
 local net = require("spec.support.net")
 
 local C, ffi, c = net.C, net.ffi, net.c
@@ -33,19 +34,10 @@ describe("rp_scratch", function()
     end
 
     local function chain(text)
-        local ch = ffi.new("struct rp_chain")
-        C.rp_chain_init(ch, env.mem)
-        if text then C.rp_chain_add_copy(ch, c.str(text)) end
-        return ch
+        return bytes_of.chain(env.mem, text)
     end
 
-    local function text(ch)
-        local n = tonumber(ch.bytes)
-        local out = ffi.new("char[?]", n + 1)
-        C.rp_chain_peek(ch, out, n)
-        C.rp_chain_clear(ch)
-        return ffi.string(out, n)
-    end
+    local text = bytes_of.drain
 
     local function finish(n)
         env:until_true(function() return done_n == n end)

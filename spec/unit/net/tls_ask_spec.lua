@@ -22,11 +22,9 @@ end
 -- One that has a certificate for a.test. rules: fields of struct rp_tls_rules.
 local function server(fields)
     local rules, why = ffi.new("struct rp_tls_rules"), ffi.new("char[?]", WHY)
-    local keep = {}
     rules.session_ms = 3600 * 1000
     for name, value in pairs(fields or {}) do
-        keep[#keep + 1] = value
-        rules[name] = type(value) == "string" and c.str(value) or value
+        rules[name] = value
     end
     local s = C.rp_tls_server_new(rules, why)
     assert(s ~= nil, ffi.string(why))
@@ -74,7 +72,7 @@ describe("a handshake that asks", function()
         C.rp_conn_start_tls(conn.raw, (opt.by or ours)[0], nil)
         C.rp_conn_ask_tls(conn.raw, questions)
         opt.turn = turn
-        local e = tls.over(env:own(far), opt)
+        local e = tls.over(opt.loose and far or env:own(far), opt)
         e:hello()
         env:until_true(function() return C.rp_conn_question(conn.raw) ~= 0 end)
         return conn, e
@@ -152,15 +150,20 @@ describe("a handshake that asks", function()
         conn:close()
     end)
 
+    it("fails where what is chosen leaves no version", function()
+        local old = server { versions = 1 } -- TLS 1.2
+        local conn, e = start(HELLO, { sni = "a.test", by = old })
+        C.rp_conn_answer_hello(conn.raw, choice { min_version = 2 })
+        assert.is_nil((e:handshake()))
+        env:until_true(function() return C.rp_conn_finish_tls(conn.raw) < 0 end)
+        conn:close()
+    end)
+
     it("sees that the client leaves while it waits", function()
         for _, how in ipairs { "fin", "reset" } do
-            local conn, e = start(HELLO, { sni = "a.test" })
-            if how == "reset" then
-                sys.setsockopt(e.fd, net.SOL_SOCKET, 13, ffi.new("int[2]", 1, 0), 8) -- SO_LINGER
-                env:disown(e.fd)
-            else
-                e:finish()
-            end
+            local conn, e = start(HELLO, { sni = "a.test", loose = true })
+            if how == "reset" then net.reset_on_close(e.fd) end
+            sys.close(e.fd)
             env:until_true(function() return conn.writable == 2 end)
             assert.equal("CLOSED", c.err_name(C.rp_conn_finish_tls(conn.raw)))
             assert.equal(0, question(conn))

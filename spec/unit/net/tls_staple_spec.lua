@@ -10,8 +10,7 @@ local C = c.load { "net/tls_server.h", "net/tls_staple.h" }
 local WHY = 320
 
 describe("net/tls_staple", function()
-    local dir, why
-    local kept = {}
+    local dir, why, made
 
     local function file(name) return assert(posix.read_file(dir .. "/" .. name)) end
 
@@ -20,7 +19,7 @@ describe("net/tls_staple", function()
         local rules, facts = ffi.new("struct rp_tls_rules"), ffi.new("struct rp_tls_cert_facts")
         rules.ocsp = ocsp
         local s = C.rp_tls_server_new(rules, why)
-        kept[1] = ffi.gc(ffi.new("struct rp_tls_server *[1]", s), C.rp_tls_server_drop)
+        made[#made + 1] = s
         for _, text in ipairs { ... } do
             local e = C.rp_tls_server_add(s, c.str(text), c.str(text), facts, why)
             assert.equal(0, e, ffi.string(why))
@@ -53,6 +52,12 @@ describe("net/tls_staple", function()
         tls.cert(dir, "signer", { ca = "ca", serial = 19, ext = { "extendedKeyUsage=OCSPSigning" } })
     end)
     lazy_teardown(proc.cleanup)
+    before_each(function() made = {} end)
+    after_each(function()
+        for _, s in ipairs(made) do
+            C.rp_tls_server_drop(ffi.new("struct rp_tls_server *[1]", s))
+        end
+    end)
 
     it("is there for certificates with a responder and a known issuer", function()
         local p, facts = first(true, "a")

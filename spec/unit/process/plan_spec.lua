@@ -25,11 +25,12 @@ local function new_conf()
     ok(C.rp_conf_add_file(conf, c.str("/var/log/e.log"), index))
     ok(C.rp_conf_add_zone(conf, c.str("flags"), 1, 65536, 0))
     ok(C.rp_conf_add_zone(conf, c.str("limits"), 3, 2 ^ 32, 77))
+    assert.equal("INVALID", c.err_name(C.rp_conf_add_zone(conf, c.str "x", 5, 65536, -1)))
     for _, bad in ipairs { { "flags", 1, 65536 }, { "", 1, 65536 }, { ("x"):rep(33), 1, 65536 },
-        { "x", 0, 65536 }, { "x", 4, 65536 }, { "x", 1, 0 }, { "x", 1, 0 / 0 },
+        { "x", 0, 65536 }, { "x", 8, 65536 }, { "x", 1, 0 }, { "x", 1, 0 / 0 },
         { "x", 1, 2 ^ 37 } } do
         assert.equal("INVALID", c.err_name(C.rp_conf_add_zone(conf, c.str(bad[1]), bad[2],
-            bad[3])))
+            bad[3], 0)))
     end
     ok(C.rp_conf_set_number(conf, c.str("log.error_file"), 1))
     ok(C.rp_conf_freeze(conf, err))
@@ -87,6 +88,7 @@ describe("process/plan", function()
         assert.equal(2, p[0].zones_n)
         assert.same({ "limits", 3, 2 ^ 32 }, { c.lua(p[0].zones[1].name), p[0].zones[1].kind,
             tonumber(p[0].zones[1].bytes) })
+        assert.equal(77, tonumber(p[0].zones[1].tag))
         assert.equal("the bundle", c.lua(p[0].bundle))
         assert.equal("words", c.lua(p[0].description))
         C.rp_plan_free(p)

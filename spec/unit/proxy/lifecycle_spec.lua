@@ -359,4 +359,25 @@ describe("the request life", function()
         assert.matches('step=AWAIT waiting_for="upstream response head" .* client=127.0.0.1 '
             .. 'target="/slow"\n$', text)
     end)
+
+    it("shows heads of HTTP/2 that are still coming, with their age, and the connections", function()
+        open()
+        local client = p:client()
+        -- Preface, SETTINGS, HEADERS of stream 1 without END_HEADERS: ":method GET" and no more.
+        client:send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" .. "\0\0\0\4\0\0\0\0\0"
+            .. "\0\0\1\1\1\0\0\0\1\130")
+        local text
+        p.env:until_true(function()
+            local buf = ffi.new("struct rp_buf")
+            C.rp_buf_init(buf, 10000)
+            C.rp_proxy_dump(p.raw, buf)
+            text = c.lua(C.rp_buf_str(buf)) or ""
+            C.rp_buf_fini(buf)
+            return text:find("stream=1", 1, true)
+        end)
+        local age = text:match('step=HEAD waiting_for="request head" age_ms=(%d+) conn=%d+ stream=1 '
+            .. 'client=127.0.0.1 target=""\n')
+        assert.is_true(tonumber(age) < 60000)
+        assert.matches("\nh2 conn=%d+ client=127.0.0.1 requests=1 streams=1 ", text)
+    end)
 end)

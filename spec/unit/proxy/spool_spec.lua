@@ -2,6 +2,7 @@
 --
 -- spool: a body as a queue of bytes, in memory and in a file, from one side's pace to the other's.
 
+local bytes_of = require("spec.support.msg")
 local net = require("spec.support.net")
 
 local C, ffi, c = net.C, net.ffi, net.c
@@ -50,19 +51,10 @@ describe("rp_spool", function()
     end
 
     local function chain(text)
-        local ch = ffi.new("struct rp_chain")
-        C.rp_chain_init(ch, env.mem)
-        if text then C.rp_chain_add_copy(ch, c.str(text)) end
-        return ch
+        return bytes_of.chain(env.mem, text)
     end
 
-    local function text(ch)
-        local n = tonumber(ch.bytes)
-        local out = ffi.new("char[?]", n + 1)
-        C.rp_chain_peek(ch, out, n)
-        C.rp_chain_clear(ch)
-        return ffi.string(out, n)
-    end
+    local text = bytes_of.drain
 
     local function put(sp, bytes)
         C.rp_spool_put(sp, chain(bytes))

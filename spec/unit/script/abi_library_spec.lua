@@ -137,6 +137,68 @@ local SCRIPT = {
         local old = "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA"
         return tostring(c.check_password(hash, "password")) .. tostring(c.check_password(hash, "Password"))
             .. tostring(c.check_password(old, "password")) ]==],
+    -- RFC 7516 A.3; RFC 7518 C
+    jwe_rfc = [==[ local key = assert(rp.jwe.key { jwk = { kty = "oct", k = "GawgguFyGrWKav7AX4VKUg" } })
+        local token = "eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.6KB707dM9YTIgHtLvtgWQ8mKwboJ"
+            .. "W3of9locizkDTHzBC2IlrT1oOQ.AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY."
+            .. "U0m_YmjN04DJvceFICbCVQ"
+        local out = { rp.jwe.decrypt(token, { key = key, alg = { "A128KW" } }) }
+        out[2] = out[2].enc
+        for i = 1, #token, 7 do
+            local bent = token:sub(1, i - 1) .. (token:sub(i, i) == "A" and "B" or "A") .. token:sub(i + 1)
+            local text, code = rp.jwe.decrypt(bent, { key = key, alg = { "A128KW" } })
+            if text then out[#out + 1] = "bent at " .. i end
+        end
+        return table.concat(out, " ") ]==],
+    jwe = [==[ local out = {}
+        local ec = { kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }
+        local public = assert(rp.jwe.key { jwk = ec })
+        ec.d = "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"
+        local private = assert(rp.jwe.key { jwk = ec })
+        local rsa_pub, rsa = assert(rp.jwe.key { pem = PEM.rsa_public }), assert(rp.jwe.key { pem = PEM.rsa })
+        local k16, k32 = assert(rp.jwe.key { secret = ("k"):rep(16) }), assert(rp.jwe.key { secret = ("k"):rep(32) })
+        local function round(alg, enc, to, from)
+            local token = rp.jwe.encrypt("secret text", { key = to, alg = alg, enc = enc, kid = "1" })
+            local rules = { key = from, alg = { alg }, enc = { enc } }
+            local text, header = rp.jwe.decrypt(token, rules)
+            local good = text == "secret text" and header.kid == "1"
+            for i = 1, #token, 31 do
+                local bent = token:sub(1, i - 1) .. (token:sub(i, i) == "b" and "c" or "b") .. token:sub(i + 1)
+                good = good and rp.jwe.decrypt(bent, rules) == nil
+            end
+            if not good then out[#out + 1] = alg .. " " .. enc end
+        end
+        for _, enc in ipairs { "A128GCM", "A256GCM", "A128CBC-HS256" } do
+            round("ECDH-ES", enc, public, private)
+            round("RSA-OAEP-256", enc, rsa_pub, rsa)
+            round("A128KW", enc, k16, k16)
+            round("A256KW", enc, k32, k32)
+            round("dir", enc, enc == "A128GCM" and k16 or k32, enc == "A128GCM" and k16 or k32)
+        end
+        local token = rp.jwe.encrypt("x", { key = public, alg = "ECDH-ES" })
+        local function code(t, opts) return tostring((select(2, rp.jwe.decrypt(t, opts)))) end
+        out[#out + 1] = code(token, { key = private, alg = { "A128KW" } })
+        out[#out + 1] = code(token, { key = private, alg = { "ECDH-ES" }, enc = { "A128GCM" } })
+        out[#out + 1] = code(token, { key = rsa, alg = { "ECDH-ES" } })
+        out[#out + 1] = code(token, { key = public, alg = { "ECDH-ES" } })
+        out[#out + 1] = code(token .. ".x", { key = private, alg = { "ECDH-ES" } })
+        out[#out + 1] = code(("x"):rep(70000), { key = private, alg = { "ECDH-ES" } })
+        local function forge(header)
+            return rp.b64url(header) .. token:match("^[^.]+(.*)$")
+        end
+        for _, header in ipairs { '{"alg":"ECDH-ES","enc":"A256GCM"}', '{"alg":"ECDH-ES","enc":"A256GCM","epk":5}',
+            '{"alg":"ECDH-ES","enc":"A256GCM","epk":{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}}',
+            '{"alg":"ECDH-ES","enc":"A256GCM","apu":5}', '{"alg":"ECDH-ES","enc":"A256GCM","zip":"DEF"}',
+            '{"alg":"ECDH-ES","enc":"A256GCM","crit":[]}', '{"alg":"none","enc":"A256GCM"}', "[]", "x" } do
+            out[#out + 1] = code(forge(header), { key = private, alg = { "ECDH-ES" } })
+        end
+        for _, bad in ipairs { { secret = "short" }, { pem = "x" }, { jwk = "{" }, { jwk = { kty = "oct", k = 5 } },
+            { jwk = { kty = "EC", use = "sig" } }, { jwk = { kty = "OKP", crv = "Ed25519",
+                x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } } } do
+            out[#out + 1] = tostring(rp.jwe.key(bad))
+        end
+        return table.concat(out, " ") ]==],
     x509 = [==[ local ca, leaf = assert(rp.crypto.x509(PEM.ca)), assert(rp.crypto.x509(PEM.leaf))
         local store = assert(rp.crypto.x509_store(PEM.ca))
         local out = { leaf.subject, leaf.issuer, leaf.serial, table.concat(leaf.sans, ","), leaf.version,
@@ -178,10 +240,12 @@ describe("script: the library", function()
             openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout o.key -out o.pem -subj "/CN=Our CA" -days 30 &&
             openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout l.key -out l.csr -subj "/O=Acme/CN=Leaf" &&
             printf "subjectAltName=DNS:a.example.com,DNS:*.wild.test,IP:10.0.0.1,email:a@b\nextendedKeyUsage=serverAuth" >ext &&
+            openssl genrsa -out rsa.pem 2048 && openssl rsa -in rsa.pem -pubout -out rsapub.pem &&
             openssl x509 -req -in l.csr -CA ca.pem -CAkey ca.key -set_serial 0x1ff -out l.pem -days 20 -extfile ext]])
             :format(folder, folder))
         local pems = {}
-        for name, file in pairs { ca = "ca.pem", other = "o.pem", leaf = "l.pem" } do
+        for name, file in pairs { ca = "ca.pem", other = "o.pem", leaf = "l.pem",
+            rsa = "rsa.pem", rsa_public = "rsapub.pem" } do
             pems[#pems + 1] = ("%s = %q"):format(name, sh("cat " .. folder .. "/" .. file))
         end
         sh("rm -rf " .. folder)
@@ -231,6 +295,16 @@ describe("script: the library", function()
         assert.equal("falsefalse" .. (" truefalse"):rep(4) .. " $2b$04$truefalse true true"
             .. (" nilinvalid"):rep(10) .. " invalid", get("passwords"))
         assert.equal("truefalsetrue", get("argon"))
+    end)
+
+    it("opens the encrypted token of RFC 7516, and none that differs", function()
+        assert.equal("Live long and prosper. A128CBC-HS256", get("jwe_rfc"))
+    end)
+
+    it("encrypts for each kind of key, and opens only what was made for it", function()
+        assert.equal("algorithm algorithm algorithm decryption malformed too_long"
+            .. (" decryption"):rep(4) .. " critical critical algorithm malformed malformed"
+            .. (" nil"):rep(6), get("jwe"))
     end)
 
     it("reads certificates and verifies them", function()

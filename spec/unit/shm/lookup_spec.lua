@@ -177,7 +177,10 @@ describe("lookup", function()
         assert.equal("CAP", publish(m, 2)) -- the table of hashes has no room any more
         assert.equal("1", text("old"))
         m = begin(TEXTS)
-        C.rp_lookup_drop(m)
+        local bad = ffi.new("struct rp_lookup_id", { type = 1, inode = 9 })
+        assert.is_false(C.rp_lookup_is_bad(set[0], bad))
+        C.rp_lookup_drop(m, bad)
+        assert.is_true(C.rp_lookup_is_bad(set[0], bad))
         assert.equal("1", text("old"))
     end)
 
