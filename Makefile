@@ -170,6 +170,10 @@ unit: ## the specs that need no running proxy: spec/unit, spec/lua, spec/plugins
 e2e: ## the specs that run the proxy: spec/e2e, spec/regress, examples
 	@$(RUN_SPECS) -b $(BUILD) e2e
 
+.PHONY: matrix
+matrix: ## the e2e specs over TLS, HTTP/2, HTTP/2 over TLS and HTTP/2 on both sides, on both builds
+	@$(RUN_SPECS) -b $(BUILD) matrix
+
 INTEROP := grpc websocket h2tools browser certs testssl
 .PHONY: interop
 interop: all ## programs of others (gRPC, nghttp2, curl, Chromium, testssl.sh) through rproxy; I="browser certs": those only
@@ -228,7 +232,7 @@ lint: ## warnings as errors (gcc, clang), floors, banned names, luacheck, clang-
 
 .PHONY: fmt
 fmt: ## rewrite the C sources in the one style
-	@find runtime spec -name '*.c' -o -name '*.h' | xargs -r grep -L 'written by tools/' | \
+	@find runtime spec -name node_modules -prune -o \( -name '*.c' -o -name '*.h' \) -print | xargs -r grep -L 'written by tools/' | \
 	    xargs -r clang-format -i
 
 .PHONY: sizes

@@ -115,8 +115,9 @@ local TITLES = {
         .. "backup\"`) or in a table (`{ \"host:port\", weight = 2, backup = true }`)." },
     host = { "rp.host", "Names come first: `rp.host { \"example.com\", \"*.example.com\", "
         .. "routes = { ... } }`." },
-    shm = { "rp.shm.store, cache, buckets, counters, top, distinct", "Zones of `shared`. What they "
-        .. "are for: [docs/guide/shared.md](../guide/shared.md)." },
+    host_tls = { "TLS of a host", "`tls` of `rp.host`: rules for its clients' certificates." },
+    shm = { "rp.shm.store, cache, buckets, counters, top, distinct", "Zones of `shared`. What "
+        .. "they are for: [docs/guide/shared.md](../guide/shared.md)." },
     shm_set = { "rp.shm.set", "A zone of `shared` that is read from a file." },
     route = { "rp.route", "Methods and pattern come first: `rp.route { \"GET,POST /v1/{id}\", "
         .. "upstream = \"api\" }`. One of the four actions is needed." },

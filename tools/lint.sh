@@ -14,7 +14,7 @@ CHECKS=${*:-gcc clang headers floors banned luacheck format shell paths}
 
 mapfile -t C_FILES < <(find runtime -name '*.c' | sort)
 mapfile -t H_FILES < <(find runtime -name '*.h' | sort)
-mapfile -t OTHER_C < <(find spec -name '*.[ch]' | sort)
+mapfile -t OTHER_C < <(find spec -name node_modules -prune -o -name '*.[ch]' -print | sort)
 FLAGS="-std=gnu11 -Wall -Wextra -Wshadow -Wconversion -Wvla -Werror -D_GNU_SOURCE -Iruntime
     -DRP_VERSION=\"0\" $(pkg-config --cflags libuv luajit)"
 

@@ -3,12 +3,17 @@
 #
 # run-specs: build, run specs on both builds, one process per spec file, and count.
 #
-#   tools/run-specs.sh -b build all | unit | e2e | FILES...
+#   tools/run-specs.sh -b build all | unit | e2e | matrix | FILES...
+#
+# `all` and `e2e` also run the e2e specs over other protocols (OVER); `matrix` runs these over each
+# protocol on both builds, and nothing else. A mode is a build, or build.protocol: opt.tls.
+# spec/support/protocol.lua says what a protocol is and which files and tests are left out, and why.
 #
 # The last line is "N passed, N failed"; the exit status is 0 only when something passed and nothing
 # failed. A file that crashes, hangs, or holds no test counts as a failed test.
 #
 # Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (240) seconds a file
+#              · OVER ("opt.tls debug.h2-h2"): modes for the e2e specs; "": none
 #              · FAULTS (500) schedules of failing system calls with `all`
 #              · FLOORS: build the test library from these floors only · FUZZ_SECONDS (60, for all fuzzers together) with `all`
 set -u
@@ -16,6 +21,8 @@ set -u
 JOBS=${JOBS:-2}
 MODES=${MODES:-opt debug}
 SPEC_TIMEOUT=${SPEC_TIMEOUT:-240}
+OVER=${OVER-opt.tls debug.h2-h2}
+MATRIX="opt.tls opt.h2 opt.h2-tls opt.h2-h2 debug.tls debug.h2 debug.h2-tls debug.h2-h2"
 CC=${CC:-cc}
 export LUA_PATH="./?.lua;./?/init.lua;./lua/?.lua;./lua/?/init.lua;;"
 
@@ -24,8 +31,16 @@ needs_proxy() { # does this spec file run the binary?
     return 1
 }
 
+build_of() { # mode -> build
+    echo "${1%%.*}"
+}
+
+protocol_of() { # mode -> protocol
+    case $1 in *.*) echo "${1#*.}" ;; *) echo h1 ;; esac
+}
+
 build_dir() { # mode -> folder
-    case $1 in opt | h2) echo "$BUILD" ;; *) echo "$BUILD/$1" ;; esac
+    case $(build_of "$1") in opt) echo "$BUILD" ;; *) echo "$BUILD/$(build_of "$1")" ;; esac
 }
 
 # ---------------------------------------------------------------- one file (called by xargs)
@@ -42,13 +57,13 @@ sanitizer_env() {
 }
 
 run_one() { # mode file
-    local mode=$1 file=$2 dir log rc passed failed pending started why=""
+    local mode=$1 file=$2 dir log rc passed failed pending left_out started why=""
     dir=$(build_dir "$mode")
     log=$OUT/$mode/$(sed 's|/|.|g; s|^\.*||' <<<"$file").log
     mkdir -p "$OUT/$mode"
-    local vars=(RP_MODE="$mode" RP_BIN="$PWD/$dir/rproxy" RP_TEST_LIB="$PWD/$dir/librproxy_test.so")
-    [ "$mode" = h2 ] && vars[0]=RP_MODE=opt && vars+=(RP_CLIENT=h2)
-    [ "$mode" = debug ] && mapfile -t -O 3 vars < <(sanitizer_env "$file")
+    local vars=(RP_MODE="$(build_of "$mode")" RP_BIN="$PWD/$dir/rproxy"
+        RP_TEST_LIB="$PWD/$dir/librproxy_test.so" RP_PROTOCOL="$(protocol_of "$mode")")
+    [ "$(build_of "$mode")" = debug ] && mapfile -t -O 4 vars < <(sanitizer_env "$file")
     started=$(date +%s%N)
     { timeout -k 5 "$SPEC_TIMEOUT" env "${vars[@]}" \
         luajit "$(command -v busted)" -o spec/support/tap.lua "$file" </dev/null >"$log" 2>&1; } 2>/dev/null
@@ -56,7 +71,8 @@ run_one() { # mode file
     local ms=$((($(date +%s%N) - started) / 1000000))
 
     passed=$(grep -c '^ok [0-9]* - [^#]' "$log")
-    pending=$(grep -c '^ok [0-9]* - # SKIP' "$log")
+    left_out=$(grep -c '^ok [0-9]* - # SKIP .*# left out, ' "$log")
+    pending=$(($(grep -c '^ok [0-9]* - # SKIP' "$log") - left_out))
     failed=$(grep -c '^not ok ' "$log")
     if [ $rc = 124 ] || [ $rc = 137 ]; then
         why="not done after $SPEC_TIMEOUT s"
@@ -66,16 +82,17 @@ run_one() { # mode file
         why="ended early, exit status $rc"
     elif [ $rc != 0 ] && [ "$failed" = 0 ]; then
         why="exit status $rc"
-    elif [ $((passed + pending + failed)) = 0 ]; then
+    elif [ $((passed + pending + left_out + failed)) = 0 ]; then
         why="holds no test"
     fi
     [ -z "$why" ] || failed=$((failed + 1))
 
     { # one write, so that lines of parallel files do not mix
-        printf '%-4s %-5s %s: %d passed' "$([ "$failed" = 0 ] && echo ok || echo FAIL)" \
+        printf '%-4s %-9s %s: %d passed' "$([ "$failed" = 0 ] && echo ok || echo FAIL)" \
             "$mode" "$file" "$passed"
         [ "$failed" = 0 ] || printf ', %d failed' "$failed"
         [ "$pending" = 0 ] || printf ', %d pending' "$pending"
+        [ "$left_out" = 0 ] || printf ', %d left out' "$left_out"
         printf ' (%d.%02d s)\n' $((ms / 1000)) $((ms % 1000 / 10))
         if [ "$failed" != 0 ]; then
             grep -v '^ok ' "$log" | tail -n 200 | sed 's/^/    /'
@@ -108,14 +125,26 @@ specs_in() { # folders -> spec files
 unit_specs() { specs_in spec/unit spec/lua spec/plugins plugins; }
 e2e_specs() { specs_in spec/e2e spec/regress spec/examples; }
 
+files=()
 fuzz=no
-over_h2=no
+over=""
 case ${1:-all} in
-    all) mapfile -t files < <(unit_specs; e2e_specs); fuzz=yes over_h2=yes ;;
+    all) mapfile -t files < <(unit_specs; e2e_specs); fuzz=yes over=$OVER ;;
     unit) mapfile -t files < <(unit_specs) ;;
-    e2e) mapfile -t files < <(e2e_specs); over_h2=yes ;;
+    e2e) mapfile -t files < <(e2e_specs); over=$OVER ;;
+    matrix) over=$MATRIX ;;
     *) files=("$@") ;;
 esac
+
+# Modes of another protocol run where their build is wanted.
+wanted=""
+for mode in $over; do
+    [[ " $MODES " = *" $(build_of "$mode") "* ]] && wanted+=" $mode"
+done
+over_files=()
+[ -z "$wanted" ] || mapfile -t over_files < <(specs_in spec/e2e | luajit -e '
+    local protocol = require("spec.support.protocol")
+    for file in io.lines() do if not protocol.why_alone(file) then print(file) end end')
 
 finish() { # passed failed
     echo
@@ -131,6 +160,7 @@ for f in "${files[@]}"; do
     if needs_proxy "$f"; then targets+=" all"; else targets+=" lib"; fi
 done
 targets=$(tr ' ' '\n' <<<"$targets" | sort -u | xargs)
+[ ${#over_files[@]} = 0 ] || targets+=" all"
 for mode in $MODES; do
     [ -n "$targets" ] || break
     # shellcheck disable=SC2086
@@ -143,18 +173,19 @@ for mode in $MODES; do
     grep -E 'warning:' "$OUT/build-$mode.log"
 done
 
-# What hooks, routes, fields and limits do is the same for clients of HTTP/2: once more with those.
-h2_files=()
-if [ $over_h2 = yes ] && [[ " $MODES " = *" opt "* ]]; then
-    for name in routing hooks hooks_body hooks_failure headers limits errors upstream; do
-        h2_files+=("spec/e2e/${name}_spec.lua")
-    done
+# One certificate serves all of them.
+export RP_PROTOCOL_DIR=$PWD/$OUT/certificate
+if [[ $wanted = *tls* ]]; then
+    mkdir -p "$RP_PROTOCOL_DIR"
+    RP_PROTOCOL=tls luajit -e 'require("spec.support.protocol").prepare()'
 fi
 {
     for f in "${files[@]}"; do
         for mode in $MODES; do printf '%s\0%s\0' "$mode" "$f"; done
     done
-    for f in "${h2_files[@]}"; do printf '%s\0%s\0' h2 "$f"; done
+    for f in "${over_files[@]}"; do
+        for mode in $wanted; do printf '%s\0%s\0' "$mode" "$f"; done
+    done
 } | xargs -0 -r -n 2 -P "$JOBS" "$0" --one
 
 if [ $fuzz = yes ] && [[ " $MODES " = *" debug "* ]]; then
@@ -168,9 +199,17 @@ fi
 totals=$(cat "$OUT"/*.sum "$OUT"/*/*.sum 2>/dev/null |
     awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
 read -r passed failed pending <<<"$totals"
-jobs=$((${#files[@]} * $(wc -w <<<"$MODES") + ${#h2_files[@]}))
+jobs=$((${#files[@]} * $(wc -w <<<"$MODES") + ${#over_files[@]} * $(wc -w <<<"$wanted")))
 sums=$(find "$OUT" -mindepth 2 -name '*.sum' | wc -l)
 [ "$sums" = "$jobs" ] || failed=$((failed + jobs - sums)) # a runner that died left no count
 [ "$failed" = 0 ] || { echo; echo "failed:"; cat "$OUT"/*/*.out | grep '^FAIL'; }
 [ "$pending" = 0 ] || echo "$pending pending"
+if [ ${#over_files[@]} != 0 ]; then
+    echo
+    echo "${#over_files[@]} e2e files also over:$wanted; those of one protocol are listed in" \
+        "spec/support/protocol.lua"
+    grep -ho '# left out, .*' "$OUT"/*/*.log | sort | uniq -c | sort -rn |
+        sed 's/# left out, //' |
+        awk '{ n += $1; print "  " $0 } END { print n + 0 " tests left out" }'
+fi
 finish "$passed" "$failed"

@@ -35,6 +35,33 @@ local SOURCES = {
     { "fs", "M", { read = "rp.fs", write = "rp.fs", append = "rp.fs", stat = "rp.fs",
         list = "rp.fs", remove = "rp.fs", rename = "rp.fs", mkdir = "rp.fs", watch = "rp.fs" } },
     { "exec", "M", { exec = "rp" } },
+    { "shared", "Store", "rproxy.Store" },
+    { "shared", "Cache", "rproxy.Cache" },
+    { "shared", "Buckets", "rproxy.Buckets" },
+    { "shared_kinds", "Counters", "rproxy.Counters" },
+    { "shared_kinds", "Counter", "rproxy.Counter" },
+    { "shared_kinds", "Gauge", "rproxy.Gauge" },
+    { "shared_kinds", "Top", "rproxy.Top" },
+    { "shared_kinds", "Distinct", "rproxy.Distinct" },
+    { "shared_set", "Set", "rproxy.Set" },
+    { "ip", "M", { new = "=rp.ip", cidr = "rp" } },
+    { "ip", "Ip", "rproxy.Ip" },
+    { "ip", "Nets", "rproxy.Nets" },
+    { "gzip", "M", { gzip = "rp", gunzip = "rp", gzip_stream = "rp", gunzip_stream = "rp" } },
+    { "gzip", "Stream", "rproxy.GzipStream" },
+    { "multipart", "M", { reader = "rp.form", parts = "rp.form" } },
+    { "multipart", "Reader", "rproxy.FormReader" },
+    { "ring", "M", { new = "=rp.ring", jump = "=rp.jump_hash" } },
+    { "ring", "Ring", "rproxy.Ring" },
+    { "crypto", "M", { hmac = "rp.crypto", random = "rp.crypto", equal = "rp.crypto",
+        hkdf = "rp.crypto", scrypt = "rp.crypto", pbkdf2 = "rp.crypto", aead = "rp.crypto",
+        check_password = "rp.crypto", hash_password = "rp.crypto", verifier = "rp.crypto",
+        signer = "rp.crypto" } },
+    { "crypto", "Aead", "rproxy.Aead" },
+    { "crypto", "Key", "rproxy.Key" },
+    { "x509", "M", { new = "=rp.crypto.x509", store = "=rp.crypto.x509_store" } },
+    { "x509", "methods", "rproxy.Certificate" },
+    { "jwe", "M", { key = "rp.jwe", encrypt = "rp.jwe", decrypt = "rp.jwe" } },
 }
 
 local FIELDS = {
@@ -44,6 +71,11 @@ local FIELDS = {
     ["rproxy.HttpHeaders"] = { "[string] string first value" },
     ["rproxy.RedisClient"] = { "[string] fun(self: rproxy.RedisClient, ...): any, string?, string? "
         .. "any command" },
+    ["rproxy.Ip"] = { "version 4|6" },
+    ["rproxy.Key"] = { "kind string", "kid? string", "algs table<string, true>" },
+    ["rproxy.Certificate"] = { "subject string RFC 2253", "issuer string", "serial string hex",
+        "fingerprint string SHA-256, hex", "sans string[]", "not_before number", "not_after number",
+        "is_ca boolean", "version number", "pem string", "der string" },
     ["rproxy.Lock"] = { "token number greater than that of each holder before" },
 }
 
@@ -52,7 +84,10 @@ local RESULTS = { socket = "rproxy.Socket", udp = "rproxy.Udp", task = "rproxy.T
     timer = "rproxy.Task", client = "rproxy.HttpClient", response = "rproxy.HttpResponse",
     redis = "rproxy.RedisClient", subscription = "rproxy.RedisSubscription",
     script = "rproxy.RedisScript", queue = "rproxy.Queue", lock = "rproxy.Lock",
-    semaphore = "rproxy.Semaphore", seat = "rproxy.Seat" }
+    semaphore = "rproxy.Semaphore", seat = "rproxy.Seat", counter = "rproxy.Counter",
+    ip = "rproxy.Ip", set = "rproxy.Nets", stream = "rproxy.GzipStream",
+    reader = "rproxy.FormReader", ring = "rproxy.Ring", key = "rproxy.Key",
+    cert = "rproxy.Certificate" }
 
 local function read(path)
     local file = assert(io.open(path, "rb"))
@@ -99,7 +134,7 @@ local function functions(module, list, where, out)
     local above = {}
     for line in read("lua/rproxy/" .. module .. ".lua"):gmatch("([^\n]*)\n") do
         local words = line:match("^%-%-%-%s?(.*)$")
-        local name, args = line:match("^function " .. list .. "[.:]([%l_]+)(%(.*%))$")
+        local name, args = line:match("^function " .. list .. "[.:](%l[%l%d_]*)(%([^()]*%))")
         if words then above[#above + 1] = words end
         local place = name and place_of(where, name)
         if place then
@@ -113,7 +148,8 @@ end
 
 --- The definitions as text; `rp` is a local above them.
 function M.calls()
-    local out = { "rp.tcp, rp.unix, rp.udp, rp.dns, rp.http, rp.fs = {}, {}, {}, {}, {}, {}" }
+    local out = { "rp.tcp, rp.unix, rp.udp, rp.dns, rp.http, rp.fs = {}, {}, {}, {}, {}, {}",
+        "rp.crypto, rp.form, rp.jwe = {}, {}, {}" }
     for _, source in ipairs(SOURCES) do
         local module, list, where = unpack(source)
         if type(where) == "string" then

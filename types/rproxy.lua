@@ -1,7 +1,8 @@
 ---@meta
 -- SPDX-License-Identifier: MIT
 --
--- Editor types of site.lua, made from the option table by `make docs`; do not edit.
+-- Editor types of site.lua, made from the option table by `make docs`, and of what hooks
+-- wait for, made from doc comments; do not edit.
 
 ---@class rproxy.SiteHttp2
 ---@field on? boolean Speak HTTP/2 with clients that begin with its connection preface.
@@ -122,6 +123,7 @@
 ---@field error_pages? any Before the site's: see there.
 ---@field hsts? any In the place of the site's.
 ---@field routes? any List of rp.route { ... }.
+---@field tls? any Whose certificates clients must show, by the name that they ask for.
 ---@field use? any Plugins of the host's requests, after the site's.
 
 ---@class rproxy.RouteBuffer
@@ -227,5 +229,1005 @@ function rp.host(given) end
 ---@param given rproxy.Route
 ---@return table
 function rp.route(given) end
+
+rp.tcp, rp.unix, rp.udp, rp.dns, rp.http, rp.fs = {}, {}, {}, {}, {}, {}
+
+rp.crypto, rp.form, rp.jwe = {}, {}, {}
+
+--- Wait.
+--- phases: all   yields: yes
+---@param seconds number
+function rp.sleep(seconds) end
+
+--- Run a function beside the caller; it ends with the caller's request (or background task) at the
+--- latest, and with the caller when that is cancelled or fails.
+--- phases: all   yields: no
+---@param fn function
+---@return rproxy.Task task # task:wait() -> true, results.. | nil, error; task:cancel()
+function rp.spawn(fn, ...) end
+
+--- Run functions beside each other and wait for all of them. The first that fails (raises, or
+--- returns nil and a reason) ends it: the others are cancelled.
+--- phases: all   yields: yes
+---@param list function[]
+---@return table|nil results # first result of each, in list order
+---@return any err
+---@return any detail # of the one that failed
+function rp.all(list) end
+
+--- Run functions beside each other; the first that succeeds wins, the others are cancelled. One
+--- that raises, or returns nil and a reason, has not.
+--- phases: all   yields: yes
+---@param list function[]
+---@return any ... # results of the winner; nil and the first failure when all failed
+function rp.any(list) end
+
+--- Run a function, for so long at most: then it is cancelled.
+--- phases: all   yields: yes
+---@param seconds number
+---@param fn function
+---@return any ... # what it returned; nil, "timeout"; nil and what it raised
+function rp.deadline(seconds, fn, ...) end
+
+--- Run a function in the background: it outlives the request that starts it.
+--- phases: all, start   yields: no
+---@param fn function
+---@return rproxy.Task|nil task
+---@return string|nil err # "busy": there are too many
+function rp.detach(fn, ...) end
+
+--- Run a function once, later.
+--- phases: all, start   yields: no
+---@return rproxy.Task|nil timer
+---@return string|nil err # timer:cancel()
+function rp.after(seconds, fn, ...) end
+
+--- Run a function unless it was run lately under that key, in this worker; who comes while it runs
+--- waits for that run. It runs in the background, so nobody's end cancels it.
+--- phases: all   yields: yes
+---@param key string
+---@param seconds number from one beginning to the next
+---@param fn function
+---@return any ... # its results; nil, "early": it ran lately; nil and what it raised
+function rp.once(key, seconds, fn) end
+
+---@class rproxy.Task
+local task = {}
+
+--- Wait until it has ended.
+--- yields: yes
+---@param seconds number|nil at most so long
+---@return boolean|nil ok
+---@return any ...
+function task:wait(seconds) end
+
+--- End it where it waits, with all that it spawned.
+function task:cancel() end
+
+--- Connect.
+--- phases: all   yields: yes
+---@param opts table host and port, or unix (a path); timeout: seconds for each operation (60);
+--- tls: true, or options of rp.tls; pool: a name, or false for a connection of one's own
+---@return rproxy.Socket|nil socket
+---@return string|nil err
+---@return string|nil detail
+function rp.tcp.connect(opts) end
+
+--- Connect to a unix socket.
+--- phases: all   yields: yes
+---@param opts table|string the path, or path (or unix) and what rp.tcp.connect takes
+function rp.unix.connect(opts) end
+
+--- A socket for datagrams to and from one place.
+--- phases: all   yields: yes
+---@param opts table host, port; timeout: seconds for each operation (60)
+---@return rproxy.Udp|nil udp
+---@return string|nil err
+---@return string|nil detail
+function rp.udp.connect(opts) end
+
+--- Addresses of a name, from the cache that upstreams use.
+--- phases: all   yields: yes
+---@param name string
+---@param kind string|nil "A" or "AAAA"; nil: both
+---@param opts table|nil timeout: seconds (60)
+---@return string[]|nil addresses
+---@return string|nil err
+---@return string|nil detail
+function rp.dns.resolve(name, kind, opts) end
+
+---@class rproxy.Socket
+---@field reused number how many had it before
+local socket = {}
+
+--- Read n bytes, a line (without its end) or whatever is there.
+--- yields: yes
+---@param what number|string n, "line" or "any"
+---@param max number|nil of a line (64 KB) or of what is there (64 KB)
+---@return string|nil bytes
+---@return string|nil err
+---@return string|nil detail # "closed" at the end of the stream
+function socket:read(what, max) end
+
+--- Read up to a mark, which is taken off.
+--- yields: yes
+---@param mark string the bytes themselves, at most 256
+---@param max number|nil most bytes before it (64 KB); over: "too_big"
+---@return string|nil bytes
+---@return string|nil err
+---@return string|nil detail
+function socket:read_until(mark, max) end
+
+--- Write a string, or the strings of a list one after the other.
+--- yields: yes
+---@return boolean|nil ok
+---@return string|nil err
+---@return string|nil detail
+function socket:write(data) end
+
+--- Change the time that each operation may take.
+function socket:set_timeout(seconds) end
+
+--- Lay it by for whoever connects to the same place next. It is not to be used after that.
+---@param opts table|nil idle: seconds it is kept (60); max: most that are kept of one place (32)
+---@return boolean kept # false: it was closed, as something in it was unread or unwritten
+function socket:release(opts) end
+
+function socket:close() end
+
+---@class rproxy.Udp
+local udp = {}
+
+--- Send one datagram. It may be lost, which nobody is told.
+---@return boolean|nil ok
+---@return string|nil err
+---@return string|nil detail # "refused": nobody takes them there
+function udp:send(data) end
+
+--- Receive one datagram.
+--- yields: yes
+---@param seconds number|nil at most so long, instead of the timeout
+---@return string|nil data
+---@return string|nil err
+---@return string|nil detail
+function udp:receive(seconds) end
+
+function udp:set_timeout(seconds) end
+
+function udp:close() end
+
+--- A client: settings, no connection.
+---@param opts table|nil base (URL), timeout (30 s for a whole response), keepalive (most idle
+--- connections of one place, or { max =, idle = seconds }, or false), tls (as rp.tls takes it),
+--- max_body (8 MB), headers, http ("1.1", "2", "auto"), unix (path of a socket)
+---@return rproxy.HttpClient client
+function rp.http.client(opts) end
+
+---@class rproxy.HttpClient
+local httpclient = {}
+
+--- Make a request.
+--- phases: all   yields: yes
+---@param opts table method ("GET"), url, headers, body, query, timeout, max_body, stream
+---@return rproxy.HttpResponse|nil response
+---@return string|nil err
+---@return string|nil detail
+function httpclient:request(opts) end
+
+---@return rproxy.HttpResponse|nil response
+---@return string|nil err
+---@return string|nil detail
+function httpclient:get(url, opts) end
+
+---@return rproxy.HttpResponse|nil response
+---@return string|nil err
+---@return string|nil detail
+function httpclient:post(url, body, opts) end
+
+---@class rproxy.HttpResponse
+---@field status number
+---@field version string
+---@field body? string
+---@field headers rproxy.HttpHeaders
+---@field trailers? rproxy.HttpHeaders
+local httpresponse = {}
+
+--- The next piece of the body, of any size.
+--- yields: yes
+---@return string|nil piece
+---@return string|nil err
+---@return string|nil detail # nil alone: that was all
+function httpresponse:read() end
+
+--- for piece in res:chunks() do .. end; raises what res:read would return as err.
+--- yields: yes
+function httpresponse:chunks() end
+
+--- Let go of it; what was not read is lost, and the connection with it.
+function httpresponse:close() end
+
+---@class rproxy.HttpHeaders
+---@field [string] string first value
+local httpheaders = {}
+
+--- First value of a field, by name in any case.
+function httpheaders:get(name) end
+
+--- All values of a field, in order.
+function httpheaders:get_all(name) end
+
+--- for _, name, value in headers:each() do: every line, names in lower case.
+function httpheaders:each() end
+
+--- Run a function again and again; the next round starts when this one has ended and the time has
+--- passed, so rounds never overlap.
+--- phases: all, start   yields: no
+---@param seconds number
+---@param fn function with scope = "one": (token), a number greater than that of each worker that
+--- ran it before
+---@param opts table|nil jitter: share of the time that varies, 0..1; scope: "worker" (each), or
+--- "one" of them, with name: the same in all, lease: seconds after which another takes over from
+--- a worker that was killed (10), zone: the store for the lock, where there is more than one
+---@return rproxy.Task|nil timer
+---@return string|nil err # timer:cancel()
+function rp.every(seconds, fn, opts) end
+
+--- A client. Nothing is connected before the first command.
+---@param given table host and port, unix, sentinels and master, or cluster; tls, username,
+--- password, db, timeout, pool, waiting, max_reply, protocol
+---@return rproxy.RedisClient redis
+function rp.redis(given) end
+
+---@class rproxy.RedisClient
+---@field [string] fun(self: rproxy.RedisClient, ...): any, string?, string? any command
+local redisclient = {}
+
+--- Send a command. client:get("k") is client:call("get", "k").
+--- phases: all   yields: yes
+---@return any|nil value
+---@return string|nil code
+---@return string|nil detail
+function redisclient:call(...) end
+
+--- Send the commands that fn(p) makes (p:get("k"), ..) at once.
+--- phases: all   yields: yes
+---@return table|nil results # one for each: a value, rp.null, or { err =, detail = }
+---@return string|nil code
+---@return string|nil detail
+function redisclient:pipeline(fn) end
+
+--- The same between MULTI and EXEC: all or none of them, and nothing in between.
+--- phases: all   yields: yes
+---@return table|nil results
+---@return string|nil code
+---@return string|nil detail
+function redisclient:transaction(fn) end
+
+--- A script of the server, sent once.
+---@param source string
+---@return rproxy.RedisScript script # script:run(keys, args)
+function redisclient:script(source) end
+
+--- Have a connection of one's own for fn(session): WATCH, SELECT, commands that wait.
+--- phases: all   yields: yes
+---@param key string|nil of a cluster: the node that has it
+---@return any ... # what fn returns; nil, code, detail when there is no connection
+function redisclient:session(fn, key) end
+
+--- Listen to channels: for channel, text in client:subscribe("a", "b") do .. end
+--- phases: all   yields: yes
+---@return rproxy.RedisSubscription|nil subscription
+---@return string|nil code
+---@return string|nil detail
+function redisclient:subscribe(...) end
+
+--- The same by patterns; the pattern is the third value.
+---@return rproxy.RedisSubscription|nil subscription
+---@return string|nil code
+---@return string|nil detail
+function redisclient:psubscribe(...) end
+
+--- Sharded channels of a cluster: those of one slot.
+---@return rproxy.RedisSubscription|nil subscription
+---@return string|nil code
+---@return string|nil detail
+function redisclient:ssubscribe(...) end
+
+--- { connections =, waiting = commands, connects = so far }, of this worker.
+function redisclient:stats() end
+
+--- Close its connections once nothing waits on them. They come back when it is used.
+function redisclient:close() end
+
+---@class rproxy.RedisSubscription
+local redissubscription = {}
+
+--- The next message.
+--- yields: yes
+---@param seconds number|nil to wait; nil: as long as it takes
+---@return string|nil channel
+---@return string text
+---@return string|nil pattern # nil, code, detail: "timeout" leaves
+--- the subscription as it is, all else is its end: messages may have been missed
+function redissubscription:next(seconds) end
+
+function redissubscription:close() end
+
+---@class rproxy.RedisScript
+local redisscript = {}
+
+--- Run it: by its digest, and by its text where the server does not know it yet.
+--- yields: yes
+---@param keys table|nil list
+---@param args table|nil list
+function redisscript:run(keys, args) end
+
+--- A queue. Make it at load or in a start hook, not for a request.
+---@param given table send: function(batch) -> true, or nil and why; max: items that may wait
+--- (10000); batch: items of one send (100); every: seconds a batch may wait to be full (1);
+--- retry: tries (5), first (0.5) and most (30) seconds between them; drop: "oldest" or "newest"
+--- when it is full; spill: a path, or { path =, max = bytes (64 MB) }: items go there instead of
+--- being dropped; flush: seconds for the end (5); name: for the log
+---@return rproxy.Queue queue
+function rp.queue(given) end
+
+---@class rproxy.Queue
+local queue = {}
+
+--- Put an item in. It is sent as it is then: do not change a table that was pushed.
+--- phases: all   yields: no
+---@return boolean|nil ok
+---@return string|nil code
+---@return string|nil detail # "full": drop is "newest"
+function queue:push(item) end
+
+--- Wait until all that waits is sent, or was given up.
+--- phases: all   yields: yes
+---@param seconds number|nil at most so long (5)
+---@return boolean all # false: something is left
+function queue:flush(seconds) end
+
+--- Counts since it was made: pushed, sent, batches, failures (of send), dropped, spilled; waiting
+--- now; last_error.
+function queue:stats() end
+
+--- Take a lock that all workers know.
+--- phases: all   yields: yes
+---@param name string
+---@param opts table|nil lease: seconds after which it is free, whatever became of the holder
+--- (30); wait: seconds to wait for it (0); zone: the store it lives in, where there is more than
+--- one
+---@param fn function|nil run it with the lock held, and let go of it then
+---@return rproxy.Lock|any lock # lock.token: a number greater than that of each holder before;
+--- or what fn returns
+---@return string|nil code
+---@return string|nil detail # "taken", "timeout" (of wait), "full", "busy"
+function rp.lock(name, opts, fn) end
+
+--- Seats of this worker.
+---@param n number
+---@param opts table|nil waiting: tasks that may wait for one (1000)
+---@return rproxy.Semaphore semaphore
+function rp.semaphore(n, opts) end
+
+---@class rproxy.Lock
+---@field token number greater than that of each holder before
+local lock = {}
+
+--- Hold it for another lease from now on.
+---@param seconds number|nil the lease it was taken with
+---@return boolean held # false: the lease was over, and another one may hold it
+function lock:renew(seconds) end
+
+---@return boolean held # false: the lease was over already
+function lock:release() end
+
+---@class rproxy.Semaphore
+local semaphore = {}
+
+--- Take a seat, in the order of asking.
+--- phases: all   yields: yes
+---@param seconds number|nil to wait for it; nil: as long as the request lives
+---@return rproxy.Seat|nil seat
+---@return string|nil code
+---@return string|nil detail # "timeout"; "busy": too many wait
+function semaphore:acquire(seconds) end
+
+--- Run a function with a seat.
+--- phases: all   yields: yes
+---@return any ... # what it returns; nil, code, detail when there is no seat
+function semaphore:with(fn, seconds) end
+
+--- { taken =, waiting = }
+function semaphore:stats() end
+
+---@class rproxy.Seat
+local seat = {}
+
+--- Give it back; the next one in the queue has it.
+---@return boolean # false: it was given back before
+function seat:release() end
+
+--- Read a file.
+--- phases: all   yields: yes
+---@param path string
+---@param opts table|nil max: most bytes (1 MB); over: "too_big"
+---@return string|nil text
+---@return string|nil code
+---@return string|nil detail
+function rp.fs.read(path, opts) end
+
+--- Write a file, made when there is none.
+--- phases: all   yields: yes
+---@param text string
+---@param opts table|nil atomic: by a new file that takes the name when it is whole and on the
+--- disk; mode: of a new file (420, which is rw-r--r--)
+---@return boolean|nil ok
+---@return string|nil code
+---@return string|nil detail
+function rp.fs.write(path, text, opts) end
+
+--- Write at the end of a file, made when there is none.
+--- phases: all   yields: yes
+function rp.fs.append(path, text, opts) end
+
+--- What a path names, links followed.
+--- phases: all   yields: yes
+---@return table|nil info # type ("file", "folder", "other"), size, modified (seconds since 1970),
+--- mode
+function rp.fs.stat(path) end
+
+--- The entries of a folder, by name.
+--- phases: all   yields: yes
+---@param opts table|nil max: most entries (10000); over: "too_big"
+---@return table|nil entries # { name =, type = "file", "folder", "link", "other" }, ..
+function rp.fs.list(path, opts) end
+
+--- Remove a file or an empty folder.
+--- phases: all   yields: yes
+function rp.fs.remove(path) end
+
+--- Give it another name; what had that name is gone.
+--- phases: all   yields: yes
+function rp.fs.rename(path, to) end
+
+--- Make a folder.
+--- phases: all   yields: yes
+---@param opts table|nil parents: make those above it, too, and one that is there is no failure;
+--- mode (493, which is rwxr-xr-x)
+function rp.fs.mkdir(path, opts) end
+
+--- Call a function whenever what a path names is another one: after it is written, replaced,
+--- removed, made. It is looked at every so often, which also sees what happens on network file
+--- systems and behind links; what changes and changes back between two looks is not seen.
+--- phases: all, start   yields: yes
+---@param fn function (info | nil when there is none)
+---@param opts table|nil every: seconds between two looks (1)
+---@return rproxy.Task|nil timer
+---@return string|nil code # timer:cancel()
+function rp.fs.watch(path, fn, opts) end
+
+--- Run a program and wait for its end.
+--- phases: all   yields: yes
+---@param given table argv: the program (looked up in PATH when there is no "/" in it) and its
+--- words; stdin: text; timeout: seconds (30); max_output: bytes of each output (1 MB); env:
+--- variables by name, beside PATH; cwd
+---@return table|nil result # status, or signal when it was killed by one; out, err
+---@return string|nil code
+---@return string|nil detail # "timeout", "too_big", "not_found", "denied",
+--- "busy", "invalid", "os"
+function rp.exec(given) end
+
+---@class rproxy.Store
+local store = {}
+
+--- Read a value.
+--- phases: all   yields: no
+---@param key string 1 to 1024 bytes
+---@return string|number|boolean|nil value
+---@return string|nil err # "busy", "invalid" (the key)
+function store:get(key) end
+
+--- Keep a value.
+--- phases: all   yields: no
+---@param key string
+---@param value string|number|boolean
+---@param ttl number|nil seconds; nil: until it is removed
+---@return true|nil ok
+---@return string|nil err # "full" (a store), "too big", "busy", "invalid"
+function store:set(key, value, ttl) end
+
+--- The same, only when there is no value. err "exists".
+function store:add(key, value, ttl) end
+
+--- The same, only when there is one. err "not found".
+function store:replace(key, value, ttl) end
+
+--- Read a value and how long it will be there.
+---@return string|number|boolean|nil value
+---@return number|string|nil seconds # math.huge: without an end
+function store:entry(key) end
+
+--- Put `new` where `old` is, in one step; nil is "nothing" on both sides.
+--- phases: all   yields: no
+---@param key string
+---@param old string|number|boolean|nil what must be there
+---@param new string|number|boolean|nil
+---@param ttl number|nil seconds; nil: until it is removed
+---@return boolean|nil swapped # false: something else is there; nil: err says why
+---@return string|nil err # "full", "too big", "busy", "invalid"
+function store:cas(key, old, new, ttl) end
+
+---@return boolean was_there
+function store:delete(key) end
+
+--- Add to a number, in one step.
+--- phases: all   yields: no
+---@param key string
+---@param by number|nil 1
+---@param init number|nil what an absent one is first; nil: "not found"
+---@param ttl number|nil seconds, of one that this call makes
+---@return number|nil sum
+---@return string|nil err # "not found", "not a number", "full", "busy", "invalid"
+function store:incr(key, by, init, ttl) end
+
+--- Give it another time to live; nil: for ever. False: there is no such key.
+function store:expire(key, ttl) end
+
+--- Seconds that a key has left; math.huge without an end; nil when there is none.
+function store:ttl(key) end
+
+--- What `rproxy status` shows: entries, bytes_used, bytes, hits, misses, evictions, expired,
+--- refused, repairs.
+function store:info() end
+
+--- Entries; those past their time count until they are removed.
+function store:count() end
+
+--- Keys in no order, at most `max` (1000). For looking at things, not for requests.
+function store:keys(max) end
+
+--- Forget everything.
+function store:flush() end
+
+---@class rproxy.Cache
+local cache = {}
+
+--- The value, loaded by fn(key) when there is none: by one caller at a time, of all workers; the
+--- others wait for it, or get the stale value while there is one.
+--- phases: all   yields: yes
+---@param key string
+---@param opts table|number ttl, or { ttl =, stale = seconds that it may be served after that,
+--- negative_ttl = seconds for which nil is remembered, timeout = seconds for one load (5) }
+---@param fn function (key) -> value | nil when there is none | nil, err
+---@return string|number|boolean|nil value
+---@return string|nil err # of the loader; "stale" with a value that is past its ttl
+function cache:fetch(key, opts, fn) end
+
+---@class rproxy.Buckets
+local buckets = {}
+
+--- Take tokens out of a bucket, all or nothing, in one step for all workers.
+--- phases: all   yields: no
+---@param key string
+---@param cost number tokens; 0 only looks
+---@param rate number tokens that come back in a second
+---@param burst number tokens of a full bucket
+---@return boolean|nil allowed # nil: the second result says why ("busy", "invalid")
+---@return number remaining # tokens left
+---@return nil nil
+---@return number reset # seconds until the bucket is full
+function buckets:take(key, cost, rate, burst) end
+
+--- Stand in a queue that `rate` leave each second and that holds `burst` beside the one whose turn
+--- it is. When it is allowed the third result is how long to wait for one's turn (rp.sleep does).
+---@return boolean|nil allowed
+---@return number remaining
+---@return number wait
+---@return number reset
+function buckets:leak(key, cost, rate, burst) end
+
+--- Count in a sliding window; results as those of take.
+---@param limit number at most so much ..
+---@param seconds number .. in any time of this length
+function buckets:window(key, cost, limit, seconds) end
+
+--- Take one of `limit` seats. Not given back, it is free again after `lease` seconds (up to a third
+--- more); the lease of a key is the same in every call.
+---@return number|false|nil ticket # for release; false: all are taken; nil, err
+function buckets:acquire(key, limit, lease) end
+
+---@return boolean # false: its lease was over
+function buckets:release(key, ticket) end
+
+--- One of `limit` places, for as long as the request (or background task) lives: it is given back
+--- when that ends, however it ends, and when the worker dies.
+---@return number|false|nil handle # for unhold; false: all are taken; nil, err
+---@return number|string remaining # places that are left
+function buckets:hold(key, limit) end
+
+--- Give a place back before the end.
+---@return boolean # false: it was given back already
+function buckets:unhold(handle) end
+
+---@class rproxy.Counters
+local counters = {}
+
+--- A number that only grows, over the lives of all workers. Made when it is new.
+---@param name string 1 to 200 bytes
+---@return rproxy.Counter|nil counter
+---@return string|nil err # "full", "of another kind", "invalid", "busy"
+function counters:counter(name) end
+
+--- A number that goes up and down: the sum of what each worker has; a worker's part ends with it.
+function counters:gauge(name) end
+
+--- Add to a counter.
+---@param n number|nil 1
+---@return true|nil ok
+---@return string|nil err
+function counters:add(name, n) end
+
+--- The sum over all workers; nil when there is no such name.
+function counters:get(name) end
+
+--- All of them: name -> sum. For looking at things.
+function counters:all() end
+
+--- names, room
+function counters:stats() end
+
+---@class rproxy.Counter
+local counter = {}
+
+function counter:add(n) end
+
+function counter:get() end
+
+---@class rproxy.Gauge
+local gauge = {}
+
+function gauge:add(n) end
+
+--- What this worker has.
+function gauge:set(n) end
+
+---@class rproxy.Top
+local top = {}
+
+--- It came n times more.
+---@param key string 1 to 1024 bytes
+---@param n number|nil 1
+---@return true|nil ok
+---@return string|nil err
+function top:add(key, n) end
+
+--- What came most often, in order. For looking at things.
+---@param n number|nil 10; at most 1000
+---@return table[] # { key =, count =, error = }: it came at most `count` times, and at least
+--- `count - error`
+function top:list(n) end
+
+--- Forget everything.
+function top:flush() end
+
+--- keys, room, added, error_most, repairs
+function top:stats() end
+
+---@class rproxy.Distinct
+local distinct = {}
+
+--- An item came. Made when the name is new.
+---@param name string 1 to 200 bytes
+---@param item string
+---@return true|nil ok
+---@return string|nil err # "full", "invalid", "busy"
+function distinct:add(name, item) end
+
+--- About how many different items came to any of these names; standard error 1.6 %.
+---@param ... string up to 64 names
+---@return number
+function distinct:count(...) end
+
+--- Begin anew.
+---@return boolean # false: there is no such name
+function distinct:clear(name) end
+
+--- All of them, in the order in which they came.
+function distinct:names() end
+
+---@class rproxy.Set
+local set = {}
+
+--- Is it in the set? Networks: by an address; domains: also a name below an entry.
+--- phases: all   yields: no
+---@param key string
+---@return boolean|nil in_it # nil: the second result says why ("invalid": no address)
+function set:has(key) end
+
+--- The entry that it is in the set by (the longest prefix, the longest name, the first pattern),
+--- and the text that the file has behind it.
+---@return string|nil entry
+---@return string|nil value # nil: not in it; nil and err
+function set:find(key) end
+
+--- entries, version (how often it was read), bytes, room, made (seconds since 1970)
+function set:stats() end
+
+--- An address from its text.
+---@param text string "192.0.2.1", "2001:db8::1"
+---@return rproxy.Ip|nil ip
+---@return string|nil err # "invalid"
+function rp.ip(text) end
+
+--- A set of networks of this VM, made once: rp.cidr { "10.0.0.0/8", "2001:db8::/32" }.
+---@param list string[]
+---@return rproxy.Nets|nil set
+---@return string|nil err # which one is no network
+function rp.cidr(list) end
+
+---@class rproxy.Ip
+---@field version 4|6
+local ip = {}
+
+--- The first address of the network of so many bits that this one lies in.
+---@param bits number 0 to 32, of IPv6 to 128
+function ip:mask(bits) end
+
+--- Is it in a network ("10.0.0.0/8"), or in a set of rp.cidr?
+function ip:is_in(what) end
+
+--- 10/8, 172.16/12, 192.168/16, fc00::/7.
+function ip:is_private() end
+
+function ip:is_loopback() end
+
+function ip:is_link_local() end
+
+function ip:is_multicast() end
+
+--- Can it be reached from anywhere? None of the above, nor of what is reserved or the carriers'.
+function ip:is_global() end
+
+---@class rproxy.Nets
+local nets = {}
+
+--- Is the address in one of the networks?
+---@param ip string|table a text or a value of rp.ip
+---@return boolean|nil in_it # nil, "invalid": no address
+function nets:has(ip) end
+
+--- Pack piece by piece.
+---@param opts table|nil level (6), format ("gzip", "deflate"), max (8 MB, of what comes out)
+function rp.gzip_stream(opts) end
+
+--- Unpack piece by piece; no memory is taken for more than `max`.
+---@param opts table|nil format, max
+function rp.gunzip_stream(opts) end
+
+--- Pack a text.
+---@return string|nil packed
+---@return string|nil err # "too big"
+function rp.gzip(text, opts) end
+
+--- Unpack a text.
+---@return string|nil text
+---@return string|nil err # "invalid", "too big"
+function rp.gunzip(text, opts) end
+
+---@class rproxy.GzipStream
+local gzipstream = {}
+
+--- What the next piece makes.
+---@param piece string at most 8 MB
+---@param last boolean|nil nothing follows: a text that is cut off is then "invalid"
+---@return string|nil out
+---@return string|nil err # "invalid", "too big", "ended"; the stream is over then
+function gzipstream:write(piece, last) end
+
+--- Give its memory back now (up to 300 KB), not when the collector comes.
+function gzipstream:close() end
+
+--- Read piece by piece.
+---@param content_type string the request's Content-Type
+---@param opts table|nil parts (100): the most there may be
+---@return rproxy.FormReader|nil reader
+---@return string|nil err # "invalid": not multipart/form-data with a boundary
+function rp.form.reader(content_type, opts) end
+
+--- All parts of a body.
+---@param body string
+---@param content_type string
+---@param opts table|nil parts (100)
+---@return table[]|nil parts
+---@return string|nil err # { name, filename, type, body }; "invalid",
+--- "too many", "too big"
+function rp.form.parts(body, content_type, opts) end
+
+---@class rproxy.FormReader
+local formreader = {}
+
+--- The next bytes of the body.
+---@param piece string
+---@param on table part(part): a part begins ({ name, filename, type }); data(bytes, part);
+--- done(part): it is whole
+---@return true|nil ok
+---@return string|nil err # "invalid", "too many" (parts), "too big" (a part's header)
+function formreader:feed(piece, on) end
+
+--- Nothing follows.
+---@return true|nil ok
+---@return string|nil err # "invalid": it was cut off
+function formreader:finish() end
+
+--- Made once, at load: a ring of nodes. The order of the list does not matter.
+---@param list table names, or { name, weight = 2 }
+---@return rproxy.Ring ring
+function rp.ring(list) end
+
+--- A number from 1 to n for a key; when n grows by one, one key in n moves, to the new one. Needs
+--- no memory; nodes can be added and removed at the end only.
+function rp.jump_hash(key, n) end
+
+---@class rproxy.Ring
+local ring = {}
+
+--- The node of a key.
+---@param key string
+---@return string node
+function ring:get(key) end
+
+--- The first n nodes for a key: where it goes when those before are not there.
+---@return string[] nodes
+function ring:list(key, n) end
+
+--- HMAC (RFC 2104), as bytes.
+---@param alg string "sha256" "sha384" "sha512" "sha1" "md5"
+---@param key string
+function rp.crypto.hmac(alg, key, ...) end
+
+--- n unpredictable bytes.
+function rp.crypto.random(n) end
+
+--- Are two strings equal? How long it takes does not tell where they differ.
+function rp.crypto.equal(a, b) end
+
+--- Keys from a secret that is long, but not uniform (RFC 5869).
+---@param opts table alg ("sha256"), secret, salt (""), info (""), bytes
+---@return string key
+function rp.crypto.hkdf(opts) end
+
+--- A key from a password (RFC 7914). Memory is 128 * n * r bytes, at most 64 MB.
+--- yields: yes
+---@param opts table password, salt, bytes (32), n (32768), r (8), p (1)
+---@return string|nil key
+---@return string|nil err
+function rp.crypto.scrypt(opts) end
+
+--- A key from a password (RFC 8018).
+--- yields: yes
+---@param opts table password, salt, rounds, bytes (32), alg ("sha256")
+---@return string|nil key
+---@return string|nil err
+function rp.crypto.pbkdf2(opts) end
+
+--- Is it the password that this was made of? Slow on purpose, on a thread of the pool.
+--- yields: yes
+---@param hash string "$2y$.." (bcrypt), "$y$..", "$6$..", "$5$..", "$argon2id$..", "$apr1$..",
+--- "{SHA}.."
+---@param password string at most 512 bytes
+---@return boolean|nil yes
+---@return string|nil err # "busy", "invalid": not a hash that is known
+function rp.crypto.check_password(hash, password) end
+
+--- What to keep of a password.
+--- yields: yes
+---@param opts table|nil alg: "bcrypt" (the default), "yescrypt", "sha512", "sha256"; cost: as
+--- crypt(5) has it (bcrypt: 4 to 31, twice the time for each)
+---@return string|nil hash
+---@return string|nil err # "busy", "invalid"
+function rp.crypto.hash_password(password, opts) end
+
+--- Encryption that also notices changes (AES-GCM, ChaCha20-Poly1305).
+---@param alg string "aes-128-gcm" "aes-256-gcm" "chacha20-poly1305"
+---@param key string of 16 or 32 bytes
+function rp.crypto.aead(alg, key) end
+
+--- A key that verifies. What it is decides which algorithms it may be used for.
+---@param source table pem (public key, private key or certificate), jwk (table or text) or secret
+---@return rproxy.Key|nil key
+---@return string|nil err
+function rp.crypto.verifier(source) end
+
+--- A key that signs, and verifies.
+---@param source table pem (private key without password), jwk with d, or secret
+---@return rproxy.Key|nil key
+---@return string|nil err
+function rp.crypto.signer(source) end
+
+---@class rproxy.Aead
+local aead = {}
+
+--- Encrypt: nonce, text and tag in one string. A nonce is random unless given (12 bytes), and must
+--- never be used twice with one key.
+---@param aad string|nil also authenticated, not contained
+function aead:seal(data, aad, nonce) end
+
+--- Decrypt what seal made; nil, "invalid" when key, aad or a single bit differ.
+function aead:open(sealed, aad) end
+
+---@class rproxy.Key
+---@field kind string
+---@field kid? string
+---@field algs table<string, true>
+local key = {}
+
+--- The signature of a text, as bytes. RSA takes a millisecond of the worker's time.
+---@param alg string "ES256", "EdDSA", "RS256", "HS256" ..; one that is not for this key raises
+function key:sign(alg, data) end
+
+--- Is it the text's signature? False also for an algorithm that is not for this key.
+function key:verify(alg, data, signature) end
+
+--- A certificate from PEM (the first one in it) or DER.
+---@return rproxy.Certificate|nil cert
+---@return string|nil err
+function rp.crypto.x509(source) end
+
+--- Authorities to verify with: PEM of their certificates.
+---@return table|nil store
+---@return string|nil err
+function rp.crypto.x509_store(pem) end
+
+---@class rproxy.Certificate
+---@field subject string RFC 2253
+---@field issuer string
+---@field serial string hex
+---@field fingerprint string SHA-256, hex
+---@field sans string[]
+---@field not_before number
+---@field not_after number
+---@field is_ca boolean
+---@field version number
+---@field pem string
+---@field der string
+local certificate = {}
+
+--- Is it made out to this host ("a.example.com"), or this address? By its alternative names only.
+function certificate:is_for(name) end
+
+--- Its key, as rp.crypto.verifier makes them.
+function certificate:public_key() end
+
+--- Does it lead to one of these authorities?
+---@param cas table from rp.crypto.x509_store
+---@param opts table|nil chain (PEM of what is between), purpose ("server", "client"; any),
+--- time (now), name (a host or an address that it must be made out to)
+---@return boolean valid
+---@return string|nil why
+function certificate:verify(cas, opts) end
+
+--- A key for encrypted tokens: of RSA, of a curve, or a secret of 16 or 32 bytes. Decrypting takes
+--- a private one.
+---@param source table jwk, pem or secret; kid
+---@return rproxy.Key|nil key
+---@return string|nil err
+function rp.jwe.key(source) end
+
+--- Open a token. The text may be a signed token, for rp.jwt.verify.
+--- phases: all   yields: no
+---@param token string
+---@param opts table key (rp.jwe.key), alg (list), enc (list; all), max (64 KB)
+---@return string|nil text
+---@return table|string header_or_code
+---@return string|nil detail # codes: "too_long",
+--- "malformed", "algorithm", "critical", "decryption"
+function rp.jwe.decrypt(token, opts) end
+
+--- An encrypted token.
+---@param data string
+---@param opts table key (rp.jwe.key), alg, enc ("A256GCM"), kid, typ, cty ("JWT": a signed token)
+---@return string token
+function rp.jwe.encrypt(data, opts) end
 
 return rp

@@ -55,7 +55,8 @@ local rp = {
     sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,
     every = schedule.every, after = task.after, deadline = task.deadline, once = task.once,
     -- library
-    crypto = crypto, header = header.handle, json = json, jwe = jwe, jwt = jwt, log = log, lru = lru.new,
+    crypto = crypto, header = header.handle, json = json, jwe = jwe, jwt = jwt,
+    log = log, lru = lru.new,
     null = json.null, array = json.array, regex = regex.callable,
     redis = redis.new, queue = queue.new, lock = lock.lock, semaphore = lock.semaphore,
     fs = fs, exec = exec.exec,

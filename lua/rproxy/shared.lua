@@ -393,8 +393,8 @@ end
 
 --- Give a place back before the end.
 --- @return boolean  false: it was given back already
-function Buckets.unhold(_, handle)
-    return C.rp_abi_shared_unhold(H, handle) == OK
+function Buckets:unhold(handle)
+    return (self[1] or open(self)) ~= nil and C.rp_abi_shared_unhold(H, handle) == OK
 end
 
 -- ---------------------------------------------------------------- zones by name

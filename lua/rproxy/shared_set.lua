@@ -122,8 +122,11 @@ local function look(zone, anew)
         if pointer == nil then return nil, abi.out() end
         local code, err = job.wait(pointer)
         if code == OK then break end
-        if code == E.STALE then return nil, false end
-        if code ~= END then return nil, err end
+        if code ~= END then
+            -- Another worker may have read one that was good in between.
+            if opts.type == LINES and opts.version then compile(zone) end
+            return nil, code ~= E.STALE and err
+        end
         task.sleep(LOOK_SECONDS)
     end
     if opts.type == LINES then return compile(zone) end

@@ -67,13 +67,6 @@ end
 local Task = {}
 Task.__index = Task
 
-local function wake_waiters(task)
-    local waiters = task.waiters
-    if not waiters then return end
-    task.waiters = nil
-    for i = 1, #waiters do C.rp_abi_task_wake(H, waiters[i]) end
-end
-
 -- nil and a reason is a failure, as everywhere in the library.
 local function has_failed(results)
     return not results[1] or (results[2] == nil and results[3] ~= nil)
@@ -82,7 +75,6 @@ end
 local function finish(task, ...)
     local results, group = { ... }, task.group
     task.results, task.n = results, select("#", ...)
-    wake_waiters(task)
     if not group then return end
     group.left = group.left - 1
     local failed = has_failed(results)
@@ -125,10 +117,11 @@ function Task:wait(seconds)
     if seconds ~= nil then check_seconds("task:wait", seconds) end
     local at = seconds and M.deadline_of(seconds)
     while not self.results do
-        if self.cancelled then return nil, "cancelled" end
-        local waiters = self.waiters or {}
-        waiters[#waiters + 1] = C.rp_abi_task_self(H)
-        self.waiters = waiters
+        if self.handle == C.rp_abi_task_self(H) then raise("a task cannot wait for itself") end
+        if self.cancelled or not C.rp_abi_task_join(H, self.handle) then
+            self.cancelled = true -- with what it belonged to, or by a reload
+            return nil, "cancelled"
+        end
         if not M.wait_until("another task", at) and not self.results then return nil, "timeout" end
     end
     local results = self.results
@@ -141,7 +134,6 @@ function Task:cancel()
     if self.results or self.cancelled then return end
     self.cancelled = true
     C.rp_abi_task_cancel(H, self.handle)
-    wake_waiters(self)
 end
 
 local function spawn_list(what, list, group)

@@ -72,7 +72,8 @@ void rp_h2_io_put_data(struct rp_h2_io *io, const uint8_t *head, struct rp_chain
     rp_chain_add_copy(&io->out, rp_str_of((const char *)head, RP_H2_FRAME_HEAD));
     while (n > 0) { /* a socket that takes nothing must not pin a buffer for each small frame */
         size_t piece = RP_MIN(n, content->head->len);
-        if (piece <= COPY_MOST) {
+        const struct rp_chunk *chunk = content->head->chunk;
+        if (piece <= COPY_MOST || (chunk && piece < chunk->room / PIN_MOST)) {
             rp_chain_add_copy(&io->out, rp_str_of(content->head->ptr, piece));
             rp_chain_consume(content, piece);
         } else {

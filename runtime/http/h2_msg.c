@@ -63,9 +63,35 @@ static bool is_forbidden(const struct rp_field *f)
     return f->id != RP_H_OTHER && rp_token_header_is_hop(f->id);
 }
 
+/* RFC 9113 §8.2.3: a sender may split Cookie; before it is passed to HTTP/1, or to anybody who does
+ * not know of that, the crumbs MUST be joined with "; ". To the limits they are one field, as they
+ * are in HTTP/1: browsers make a crumb of each cookie. */
+static rp_err add_crumb(struct rp_h2_head *h, struct rp_arena *a, rp_str value)
+{
+    size_t n = h->crumbs_n + 2 + value.len;
+    if (n > h->crumbs_room) {
+        size_t room = RP_MAX(n, 2 * h->crumbs_room);
+        char *bigger = rp_arena_alloc(a, room);
+        if (!bigger) return RP_E_CAP;
+        if (h->crumbs_n) memcpy(bigger, h->crumbs, h->crumbs_n);
+        h->crumbs = bigger;
+        h->crumbs_room = room;
+    }
+    memcpy(h->crumbs + h->crumbs_n, "; ", 2);
+    if (value.len) memcpy(h->crumbs + h->crumbs_n + 2, value.ptr, value.len);
+    h->crumbs_n = n;
+    return RP_OK;
+}
+
+static bool is_crumb(const struct rp_msg *m, rp_str name)
+{
+    return rp_str_eq(name, RP_STR("cookie")) && rp_msg_find(m, RP_H_COOKIE);
+}
+
 static rp_err add_plain(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a,
                         const struct rp_h1_limits *limits, rp_str name, rp_str value)
 {
+    if (is_crumb(m, name)) return add_crumb(h, a, value);
     if (m->fields_n >= RP_MIN(limits->fields_n, m->fields_max)) return RP_E_H1_FIELDS_MANY;
     rp_err e = m->fields_n == m->fields_room ? rp_msg_reserve(m, a) : RP_OK;
     if (e != RP_OK) return e;
@@ -75,7 +101,6 @@ static rp_err add_plain(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena 
     if (e != RP_OK) return e;
     if (is_forbidden(f)) return RP_E_H1_FIELD;
     m->fields_n++;
-    if (f->id == RP_H_COOKIE) h->cookies_n++;
     bool decides = (unsigned)f->id - 1 < RP_H1_FACTS_LAST;
     return decides ? rp_h1_facts_note(&h->facts, m, at) : RP_OK;
 }
@@ -92,26 +117,16 @@ void rp_h2_head_add(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a,
 
 /* ---- the whole head ------------------------------------------------------------------------ */
 
-/* RFC 9113 §8.2.3: a sender may split Cookie; before it is passed to HTTP/1, or to anybody who does
- * not know of that, the crumbs MUST be joined with "; ". */
 static rp_err join_cookies(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a)
 {
-    if (h->cookies_n < 2) return RP_OK;
-    size_t n = 0;
+    if (h->crumbs_n == 0) return RP_OK;
     struct rp_field *first = rp_msg_find(m, RP_H_COOKIE);
-    for (struct rp_field *f = first; f; f = rp_msg_find_next(m, f)) n += f->value_n + 2u;
-    char *all = rp_arena_alloc(a, n), *p = all;
+    char *all = rp_arena_alloc(a, first->value_n + h->crumbs_n);
     if (!all) return RP_E_CAP;
-    for (struct rp_field *f = first, *next; f; f = next) {
-        next = rp_msg_find_next(m, f);
-        if (f->value_n) memcpy(p, f->value, f->value_n);
-        p += f->value_n;
-        if (next) memcpy(p, "; ", 2);
-        p += next ? 2 : 0;
-        if (f != first) f->name_n = 0;
-    }
+    if (first->value_n) memcpy(all, first->value, first->value_n);
+    memcpy(all + first->value_n, h->crumbs, h->crumbs_n);
     first->value = all;
-    first->value_n = (uint32_t)(p - all);
+    first->value_n += (uint32_t)h->crumbs_n;
     return RP_OK;
 }
 
@@ -209,7 +224,7 @@ rp_err rp_h2_head_finish(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena
     if (!has_pseudos(h, connect)) return RP_E_H1_SYNTAX;
     rp_err e = h->protocol.ptr ? become_upgrade(h, m, a) : RP_OK;
     if (e == RP_OK) e = settle_host(h, m, a);
-    if (e == RP_OK) e = join_cookies(h, m, a); /* leaves gaps, so positions are spent by now */
+    if (e == RP_OK) e = join_cookies(h, m, a);
     if (e == RP_OK) e = read_target(h, m, connect);
     if (e == RP_OK) e = rp_h1_facts_request(&h->facts, m);
     if (e != RP_OK) return e;

@@ -17,7 +17,8 @@
 struct rp_h2_head {
     rp_str method, scheme, authority, path, protocol; /* pseudo-header fields; NONE: absent */
     size_t bytes;                                     /* names, values, 4 for each field */
-    uint16_t cookies_n;
+    char *crumbs; /* of Cookie behind the first one, each after "; "; in the arena */
+    size_t crumbs_n, crumbs_room;
     rp_err bad; /* first failure: what comes after it is passed over */
     struct rp_h1_facts facts;
 };

@@ -2,8 +2,8 @@
  *
  * multipart: see multipart.h.
  *
- * START -> AFTER -> HEAD -> BODY -> AFTER -> HEAD .. or -> END -> OVER; BROKEN from anywhere. Data is given out as
- * soon as it cannot be the beginning of a delimiter any more.
+ * START -> AFTER -> HEAD -> BODY -> AFTER -> HEAD .. or -> END -> OVER; BROKEN from anywhere. Data
+ * is given out as soon as it cannot be the beginning of a delimiter any more.
  */
 #include "http/multipart.h"
 
@@ -34,8 +34,8 @@ static bool is_boundary(rp_str s)
     return true;
 }
 
-/* A parameter "; name=value" of a field: name and value (unquoted into `room`, as long as rest) are taken
- * off. In quotes only \" is an escape: browsers send other backslashes as they are.
+/* A parameter "; name=value" of a field: name and value (unquoted into `room`, as long as rest) are
+ * taken off. In quotes only \" is an escape: browsers send other backslashes as they are.
  * ret   RP_OK; RP_END: no more; RP_E_INVALID */
 static rp_err next_param(rp_str *rest, rp_str *name, rp_str *value, char *room)
 {

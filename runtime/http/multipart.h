@@ -3,9 +3,9 @@
  * multipart: bodies of type multipart/form-data (RFC 7578, RFC 2046 §5.1), piece by piece.
  *
  * Strict where programs read the same bytes differently, because what is checked here is then read
- * by another: no preamble, CRLF only, a delimiter is followed by CRLF or by "--" and the end, each part
- * has one Content-Disposition of type form-data with one name, and no `filename*` (RFC 7578 §4.2).
- * Pure: no I/O, no clock.
+ * by another: no preamble, CRLF only, a delimiter is followed by CRLF or by "--" and the end, each
+ * part has one Content-Disposition of type form-data with one name, and no `filename*` (RFC 7578
+ * §4.2). Pure: no I/O, no clock.
  */
 #ifndef RP_HTTP_MULTIPART_H
 #define RP_HTTP_MULTIPART_H
@@ -37,7 +37,8 @@ struct rp_multipart {
     bool has_filename;
 };
 
-/* The boundary of a Content-Type: RP_E_INVALID: not multipart/form-data, or no boundary that is one. */
+/* The boundary of a Content-Type: RP_E_INVALID: not multipart/form-data, or no boundary that is
+ * one. */
 RP_MUST rp_err rp_multipart_boundary(rp_str content_type, char out[RP_MULTIPART_BOUNDARY_MOST],
                                      size_t *n);
 /* parts_most: parts that a body may have. RP_E_INVALID: no boundary. */

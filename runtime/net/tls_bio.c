@@ -109,7 +109,8 @@ rp_err rp_tls_push(struct rp_tls *t)
 void rp_tls_greet(struct rp_tls *t, rp_str bytes)
 {
     RP_CHECK(!t->left && !t->shaken && bytes.len <= RP_TLS_RECORD);
-    RP_IGNORE(rp_tls_keep(t, bytes.ptr, (uint32_t)bytes.len)); /* AGAIN, as it says of so few bytes */
+    RP_IGNORE(
+        rp_tls_keep(t, bytes.ptr, (uint32_t)bytes.len)); /* AGAIN, as it says of so few bytes */
 }
 
 void rp_tls_hold(struct rp_tls *t)

@@ -134,8 +134,7 @@ rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double by
     if (!(tag >= 0) || !(tag < 9007199254740992.0)) return RP_E_INVALID;
     for (uint32_t i = 0; i < c->zones_n; i++)
         if (rp_str_eq(c->zones[i].name, name)) return RP_E_INVALID;
-    struct rp_conf_zone z = {
-        .kind = kind, .bytes = (uint64_t)bytes, .tag = (uint64_t)tag};
+    struct rp_conf_zone z = {.kind = kind, .bytes = (uint64_t)bytes, .tag = (uint64_t)tag};
     struct rp_conf_zone *grown = rp_conf_grow(&c->arena, c->zones, c->zones_n, sizeof z);
     if (!grown) return RP_E_CAP;
     c->zones = grown;

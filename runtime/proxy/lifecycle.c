@@ -291,7 +291,7 @@ static void end_response(struct rp_req *r)
     if (r->end_ns) return;
     r->end_ns = rp_loop_now_ns(r->proxy->loop);
     rp_dial_cancel(r);
-    rp_tls_door_unwait(r);
+    if (RP_UNLIKELY(r->shake != NULL)) rp_tls_door_unwait(r);
     rp_attempt_release(r);
     rp_splice_drop(&r->pipe);
     if (r->spool || r->res_spool) rp_buffering_end(r);

@@ -206,7 +206,9 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
     }
     if (read == RP_OK) return true;
     rp_err flushed = r->x.ops->flush(&r->x);
-    if (read < 0 && r->res_spool) *v = rp_step_fail(r, read); /* was logged */
+    /* A failure stays and is read again: the client gets all that came before it. */
+    if (read < 0 && flushed == RP_AGAIN) *v = wait_for_client(r);
+    else if (read < 0 && r->res_spool) *v = rp_step_fail(r, read); /* was logged */
     else if (read < 0) *v = upstream_failed(r, read);
     else if (flushed < 0) *v = relay_failed(r, flushed);
     else if (flushed == RP_AGAIN) *v = wait_for_client(r);

@@ -245,7 +245,6 @@ rp_err rp_tls_door_wait(struct rp_req *r)
 
 void rp_tls_door_unwait(struct rp_req *r)
 {
-    if (!r->shake) return;
     struct rp_req **at = &r->shake->waiting;
     while (*at != r) at = &(*at)->shake_next; /* as many as the connection has streams */
     *at = r->shake_next;

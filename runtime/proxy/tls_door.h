@@ -29,6 +29,6 @@ void rp_tls_door_dump(const struct rp_proxy *p, struct rp_buf *out);
 /* A request that came in early data and must not be served as long as anybody may have sent it.
  * RP_OK: the handshake is over; RP_AGAIN: it is woken (RP_WAKE_BODY) when it is; RP_E_CLIENT_GONE. */
 RP_MUST rp_err rp_tls_door_wait(struct rp_req *r);
-void rp_tls_door_unwait(struct rp_req *r); /* it ends; it need not wait */
+void rp_tls_door_unwait(struct rp_req *r); /* it ends while it waits (r->shake) */
 
 #endif

@@ -195,6 +195,8 @@ void rp_abi_park(struct rp_host_face *h, const char *why, double seconds);
 double rp_abi_task_self(const struct rp_host_face *h);      /* handle of the running task */
 void rp_abi_task_wake(struct rp_host_face *h, double task); /* stale handles do nothing */
 void rp_abi_task_cancel(struct rp_host_face *h, double task);
+/* The running task will park until that one has ended, well or not. False: it has. */
+bool rp_abi_task_join(struct rp_host_face *h, double task);
 /* Seconds until what the running task waits for must have come: the request's end (below), or that
  * of its hook. < 0: there is no limit. */
 double rp_abi_left(struct rp_host_face *h);
@@ -507,8 +509,8 @@ rp_err rp_abi_aead(struct rp_host_face *h, bool seal, const char *alg, const cha
                    size_t key_n, const char *nonce, size_t nonce_n, const char *text, size_t n,
                    const char *aad, size_t aad_n);
 
-/* Of encrypted tokens (RFC 7518 §4, §5); results in out. RP_E_INVALID: not such a key; RP_END: it cannot
- * be done, or is not what was made; RP_E_CAP. cbc: AES-128 with padding. keywrap: RFC 3394. oaep: with
+/* Of encrypted tokens (RFC 7518 §4, §5); results in out. RP_E_INVALID: not such a key; RP_END: it
+ * cannot be done, or is not what was made; RP_E_CAP. cbc: AES-128 with padding. keywrap: RFC 3394. oaep: with
  * SHA-256. ecdh: what two keys of one curve agree on, own a private one. */
 rp_err rp_abi_cbc(struct rp_host_face *h, bool seal, const char *key, size_t key_n, const char *iv,
                   size_t iv_n, const char *text, size_t n);
@@ -524,7 +526,8 @@ bool rp_abi_key_point(struct rp_host_face *h, struct rp_key *key);     /* out: x
 struct rp_x509;
 struct rp_x509 *rp_abi_x509_new(struct rp_host_face *h, const char *p, size_t n);
 void rp_abi_x509_free(struct rp_x509 *c);
-struct rp_key *rp_abi_x509_key(struct rp_host_face *h, const struct rp_x509 *c); /* as rp_abi_key_pem */
+/* As rp_abi_key_pem. */
+struct rp_key *rp_abi_x509_key(struct rp_host_face *h, const struct rp_x509 *c);
 enum rp_abi_x509_text {
     RP_X509_SUBJECT, /* RFC 2253 */
     RP_X509_ISSUER,
@@ -559,8 +562,8 @@ struct rp_multipart;
 struct rp_multipart *rp_abi_multipart_new(const char *type, size_t type_n, uint32_t parts);
 void rp_abi_multipart_free(struct rp_multipart *m);
 rp_err rp_abi_multipart_feed(struct rp_multipart *m, const char *p, size_t n);
-/* The next event, as rp_multipart_next; number: which. PART: out is the name, out2 the filename (absent:
- * its ptr is NULL), its type by rp_abi_multipart_type. DATA: out. */
+/* The next event, as rp_multipart_next; number: which. PART: out is the name, out2 the filename
+ * (absent: its ptr is NULL), its type by rp_abi_multipart_type. DATA: out. */
 rp_err rp_abi_multipart_next(struct rp_host_face *h, struct rp_multipart *m);
 void rp_abi_multipart_type(struct rp_host_face *h, const struct rp_multipart *m);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_crypto_jwe: what encrypted tokens (RFC 7516) are made of beside AES-GCM: key wrapping, RSA-OAEP
- * with SHA-256, key agreement on curves, AES-CBC.
+ * abi_crypto_jwe: what encrypted tokens (RFC 7516) are made of beside AES-GCM: key wrapping,
+ * RSA-OAEP with SHA-256, key agreement on curves, AES-CBC.
  */
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_crypto_work: keys from passwords, and passwords against what is kept of them. Both are slow on
- * purpose: jobs.
+ * abi_crypto_work: keys from passwords, and passwords against what is kept of them. Both are slow
+ * on purpose: jobs.
  *
  * What is kept of a password is one of: crypt(5) as libcrypt knows it (bcrypt, yescrypt, scrypt,
  * SHA-512, SHA-256, MD5), argon2 in its PHC form, and what htpasswd writes ("$apr1$", "{SHA}").
@@ -20,6 +20,7 @@ enum {
     ROUNDS_MOST = 10 * 1000 * 1000,
     PASSWORD_MOST = 512,      /* CRYPT_MAX_PASSPHRASE_SIZE; nobody types more */
     HASH_MOST = 512,          /* CRYPT_OUTPUT_SIZE is 384 */
+    BCRYPT_COST = 16,         /* seconds */
     ARGON_MEMORY_KB = 262144, /* 256 MB: what a hash may ask for */
     ARGON_ROUNDS = 64,
     ARGON_LANES = 64,
@@ -249,19 +250,33 @@ static rp_err check_argon(const struct password *j)
 
 /* ---- all of them ---- */
 
-/* crypt(5). Its failures are texts that begin with "*". */
+/* A hash that asks for minutes of a thread is not begun: "$2b$12$..", "$6$rounds=5000$..". */
+static bool crypt_fits(rp_str hash)
+{
+    uint64_t n;
+    if (rp_str_starts(hash, RP_STR("$2"))) {
+        rp_str cost = hash.len > 6 ? rp_str_of(hash.ptr + 4, 2) : RP_STR_NONE;
+        return rp_str_u64(cost, &n) == RP_OK && n <= BCRYPT_COST;
+    }
+    if (hash.len < 11 || !rp_str_eq(rp_str_of(hash.ptr + 2, 8), RP_STR("$rounds="))) return true;
+    rp_str rest = rp_str_from(hash, 10);
+    rest = rp_str_head(rest, rp_str_find(rest, '$', 0));
+    return rp_str_u64(rest, &n) == RP_OK && n <= ROUNDS_MOST;
+}
+
+/* crypt(5). crypt_rn says NULL when it cannot. */
 static rp_err check_crypt(struct password *j)
 {
     /* What is no setting could be the old DES: two letters, eight characters of the password. */
-    if (j->hash[0] != '$') return RP_E_INVALID;
-    const char *made = crypt_r(j->password, j->hash, &j->crypt);
+    if (j->hash[0] != '$' || !crypt_fits(rp_str_z(j->hash))) return RP_E_INVALID;
+    const char *made = crypt_rn(j->password, j->hash, &j->crypt, (int)sizeof j->crypt);
     if (!made || made[0] == '*') return RP_E_INVALID;
     return is_same(made, j->hash) ? RP_OK : RP_END;
 }
 
 static rp_err make(struct password *j)
 {
-    const char *made = crypt_r(j->password, j->hash, &j->crypt);
+    const char *made = crypt_rn(j->password, j->hash, &j->crypt, (int)sizeof j->crypt);
     if (!made || made[0] == '*') return RP_E_INVALID;
     j->job.out = rp_str_z(made);
     return RP_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_lookup: the sets of `shared` as Lua calls them: looking, and reading the file on a thread of the
- * pool. A job has a mapping of its own, so it may outlive the generation that began it.
+ * abi_lookup: the sets of `shared` as Lua calls them: looking, and reading the file on a thread of
+ * the pool. A job has a mapping of its own, so it may outlive the generation that began it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "net/addr.h"
@@ -113,7 +114,7 @@ static rp_err read_lines(struct load *j, struct rp_lookup_maker *m, int fd)
     rp_err e = RP_OK;
     ssize_t n = 1;
     for (uint64_t i = 0; e == RP_OK && n > 0 && i < READS_MOST; i++) {
-        n = read(fd, chunk, CHUNK);
+        n = RP_SYS(read, read(fd, chunk, CHUNK));
         if (n < 0 && errno == EINTR) n = 1;
         else if (n < 0) e = fail(j, RP_E_OS, "cannot be read");
         else if (n > 0) e = add_chunk(j, m, rp_str_of(chunk, (size_t)n));
@@ -165,7 +166,7 @@ static void load(struct rp_vm_job *job)
 {
     struct load *j = RP_CONTAINER(load, job, job);
     struct rp_lookup_id id;
-    int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = RP_SYS(open, open(j->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
     rp_err e = identify(j, fd, &id);
     bool known_bad = e == RP_OK && !j->anew && rp_lookup_is_bad(j->lookup, &id);
     if (known_bad) e = RP_E_STALE;

@@ -86,7 +86,7 @@ void rp_abi_top_stats(const struct rp_top *t, struct rp_top_stats *out)
     rp_top_stats(t, out);
 }
 
-/* ---- how many different ones ------------------------------------------------------------------ */
+/* ---- how many different ones ----------------------------------------------------------------- */
 
 rp_err rp_abi_distinct_add(struct rp_distinct *d, const char *name, size_t n, const char *item,
                            size_t item_n)

@@ -230,7 +230,7 @@ rp_err rp_abi_shared_release(struct rp_dict *d, const char *key, size_t n, doubl
     return rp_dict_release(d, rp_str_of(key, n), ticket, rp_clock_mono_ns());
 }
 
-/* ---- places: held by a request ----------------------------------------------------------------- */
+/* ---- places: held by a request --------------------------------------------------------------- */
 
 struct place {
     struct rp_hold hold;
@@ -239,8 +239,8 @@ struct place {
     char key[];
 };
 
-/* A shard whose lock is not to be had within its 0.2 seconds: the place stays taken until the worker
- * ends. */
+/* A shard whose lock is not to be had within its 0.2 seconds: the place stays taken until the
+ * worker ends. */
 static void give_place(struct rp_hold *hold)
 {
     struct place *p = RP_CONTAINER(place, hold, hold);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * lookup_line: see lookup_line.h. Lines come from others (lists are downloaded): a bad one is
- * refused with the whole file, because half a list of who may not come in is worse than the old one.
+ * refused with the whole file, because half a list of who may not come in is worse than the old
+ * one.
  */
 #include "script/lookup_line.h"
 

@@ -93,6 +93,8 @@ struct rp_task {
     struct rp_task **list; /* its parent's kids, the scope's, the background's: where it stands */
     struct rp_task *sib_next, *sib_prev;
     struct rp_task **waits_at; /* what it waits for names it there */
+    /* Who waits for the end of whom. */
+    struct rp_task *joins, *joiners, *join_next, *join_prev;
     rp_ms ends_ms;             /* hooks: when the request stops waiting for it; 0: not asked yet */
 };
 

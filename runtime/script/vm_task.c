@@ -109,9 +109,27 @@ static void leave_kids(struct rp_task *t)
     }
 }
 
+static void unjoin(struct rp_task *t)
+{
+    if (t->join_prev) t->join_prev->join_next = t->join_next;
+    else t->joins->joiners = t->join_next;
+    if (t->join_next) t->join_next->join_prev = t->join_prev;
+    t->joins = t->join_next = t->join_prev = NULL;
+}
+
+static void wake_joiners(struct rp_task *t)
+{
+    while (t->joiners) {
+        struct rp_task *j = t->joiners;
+        unjoin(j);
+        rp_task_ready(j, true);
+    }
+}
+
 static void leave_lists(struct rp_task *t)
 {
     rp_task_unlist(t);
+    wake_joiners(t);
     t->parent = NULL;
     if (!t->counted) return;
     t->counted = false;
@@ -125,6 +143,7 @@ static void give_back(struct rp_task *t, bool well)
     /* The tests are for the common case, a hook that neither waited nor made anything. */
     if (t->timer.link.next) rp_timer_clear(h->proxy->loop, &t->timer);
     if (t->waits_at) rp_task_forget_at(t->waits_at);
+    if (t->joins) unjoin(t);
     if (t->kids) leave_kids(t);
     if (t->scope && t->scope->holds) rp_hold_forget_task(t->scope, t, well);
     if (!t->is_hook) leave_lists(t);
@@ -202,6 +221,7 @@ void rp_task_ready(struct rp_task *t, bool fired)
     if (t->state != RP_TASK_PARKED) return;
     rp_timer_clear(h->proxy->loop, &t->timer);
     if (t->waits_at) rp_task_forget_at(t->waits_at); /* it would wake whatever waits next */
+    if (t->joins) unjoin(t);
     t->state = RP_TASK_READY;
     t->fired = fired;
     if (t->is_hook) {
@@ -360,6 +380,19 @@ void rp_abi_task_wake(struct rp_host_face *f, double task)
 {
     struct rp_task *t = rp_task_find(rp_vm_of(f), task);
     if (t) rp_task_ready(t, true);
+}
+
+bool rp_abi_task_join(struct rp_host_face *f, double task)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_task *t = rp_task_find(h, task), *me = h->current;
+    if (!t || !me || t == me) return false;
+    if (me->joins) unjoin(me);
+    me->joins = t;
+    me->join_next = t->joiners;
+    if (t->joiners) t->joiners->join_prev = me;
+    t->joiners = me;
+    return true;
 }
 
 void rp_abi_task_cancel(struct rp_host_face *f, double task)

@@ -261,8 +261,8 @@ rp_err rp_dict_release(struct rp_dict *d, rp_str key, double ticket, rp_ns now)
 /* ---- places ---------------------------------------------------------------------------------- */
 
 /* Eight workers share an entry: each has half a word, which says how many it holds and which of its
- * lives does. So an entry's type is PLACES and an eighth of the worker's number; all of a key lie in
- * one shard, below one lock. */
+ * lives does. So an entry's type is PLACES and an eighth of the worker's number; all of a key lie
+ * in one shard, below one lock. */
 enum { GROUP = 2 * RP_DICT_WORDS, GROUPS = RP_DICT_WORKERS_MOST / GROUP, HELD_MOST = UINT16_MAX };
 _Static_assert(PLACES + (int)GROUPS <= UINT8_MAX + 1, "a type is a byte");
 

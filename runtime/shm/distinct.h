@@ -4,8 +4,8 @@
  * 2007, with the estimator of Ertl 2017).
  *
  * 4096 registers: the standard error is 1.04 / sqrt(4096), 1.6 %, from small numbers to those that
- * no instance sees. A register only grows, by one atomic instruction: nothing to repair, and workers
- * add at the same time.
+ * no instance sees. A register only grows, by one atomic instruction: nothing to repair, and
+ * workers add at the same time.
  */
 #ifndef RP_SHM_DISTINCT_H
 #define RP_SHM_DISTINCT_H

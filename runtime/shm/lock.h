@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock: mutexes in shared memory. The kernel releases one whose holder dies, and tells who comes next;
- * nobody waits long for a holder that does not run.
+ * lock: mutexes in shared memory. The kernel releases one whose holder dies, and tells who comes
+ * next; nobody waits long for a holder that does not run.
  */
 #ifndef RP_SHM_LOCK_H
 #define RP_SHM_LOCK_H

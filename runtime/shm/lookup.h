@@ -4,9 +4,9 @@
  * with the longest prefix winning, texts, domain names, lines.
  *
  * A zone holds two images. One is read; the next is laid out in the other by whoever noticed that
- * the file changed (one at a time, by a lock; on a thread that may take its time), and then one word
- * says which. A reader looks at the version of its image before and after, and at the bounds of
- * everything, so an image that is overwritten under it is noticed and does no harm.
+ * the file changed (one at a time, by a lock; on a thread that may take its time), and then one
+ * word says which. A reader looks at the version of its image before and after, and at the bounds
+ * of everything, so an image that is overwritten under it is noticed and does no harm.
  */
 #ifndef RP_SHM_LOOKUP_H
 #define RP_SHM_LOOKUP_H

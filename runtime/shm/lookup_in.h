@@ -4,8 +4,8 @@
  *
  * NETS:   index (where there are many), starts and owners of IPv4, of IPv6, entries, bytes
  * others: slots (TEXTS, DOMAINS), entries, bytes
- * A net covers numbers; starts cut them where another net is the narrowest, and owners say which (its
- * entry, from 1; 0: none), so that one binary search answers.
+ * A net covers numbers; starts cut them where another net is the narrowest, and owners say which
+ * (its entry, from 1; 0: none), so that one binary search answers.
  */
 #ifndef RP_SHM_LOOKUP_IN_H
 #define RP_SHM_LOOKUP_IN_H

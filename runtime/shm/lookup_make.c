@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * lookup_make: making an image. Entries are gathered in heap memory, at most as much as an image may
- * have; laying out writes the image that is not read. A death anywhere leaves the other one, and an
- * odd `seq` that nobody looks behind.
+ * lookup_make: making an image. Entries are gathered in heap memory, at most as much as an image
+ * may have; laying out writes the image that is not read. A death anywhere leaves the other one,
+ * and an odd `seq` that nobody looks behind.
  */
 #include <stdlib.h>
 
@@ -149,7 +149,8 @@ static void put_owner(struct starts *s, uint32_t owner)
     else s->to->owner6[s->n - 1] = owner;
 }
 
-/* From `start` on it is `owner`. Starts never go back; of two that are equal the later one counts. */
+/* From `start` on it is `owner`. Starts never go back; of two that are equal the later one
+ * counts. */
 static void emit(struct starts *s, u128 start, uint32_t owner)
 {
     if (s->n > 0 && s->last == start) {

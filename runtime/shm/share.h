@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * share: one zone of `shared`, of whichever kind: what master and workers do with all of them alike.
+ * share: one zone of `shared`, of whichever kind: what master and workers do with all of them
+ * alike.
  */
 #ifndef RP_SHM_SHARE_H
 #define RP_SHM_SHARE_H

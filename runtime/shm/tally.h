@@ -3,8 +3,9 @@
  * tally: counters and gauges that Lua names (`rp.shm.counters`), in a zone of their own.
  *
  * Each worker adds to a cell of its own, so nobody waits for anybody and no line of memory wanders;
- * a sum is over the cells. One addition is one atomic instruction: a death before or after it leaves
- * right numbers. Workers beyond RP_TALLY_CELLS share cells: their sums are exact all the same.
+ * a sum is over the cells. One addition is one atomic instruction: a death before or after it
+ * leaves right numbers. Workers beyond RP_TALLY_CELLS share cells: their sums are exact all the
+ * same.
  */
 #ifndef RP_SHM_TALLY_H
 #define RP_SHM_TALLY_H
@@ -22,7 +23,8 @@ enum rp_tally_kind {
 
 struct rp_tally;
 
-/* Lay out, or find again, the tally that fills a zone. RP_E_INVALID: too small, or something else. */
+/* Lay out, or find again, the tally that fills a zone. RP_E_INVALID: too small, or something
+ * else. */
 RP_MUST rp_err rp_tally_new(struct rp_zone *z, struct rp_tally **out);
 void rp_tally_free(struct rp_tally **t);
 /* The number of a name, which is added when it is new. As rp_names_add. */

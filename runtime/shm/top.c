@@ -2,11 +2,11 @@
  *
  * top: see top.h.
  *
- * A shard: entries, a hash table of them, a heap of them with the least count first. An entry counts
- * while its key_n is not 0. Replacing one writes `floor` (the most that was ever dropped), ends the
- * old one by one store, writes the new one and begins it by one store: a death anywhere loses at most
- * the entry that was being dropped, and `floor` still bounds what is not in the table. Hash table and
- * heap follow from the entries, and are made anew by a repair.
+ * A shard: entries, a hash table of them, a heap of them with the least count first. An entry
+ * counts while its key_n is not 0. Replacing one writes `floor` (the most that was ever dropped),
+ * ends the old one by one store, writes the new one and begins it by one store: a death anywhere
+ * loses at most the entry that was being dropped, and `floor` still bounds what is not in the
+ * table. Hash table and heap follow from the entries, and are made anew by a repair.
  */
 #include "shm/top.h"
 
@@ -246,7 +246,8 @@ static struct entry *find(const struct view *v, uint64_t hash)
     return NULL;
 }
 
-/* A free entry, or the one that came least. *n is what it begins with. NULL: the shard's numbers lie. */
+/* A free entry, or the one that came least. *n is what it begins with. NULL: the shard's numbers
+ * lie. */
 static struct entry *take_entry(struct view *v, uint32_t *at)
 {
     uint32_t n = heap_n(v);

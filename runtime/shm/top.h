@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * top: which keys come most often, in fixed memory (Space-Saving: Metwally, Agrawal, El Abbadi 2005).
+ * top: which keys come most often, in fixed memory (Space-Saving: Metwally, Agrawal, El Abbadi
+ * 2005).
  *
- * A table of counts. A key that has none takes the place of the one that came least, and begins with
- * its count, which is how wrong it can be: count - error <= what came <= count. Of N additions to a
- * shard with K places no count is wrong by more than N / K, and every key that came more often than
- * that is in it.
+ * A table of counts. A key that has none takes the place of the one that came least, and begins
+ * with its count, which is how wrong it can be: count - error <= what came <= count. Of N additions
+ * to a shard with K places no count is wrong by more than N / K, and every key that came more often
+ * than that is in it.
  */
 #ifndef RP_SHM_TOP_H
 #define RP_SHM_TOP_H

@@ -105,7 +105,7 @@ rp_err rp_zone_adopt(int fd, struct rp_zone **out)
 
 rp_err rp_zone_again(const struct rp_zone *z, struct rp_zone **out)
 {
-    int fd = fcntl(z->fd, F_DUPFD_CLOEXEC, 3);
+    int fd = RP_SYS(dup, fcntl(z->fd, F_DUPFD_CLOEXEC, 3));
     if (fd < 0) return RP_E_OS;
     rp_err e = rp_zone_adopt(fd, out);
     if (e != RP_OK) close(fd);

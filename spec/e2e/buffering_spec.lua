@@ -333,7 +333,9 @@ describe("a buffered request", function()
     it("is not repeated when its method is not idempotent or an answer began", function()
         local up = e2e.listen()
         start(up.port)
-        for _, row in ipairs { { "POST", "" }, { "PUT", "HTTP/1.1 200 OK\r\n" } } do
+        local rows = { { "POST", "" }, { "PUT", "HTTP/1.1 200 OK\r\n" } }
+        if protocol.has_h2_upstream then rows[2] = nil end -- half a head comes as nothing
+        for _, row in ipairs(rows) do
             local w = wire.connect(rp.port)
             local u = kept(up, w)
             w:send(request(row[1], "/up/a", "12345") .. "12345")

@@ -660,7 +660,8 @@ describe("HTTP/1.1", function()
             local res = get("/headers")
             assert.equal("theirs", res:header("server"))
             assert.same({ "Sun, 06 Nov 1994 08:49:37 GMT" }, res:all("date"))
-            assert.equal(("1.0 inner, %s rproxy"):format(protocol.upstream_via), table.concat(res:all("via"), ", "))
+            assert.equal(("1.0 inner, %s rproxy"):format(protocol.upstream_via),
+                table.concat(res:all("via"), ", "))
         end)
 
         it("Date is added where it is missing, Server is not", function()

@@ -310,21 +310,26 @@ describe("early data", function()
     end)
 
     it("is what openssl s_client sends", function()
-        local file = dir .. "/session"
-        local function client(args, input)
-            posix.write_file(dir .. "/in", input)
-            -- It ends with its standard input: the answer is waited for.
-            local pipe = io.popen(("(sleep 0.3; cat '%s/in'; sleep 1) | env -u LD_PRELOAD openssl "
-                .. "s_client -connect 127.0.0.1:%d -servername a.test -tls1_3 %s 2>&1"):format(dir,
-                rp.port, args))
-            local text = pipe:read("*a")
+        local file, out = dir .. "/session", dir .. "/out"
+        -- It ends with its standard input: what it says is waited for.
+        local function client(args, input, done)
+            local pipe = io.popen(("env -u LD_PRELOAD openssl s_client -connect 127.0.0.1:%d "
+                .. "-servername a.test -tls1_3 %s >'%s' 2>&1"):format(rp.port, args, out), "w")
+            pipe:write(input)
+            pipe:flush()
+            local ok = posix.poll(function() return done(posix.read_file(out) or "") end, 20)
             pipe:close()
-            return text
+            assert.truthy(ok, posix.read_file(out))
         end
         posix.write_file(dir .. "/early", get("/tool"))
-        client("-sess_out " .. file, get("/hello"))
-        local text = client(("-sess_in %s -early_data %s/early"):format(file, dir), "")
-        assert.truthy(text:find("Early data was accepted", 1, true), text)
+        client("-sess_out " .. file, get("/hello"), function(text)
+            return text:find("\r\n\r\nhello", 1, true)
+                and (posix.read_file(file) or ""):find("END SSL SESSION", 1, true)
+        end)
+        client(("-sess_in %s -early_data %s/early"):format(file, dir), "", function(text)
+            return text:find("Early data was accepted", 1, true)
+        end)
+        o:wait_requests(1)
         assert.same({ "1" }, e2e.values(e2e.last(o).fields, "early-data"))
         assert.equal(1, count(o, "/tool"))
     end)

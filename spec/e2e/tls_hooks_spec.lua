@@ -393,6 +393,36 @@ describe("tls_hello", function()
         hasty:stop()
     end)
 
+    it("is not gone around by who waited while a reload took the listener away", function()
+        local text = [[
+            return rp.site { workers = 1, trust = { "127.0.0.1" },
+                tls = { certs = { "${certs}/a.pem" } },
+                listeners = { rp.listen { "127.0.0.1:${more}" }, %s },
+                hosts = { rp.host { default = true, routes = {
+                    rp.route { "/*", respond = { 200, "ok" } } } } } } ]]
+        local vars = { certs = dir, more = posix.free_port() }
+        local s = proc.rproxy { vars = vars, site = text:format([[rp.listen { "127.0.0.1:${port}",
+            tls = true, proxy_protocol = true, use = { { tls_hello = function(conn)
+                if conn.sni == "no.test" then return false end
+            end } } }]]) }
+        local ends = {}
+        for i, name in ipairs { "no.test", "a.test" } do
+            ends[i] = tls.connect(s.port, { sni = name, no_handshake = true })
+            ends[i]:send_raw("PROXY TCP4 192.0.2.7 ") -- the rest comes later
+        end
+        posix.poll(function() return count(s, "connections_accepted") == 2 end, 20)
+        s:write_site(text:format(""), vars)
+        process.must(s, "reload")
+        for i = 1, 2 do
+            ends[i]:send_raw("192.0.2.1 1234 443\r\n")
+            local ok, why = ends[i]:handshake()
+            assert.is_nil(ok)
+            assert.truthy(why == "closed" or why == "reset", why)
+            ends[i]:close()
+        end
+        s:stop()
+    end)
+
     it("comes before early data", function()
         local s = proc.rproxy { vars = { certs = dir }, site = [[
             return rp.site { workers = 1, log = { error = { level = "info" } },

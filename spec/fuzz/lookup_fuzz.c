@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * lookup_fuzz: the files of sets: any lines make a set or an error; what is in the file is found, and
- * networks agree with net/cidr, which was written for itself.
+ * lookup_fuzz: the files of sets: any lines make a set or an error; what is in the file is found,
+ * and networks agree with net/cidr, which was written for itself.
  *
  * The first byte is the type, the rest the file.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * multipart_fuzz: the reader on any bytes, whole and cut into pieces: both see the same parts, and what
- * was given out never has a delimiter in it.
+ * multipart_fuzz: the reader on any bytes, whole and cut into pieces: both see the same parts, and
+ * what was given out never has a delimiter in it.
  *
  * The first byte says how it is cut, the first line is a Content-Type, the rest is the body.
  */

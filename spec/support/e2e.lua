@@ -11,7 +11,6 @@
 --   e2e.head(w)                          -- read one request head, as text
 --   e2e.stop(rp)                         -- in teardown: everything ends, and ends cleanly
 
-local ffi = require("ffi")
 local http = require("spec.support.http")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
@@ -178,8 +177,8 @@ function M.settled(sample)
     end, 30)
 end
 
---- Read and forget n bytes of a wire; returns how many came (fewer: the end), and the end of the last
---- piece.
+--- Read and forget n bytes of a wire; returns how many came (fewer: the end), and the end of the
+--- last piece.
 function M.drain(w, n)
     return w:drain(n)
 end

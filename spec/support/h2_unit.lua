@@ -108,11 +108,17 @@ end
 local Link = {}
 Link.__index = Link
 
---- opt: links (struct rp_h2_links; a fresh one), streams, window, requests, idle (ms).
+--- opt: links (struct rp_h2_links; a fresh one), streams, window, requests, idle (ms), small (bytes
+--- that the system keeps for the socket, about).
 function M.link(env, opt)
     opt = opt or {}
     local near, far = net.tcp_pair()
     set_nonblocking(far)
+    if opt.small then
+        local bytes = ffi.new("int[1]", opt.small)
+        sys.setsockopt(near, net.SOL_SOCKET, net.SO_SNDBUF, bytes, 4)
+        sys.setsockopt(far, net.SOL_SOCKET, net.SO_RCVBUF, bytes, 4)
+    end
     local k = setmetatable({ env = env, far = far, streams = {},
         links = opt.links or env:anchor(ffi.new("struct rp_h2_links")) }, Link)
     local settings = ffi.new("struct rp_h2_link_settings", opt.streams or 100,

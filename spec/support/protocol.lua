@@ -6,16 +6,16 @@
 --   tls            HTTP/1.1 over TLS               h2-h2    HTTP/2 without TLS on both sides
 --   h2             HTTP/2 without TLS
 --
--- Specs are written once, in HTTP/1.1. proc.rproxy gives the site's plain listeners a certificate where
--- the protocol has TLS, and its upstreams `http = "2"` where it has HTTP/2 with them. wire.connect
+-- Specs are written once, in HTTP/1.1. proc.rproxy gives the site's plain listeners a certificate
+-- where the protocol has TLS, and its upstreams `http = "2"` where it has HTTP/2 with them. wire.connect
 -- to such a listener translates (h2_codec, tls_codec), as do origins and the upstreams that specs
--- play (wire.wrap). So hooks, bodies, limits and logs are tested over each of them by the same words.
+-- play (wire.wrap). So hooks, bodies, limits and logs are tested over each by the same words.
 --
---   protocol.only("h1 client", "chunk sizes")       first words of a test that cannot be said otherwise
+--   protocol.only("h1 client", "chunk sizes")       first words of a test that means one protocol
 --   protocol.mark("h1 client", "HTTP/1.0")          the same in a helper that the test calls
 --
 -- The words: "h1 client" (not where clients speak HTTP/2), "h1 upstream" (not where upstreams do),
--- "no TLS" (not where clients speak TLS). Such tests are left out, and the run tells how many and why.
+-- "no TLS" (not where clients speak TLS). Such tests are left out; the run tells how many and why.
 
 local M = {}
 
@@ -51,10 +51,11 @@ M.OF_ONE_PROTOCOL = {
     ["spec/e2e/stream_spec.lua"] = "streams: no HTTP",
     ["spec/e2e/stream_udp_spec.lua"] = "streams: no HTTP",
     ["spec/e2e/tunnel_reload_spec.lua"] = "a tunnel after 101 of HTTP/1.1",
-    ["spec/e2e/websocket_frames_spec.lua"] = "Upgrade of HTTP/1.1; over HTTP/2 in h2_upstream_ws_spec",
-    ["spec/e2e/websocket_spec.lua"] = "Upgrade of HTTP/1.1; over HTTP/2 in h2_upstream_ws_spec",
+    ["spec/e2e/websocket_frames_spec.lua"] = "Upgrade; over HTTP/2 in h2_upstream_ws_spec",
+    ["spec/e2e/websocket_spec.lua"] = "Upgrade; over HTTP/2 in h2_upstream_ws_spec",
 }
-local SPEAKS_ITSELF = { ["spec/e2e/h2_"] = "speaks HTTP/2 itself", ["spec/e2e/tls_"] = "speaks TLS itself" }
+local SPEAKS_ITSELF = { ["spec/e2e/h2_"] = "speaks HTTP/2 itself",
+    ["spec/e2e/tls_"] = "speaks TLS itself" }
 
 --- Why a spec file runs over h1 only; nil when it runs over all.
 function M.why_alone(file)
@@ -74,7 +75,7 @@ local OTHERWISE = {
 
 local function leave_out(pending, needs, reason)
     if OTHERWISE[needs] == nil then error("protocol: no mark " .. tostring(needs), 3) end
-    if OTHERWISE[needs] then pending(("%s: %s"):format(needs, reason)) end
+    if OTHERWISE[needs] then pending(("left out, %s: %s"):format(needs, reason)) end
 end
 
 --- Leave the running test out where the protocol is not what it needs.
@@ -102,7 +103,8 @@ local function certificate()
         keeper = newproxy(true) -- the folder goes with this process
         getmetatable(keeper).__gc = function() posix.remove_dir(dir) end
     end
-    require("spec.support.tls").cert(dir, "site", { names = { "localhost", "a" }, ips = { "127.0.0.1" } })
+    require("spec.support.tls").cert(dir, "site", { names = { "localhost", "a" },
+        ips = { "127.0.0.1" } })
     return dir
 end
 

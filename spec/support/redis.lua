@@ -127,13 +127,19 @@ function M.start_sentinels()
     return master, replica, sentinels
 end
 
--- A port such that the one of the cluster's bus (10000 above) is free, too.
-local function cluster_port()
-    for _ = 1, 100 do
+-- A node of a cluster needs a second port, 10000 above; who else takes that is luck.
+local function start_node()
+    local err
+    for _ = 1, 20 do
         local port = posix.free_port()
-        if port < 55000 and not posix.is_listening(port + 10000) then return port end
+        if port < 55000 and not posix.is_listening(port + 10000) then
+            local ok, node = pcall(M.start, { port = port, ["cluster-enabled"] = "yes",
+                ["cluster-config-file"] = "nodes.conf", ["cluster-node-timeout"] = 5000 })
+            if ok then return node end
+            err = node
+        end
     end
-    error("no pair of ports is free")
+    error(err or "no pair of ports is free", 0)
 end
 
 --- A cluster of three masters.
@@ -141,8 +147,7 @@ end
 function M.start_cluster()
     local nodes, argv = {}, { "redis-cli", "--cluster", "create" }
     for i = 1, 3 do
-        nodes[i] = M.start { port = cluster_port(), ["cluster-enabled"] = "yes",
-            ["cluster-config-file"] = "nodes.conf", ["cluster-node-timeout"] = 5000 }
+        nodes[i] = start_node()
         argv[#argv + 1] = "127.0.0.1:" .. nodes[i].port
     end
     argv[#argv + 1] = "--cluster-yes"

@@ -10,6 +10,7 @@ return function()
     local base = require("busted.outputHandlers.base")()
     local n = 0
     local reasons = {} -- of the test under way
+    local why_not -- it is left out, as the test says
 
     local function write(line)
         io.stdout:write(line, "\n")
@@ -37,7 +38,8 @@ return function()
         n = n + 1
         local name = base.getFullName(element)
         if status == "pending" then
-            write(("ok %d - # SKIP %s"):format(n, name))
+            write(("ok %d - # SKIP %s%s"):format(n, name, why_not and " # " .. why_not or ""))
+            why_not = nil
         else
             write(("%s %d - %s"):format(status == "success" and "ok" or "not ok", n, name))
         end
@@ -55,6 +57,12 @@ return function()
         return nil, true
     end
 
+    function base.on_pending(_, _, message)
+        local text = type(message) == "string" and message or nil
+        why_not = text and text:gsub("%s+", " "):gsub("^%S+:%d+: ", "")
+        return nil, true
+    end
+
     function base.on_suite_end()
         write("1.." .. n)
         return nil, true
@@ -66,6 +74,7 @@ return function()
         busted.subscribe({ "test", "end" }, self.on_test_end)
         busted.subscribe({ "failure" }, self.on_trouble)
         busted.subscribe({ "error" }, self.on_trouble)
+        busted.subscribe({ "pending" }, self.on_pending)
         busted.subscribe({ "suite", "end" }, self.on_suite_end)
     end
 

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- tls_codec: plain bytes on this side, TLS records on the other, without I/O; a client. The calls are
--- those of h2_codec. What is written before the handshake is done is kept back.
+-- tls_codec: plain bytes on this side, TLS records on the other, without I/O; a client. The calls
+-- are those of h2_codec. What is written before the handshake is done is kept back.
 
 local ffi = require("ffi")
 local tls = require("spec.support.tls") -- declares OpenSSL

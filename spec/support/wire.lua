@@ -9,8 +9,9 @@
 --   local rest, why = w:recv_all(2)                      -- until "closed", "reset" or "timeout"
 --   w:close()
 --
--- It speaks HTTP/1.1 or what else specs say; where RP_PROTOCOL names another protocol and the other end
--- is a listener of rproxy (or a peer that speaks HTTP/2), the bytes are translated: spec.support.protocol.
+-- It speaks HTTP/1.1 or what else specs say; where RP_PROTOCOL names another protocol and the other
+-- end is a listener of rproxy (or a peer that speaks HTTP/2), the bytes are translated: see
+-- spec.support.protocol.
 --
 -- Every wait has a limit (w.timeout, 20 s); recv and recv_until raise with what had come so far.
 
@@ -46,8 +47,8 @@ end
 local block = ffi.new("char[?]", BLOCK_BYTES)
 local readable = ffi.new("rpspec_pollfd[1]")
 
--- Bytes of the socket as they come, waiting at most until the deadline; nil and why at an end. Not by
--- the socket library: it calls a reset "closed".
+-- Bytes of the socket as they come, waiting at most until the deadline; nil and why at an end. Not
+-- by the socket library: it calls a reset "closed".
 local function receive(self, deadline)
     local fd = self.sock:getfd()
     readable[0].fd, readable[0].events = fd, POLLIN
@@ -132,7 +133,8 @@ end
 
 --- Connect; raises unless opt.may_fail, then nil, err.
 --- opt: timeout (seconds), may_fail, from (local address), rcvbuf (bytes), raw (bytes as they are,
---- whatever RP_PROTOCOL says), unserved (nobody will answer yet: handshakes wait for the first recv).
+--- whatever RP_PROTOCOL says), unserved (nobody will answer yet: handshakes wait for the first
+--- recv).
 function M.connect(port, host, opt)
     opt = opt or {}
     local sock, ok, err
@@ -157,7 +159,8 @@ function M.connect(port, host, opt)
         error(("connect to %s port %s: %s"):format(host or "", port, err), 2)
     end
     local w = setmetatable({ sock = sock, timeout = opt.timeout or 20, buf = "", late = "",
-        ended = not ok and "reset" or nil, unserved = opt.unserved, codec = not opt.raw and protocol.client(port) or nil }, Wire)
+        ended = not ok and "reset" or nil, unserved = opt.unserved,
+        codec = not opt.raw and protocol.client(port) or nil }, Wire)
     open[w] = true
     if w.codec and not w.ended then
         if opt.unserved then flush(w) else settle(w) end
@@ -168,8 +171,7 @@ end
 --- A wire over a socket that is connected already (what a listening spec accepted).
 function M.wrap(sock)
     local w = setmetatable({ sock = sock, timeout = 20, buf = "", late = "",
-        is_new = protocol.has_h2_upstream },
-        Wire)
+        is_new = protocol.has_h2_upstream }, Wire)
     open[w] = true
     return w
 end
@@ -196,8 +198,8 @@ function Wire:send(bytes)
     return settle(self)
 end
 
---- Send as much as is taken without waiting; the number of bytes, 0 when it is none. Nil and why when
---- the other end refuses more. What is left out may be sent later.
+--- Send as much as is taken without waiting; the number of bytes, 0 when it is none. Nil and why
+--- when the other end refuses more. What is left out may be sent later.
 function Wire:push(bytes)
     self.sock:settimeout(0)
     if not self.codec then
@@ -253,8 +255,8 @@ end
 
 --- The next n bytes; fewer and why when the end, or too long a silence, comes before.
 function Wire:recv_most(n)
-    local pieces, got, why = { take(self, n) }, math.min(#self.buf, n), nil
-    got = #pieces[1]
+    local pieces, why = { take(self, n) }, nil
+    local got = #pieces[1]
     while got < n do
         local bytes
         bytes, why = take_piece(self, socket.gettime() + self.timeout)

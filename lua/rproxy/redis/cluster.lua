@@ -16,7 +16,7 @@ local task = require("rproxy.task")
 local M = {}
 
 local SLOTS = 16384
-local ROUNDS_MOST = 16 -- a unit is sent
+local ROUNDS_MOST = 16 -- that a unit is sent elsewhere
 local AGAIN_SECONDS = 0.05 -- before it is sent again where the cluster is not ready
 local NODES_MOST = 1000
 local ASKING = assert(resp.command(1, { "ASKING" }))
@@ -231,8 +231,8 @@ local function hand_out(self, group, replies, again)
             why = why or redirection(self, unit, mine[k])
         end
         at = at + unit.n
-        unit.rounds = (unit.rounds or 0) + 1
-        if why and unit.rounds < ROUNDS_MOST then
+        if why and why ~= "later" then unit.rounds = (unit.rounds or 0) + 1 end
+        if why and (unit.rounds or 0) < ROUNDS_MOST then
             again[#again + 1] = unit
             wait = wait or why == "later"
         else
@@ -295,21 +295,31 @@ local function round(self, units, deadline)
     return again, wait
 end
 
+-- Send until all have replies. nil, code, detail: some have not.
+local function run_all(self, units, deadline)
+    local left = units
+    while true do
+        local again, wait, detail = round(self, left, deadline)
+        if not again then return nil, wait, detail end
+        if #again == 0 then return true end
+        left = again
+        if service.now() + AGAIN_SECONDS >= deadline then
+            return nil, "timeout", "the cluster is not ready"
+        end
+        if wait then task.sleep(AGAIN_SECONDS) end
+    end
+end
+
 --- yields: yes
 function Cluster:run(units, seconds)
     local deadline = service.now() + (seconds or self.opts.timeout)
-    local left = units
-    while #left > 0 do
-        local again, wait, detail = round(self, left, deadline)
-        if not again then return nil, wait, detail end
-        left = again
-        if #left > 0 and service.now() + AGAIN_SECONDS >= deadline then
-            return nil, "timeout", "the cluster is not ready"
-        end
-        if #left > 0 and wait then task.sleep(AGAIN_SECONDS) end
+    local ok, code, detail = run_all(self, units, deadline)
+    local out, some = {}, ok
+    for i, unit in ipairs(units) do
+        some = some or unit.replies
+        out[i] = unit.replies or lost(code, detail)
     end
-    local out = {}
-    for i, unit in ipairs(units) do out[i] = unit.replies end
+    if not some then return nil, code, detail end
     return out
 end
 

@@ -23,8 +23,8 @@ describe("the connection under HTTP/2", function()
     end)
 
     -- A server whose windows are wide open, and an upload to it.
-    local function upload()
-        link = unit.link(env)
+    local function upload(small)
+        link = unit.link(env, { small = small })
         local s = link:accept { windows = false, settings = { { FIRST_WINDOW, WINDOW_MOST } } }
         s:send(h2.WINDOW_UPDATE, 0, 0, h2.u32(WINDOW_MOST - 65535))
         local u = link:stream()
@@ -37,7 +37,7 @@ describe("the connection under HTTP/2", function()
     for _, size in ipairs { 30, 1000, 2048, 5000, 16384 } do
         it(("keeps little more than the frames that wait for it, of %d bytes each"):format(size),
             function()
-            local _, u = upload()
+            local _, u = upload(64 * KB)
             local sent, before = 0, tonumber(env.mem.live_bytes)
             -- Until the socket takes nothing more and what waits for it is at its most.
             local stuck = 0
@@ -54,7 +54,8 @@ describe("the connection under HTTP/2", function()
             end
             assert.equal(5, stuck)
             local held = tonumber(env.mem.live_bytes) - before
-            assert.is_true(held <= 640 * KB, ("frames of %d hold %d"):format(size, held))
+            -- A piece may pin four times its bytes, and 256 KB wait for the socket.
+            assert.is_true(held <= 1152 * KB, ("frames of %d hold %d"):format(size, held))
         end)
     end
 

@@ -102,6 +102,19 @@ describe("h2_msg", function()
             request(plus({ "cookie", "" }, { "cookie", "b" })).fields)
     end)
 
+    it("counts the crumbs of Cookie as the one field that they are", function()
+        local list, all = plus(), {}
+        for i = 1, 60 do
+            all[i] = ("c%d=%d"):format(i, i)
+            list[#list + 1] = { "cookie", all[i] }
+        end
+        list[#list + 1] = { "x", "y" }
+        assert.same({ "cookie: " .. table.concat(all, "; "), "x: y", "host: a.test:8443" },
+            request(list, true, 20).fields)
+        for i = 1, 200 do list[#list + 1] = { "cookie", ("v"):rep(20) .. i } end
+        assert.equal("H1_HEAD_BIG", refused(list))
+    end)
+
     it("knows what content follows", function()
         assert.equal("none", request(BASE).framing)
         assert.equal("chunked", request(BASE, false).framing)

@@ -592,6 +592,31 @@ describe("TLS of a conn", function()
             return conn, e, before
         end
 
+        it("bring no early data where nobody can say that it comes first", function()
+            local s = server { certs = { "a" }, rules = { early = true } }
+            local opt = { by = s, versions = "1.3", sni = "a.test", tickets = keys }
+            local conn, e = pair(opt)
+            conn:send("x") -- the tickets come before it
+            e:recv(1)
+            local session = e:session()
+            e:close()
+            conn:close()
+            local near, far = net.tcp_pair()
+            conn = env:adopt(near)
+            C.rp_conn_start_tls(conn.raw, s[0], keys)
+            e = tls.over(env:own(far), { session = session, sni = "a.test", turn = turn })
+            e:send_early("early")
+            assert.is_true(e:handshake())
+            assert.is_true(e.resumed)
+            assert.equal("rejected", e:early_status())
+            e:send("late")
+            env:until_true(function() return conn.readable > 0 end)
+            assert.is_false(C.rp_tls_is_early(C.rp_conn_tls(conn.raw)))
+            assert.same({ "OK", "late" }, { conn:recv() })
+            e:close()
+            conn:close()
+        end)
+
         it("go with the first answer when that was asked for already", function()
             local conn, e, before = eager_pair()
             assert.equal(before, tonumber(conn.face.out_bytes))

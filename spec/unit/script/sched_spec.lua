@@ -157,6 +157,37 @@ describe("script/sched", function()
             return req:exit(200, table.concat(rp.all { wait, wait, wait }, " ")) ]])
     end)
 
+    it("tells who waits for a task that went with its parent, or with a reload", function()
+        assert.equal("nil cancelled nil cancelled true", answer [[
+            local inner
+            local outer = rp.spawn(function()
+                inner = rp.spawn(function() rp.sleep(60) end)
+                rp.sleep(60)
+            end)
+            rp.sleep(0.002)
+            rp.spawn(function() rp.sleep(0.002) outer:cancel() end)
+            local a, b = inner:wait()
+            local c, d = outer:wait()
+            local me
+            me = rp.spawn(function() rp.sleep(0.001) return pcall(me.wait, me) end)
+            local _, ok, err = me:wait()
+            return req:exit(200, ("%s %s %s %s %s"):format(tostring(a), b, tostring(c), d,
+                tostring(not ok and err:find("cannot wait for itself", 1, true) ~= nil))) ]])
+        site:close()
+        serve [[ if req.path == "/n" then return req:exit(200, seen.err) end
+            local _, err = rp.once("x", 60, function() rp.sleep(60) end)
+            seen.err = err
+            return req:exit(200, err) ]]
+        local sock = site:connect()
+        sock:send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        site:until_true(function() return active() == 1 end)
+        site:turn(5)
+        C.rp_host_retire(site.conf)
+        site:until_true(function() return active() == 0 or sock:receive(1) end)
+        assert.equal("cancelled", site:get("/n").body)
+        sock:close()
+    end)
+
     it("waits for a task no longer than it is told", function()
         assert.equal("nil timeout true 1", answer [[
             local task = rp.spawn(function() rp.sleep(0.03) return 1 end)

@@ -93,7 +93,7 @@ describe("lookup", function()
                 assert.equal("OK", add_net(m, quad .. "/" .. length, tostring(length)))
             end
             assert.equal("OK", publish(m))
-            for _ = 1, 20000 do
+            for _ = 1, 8000 do
                 local address, wanted = bit.tobit(math.random(0, 2 ^ 32 - 1)), "NOT_FOUND"
                 for length = 32, 8, -1 do
                     local base = bit.band(address, bit.bnot(length == 32 and 0
@@ -195,7 +195,7 @@ describe("lookup", function()
             publish(m, round)
         end
         make(1)
-        for round = 1, 300 do
+        for round = 1, 100 do
             local pid = posix.C.fork()
             if pid == 0 then
                 local i = round * 1000
