@@ -6,6 +6,7 @@
 -- Expected failures are nil, code, detail. Redirects are not followed, and nothing is decoded.
 
 local abi = require("rproxy.abi")
+local grant = require("rproxy.grant")
 local header = require("rproxy.header")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
@@ -280,6 +281,7 @@ end
 local function start(self, handle, url)
     local client = url.secure and (self.tls or tls.client(true)) or nil
     local place, port = self.unix or url.host, self.unix and 0 or url.port
+    grant.check("net", place)
     return C.rp_abi_call_start(H, handle, self.mode, place, #place, port, client, url.host,
         #url.host, self.keep_most, self.keep_seconds)
 end

@@ -113,14 +113,21 @@ local function compile(zone)
     return true
 end
 
+-- What C says of the file: a code, and what is wrong with it.
+local function load(zone, anew)
+    local opts, name = zone[3], zone[2]
+    local pointer = C.rp_abi_lookup_load(H, name, #name, opts.type, opts.file, #opts.file,
+        anew == true)
+    if pointer ~= nil then return job.wait(pointer) end
+    local why = abi.out()
+    return why == "busy" and END or E.INTERNAL, why
+end
+
 -- One look at the file. true; or nil and what is wrong, false: what was wrong before.
 local function look(zone, anew)
-    local opts, name = zone[3], zone[2]
+    local opts = zone[3]
     while true do
-        local pointer = C.rp_abi_lookup_load(H, name, #name, opts.type, opts.file, #opts.file,
-            anew == true)
-        if pointer == nil then return nil, abi.out() end
-        local code, err = job.wait(pointer)
+        local code, err = load(zone, anew)
         if code == OK then break end
         if code ~= END then
             -- Another worker may have read one that was good in between.

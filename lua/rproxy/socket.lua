@@ -7,6 +7,7 @@
 -- "closed", "refused" ..), detail says more. Every wait ends by timeout.
 
 local abi = require("rproxy.abi")
+local grant = require("rproxy.grant")
 local object = require("rproxy.object")
 local task = require("rproxy.task")
 local tls = require("rproxy.tls")
@@ -81,6 +82,7 @@ local function connect(opts, where, port)
     if pool ~= nil and pool ~= false and type(pool) ~= "string" then
         raise("pool is a name, or false: a new connection")
     end
+    grant.check("net", where)
     local client = tls.client(opts.tls)
     local name = port == 0 and "" or where:match("^%[(.*)%]$") or where
     local pool_name = pool or ""
@@ -202,6 +204,7 @@ Udp.__index = Udp
 --- @return table|nil udp, string|nil err, string|nil detail
 function M.connect_udp(opts)
     check_place("rp.udp.connect", opts)
+    grant.check("net", opts.host)
     local timeout = check_timeout(opts.timeout)
     local handle = C.rp_abi_udp_connect(H, opts.host, #opts.host, opts.port)
     if handle < 0 then

@@ -7,7 +7,7 @@
  * What Lua has of a guest is one table (lua/rproxy/guest.lua), kept by number in a table of the VM, for
  * as long as the connection lives and this VM does: the requests of the connection find it there.
  */
-#include "script/vm.h"
+#include "script/phase_conn.h"
 
 #include "base/log.h"
 
@@ -19,14 +19,6 @@ struct rp_vm_guest {
     int ref;                         /* of its wrapper, in the table of them */
     struct rp_scope scope;           /* during the handshake */
 };
-
-struct pass {
-    struct rp_host *h;
-    struct rp_guest *g;
-    enum rp_guest_hook hook;
-};
-
-static rp_err enter(const struct pass *a, uint32_t chain);
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
 
@@ -61,16 +53,17 @@ static int make_wrapper(lua_State *L)
     return 0;
 }
 
-static rp_err push_wrapper(const struct pass *a, lua_State *L)
+static rp_err push(const struct rp_conn_pass *a, lua_State *L)
 {
-    struct rp_vm_guest *k = a->g->script;
+    struct rp_guest *g = a->owner;
+    struct rp_vm_guest *k = g->script;
     if (!k) {
-        struct making m = {a->h, a->g, LUA_NOREF};
+        struct making m = {a->h, g, LUA_NOREF};
         if (lua_cpcall(a->h->L, make_wrapper, &m) != 0) {
             lua_pop(a->h->L, 1);
             return RP_E_NOMEM;
         }
-        k = keep(a->h, a->g, m.ref);
+        k = keep(a->h, g, m.ref);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, a->h->guests_ref);
     lua_rawgeti(L, -1, k->ref);
@@ -158,89 +151,44 @@ void rp_guests_open(lua_State *L)
     luaL_openlib(L, NULL, LIBRARY, 1);
 }
 
-/* ---- failures ------------------------------------------------------------------------------- */
-
-static const char *name_of(enum rp_guest_hook hook)
-{
-    return hook == RP_GUEST_HELLO ? "tls_hello" : "certificate";
-}
-
-static rp_err failed(const struct pass *a, struct rp_task *t, rp_str what, rp_err e)
-{
-    uint32_t chain = t->chain, at = t->at, rest = 0;
-    uint32_t plugin = rp_chain_plugin(a->h, chain, at);
-    const struct rp_conf_plugin *p = plugin == UINT32_MAX ? NULL : &a->h->conf->plugins[plugin];
-    char ip[RP_ADDR_TEXT_BYTES + 1];
-    ip[rp_addr_put_ip(&a->g->client, ip)] = '\0';
-    rp_log(error, "hook failed plugin=%s hook=%s listener=%s client=%s sni=%s error=\"%.*s\"",
-           p ? rp_log_esc(p->name) : "?", name_of(a->hook), rp_log_esc(a->g->listener), ip,
-           rp_log_esc(a->g->hello.sni), RP_STR_ARG(what));
-    rp_task_drop(t);
-    a->g->proxy->stats.hook_errors++;
-    if (!(p && p->on_error == RP_PLUGIN_OPEN)) return e;
-    a->g->cert.ttl_s = 0; /* what is said without it is not kept */
-    rp_err found = rp_chain_rest(a->h, chain, at, &rest);
-    if (found != RP_OK) return found;
-    return rest ? enter(a, rest) : RP_OK;
-}
-
 /* ---- running -------------------------------------------------------------------------------- */
 
-/* False from tls_hello is a refusal without words; rp_guest_refuse came first where there are some. */
-static rp_err returned(const struct pass *a, struct rp_task *t)
+static bool forgive(const struct rp_conn_pass *a, const struct rp_conf_plugin *p, rp_str what)
 {
-    bool refuse =
-        lua_gettop(t->co) > 0 && lua_type(t->co, 1) == LUA_TBOOLEAN && !lua_toboolean(t->co, 1);
-    rp_task_put(t);
-    if (!refuse || a->hook != RP_GUEST_HELLO || a->g->refused) return RP_OK;
-    return rp_guest_refuse(a->g, RP_GUEST_ACCESS_DENIED, RP_STR_NONE);
+    struct rp_guest *g = a->owner;
+    char ip[RP_ADDR_TEXT_BYTES + 1];
+    ip[rp_addr_put_ip(&g->client, ip)] = '\0';
+    rp_log(error, "hook failed plugin=%s hook=%s listener=%s client=%s sni=%s error=\"%.*s\"",
+           p ? rp_log_esc(p->name) : "?", a->hook == RP_GUEST_HELLO ? "tls_hello" : "certificate",
+           rp_log_esc(g->listener), ip, rp_log_esc(g->hello.sni), RP_STR_ARG(what));
+    g->proxy->stats.hook_errors++;
+    if (!(p && p->on_error == RP_PLUGIN_OPEN)) return false;
+    g->cert.ttl_s = 0; /* what is said without it is not kept */
+    return true;
 }
 
-static rp_err settle(const struct pass *a, struct rp_task *t, int rc)
+static void dress(const struct rp_conn_pass *a, struct rp_task *t)
 {
-    bool stopped = rp_watchdog_leave(a->h);
-    if (rc == 0) return returned(a, t);
-    if (rc != LUA_YIELD)
-        return failed(a, t, rp_task_complaint(t), stopped ? RP_E_HOOK_BUDGET : RP_E_HOOK);
-    if (t->state == RP_TASK_RUNNING)
-        return failed(a, t, RP_STR("coroutine.yield outside of a coroutine of its own"), RP_E_HOOK);
-    a->g->task = t;
-    return RP_AGAIN;
-}
-
-static rp_err enter(const struct pass *a, uint32_t chain)
-{
-    struct rp_task *t = rp_task_get(a->h);
-    if (!t) return RP_E_BUSY;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, a->h->chains[chain].fn);
-    rp_err e = push_wrapper(a, t->co);
-    if (e != RP_OK) {
-        rp_task_put(t);
-        return e;
-    }
-    t->guest = a->g;
-    t->scope = &((struct rp_vm_guest *)a->g->script)->scope;
-    t->is_hook = true;
+    struct rp_guest *g = a->owner;
+    t->guest = g;
+    t->scope = &((struct rp_vm_guest *)g->script)->scope;
     t->phase = a->hook == RP_GUEST_HELLO ? RP_TASK_HELLO : RP_TASK_CERT;
-    t->chain = chain;
-    t->at = 1;
-    return settle(a, t, rp_task_resume(t, 1));
 }
 
-static rp_err go_on(const struct pass *a, struct rp_task *t)
+/* False from tls_hello is a refusal without words; rp_guest_refuse came first where there are some. */
+static rp_err returned(const struct rp_conn_pass *a, lua_State *L)
 {
-    if (t->state != RP_TASK_READY) return RP_AGAIN;
-    a->g->task = NULL;
-    lua_settop(t->co, 0);
-    lua_pushboolean(t->co, t->fired);
-    return settle(a, t, rp_task_resume(t, 1));
+    struct rp_guest *g = a->owner;
+    bool refuse = lua_gettop(L) > 0 && lua_type(L, 1) == LUA_TBOOLEAN && !lua_toboolean(L, 1);
+    if (!refuse || a->hook != RP_GUEST_HELLO || g->refused) return RP_OK;
+    return rp_guest_refuse(g, RP_GUEST_ACCESS_DENIED, RP_STR_NONE);
 }
 
 static rp_err run(struct rp_guest *g, enum rp_guest_hook hook)
 {
-    const struct pass a = {.h = g->conf->script, .g = g, .hook = hook};
-    if (g->task) return go_on(&a, g->task);
-    return enter(&a, hook == RP_GUEST_HELLO ? g->hello_chain : g->cert_chain);
+    static const struct rp_conn_hooks OF = {push, dress, returned, forgive};
+    const struct rp_conn_pass a = {&OF, g->conf->script, g, &g->task, hook};
+    return rp_conn_pass_run(&a, hook == RP_GUEST_HELLO ? g->hello_chain : g->cert_chain);
 }
 
 void rp_phase_guest_hooks(struct rp_hooks *hooks)

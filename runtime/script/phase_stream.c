@@ -4,7 +4,7 @@
  * on a pooled coroutine, parked while they wait, with the plugin's policy when they fail. A stream has
  * no answer to give: a connect hook that fails closes it unless its plugin says "open".
  */
-#include "script/vm.h"
+#include "script/phase_conn.h"
 
 #include "base/log.h"
 #include "proxy/server.h"
@@ -14,14 +14,6 @@ struct kept {
     int ref; /* the wrapper table */
     struct rp_scope scope;
 };
-
-struct pass {
-    struct rp_host *h;
-    struct rp_stream *s;
-    enum rp_stream_hook hook;
-};
-
-static rp_err enter(const struct pass *a, uint32_t chain);
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
 
@@ -41,18 +33,19 @@ static int make_wrapper(lua_State *L)
     return 0;
 }
 
-static rp_err push_wrapper(const struct pass *a, lua_State *L)
+static rp_err push(const struct rp_conn_pass *a, lua_State *L)
 {
-    struct kept *k = a->s->script;
+    struct rp_stream *s = a->owner;
+    struct kept *k = s->script;
     if (!k) {
-        struct making m = {a->h, a->s, LUA_NOREF};
+        struct making m = {a->h, s, LUA_NOREF};
         if (lua_cpcall(a->h->L, make_wrapper, &m) != 0) {
             lua_pop(a->h->L, 1);
             return RP_E_NOMEM;
         }
         k = rp_alloc(sizeof *k);
         k->ref = m.ref;
-        a->s->script = k;
+        s->script = k;
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref);
     return RP_OK;
@@ -83,75 +76,39 @@ static void cancel(struct rp_stream *s)
     s->task = NULL;
 }
 
-/* ---- failures ------------------------------------------------------------------------------- */
-
-static rp_err failed(const struct pass *a, struct rp_task *t, rp_str what, rp_err e)
-{
-    uint32_t chain = t->chain, at = t->at, rest = 0;
-    uint32_t plugin = rp_chain_plugin(a->h, chain, at);
-    const struct rp_conf_plugin *p = plugin == UINT32_MAX ? NULL : &a->h->conf->plugins[plugin];
-    rp_log(error, "hook failed plugin=%s hook=%s listener=%s error=\"%.*s\"",
-           p ? rp_log_esc(p->name) : "?", a->hook == RP_STREAM_HOOK_LOG ? "log" : "connect",
-           rp_log_esc(a->s->serve->text), RP_STR_ARG(what));
-    rp_task_drop(t);
-    a->s->proxy->stats.hook_errors++;
-    if (a->hook != RP_STREAM_HOOK_LOG && !(p && p->on_error == RP_PLUGIN_OPEN)) return e;
-    rp_err found = rp_chain_rest(a->h, chain, at, &rest);
-    if (found != RP_OK) return found;
-    return rest ? enter(a, rest) : RP_OK;
-}
-
 /* ---- running -------------------------------------------------------------------------------- */
 
-static rp_err settle(const struct pass *a, struct rp_task *t, int rc)
+static bool forgive(const struct rp_conn_pass *a, const struct rp_conf_plugin *p, rp_str what)
 {
-    bool stopped = rp_watchdog_leave(a->h);
-    if (rc == 0) {
-        bool refuse = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1);
-        rp_task_put(t);
-        return refuse && a->hook == RP_STREAM_HOOK_CONNECT ? RP_E_DENIED : RP_OK;
-    }
-    if (rc != LUA_YIELD)
-        return failed(a, t, rp_task_complaint(t), stopped ? RP_E_HOOK_BUDGET : RP_E_HOOK);
-    if (t->state == RP_TASK_RUNNING)
-        return failed(a, t, RP_STR("coroutine.yield outside of a coroutine of its own"), RP_E_HOOK);
-    a->s->task = t;
-    return RP_AGAIN;
+    const struct rp_stream *s = a->owner;
+    bool log = a->hook == RP_STREAM_HOOK_LOG;
+    rp_log(error, "hook failed plugin=%s hook=%s listener=%s error=\"%.*s\"",
+           p ? rp_log_esc(p->name) : "?", log ? "log" : "connect", rp_log_esc(s->serve->text),
+           RP_STR_ARG(what));
+    s->proxy->stats.hook_errors++;
+    return log || (p && p->on_error == RP_PLUGIN_OPEN);
 }
 
-static rp_err enter(const struct pass *a, uint32_t chain)
+static void dress(const struct rp_conn_pass *a, struct rp_task *t)
 {
-    struct rp_task *t = rp_task_get(a->h);
-    if (!t) return RP_E_BUSY;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, a->h->chains[chain].fn);
-    rp_err e = push_wrapper(a, t->co);
-    if (e != RP_OK) {
-        rp_task_put(t);
-        return e;
-    }
-    t->stream = a->s;
-    t->scope = &((struct kept *)a->s->script)->scope;
-    t->is_hook = true;
+    struct rp_stream *s = a->owner;
+    t->stream = s;
+    t->scope = &((struct kept *)s->script)->scope;
     t->phase = a->hook == RP_STREAM_HOOK_LOG ? RP_PHASE_LOG : RP_TASK_CONNECT;
-    t->chain = chain;
-    t->at = 1;
-    return settle(a, t, rp_task_resume(t, 1));
 }
 
-static rp_err go_on(const struct pass *a, struct rp_task *t)
+static rp_err returned(const struct rp_conn_pass *a, lua_State *L)
 {
-    if (t->state != RP_TASK_READY) return RP_AGAIN;
-    a->s->task = NULL;
-    lua_settop(t->co, 0);
-    lua_pushboolean(t->co, t->fired);
-    return settle(a, t, rp_task_resume(t, 1));
+    bool refuse = lua_gettop(L) > 0 && lua_toboolean(L, 1);
+    return refuse && a->hook == RP_STREAM_HOOK_CONNECT ? RP_E_DENIED : RP_OK;
 }
 
 static rp_err run(struct rp_stream *s, enum rp_stream_hook hook)
 {
-    const struct pass a = {.h = s->conf->script, .s = s, .hook = hook};
-    if (s->task) return go_on(&a, s->task);
-    return enter(&a, hook == RP_STREAM_HOOK_LOG ? s->what->log_chain : s->what->connect_chain);
+    static const struct rp_conn_hooks OF = {push, dress, returned, forgive};
+    const struct rp_conn_pass a = {&OF, s->conf->script, s, &s->task, hook};
+    return rp_conn_pass_run(&a, hook == RP_STREAM_HOOK_LOG ? s->what->log_chain
+                                                           : s->what->connect_chain);
 }
 
 void rp_phase_stream_hooks(struct rp_hooks *hooks)

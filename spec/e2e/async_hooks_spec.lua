@@ -190,3 +190,37 @@ describe("waiting in hooks", function()
         wait_checked(mark, { "stop" })
     end)
 end)
+
+describe("waiting while configurations are replaced", function()
+    it("fails no request, and leaves nothing behind", function()
+        local rp = e2e.pair({ ["*"] = { status = 200, body = "one" } }, { before = [[
+            local c = rp.http.client { base = "http://127.0.0.1:${origin}" }
+            local function go()
+                local s = assert(rp.tcp.connect { host = "127.0.0.1", port = ${origin} })
+                s:write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                s:read_until("\r\n\r\n")
+                s:read(3)
+                s:release()
+                assert(c:get("/x"))
+                assert(c:get("/x", { stream = true })) -- and let go of by nobody
+            end ]], site = [[
+            use = { { start = function()
+                go()
+                rp.every(0.005, go)
+                rp.detach(function() go() rp.sleep(600) end)
+            end } },
+            hosts = { rp.host { default = true, routes = { rp.route { "/*", content = function(req)
+                go()
+                rp.detach(go)
+                rp.once("key", 0.005, go)
+                rp.sleep(0.01)
+                return req:exit(200, "ok")
+            end } } } } ]] })
+        for _ = 1, 8 do
+            assert.equal("ok", http.get(rp.port, "/").body)
+            rp:signal("HUP")
+            assert.equal("ok", http.get(rp.port, "/").body)
+        end
+        e2e.stop(rp) -- the sanitizers look
+    end)
+end)

@@ -320,6 +320,58 @@ describe("WebSockets to an upstream in HTTP/2", function()
     end)
 end)
 
+describe("CONNECT from a client in HTTP/2 (RFC 9113 8.5)", function()
+    local played, rp
+
+    setup(function()
+        played = e2e.listen()
+        rp = e2e.proxy { vars = { played = played.port }, site = [[
+            hosts = { rp.host { default = true, routes = { rp.route { "CONNECT *",
+                connect = { allow = { "127.0.0.1:${played}" } } } } } }, ]] }
+    end)
+    teardown(function()
+        played:close()
+        e2e.stop(rp)
+    end)
+    after_each(wire.close_all)
+
+    local function open()
+        local c = h2.connect(rp.port)
+        local id = c:head { method = "CONNECT", authority = "127.0.0.1:" .. played.port, open = true }
+        local up = played:accept()
+        c:wait(function() return c.streams[id].status end)
+        assert.equal(200, c.streams[id].status)
+        return c, id, up
+    end
+
+    it("is a tunnel to the target, with the ends of its directions", function()
+        local c, id, up = open()
+        c:data(id, "SSH-2.0-x\r\n", true)
+        assert.equal("SSH-2.0-x\r\n", up:recv(11))
+        assert.is_true(up:is_closed()) -- our FIN
+        up:send("SSH-2.0-y\r\n")
+        assert.equal("SSH-2.0-y\r\n", tunnel_of(c, id):recv(11))
+        up:close()
+        c:wait(function() return c.streams[id].ended end)
+        assert.is_nil(c.streams[id].reset)
+    end)
+
+    it("is reset when the target breaks off, and closes the target when it is reset", function()
+        local c, id, up = open()
+        up:reset()
+        c:wait(function() return c.streams[id].reset end)
+        local c2, id2, up2 = open()
+        c2:send(h2.RST_STREAM, 0, id2, h2.u32(h2.CANCEL))
+        assert.is_true(up2:is_closed())
+    end)
+
+    it("is refused when the list has no such target", function()
+        local c = h2.connect(rp.port)
+        local id = c:head { method = "CONNECT", authority = "127.0.0.1:1" }
+        assert.equal(403, c:response(id).status)
+    end)
+end)
+
 ffi.cdef [[
 void SSL_CTX_set_alpn_select_cb(SSL_CTX *, int (*)(SSL *, const unsigned char **, unsigned char *,
     const unsigned char *, unsigned, void *), void *);

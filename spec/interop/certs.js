@@ -7,6 +7,7 @@
 const assert = require("node:assert");
 const crypto = require("node:crypto");
 const fs = require("node:fs");
+const os = require("node:os");
 const path = require("node:path");
 const tls = require("node:tls");
 const { certificate, checkAll, freePort, rproxy, tempDir, until, workersPss } = require("./common.js");
@@ -64,9 +65,19 @@ function nameOf(port, servername) {
     });
 }
 
-/* The best of some: how busy the machine is with others is not what is asked. */
+/* CPU time of a process with its children, those that ended included, ms. */
+function cpuMs(pid) {
+    const one = (p, dead) => {
+        const f = fs.readFileSync(`/proc/${p}/stat`, "utf8").replace(/^.*\) /, "").split(" ").map(Number);
+        return (f[11] + f[12] + (dead ? f[13] + f[14] : 0)) * 10; // ticks of 1/100 s
+    };
+    const kids = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+    return kids.filter(Boolean).reduce((sum, kid) => sum + one(kid, false), one(pid, true));
+}
+
+/* The time on the clock is printed, and judged where nobody else was busy; CPU time always is. */
 async function reloads({ proxy }, meanwhile) {
-    const all = [];
+    const all = [], began = cpuMs(proxy.child.pid);
     for (let round = 0; round < 4; round++) {
         const mark = proxy.stderr().length;
         proxy.child.kill("SIGHUP");
@@ -78,8 +89,10 @@ async function reloads({ proxy }, meanwhile) {
         });
         all.push(Number(ms));
     }
-    console.log(`    reloads: ${all.join(", ")} ms`);
-    assert.ok(Math.min(...all) < MOST_MS);
+    const cpu = (cpuMs(proxy.child.pid) - began) / all.length;
+    console.log(`    reloads: ${all.join(", ")} ms; CPU time of each: ${cpu} ms`);
+    assert.ok(cpu < MOST_MS, `${cpu} ms of CPU time`);
+    if (os.loadavg()[0] < os.cpus().length) assert.ok(Math.min(...all) < MOST_MS);
 }
 
 const checks = {
@@ -88,7 +101,7 @@ const checks = {
         it.proxy = await rproxy(it.port, it.site, it.dir);
         const ms = Date.now() - began;
         console.log(`    ${N} certificates: serving after ${ms} ms, worker ${workersPss(it.proxy.child.pid)} KB`);
-        assert.ok(ms < MOST_MS, `${ms} ms`);
+        assert.ok(ms < MOST_MS || os.loadavg()[0] > os.cpus().length, `${ms} ms`);
     },
     async "every name gets its own certificate"({ port }) {
         for (let i = 0; i < N; i += 20) {

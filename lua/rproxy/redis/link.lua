@@ -13,7 +13,6 @@
 
 local abi = require("rproxy.abi")
 local null = require("rproxy.json").null
-local grant = require("rproxy.grant")
 local resp = require("rproxy.redis.resp")
 local service = require("rproxy.service")
 local socket = require("rproxy.socket")
@@ -128,7 +127,6 @@ local function connect(opts)
         end
         unix = nil
     end
-    grant.check("net", unix or host)
     local sock, err, why = socket.connect { host = host, port = port, unix = unix,
         tls = not unix and opts.tls or nil, timeout = opts.timeout, pool = false }
     if not sock then return nil, err == "timeout" and err or "connect", why or err end
