@@ -14,6 +14,7 @@
 #
 # Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (240) seconds a file
 #              · OVER ("opt.tls debug.h2-h2"): modes for the e2e specs; "": none
+#              · MATRIX (all): modes for `matrix`
 #              · FAULTS (500) schedules of failing system calls with `all`
 #              · FLOORS: build the test library from these floors only · FUZZ_SECONDS (60, for all fuzzers together) with `all`
 set -u
@@ -22,7 +23,7 @@ JOBS=${JOBS:-2}
 MODES=${MODES:-opt debug}
 SPEC_TIMEOUT=${SPEC_TIMEOUT:-240}
 OVER=${OVER-opt.tls debug.h2-h2}
-MATRIX="opt.tls opt.h2 opt.h2-tls opt.h2-h2 debug.tls debug.h2 debug.h2-tls debug.h2-h2"
+MATRIX=${MATRIX:-opt.tls opt.h2 opt.h2-tls opt.h2-h2 debug.tls debug.h2 debug.h2-tls debug.h2-h2}
 CC=${CC:-cc}
 export LUA_PATH="./?.lua;./?/init.lua;./lua/?.lua;./lua/?/init.lua;;"
 

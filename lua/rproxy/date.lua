@@ -162,4 +162,25 @@ function M.parse_rfc3339(text)
     return time - offset + (fraction ~= "" and tonumber("0" .. fraction) or 0)
 end
 
+local FORMAT_MOST = 1000
+
+--- A time by a pattern of strftime(3), in UTC and in the C locale: "%d/%b/%Y %H:%M:%S".
+--- @param pattern string  at most 1000 bytes
+--- @param time number     seconds since 1970
+function M.format(pattern, time)
+    if type(pattern) ~= "string" or #pattern > FORMAT_MOST then
+        raise("date.format takes a pattern of at most %d bytes", FORMAT_MOST)
+    end
+    for letter in pattern:gmatch("%%(.?)") do
+        if not letter:find("^[%%aAbBcCdDeFgGhHIjmMnprRStTuUVwWxXyYzZ]$") then
+            raise("date.format: unknown %%%s", letter)
+        end
+    end
+    time = check("date.format", time)
+    if pattern == "" then return "" end
+    -- "*t" at the beginning would be a table.
+    local star = pattern:match("^%*?")
+    return star .. os.date("!%%" .. pattern:sub(#star + 1), time):sub(2)
+end
+
 return M

@@ -15,13 +15,13 @@ struct rp_serve {
     struct rp_serve *next;
     rp_str text; /* as configured: identity across reloads; own */
     uint16_t port;
-    bool redirect_https; /* of the current generation */
-    bool proxy_protocol; /* ... too */
-    bool half_closed;    /* ... too */
-    bool forward_cert;   /* ... too */
-    uint8_t ask;         /* of its clients: enum rp_tls_ask */
-    bool relays;         /* said to be a stream's last; stays when `stream` goes */
-    bool asks;           /* hooks have a say in its TLS; stays when `hook_conf` goes */
+    bool redirect_https;              /* of the current generation */
+    bool proxy_protocol;              /* ... too */
+    bool half_closed;                 /* ... too */
+    bool forward_cert;                /* ... too */
+    uint8_t ask;                      /* of its clients: enum rp_tls_ask */
+    bool relays;                      /* said to be a stream's last; stays when `stream` goes */
+    bool asks;                        /* hooks have a say in its TLS; stays when `hook_conf` goes */
     uint32_t hello_chain, cert_chain; /* of hook_conf */
     struct rp_conf *hook_conf;        /* held while hooks are to be asked; NULL: there are none */
     struct rp_tls_server

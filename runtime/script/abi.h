@@ -103,7 +103,7 @@ enum rp_abi_tls_number {
     RP_TLS_NUMBER_HAS_CERT,
     RP_TLS_NUMBER_VERIFIED,
     RP_TLS_NUMBER_EXPIRES, /* seconds since 1970 */
-    RP_TLS_NUMBER_EARLY, /* 0 or 1: the request began in early data, which others may repeat */
+    RP_TLS_NUMBER_EARLY,   /* 0 or 1: the request began in early data, which others may repeat */
 };
 /* Into out; false when absent. In log hooks there are SNI, VERSION and CIPHER only. */
 bool rp_abi_req_tls_text(struct rp_host_face *h, const struct rp_req *r, uint32_t what);
@@ -464,8 +464,8 @@ double rp_abi_pid(void); /* the worker's */
 /* Addresses are 16 bytes, IPv4 mapped (::ffff:0:0/96). parse: out has room for them; number: 4 or 6.
  * RP_E_INVALID. */
 rp_err rp_abi_ip_parse(struct rp_host_face *h, const char *p, size_t n, char *out);
-void rp_abi_ip_text(struct rp_host_face *h, const char *ip);  /* into out */
-void rp_abi_ip_mask(char *ip, uint32_t bits);                 /* of 128 */
+void rp_abi_ip_text(struct rp_host_face *h, const char *ip); /* into out */
+void rp_abi_ip_mask(char *ip, uint32_t bits);                /* of 128 */
 rp_err rp_abi_cidr_parse(struct rp_host_face *h, const char *p, size_t n,
                          char *out); /* number: bits of 128 */
 /* A set of networks of this VM, with room for so many. NULL: too many. Nothing is added after the first

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * phase_conn: how a hook runs that is not a request's: one of a relayed stream (phase_stream.c) or of a
+ * phase_conn, for the .c files of script/ only: how a hook runs that is not a request's: one of a relayed stream (phase_stream.c) or of a
  * TLS handshake (phase_guest.c). As there (phase.c) it has a pooled coroutine, is parked while it
  * waits, and fails by its plugin's policy: then the rest of the chain runs, or the pass ends with the
  * error.

@@ -95,7 +95,7 @@ struct rp_task {
     struct rp_task **waits_at; /* what it waits for names it there */
     /* Who waits for the end of whom. */
     struct rp_task *joins, *joiners, *join_next, *join_prev;
-    rp_ms ends_ms;             /* hooks: when the request stops waiting for it; 0: not asked yet */
+    rp_ms ends_ms; /* hooks: when the request stops waiting for it; 0: not asked yet */
 };
 
 /* What Lua holds of a request slot. */

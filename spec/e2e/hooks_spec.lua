@@ -131,7 +131,7 @@ local SITE = [[
             rp.route { "/wait/header", upstream = "o", use = use("header_filter",
                 function(req, res) rp.sleep(0.005) res:set("x-waited", "header") end) },
             rp.route { "/wait/log", upstream = "o", use = use("log",
-                function(req, res) rp.sleep(0.05) rp.log.info("log hook waited") end) },
+                function(req, res) rp.sleep(1) rp.log.info("log hook waited") end) },
             rp.route { "/wait/tasks", content = function(req)
                 local all = rp.all { function() rp.sleep(0.01) return "a" end,
                     function() return "b" end }

@@ -27,6 +27,7 @@ local SOCK_NONBLOCK, MSG_NOSIGNAL = 2048, 0x4000
 local SOL_SOCKET, SO_REUSEADDR, SO_LINGER, SO_RCVBUF = 1, 2, 13, 8
 local RECORD_MAX = 1024 * 1024 -- of a body, and of a connection's raw bytes
 local BLOCK = 64 * 1024
+local TURNS = 64 -- of one connection, before the others'
 local REASONS = { [100] = "Continue", [200] = "OK", [201] = "Created", [204] = "No Content",
     [302] = "Found", [304] = "Not Modified", [404] = "Not Found", [500] = "Internal Server Error",
     [503] = "Service Unavailable" }
@@ -384,7 +385,13 @@ end
 
 -- Go on with a connection as far as possible.
 local function run(conn)
-    while conn.fd do
+    conn.more = false
+    for turn = 1, math.huge do
+        if not conn.fd then return end
+        if turn > TURNS then -- others, and what this client says, come first
+            conn.more = true
+            return
+        end
         if not advance_request(conn) then return end
         if not flush(conn) or not conn.plan then return end
         local step = conn.plan[conn.at]
@@ -474,7 +481,7 @@ local function arm(conn)
     if not conn.fd then return end
     local want = 0
     if not conn.paused and not conn.finished then want = EPOLLIN end
-    if conn.wire ~= "" then want = want + EPOLLOUT end
+    if conn.wire ~= "" or conn.more then want = want + EPOLLOUT end
     if want ~= conn.armed then
         local event = ffi.new(EVENT)
         event.events, event.data = want, conn.fd

@@ -41,12 +41,18 @@ M.upstream_via = M.has_h2_upstream and "2.0" or "1.1"
 
 --- Spec files that run over h1 only: their subject is a protocol or they speak it themselves.
 M.OF_ONE_PROTOCOL = {
+    ["spec/e2e/async_hooks_spec.lua"] = "asks by curl, in HTTP/1.1 and HTTP/2",
+    ["spec/e2e/async_tls_spec.lua"] = "hooks that speak TLS and HTTP/2 themselves, with plain listeners",
     ["spec/e2e/cli_spec.lua"] = "the command line: no requests",
     ["spec/e2e/conformance_page_spec.lua"] = "compares a page with tables: no requests",
     ["spec/e2e/conformance_response_spec.lua"] = "what bytes of HTTP/1.1 from upstreams mean",
     ["spec/e2e/connect_spec.lua"] = "CONNECT in HTTP/1.1; over HTTP/2 in h2_upstream_ws_spec",
     ["spec/e2e/malformed_spec.lua"] = "bytes of HTTP/1.1 that are no requests",
     ["spec/e2e/proxy_protocol_spec.lua"] = "bytes before the protocol",
+    ["spec/e2e/redis_failures_spec.lua"] = "rp.redis: a request only starts it",
+    ["spec/e2e/redis_many_spec.lua"] = "rp.redis: a request only starts it",
+    ["spec/e2e/redis_spec.lua"] = "rp.redis: a request only starts it",
+    ["spec/e2e/shared_exact_spec.lua"] = "rates against a clock: a request only starts it",
     ["spec/e2e/splice_spec.lua"] = "streams: no HTTP",
     ["spec/e2e/stream_spec.lua"] = "streams: no HTTP",
     ["spec/e2e/stream_udp_spec.lua"] = "streams: no HTTP",

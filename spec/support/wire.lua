@@ -231,6 +231,11 @@ function Wire:push(bytes)
     return n
 end
 
+--- Has a push left something that is still to be sent? A push of "" sends more of it.
+function Wire:has_late()
+    return self.codec ~= nil and (self.late ~= "" or self.codec:is_blocked())
+end
+
 --- Send in pieces of n bytes (1), each its own segment; `gap` seconds between them (0).
 function Wire:send_split(bytes, n, gap)
     n = n or 1

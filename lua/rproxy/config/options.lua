@@ -411,11 +411,11 @@ M.tls = {
     { name = "tickets", type = "boolean", default = true,
         doc = "Let clients come back without a full handshake (session tickets)." },
     { name = "ktls", type = "enum", values = { "off", "auto" }, default = "off",
-        doc = "Let the kernel seal what is sent (kernel TLS), where it and OpenSSL can: bodies that "
-            .. "nobody looks at then go from socket to socket. Clients that ask for new keys in the "
-            .. "midst of a connection lose it." },
+        doc = "Let the kernel seal what is sent (kernel TLS), where it and OpenSSL can: bodies "
+            .. "that nobody looks at then go from socket to socket. Clients that ask for new keys "
+            .. "in the midst of a connection lose it." },
     { name = "early_data", type = "boolean", default = false, conf = "early_data",
-        doc = "Serve GET, HEAD and OPTIONS that come back clients send before the handshake is "
+        doc = "Serve GET, HEAD and OPTIONS that returning clients send before the handshake is "
             .. "over (0-RTT of TLS 1.3, up to 16 KB). Upstreams get Early-Data: 1 with them and "
             .. "must understand it (RFC 8470)." },
     { name = "client.verify", type = "enum", values = { "none", "optional", "required", "any" },

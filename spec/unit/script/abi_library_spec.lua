@@ -64,6 +64,13 @@ local SCRIPT = {
         out[5] = tostring(moved > 1500 and moved < 2200) .. wrong .. #used
         out[6] = rp.jump_hash("x", 1) .. tostring(pcall(rp.jump_hash, "x", 0)) .. tostring(pcall(rp.ring, {}))
         return table.concat(out, " ") ]==],
+    date = [==[ local out = { rp.date.format("%d/%b/%Y %H:%M:%S %z %%d %j", 784111777),
+            rp.date.format("", 0), rp.date.format("*t%Y", 0), rp.date.format("plain", 0) }
+        for _, bad in ipairs { "%", "%Q", "%Ey", "%-d", ("x"):rep(1001) } do
+            out[#out + 1] = tostring(pcall(rp.date.format, bad, 0))
+        end
+        out[#out + 1] = tostring(pcall(rp.date.format, "%Y", 0/0))
+        return table.concat(out, "|") ]==],
     form = [==[ local body = "--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\n"
             .. "Content-Type: text/plain\r\n\r\nhello\r\n--x\r\n"
             .. "Content-Disposition: form-data; name=b\r\n\r\n\r\n--x--\r\n"
@@ -297,6 +304,10 @@ describe("script: the library", function()
 
     it("divides keys among nodes so that few of them move", function()
         assert.matches("^true0 true [abc][abc]33 true true010 1falsefalse$", get("ring"))
+    end)
+
+    it("writes times by patterns", function()
+        assert.equal("06/Nov/1994 08:49:37 +0000 %d 310||*t1970|plain" .. ("|false"):rep(6), get("date"))
     end)
 
     it("reads forms in parts", function()
