@@ -175,8 +175,8 @@ for mode in $MODES; do
 done
 
 # One certificate serves all of them.
-export RP_PROTOCOL_DIR=$PWD/$OUT/certificate
 if [[ $wanted = *tls* ]]; then
+    export RP_PROTOCOL_DIR=$PWD/$OUT/certificate
     mkdir -p "$RP_PROTOCOL_DIR"
     RP_PROTOCOL=tls luajit -e 'require("spec.support.protocol").prepare()'
 fi

@@ -190,13 +190,14 @@ describe("errors", function()
     -- when its body was drained, may come before it.
     local function provoke(run, reason)
         local before, lines = #log_lines(), nil
-        run()
+        local client = run() -- held: what is collected is closed, too
         local line = posix.poll(function()
             lines = log_lines()
             for i = before + 1, #lines do
                 if lines[i].reason == reason then return lines[i] end
             end
         end)
+        if client then client:close() end
         local last = lines[#lines]
         return line or error(("no line with reason=%s but %s"):format(reason,
             #lines > before and tostring(last.reason) or "none"), 2)
@@ -207,6 +208,7 @@ describe("errors", function()
             local w = wire.connect(rp.port)
             w:send(bytes)
             w:recv_some(3)
+            return w
         end
     end
 
@@ -242,6 +244,7 @@ describe("errors", function()
                 w:push(block)
                 return w:recv_some(0.001) ~= ""
             end)
+            return w
         end
     end
 

@@ -264,17 +264,18 @@ describe("reload", function()
             local http = require("spec.support.http")
             local posix = require("spec.support.posix")
             local wire = require("spec.support.wire")
+            require("spec.support.protocol").speaks(%d)
             local done, w = 0, wire.connect(%d)
             while not posix.exists(%q) do
                 local res = done %% 3 == 0 and http.get(%d, "/") or http.request(w, {})
                 assert(res.status == 200 and res.body:find("^g%%d+$"), res.body)
-                if res:header("connection") == "close" then
+                if res:header("connection") == "close" or w:is_closed(0) then
                     w:close()
                     w = wire.connect(%d)
                 end
                 done = done + 1
             end
-            print(done)]]):format(rp.port, stop, rp.port, rp.port) }
+            print(done)]]):format(rp.port, rp.port, stop, rp.port, rp.port) }
         for i = 2, 16 do
             local site = answer("g" .. i)
             site.workers = ({ 2, 4, 1, 3 })[i % 4 + 1]
