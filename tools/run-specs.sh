@@ -12,7 +12,8 @@
 # The last line is "N passed, N failed"; the exit status is 0 only when something passed and nothing
 # failed. A file that crashes, hangs, or holds no test counts as a failed test.
 #
-# Environment: JOBS (2) files at a time · MODES ("opt debug") · SPEC_TIMEOUT (240) seconds a file
+# Environment: JOBS (2) processors · AT_ONCE (twice as many: they mostly wait) files at a time
+#              · MODES ("opt debug") · SPEC_TIMEOUT (240) seconds a file
 #              · OVER ("opt.tls debug.h2-h2"): modes for the e2e specs; "": none
 #              · MATRIX (all): modes for `matrix`
 #              · FAULTS (500) schedules of failing system calls with `all`
@@ -20,6 +21,7 @@
 set -u
 
 JOBS=${JOBS:-2}
+AT_ONCE=${AT_ONCE:-$((JOBS * 2))}
 MODES=${MODES:-opt debug}
 SPEC_TIMEOUT=${SPEC_TIMEOUT:-240}
 OVER=${OVER-opt.tls debug.h2-h2}
@@ -187,7 +189,7 @@ fi
     for f in "${over_files[@]}"; do
         for mode in $wanted; do printf '%s\0%s\0' "$mode" "$f"; done
     done
-} | xargs -0 -r -n 2 -P "$JOBS" "$0" --one
+} | xargs -0 -r -n 2 -P "$AT_ONCE" "$0" --one
 
 if [ $fuzz = yes ] && [[ " $MODES " = *" debug "* ]]; then
     JOBS=$JOBS tools/faults.sh "$(build_dir debug)" 0 "$((${FAULTS:-500} - 1))" "$OUT"
