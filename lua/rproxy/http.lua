@@ -255,16 +255,10 @@ local function check_number(what, value, default, least)
     return value
 end
 
--- The call with its head and body, not sent yet.
-local function write_request(self, opts, method, url)
-    local given = opts.headers or {}
-    local target, host = with_query(url.path, opts.query), host_of(given, url.authority)
-    local handle = C.rp_abi_call_new(H, method, #method, target, #target, host, #host)
-    if handle == E.PHASE then raise("requests can be made in hooks only") end
-    if handle == E.INVALID then return nil, "invalid", "a method, URL or host with odd bytes" end
-    if handle < 0 then return failure() end
+-- Header fields and body; raises what they should not be.
+local function fill(self, opts, method, handle)
     local seen = {}
-    add_fields(handle, given, seen)
+    add_fields(handle, opts.headers or {}, seen)
     add_fields(handle, self.headers, seen)
     if not seen["user-agent"] then add_field(handle, "user-agent", "rproxy") end
     local body = opts.body
@@ -275,13 +269,25 @@ local function write_request(self, opts, method, url)
         local code = C.rp_abi_call_body(H, handle, body, #body)
         if code ~= 0 then raise("the request's body: %s", abi.text(code)) end
     end
-    return handle
+end
+
+-- The call with its head and body, not sent yet.
+local function write_request(self, opts, method, url)
+    local given = opts.headers or {}
+    local target, host = with_query(url.path, opts.query), host_of(given, url.authority)
+    local handle = C.rp_abi_call_new(H, method, #method, target, #target, host, #host)
+    if handle == E.PHASE then raise("requests can be made in hooks only") end
+    if handle == E.INVALID then return nil, "invalid", "a method, URL or host with odd bytes" end
+    if handle < 0 then return failure() end
+    local ok, why = pcall(fill, self, opts, method, handle)
+    if ok then return handle end
+    C.rp_abi_call_close(H, handle) -- who catches this may live long
+    error(why, 0)
 end
 
 local function start(self, handle, url)
     local client = url.secure and (self.tls or tls.client(true)) or nil
     local place, port = self.unix or url.host, self.unix and 0 or url.port
-    grant.check("net", place)
     return C.rp_abi_call_start(H, handle, self.mode, place, #place, port, client, url.host,
         #url.host, self.keep_most, self.keep_seconds)
 end
@@ -312,6 +318,7 @@ function Client:request(opts)
     local most = check_number("max_body", opts.max_body, self.max_body, 0)
     local url, why = parse_url(join(self.base, opts.url))
     if not url then return nil, "invalid", why end
+    grant.check("net", self.unix or url.host)
     local at = task.deadline_of(timeout)
     local handle, err, detail = write_request(self, opts, method, url)
     if not handle then return nil, err, detail end

@@ -75,6 +75,7 @@ end
 local function finish(task, ...)
     local results, group = { ... }, task.group
     task.results, task.n = results, select("#", ...)
+    if not results[1] then C.rp_abi_task_failed(H) end
     if not group then return end
     group.left = group.left - 1
     local failed = has_failed(results)
@@ -221,8 +222,11 @@ local function log_failure(what, err)
 end
 
 local function guarded(what, fn, ...)
+    local mark = C.rp_abi_holds_mark(H)
     local ok, err = xpcall(fn, host.trace, ...)
-    if not ok then log_failure(what, err) end
+    if ok then return ok end
+    C.rp_abi_holds_undo(H, mark) -- a lock would keep the next round out
+    log_failure(what, err)
     return ok, err
 end
 

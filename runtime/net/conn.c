@@ -529,7 +529,8 @@ static rp_err flush_tls(struct rp_conn *c)
 static unsigned asking_on_poll(struct rp_conn *c)
 {
     if (c->armed & UV_DISCONNECT) {
-        RP_IGNORE(flush_tls(c)); /* a failure is found by the handshake */
+        RP_IGNORE(flush_tls(c));                           /* a failure is found by the handshake */
+        if (!c->failed) arm(c, wanted(c) | UV_DISCONNECT); /* on_poll would drop it with the rest */
         return 0;
     }
     RP_IGNORE(note_failure(c, RP_E_CLOSED, 0, "tls")); /* told by finish_tls */

@@ -58,6 +58,7 @@ rp_err rp_tls_flush(struct rp_tls *t)
 {
     size_t took = 0;
     if (!t->left) return RP_OK;
+    t->held = false; /* from now on it waits for room, if at all */
     if (t->kernel) return rp_tls_kernel_flush(t);
     rp_err e = offer(t, t->left + t->left_at, t->left_n - t->left_at, &took);
     t->left_at += (uint32_t)took;

@@ -23,6 +23,8 @@ struct rp_tls_clients {
     STACK_OF(X509_NAME) * names;
 };
 
+struct rp_tls_clients rp_tls_clients_none = {.refs = 1};
+
 /* ---- pieces -------------------------------------------------------------------------------- */
 
 int rp_tls_take_any(int verified, X509_STORE_CTX *store)
@@ -138,12 +140,13 @@ static rp_str name_in_hello(SSL *ssl, char out[NAME_BYTES])
     return rp_str_of(out, len);
 }
 
+/* A name without rules of its own stops the search: none of a wildcard above it are its. */
 static struct rp_tls_clients *find(const struct rp_map *asked, rp_str name)
 {
     struct rp_tls_clients *c = name.len ? rp_map_find(asked, name) : NULL;
     for (size_t at = 1; !c && at < name.len; at++)
         if (name.ptr[at] == '.') c = rp_map_find(asked, rp_str_from(name, at));
-    return c;
+    return c == &rp_tls_clients_none ? NULL : c;
 }
 
 static void use(SSL *ssl, struct rp_tls *t, const struct rp_tls_clients *c)

@@ -168,6 +168,8 @@ void rp_tls_ask_client(SSL *ssl, unsigned ask);
 
 /* ---- tls_clients.c -------------------------------------------------------------------------- */
 
+/* Stands for the server's own rules where names are looked up; never dropped. */
+extern struct rp_tls_clients rp_tls_clients_none;
 int rp_tls_ask_mode(unsigned ask); /* of enum rp_tls_ask, as OpenSSL has it */
 int rp_tls_take_any(int verified, X509_STORE_CTX *store);
 STACK_OF(X509_NAME) * rp_tls_store_names(X509_STORE *roots);

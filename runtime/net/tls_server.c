@@ -481,7 +481,9 @@ rp_err rp_tls_server_ask(struct rp_tls_server *s, rp_str name, struct rp_tls_cli
 {
     char buf[NAME_BYTES];
     rp_str key = as_key(name, buf);
-    if (!key.len || rp_map_set(&s->asked, key, c) != RP_OK) return RP_E_INVALID;
+    if (!key.len || rp_map_set(&s->asked, key, c ? c : &rp_tls_clients_none) != RP_OK)
+        return RP_E_INVALID;
+    if (!c) return RP_OK;
     s->rules_of_names =
         rp_realloc(s->rules_of_names, (s->rules_n + 1) * sizeof(struct rp_tls_clients *));
     s->rules_of_names[s->rules_n++] = rp_tls_clients_hold(c);

@@ -66,7 +66,8 @@ struct rp_tls_staple_answer;
 RP_MUST rp_err rp_tls_server_staple(struct rp_tls_server *s, rp_str der, int64_t now_s,
                                     struct rp_tls_staple_answer *out, char why[RP_TLS_WHY_BYTES]);
 /* Clients that ask for this name ("a.example"; "*.a.example": one or more labels in front) are asked for
- * certificates by these rules, not by the server's. RP_E_INVALID: it is no name. */
+ * certificates by these rules, not by the server's. c NULL: by the server's, whatever a wildcard above
+ * the name says. RP_E_INVALID: it is no name. */
 struct rp_tls_clients;
 RP_MUST rp_err rp_tls_server_ask(struct rp_tls_server *s, rp_str name, struct rp_tls_clients *c);
 /* All are there: the default goes into the context. RP_E_INVALID: none, or OpenSSL refuses it. */

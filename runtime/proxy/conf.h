@@ -422,6 +422,8 @@ RP_MUST rp_err rp_conf_add_host_name(struct rp_conf *c, uint32_t host, rp_str na
  * of that set, on all listeners there are so far; requests for the host are for such connections only. */
 RP_MUST rp_err rp_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, rp_str name,
                                    struct rp_conf_error *e);
+/* A name of a host without such rules: those of a wildcard above it are not for it. */
+RP_MUST rp_err rp_conf_ask_no_clients(struct rp_conf *c, rp_str name);
 
 /* pattern: "/exact", "/prefix/" + "*" at the end, "/a/{param}/b", "/a/{rest*}", "~regex"; "*" for
  * requests without a path (OPTIONS *, CONNECT). route.h says what they match.

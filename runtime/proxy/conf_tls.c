@@ -203,6 +203,17 @@ static rp_err make_clients(struct rp_conf *c, struct rp_conf_host *h, const stru
     return rp_conf_full(e);
 }
 
+rp_err rp_conf_ask_no_clients(struct rp_conf *c, rp_str name)
+{
+    if (c->frozen) return RP_E_PHASE;
+    for (uint32_t i = 0; i < c->listeners_n; i++) {
+        const struct rp_conf_listener *l = &c->listeners[i];
+        if (!l->tls || l->stream) continue;
+        RP_IGNORE(rp_tls_server_ask(l->tls->server, name, NULL)); /* INVALID: nobody asks for it */
+    }
+    return RP_OK;
+}
+
 rp_err rp_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, rp_str name,
                            struct rp_conf_error *e)
 {

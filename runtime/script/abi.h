@@ -197,6 +197,11 @@ void rp_abi_task_wake(struct rp_host_face *h, double task); /* stale handles do 
 void rp_abi_task_cancel(struct rp_host_face *h, double task);
 /* The running task will park until that one has ended, well or not. False: it has. */
 bool rp_abi_task_join(struct rp_host_face *h, double task);
+/* The running task, no hook, will return at once: what it ran raised. It ends as one that failed. */
+void rp_abi_task_failed(struct rp_host_face *h);
+/* A moment, and what the running task made after it is let go of: a round of rp.every that failed. */
+double rp_abi_holds_mark(const struct rp_host_face *h);
+void rp_abi_holds_undo(struct rp_host_face *h, double mark);
 /* Seconds until what the running task waits for must have come: the request's end (below), or that
  * of its hook. < 0: there is no limit. */
 double rp_abi_left(struct rp_host_face *h);
@@ -664,6 +669,7 @@ rp_err rp_abi_conf_add_staple(struct rp_host_face *h, struct rp_conf *c, uint32_
 rp_err rp_abi_conf_use_tls(struct rp_conf *c, uint32_t listener, uint32_t tls);
 rp_err rp_abi_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, const char *name,
                                size_t name_n, struct rp_conf_error *e);
+rp_err rp_abi_conf_ask_no_clients(struct rp_conf *c, const char *name, size_t name_n);
 /* cert and key empty: no certificate of our own. */
 rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                                    uint32_t upstream, const char *cert, size_t cert_n,

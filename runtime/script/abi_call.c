@@ -438,10 +438,11 @@ rp_err rp_abi_call_start(struct rp_host_face *f, double handle, uint32_t mode, c
                          size_t name_n, uint32_t keep_n, double keep_s)
 {
     struct rp_call *c = find(f, handle);
-    if (!c || c->state != WRITING) return RP_E_STALE;
+    if (!c) return RP_E_STALE;
+    if (c->state != WRITING) return rp_vm_say(c->host, RP_E_STALE, 0);
     rp_buf_add_z(&c->head, "\r\n");
     if (c->head.failed) return rp_vm_say(c->host, RP_E_TOO_BIG, 0);
-    if (mode > RP_HTTP_AUTO || name_n >= sizeof c->name) return RP_E_INVALID;
+    if (mode > RP_HTTP_AUTO || name_n >= sizeof c->name) return rp_vm_say(c->host, RP_E_INVALID, 0);
     if (tls && !rp_vm_tls_has_name(tls, rp_str_of(name, name_n)))
         return rp_vm_say(c->host, RP_E_INVALID, 0);
     c->mode = (uint8_t)mode;

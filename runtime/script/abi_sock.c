@@ -8,6 +8,8 @@
  */
 #include "script/vm_sock.h"
 
+#include "base/hash.h"
+
 enum {
     IN_MOST = 8 << 20, /* longest line or exact read */
     RECV_BYTES = 16 * 1024,
@@ -252,6 +254,9 @@ static rp_err take_marked(struct rp_sock *s, const struct want *w)
 {
     rp_str in = rp_buf_str(&s->in);
     const char *hit = NULL;
+    uint64_t mark = rp_hash_bytes(w->mark);
+    if (s->scanned_for != mark) s->scanned = 0; /* another one was looked for before */
+    s->scanned_for = mark;
     if (in.len > s->scanned)
         hit = memmem(in.ptr + s->scanned, in.len - s->scanned, w->mark.ptr, w->mark.len);
     size_t n = hit ? (size_t)(hit - in.ptr) : in.len;

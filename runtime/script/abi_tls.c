@@ -210,6 +210,11 @@ rp_err rp_abi_conf_ask_clients(struct rp_conf *c, uint32_t host, uint32_t tls, c
     return rp_conf_ask_clients(c, host, tls, rp_str_of(name, name_n), e);
 }
 
+rp_err rp_abi_conf_ask_no_clients(struct rp_conf *c, const char *name, size_t name_n)
+{
+    return rp_conf_ask_no_clients(c, rp_str_of(name, name_n));
+}
+
 rp_err rp_abi_conf_make_tls_client(struct rp_host_face *h, struct rp_conf *c, uint32_t tls,
                                    uint32_t upstream, const char *cert, size_t cert_n,
                                    const char *key, size_t key_n, struct rp_conf_error *e)

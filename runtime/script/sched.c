@@ -35,7 +35,7 @@ static void after(struct rp_task *t, int rc)
     bool stopped = rp_watchdog_leave(t->host);
     if (rc == LUA_YIELD && t->state != RP_TASK_RUNNING && !t->cancelled) return;
     if (rc == 0) {
-        end(t, RP_OK);
+        end(t, t->failed ? RP_E_HOOK : RP_OK);
     } else if (t->cancelled) {
         end(t, RP_E_CANCELLED);
     } else if (rc == LUA_YIELD) {

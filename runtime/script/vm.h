@@ -78,6 +78,7 @@ struct rp_task {
     bool is_hook;             /* resumed by the request's life, not by us */
     bool fired;               /* the event came, not the deadline */
     bool cancelled;           /* ended by itself while running: drop it when it yields */
+    bool failed;              /* what it ran raised, and the layer caught it: rp_abi_task_failed */
     bool wants_body;          /* parked until the request body is whole */
     bool counted;             /* one of the background tasks that are bounded in number */
     double body_max;
@@ -187,6 +188,7 @@ struct rp_host {
     struct rp_hold **holds; /* by index; NULL: free */
     uint32_t *hold_gens, *hold_free;
     uint32_t holds_n, hold_free_n;
+    uint64_t holds_made;          /* ever: the serial of the last one */
     uint32_t files_n, children_n; /* holds of these kinds that are under way */
 
     struct rp_proxy *proxy; /* NULL until attached */
@@ -338,6 +340,7 @@ enum rp_hold_kind {
 struct rp_hold {
     uint32_t magic, index;
     uint8_t kind; /* enum rp_hold_kind */
+    uint64_t serial;
     struct rp_host *host;
     struct rp_scope *scope;
     const struct rp_task *task; /* that made it; NULL: it ended well */

@@ -38,6 +38,7 @@ rp_err rp_hold_open(struct rp_host *h, struct rp_hold *hold, enum rp_hold_kind k
     hold->magic = RP_HOLD_MAGIC;
     hold->index = index;
     hold->kind = (uint8_t)kind;
+    hold->serial = ++h->holds_made;
     hold->host = h;
     hold->task = t;
     hold->let_go = let_go;
@@ -95,6 +96,25 @@ void rp_hold_forget_task(struct rp_scope *s, const struct rp_task *t, bool well)
 void rp_hold_close_all(struct rp_scope *s)
 {
     while (s->holds) rp_hold_close(s->holds);
+}
+
+double rp_abi_holds_mark(const struct rp_host_face *f)
+{
+    const struct rp_host *h = (const struct rp_host *)(const void *)f;
+    return (double)h->holds_made;
+}
+
+void rp_abi_holds_undo(struct rp_host_face *f, double mark)
+{
+    const struct rp_host *h = rp_vm_of(f);
+    struct rp_hold *next;
+    if (!h->current) return;
+    /* The newest come first. */
+    for (struct rp_hold *it = h->current->scope->holds; it; it = next) {
+        next = it->next;
+        if ((double)it->serial <= mark) return;
+        if (it->task == h->current) rp_hold_close(it);
+    }
 }
 
 void rp_hold_fini(struct rp_host *h)

@@ -29,8 +29,9 @@ struct rp_sock {
     rp_ms keep_ms, idle_since_ms;
     struct rp_chain out;
     struct rp_buf in;
-    size_t taken;                /* bytes of `in` that the last read gave away */
-    size_t scanned;              /* ... that have no mark */
+    size_t taken;   /* bytes of `in` that the last read gave away */
+    size_t scanned; /* ... that have no mark, the one of this hash */
+    uint64_t scanned_for;
     struct rp_sock_pool *pool;   /* while it is kept */
     struct rp_sock *next, *prev; /* newer, older */
     char name[RP_SOCK_NAME_BYTES];

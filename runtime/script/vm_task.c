@@ -154,7 +154,7 @@ static void give_back(struct rp_task *t, bool well)
     t->guest = NULL;
     t->scope = NULL;
     t->ends_ms = 0;
-    t->is_hook = t->fired = t->cancelled = t->wants_body = false;
+    t->is_hook = t->fired = t->cancelled = t->wants_body = t->failed = false;
     t->chain = t->at = 0;
     t->on_end = NULL;
     t->next = h->free_tasks;
@@ -403,6 +403,12 @@ void rp_abi_task_cancel(struct rp_host_face *f, double task)
     /* It may be the running one or own what runs: it is dropped when its turn comes. */
     t->cancelled = true;
     if (t != h->current) rp_task_ready(t, true);
+}
+
+void rp_abi_task_failed(struct rp_host_face *f)
+{
+    struct rp_task *t = rp_vm_of(f)->current;
+    if (t && !t->is_hook) t->failed = true;
 }
 
 /* A hook hears of a deadline before its request gives up on it. */

@@ -25,6 +25,8 @@ describe("certificates that hosts ask their clients for", function()
             rp.host { "maybe.test",
                 tls = { client = { verify = "optional", ca = "${certs}/ca2.pem" } },
                 routes = { rp.route { "/*", content = say } } },
+            rp.host { "open.w.test", "*.open.w.test",
+                routes = { rp.route { "/*", content = say } } },
             rp.host { default = true, routes = { rp.route { "/*", content = say } } },
         },]]
 
@@ -134,6 +136,18 @@ describe("certificates that hosts ask their clients for", function()
     it("stand in nobody's way who showed none to a host that can do without", function()
         assert.same({ 200, "nobody" }, seen("other.test", nil, "maybe.test"))
         assert.same({ 200, "nobody" }, seen("maybe.test", nil, "other.test"))
+    end)
+
+    it("are not asked for by a wildcard above a host that has no rules", function()
+        for _, name in ipairs { "open.w.test", "Open.W.Test", "a.b.open.w.test" } do
+            assert.same({ 200, "nobody" }, seen(name))
+            assert.equal(421, (visit(name, nil, "x.w.test")))
+            assert.equal(421, (visit(name, nil, "partner.test")))
+            assert.is_true(is_refusal(visit(name, nil, nil, { port = vars.strict })))
+            assert.same({ 200, "CN=two true" }, seen(name, "two", nil, { port = vars.strict }))
+        end
+        assert.is_true(is_refusal(visit("xopen.w.test")))
+        assert.equal(421, (visit("x.w.test", "one", "open.w.test")))
     end)
 
     it("leave a connection as it is after 421", function()

@@ -399,7 +399,8 @@ function Builder:fallback(host_index, host, at)
 end
 
 function Builder:hosts()
-    local sink = self.sink
+    local sink, hosts_ask = self.sink, false
+    for _, host in ipairs(self.model.hosts) do hosts_ask = hosts_ask or host.tls ~= nil end
     for _, host in ipairs(self.model.hosts) do
         local index = self:try(host.at, "rp.host", sink:host(host.is_default))
         if index then
@@ -409,7 +410,8 @@ function Builder:hosts()
             if host.hsts ~= "" then
                 self:try(host.at, "hsts", sink:set_host_text(index, "hsts", host.hsts))
             end
-            if host.tls then tls.build_host(self, index, host) end
+            if host.tls then tls.build_host(self, index, host)
+            elseif hosts_ask then tls.build_plain_host(self, host) end
             self:pages("host", index, host.pages, host.at)
             self:fallback(index, host, host.at)
             for _, route in ipairs(host.routes) do self:route(index, route) end

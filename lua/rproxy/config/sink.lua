@@ -237,6 +237,10 @@ function Sink:ask_clients(host, tls, name)
         true)
 end
 
+function Sink:ask_no_clients(name)
+    return answer(self, C.rp_abi_conf_ask_no_clients(self.conf, name, #name), true)
+end
+
 function Sink:host_name(host, name)
     return answer(self, C.rp_abi_conf_add_host_name(self.conf, host, name, #name, fault(self)),
         true)

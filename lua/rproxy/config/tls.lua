@@ -311,6 +311,13 @@ function M.build_host(builder, host_index, host)
     end
 end
 
+--- A host without rules, among others that have some: a wildcard above its names is not for them.
+function M.build_plain_host(builder, host)
+    for _, name in ipairs(host.names) do
+        builder:try(host.at, "rp.host", builder.sink:ask_no_clients(name))
+    end
+end
+
 local function add_set(builder, set)
     local sink, opts, at = builder.sink, set.opts, set.at
     local index = builder:try(at, "tls", sink:tls())

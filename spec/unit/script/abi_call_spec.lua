@@ -316,6 +316,33 @@ describe("script/abi_call", function()
         end
     end)
 
+    it("leaves nothing open when a request cannot be written", function()
+        server(function() return ok("fine") end)
+        assert.equal("true false false false", answer [[
+            local function place()
+                local res = assert(c:get("/", { stream = true }))
+                local index = res.handle % 2 ^ 18 -- of the hold: the one freed last is used next
+                res:close()
+                return index
+            end
+            local before = place()
+            local a = pcall(c.get, c, "/", { headers = { x = "a\nb" } })
+            local b = pcall(c.get, c, "/", { headers = { ["x y"] = "a" } })
+            local d = pcall(c.post, c, "/", 7)
+            return req:exit(200, table.concat({ tostring(place() == before), tostring(a),
+                tostring(b), tostring(d) }, " ")) ]])
+    end)
+
+    it("refuses a host that is too long in words of its own", function()
+        server(function() return ok("fine") end)
+        assert.equal("1 invalid true", answer [[
+            local had = assert(rp.exec { argv = { "sh", "-c", "echo secret >&2; exit 1" } })
+            local any = rp.http.client()
+            local res, err, detail = any:get("http://" .. ("a"):rep(300) .. "/")
+            return req:exit(200, table.concat({ had.status, tostring(res or err),
+                tostring(not tostring(detail):find("secret")) }, " ")) ]])
+    end)
+
     it("asks the proxy that it runs in", function()
         server(function() end)
         answer("return req:exit(200)")

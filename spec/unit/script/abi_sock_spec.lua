@@ -210,6 +210,16 @@ describe("script/abi_sock", function()
             return req:exit(200, tostring(text:find("^[a-]+$") ~= nil) .. " " .. s:read(4)) ]], port))
     end)
 
+    it("looks for another mark in what it has", function()
+        local port = server(function(buf) if buf == "x" then return "one\ntwo--three" end end)
+        assert.equal("timeout one two", answer([[
+            local s = assert(rp.tcp.connect { host = "127.0.0.1", port = PORT, timeout = 0.2 })
+            s:write("x")
+            local _, err = s:read_until("++")
+            return req:exit(200, table.concat({ err, tostring(s:read("line")),
+                tostring(s:read_until("--")) }, " ")) ]], port))
+    end)
+
     describe("released", function()
         local function echo()
             return server(function(buf) if #buf > 0 then return buf end end)

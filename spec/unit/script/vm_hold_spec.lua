@@ -41,6 +41,38 @@ describe("script/vm_hold", function()
         assert.equal("0,0", site:get("/look").body)
     end)
 
+    it("is given back when its task raises, as is what its kids have", function()
+        serve(route("/*", [[
+            local out, kids = {}, rp.semaphore(1)
+            rp.spawn(function()
+                rp.spawn(function() kids:acquire() rp.sleep(100) end)
+                sem:acquire()
+                rp.sleep(0.001)
+                out[1] = kids:stats().taken
+                error("no")
+            end):wait()
+            out[2], out[3] = taken(), kids:stats().taken
+            return req:exit(200, table.concat(out, " ")) ]]))
+        assert.equal("1 0,0 0", site:get("/").body)
+    end)
+
+    it("is given back when a round of rp.every raises, and kept when it ends well", function()
+        serve(route("/*", [[
+            local out, n, other = {}, 0, rp.semaphore(1)
+            local timer = rp.every(0.001, function()
+                n = n + 1
+                if n == 1 then other:acquire() return end
+                sem:acquire()
+                error("no")
+            end)
+            while n < 4 do rp.sleep(0.001) end
+            rp.sleep(0)
+            out[1], out[2] = taken(), other:stats().taken
+            timer:cancel()
+            return req:exit(200, table.concat(out, " ")) ]]))
+        assert.equal("0,0 1", site:get("/").body)
+    end)
+
     it("is given back when its task is cancelled or fails, and not when that ends well", function()
         serve(route("/*", [[
             local function hold() sem:acquire() rp.sleep(100) end
