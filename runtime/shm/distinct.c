@@ -34,21 +34,10 @@ static size_t bytes_for(uint32_t most)
     return LINE + rp_names_bytes(most) + (size_t)most * REGISTERS;
 }
 
-static uint32_t names_in(size_t bytes)
-{
-    uint32_t low = 0, high = NAMES_MOST;
-    while (low < high) {
-        uint32_t mid = low + (high - low + 1) / 2;
-        if (bytes_for(mid) <= bytes) low = mid;
-        else high = mid - 1;
-    }
-    return low;
-}
-
 rp_err rp_distinct_new(struct rp_zone *z, struct rp_distinct **out)
 {
     size_t bytes = z->bytes - RP_ZONE_HEAD_BYTES;
-    uint32_t most = names_in(bytes);
+    uint32_t most = rp_zone_fit(bytes, NAMES_MOST, bytes_for);
     void *base;
     bool fresh;
     if (most < NAMES_LEAST) return RP_E_INVALID;

@@ -80,14 +80,8 @@ static void divide(struct rp_top *t, size_t bytes)
     while (t->shards_n < SHARDS_MOST && bytes / (t->shards_n * 2) >= SHARD_BYTES_LEAST)
         t->shards_n *= 2;
     t->shard_bytes = ((bytes - LINE) / t->shards_n) & ~(size_t)(LINE - 1);
-    uint32_t low = 0, high = ROOM_MOST;
-    while (low < high) {
-        uint32_t mid = low + (high - low + 1) / 2;
-        if (bytes_for(mid) <= t->shard_bytes) low = mid;
-        else high = mid - 1;
-    }
-    t->room = low;
-    t->slots_n = slots_for(low);
+    t->room = rp_zone_fit(t->shard_bytes, ROOM_MOST, bytes_for);
+    t->slots_n = slots_for(t->room);
 }
 
 static struct view view_of(const struct rp_top *t, uint32_t i)

@@ -177,3 +177,14 @@ rp_err rp_zone_part(struct rp_zone *z, rp_str name, size_t bytes, void **ptr, bo
     *ptr = (char *)z->head + part->at;
     return RP_OK;
 }
+
+uint32_t rp_zone_fit(size_t bytes, uint32_t most, size_t (*bytes_for)(uint32_t n))
+{
+    uint32_t low = 0, high = most;
+    while (low < high) {
+        uint32_t mid = low + (high - low + 1) / 2;
+        if (bytes_for(mid) <= bytes) low = mid;
+        else high = mid - 1;
+    }
+    return low;
+}

@@ -60,5 +60,7 @@ rp_str rp_zone_name(const struct rp_zone *z);
  *       bad name */
 RP_MUST rp_err rp_zone_part(struct rp_zone *z, rp_str name, size_t bytes, void **ptr, bool *fresh);
 size_t rp_zone_left(const struct rp_zone *z); /* bytes that one more part could take */
+/* The most n, at most `most`, for which bytes_for(n) is not more than bytes. */
+uint32_t rp_zone_fit(size_t bytes, uint32_t most, size_t (*bytes_for)(uint32_t n));
 
 #endif

@@ -18,7 +18,7 @@ const path = require("node:path");
 const { spawn } = require("node:child_process");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
-const { workersPss } = require("./common.js");
+const { freePort, sleep, until, workersPss } = require("./common.js");
 
 const BIN = process.env.RP_BIN || "build/rproxy";
 const CHURN = Number(process.env.CHURN || 10);
@@ -28,25 +28,6 @@ const MB = 1024 * 1024;
 const SIZES = { "grpc.max_receive_message_length": 16 * MB, "grpc.max_send_message_length": 16 * MB };
 
 const api = grpc.loadPackageDefinition(loader.loadSync(path.join(__dirname, "grpc.proto"), { defaults: true })).interop;
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
-async function until(what, check) {
-    for (let i = 0; i < 600; i++) {
-        if (await check()) return;
-        await sleep(25);
-    }
-    throw new Error(`waited in vain: ${what}`);
-}
-
-function freePort() {
-    return new Promise((done) => {
-        const s = net.createServer().listen(0, "127.0.0.1", () => {
-            const { port } = s.address();
-            s.close(() => done(port));
-        });
-    });
-}
-
 // ---------------------------------------------------------------- the server
 
 const seen = { calls: 0, cancelled: 0, peers: new Set() };
