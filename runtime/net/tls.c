@@ -20,7 +20,7 @@ enum {
     REST_MS = 1000,    /* a connection that sent nothing for so long begins anew */
     HELD_MOST = 8192,  /* tickets are of some hundred bytes, with a client's certificates of more */
     ALERT_MOST = 256,  /* sealed */
-    STEPS_MOST = 2000, /* about 600 key updates, and one more .. */
+    STEPS_MOST = 6000, /* 700 key updates at least: three to eight each, as they are met .. */
     STEP_BYTES = 1 << 16, /* .. for each so many bytes that came */
 };
 

@@ -203,7 +203,8 @@ describe("TLS of a conn", function()
             how, got = conn:recv()
             return got ~= "" or how ~= "AGAIN"
         end)
-        assert.same({ "OK", "hello" }, { how, got })
+        local why = C.rp_conn_why(conn.raw)
+        assert.same({ "OK", "hello" }, { how, got, why ~= nil and ffi.string(why) or nil })
         assert.equal("OK", conn:send("fine"))
         assert.equal("fine", e:recv(4))
         while heard == "AGAIN" and updates < 3000 do
