@@ -7,6 +7,7 @@ local rp = require("rproxy")
 
 return rp.site {
     workers = 1,
+    limits = { keepalive_requests = 0 }, -- as the peers'
     listeners = { rp.listen { "127.0.0.1:21084" }, rp.listen { "127.0.0.1:21094", tls = true } },
     tls = { certs = { "bench.pem" } },
     upstreams = {
