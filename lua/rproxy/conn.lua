@@ -38,18 +38,23 @@ get.datagrams_up, get.datagrams_down = number(DATAGRAMS_UP), number(DATAGRAMS_DO
 get.port, get.tries = number(PORT), number(TRIES)
 get.bytes_up, get.bytes_down, get.duration = number(BYTES_UP), number(BYTES_DOWN), number(DURATION)
 
---- Protocols of the client's ALPN list in its order; nil when it sent none. Connect hooks only.
-function get.alpn(self)
+-- Whatever the texts of one kind are that C gives by index; nil when there are none.
+function M.texts(text_at, pointer)
     local list
-    while C.rp_abi_conn_alpn(H, self[1], list and #list or 0) do
+    while text_at(H, pointer, list and #list or 0) do
         list = list or {}
         list[#list + 1] = ffi_string(H.out.ptr, H.out.len)
     end
     return list
 end
 
+--- Protocols of the client's ALPN list in its order; nil when it sent none. Connect hooks only.
+function get.alpn(self)
+    return M.texts(C.rp_abi_conn_alpn, self[1])
+end
+
 --- A table of one's own that lives as long as the connection (a reload empties it).
-function get.ctx(self)
+function M.ctx(self)
     local ctx = rawget(self, 2)
     if not ctx then
         if not self[1] then raise("this conn has ended") end
@@ -58,6 +63,7 @@ function get.ctx(self)
     end
     return ctx
 end
+get.ctx = M.ctx
 
 get.upstream = text(UPSTREAM)
 

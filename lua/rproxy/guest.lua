@@ -7,6 +7,7 @@
 -- Further fields of it are what a hook chose.
 
 local abi = require("rproxy.abi")
+local conn = require("rproxy.conn")
 local object = require("rproxy.object")
 
 local C, H, E, host = abi.C, abi.H, abi.E, abi.host
@@ -47,12 +48,7 @@ end
 
 --- Protocols of the client's ALPN list in its order; nil when it sent none.
 function get.alpn(self)
-    local list
-    while C.rp_abi_guest_alpn(H, self[1], list and #list or 0) do
-        list = list or {}
-        list[#list + 1] = ffi_string(H.out.ptr, H.out.len)
-    end
-    return list
+    return conn.texts(C.rp_abi_guest_alpn, self[1])
 end
 
 local room
@@ -78,16 +74,7 @@ function get.versions(self)
     return list
 end
 
---- A table of one's own that lives as long as the connection (a reload empties it).
-function get.ctx(self)
-    local ctx = rawget(self, 2)
-    if not ctx then
-        if not self[1] then raise("this conn has ended") end
-        ctx = {}
-        rawset(self, 2, ctx)
-    end
-    return ctx
-end
+get.ctx = conn.ctx
 
 -- ---------------------------------------------------------------- choosing
 

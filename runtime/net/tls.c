@@ -241,12 +241,6 @@ static bool may_hold(const struct rp_tls *t)
     return t->server && few && !t->left && !t->early && has_more(t);
 }
 
-static rp_err hold(struct rp_tls *t)
-{
-    rp_tls_hold(t);
-    return RP_OK;
-}
-
 rp_err rp_tls_shake(struct rp_tls *t)
 {
     if (t->broken) return not_shaken(t, RP_E_CLOSED);
@@ -255,7 +249,9 @@ rp_err rp_tls_shake(struct rp_tls *t)
     if (!t->early || rp_tls_early_take(t)) r = SSL_do_handshake(t->ssl);
     rp_err e = RP_OK;
     if (r != 1) e = is_to_wait(SSL_get_error(t->ssl, r)) ? RP_AGAIN : shake_failure(t);
-    rp_err sent = e == RP_OK && may_hold(t) ? hold(t) : rp_tls_push(t); /* an alert too */
+    rp_err sent = RP_OK;
+    if (e == RP_OK && may_hold(t)) rp_tls_hold(t);
+    else sent = rp_tls_push(t); /* an alert too */
     if (e >= 0 && sent < 0) e = sent;
     return e == RP_OK ? shaken(t) : not_shaken(t, e);
 }
