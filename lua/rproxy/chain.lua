@@ -8,6 +8,7 @@
 -- the master, should the process die in it); C does both for the first.
 
 local abi = require("rproxy.abi")
+local breaker = require("rproxy.breaker")
 local guest = require("rproxy.guest")
 local object = require("rproxy.object")
 
@@ -21,7 +22,8 @@ local GROUP = 40
 local PHASES = {
     connect = "verdict", tls_hello = "admission", certificate = "gift",
     early = "verdict", access = "verdict", rewrite = "verdict", content = "verdict",
-    balance = "verdict", header_filter = "verdict", body_filter = "piece", log = "all",
+    balance = "verdict", request_body = "request_piece", header_filter = "verdict",
+    body_filter = "piece", log = "all",
 }
 
 -- ---------------------------------------------------------------- factories
@@ -41,6 +43,14 @@ local KINDS = {
         call = "s = %s(req, res, piece, last) if s ~= nil then"
             .. " if type(s) ~= 'string' then bad(s) end piece = s keep(req, 5, s) end",
         head = "local s",
+    },
+    -- the same of a request, req[12]; true ends the chain: the request is answered
+    request_piece = {
+        args = "req, piece, last",
+        call = "s = %s(req, piece, last) if s ~= nil then if s == true then return s end"
+            .. " if type(s) ~= 'string' then bad(s) end piece = s made = s keep(req, 12, s) end",
+        head = "local s, made",
+        tail = "return made",
     },
     -- false ends the chain; nothing and true go on
     admission = {
@@ -63,14 +73,19 @@ function KINDS.piece.bad(value)
     error(("body_filter returned a %s, not a string or nil"):format(type(value)), 0)
 end
 
+function KINDS.request_piece.bad(value)
+    error(("request_body returned a %s, not a string, nil or req:exit(..)"):format(type(value)), 0)
+end
+
 function KINDS.admission.bad(value)
     error(("tls_hello returned a %s, not false, true or nil"):format(type(value)), 0)
 end
 
 local factories = {}
 
+-- marks: "at": positions are noted; "timed": the clock is read between handlers, too
 local function factory(kind, n, first, marks)
-    local key = kind .. n .. ":" .. first .. (marks and "m" or "")
+    local key = kind .. n .. ":" .. first .. (marks or "")
     local made = factories[key]
     if made then return made end
     local shape, names, lines = KINDS[kind], {}, {}
@@ -78,11 +93,13 @@ local function factory(kind, n, first, marks)
         names[i] = "h" .. i
         local at = first + i - 1
         if marks and at > 1 then
-            lines[#lines + 1] = ("H.at = %d H.guilty[0] = I[%d]"):format(at, at - 1)
+            lines[#lines + 1] = ("%s H.at = %d H.guilty[0] = I[%d]"):format(
+                marks == "timed" and "mark(H)" or "", at, at - 1)
         end
         lines[#lines + 1] = shape.call:format(names[i])
     end
-    local source = ("local H, I, bad, keep, %s = ... return function(%s) %s\n%s\nend"):format(
+    lines[#lines + 1] = shape.tail
+    local source = ("local H, I, bad, keep, mark, %s = ... return function(%s) %s\n%s\nend"):format(
         table.concat(names, ", "), shape.args, shape.head, table.concat(lines, "\n"))
     made = assert(loadstring(source, "=chain"))
     factories[key] = made
@@ -92,44 +109,69 @@ end
 local function make(kind, ids, fns, first, marks)
     local shape = KINDS[kind]
     return factory(kind, #fns, first, marks)(H, ids, shape.bad, shape.keep or object.keep,
-        unpack(fns))
+        abi.C.rp_abi_mark, unpack(fns))
 end
 
-local function group(kind, ids, fns, first)
-    return make(kind, ids, fns, first, true)
-end
-
-local function link(kind, ids, fns)
-    if #fns <= GROUP then return group(kind, ids, fns, 1) end
+local function link(kind, ids, fns, marks)
+    if #fns <= GROUP then return make(kind, ids, fns, 1, marks) end
     local groups = {}
     for first = 1, #fns, GROUP do
         local part = { unpack(fns, first, math.min(first + GROUP - 1, #fns)) }
-        groups[#groups + 1] = group(kind, ids, part, first)
+        groups[#groups + 1] = make(kind, ids, part, first, marks)
     end
     if #groups > GROUP then error("too many handlers in one phase", 0) end
-    return make(KINDS[kind].outer or kind, ids, groups, 1, false)
+    return make(KINDS[kind].outer or kind, ids, groups, 1, nil)
 end
 
 -- ---------------------------------------------------------------- chains
 
-local made = {} -- number -> { phase, handlers }
+local made = {} -- number -> { phase, handlers, ids }
+local replaced = {} -- plugin -> (fn, phase) -> what runs instead, while its breaker is not closed
+
+-- The function of a chain, and the same with a clock between its handlers (one handler needs none).
+local function set(ref)
+    local phase, handlers, ids = unpack(made[ref], 1, 3)
+    local fns = {}
+    for i, handler in ipairs(handlers) do
+        local instead = replaced[handler[2]]
+        fns[i] = instead and instead(handler[1], phase) or handler[1]
+    end
+    local fn = link(PHASES[phase], ids, fns, "at")
+    abi.host.chain_set(ref, fn, #fns > 1 and link(PHASES[phase], ids, fns, "timed") or fn)
+end
 
 --- Make the chain of one phase. Handlers run in list order (response phases: give them reversed).
 --- @param phase string  "access", "log" ..
 --- @param handlers table  { { fn, plugin }, .. }: plugin is an index from rp_abi_conf_add_plugin
 --- @return number ref  for rp_abi_conf_set_route_chain and its like; 0 when there is no handler
 function M.make(phase, handlers)
-    local kind = PHASES[phase] or error("no such phase: " .. tostring(phase), 2)
+    if not PHASES[phase] then error("no such phase: " .. tostring(phase), 2) end
     if #handlers == 0 then return 0 end
-    local fns, plugins = {}, {}
+    local plugins = {}
     for i, handler in ipairs(handlers) do
         if type(handler[1]) ~= "function" then error("a handler is not a function", 2) end
-        fns[i], plugins[i] = handler[1], handler[2]
+        plugins[i] = handler[2]
     end
     local ref, ids = abi.host.chain_new(plugins)
-    abi.host.chain_set(ref, link(kind, abi.cast("const uint16_t *", ids), fns))
-    made[ref] = { phase, handlers }
+    made[ref] = { phase, handlers, abi.cast("const uint16_t *", ids) }
+    set(ref)
     return ref
+end
+
+--- Take a plugin out of all its chains, try it, or put it back. Called by C when its breaker changed.
+--- @param plugin number  its index
+--- @param state number  enum rp_metric_breaker
+--- @param deny boolean  what it cannot do is refused, instead of left out
+function M.relink(plugin, state, deny)
+    replaced[plugin] = breaker.instead(plugin, state, deny)
+    for ref, chain in pairs(made) do
+        for _, handler in ipairs(chain[2]) do
+            if handler[2] == plugin then
+                set(ref)
+                break
+            end
+        end
+    end
 end
 
 --- The chain that begins after position `at` of another. Called by C when a handler failed whose
@@ -141,6 +183,16 @@ function M.rest(ref, at)
         rest[#rest + 1] = handlers[i]
     end
     return M.make(phase, rest)
+end
+
+--- The chain that runs the handlers of another as wrap(fn, phase, plugin) makes them. For
+--- rproxy.journal.
+function M.traced(ref, wrap)
+    local phase, list = made[ref][1], {}
+    for i, handler in ipairs(made[ref][2]) do
+        list[i] = { wrap(handler[1], phase, handler[2]), handler[2] }
+    end
+    return M.make(phase, list)
 end
 
 --- Indexes of the plugins of a chain, in running order (for `rproxy -T`).
@@ -179,6 +231,12 @@ local life = { start = {}, stop = {}, farewell = {} }
 function M.on(what, fn, plugin)
     local list = life[what] or error("no such hook: " .. tostring(what), 2)
     list[#list + 1] = { fn, plugin }
+end
+
+--- The site is gone (rproxy.lab): so are its chains, values and hooks.
+function M.forget_site()
+    made, kept = {}, {}
+    for what in pairs(life) do life[what] = {} end
 end
 
 --- Run the start or stop hooks one after the other; the first error ends it. Called by C.

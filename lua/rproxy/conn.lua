@@ -5,6 +5,7 @@
 -- A wrapper is a table: [1] struct rp_stream *, nil once it has ended   [2] ctx
 
 local abi = require("rproxy.abi")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 local up = require("rproxy.up")
 
@@ -56,6 +57,7 @@ end
 --- A table of one's own that lives as long as the connection (a reload empties it).
 function M.ctx(self)
     local ctx = rawget(self, 2)
+    if H.notes == journal.ONLY then return require("rproxy.shadow").ctx(self) end
     if not ctx then
         if not self[1] then raise("this conn has ended") end
         ctx = {}
@@ -70,7 +72,10 @@ get.upstream = text(UPSTREAM)
 --- Where it goes; a name or a handle of rp.upstreams. Connect hooks only.
 function set.upstream(self, value)
     local code = C.rp_abi_conn_set_upstream(self[1], up.index(value))
-    if code == 0 then return end
+    if code == 0 then
+        if H.notes ~= 0 then journal.note_conn("assign", "upstream", up.name_of(value)) end
+        return
+    end
     if code == E.PHASE then raise("conn.upstream can be assigned in connect") end
     if code == E.INVALID then
         raise("conn.upstream: %s " .. (self.transport == "udp"

@@ -8,6 +8,7 @@ local jobs = require("rproxy.job")
 local json = require("rproxy.json")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local text = require("rproxy.text")
 local x509 = require("rproxy.x509")
 
@@ -354,6 +355,8 @@ function Key:verify(alg, data, signature)
 end
 
 x509.key_of = new_key
+outside.class("crypto.key", Key, { ident = function(key) return key.kind end })
+
 M.x509, M.x509_store = x509.new, x509.store
 M.b64url, M.unb64url = text.b64url, text.unb64url
 

@@ -90,7 +90,7 @@ function M.exec(given)
     if opts.max_output > OUTPUT_MOST then raise("rp.exec: max_output is at most 64 MB") end
     local argv, env = argv_of(opts.argv), env_of(opts.env)
     local cwd = opts.cwd and check_word("cwd", opts.cwd) or "\0"
-    grant.check("exec", opts.argv[1])
+    grant.exec(opts.argv, opts.env, opts.cwd)
     local code = C.rp_abi_exec(H, argv, #argv, env, #env, cwd, opts.stdin, #opts.stdin,
         opts.max_output)
     if code ~= abi.OK then return start_failure(code) end

@@ -6,7 +6,6 @@
 
 local abi = require("rproxy.abi")
 local grant = require("rproxy.grant")
-local loader = require("rproxy.loader")
 local object = require("rproxy.object")
 local options = require("rproxy.opts")
 local task = require("rproxy.task")
@@ -28,12 +27,13 @@ local CODES = { [1] = "denied", [2] = "not_found", [13] = "denied", [17] = "exis
     [20] = "no_folder", [21] = "is_folder", [28] = "full", [30] = "denied", [36] = "invalid",
     [39] = "not_empty", [122] = "full" }
 
-local function check_path(what, path)
-    if type(path) ~= "string" or path == "" then raise("%s takes a path", what) end
-    if path:find("%z") then raise("%s: a path has no NUL in it", what) end
-    path = loader.path_of(path)
-    grant.check("fs", path)
-    return path
+-- The path as C takes it, and how much of it is a folder that no link may lead out of (-1: none).
+local function check_path(what, access, path)
+    local text = path
+    if type(path) == "table" then text = path[1] end -- of grant.inner
+    if type(text) ~= "string" or text == "" then raise("%s takes a path", what) end
+    if text:find("%z") then raise("%s: a path has no NUL in it", what) end
+    return grant.fs(access, path)
 end
 
 local function failure(code)
@@ -45,8 +45,8 @@ local function failure(code)
 end
 
 -- Do it and wait. true: its results are in the face.
-local function run(op, path, text, number)
-    local code = C.rp_abi_file(H, op, path, #path, text, #text, number)
+local function run(op, path, root_n, text, number, to_root_n)
+    local code = C.rp_abi_file(H, op, path, #path, root_n, text, #text, to_root_n or -1, number)
     if code == E.PHASE then raise("files can be used in hooks only; rp.file reads at load") end
     if code ~= abi.OK then return failure(code) end
     local job = H.handle
@@ -65,9 +65,9 @@ end
 --- @param opts table|nil  max: most bytes (1 MB); over: "too_big"
 --- @return string|nil text, string|nil code, string|nil detail
 function M.read(path, opts)
-    path = check_path("rp.fs.read", path)
+    local whole, root_n = check_path("rp.fs.read", "read", path)
     opts = options.check("rp.fs.read", opts, { max = { "whole", READ_MOST } })
-    local ok, code, detail = run(READ, path, "", opts.max)
+    local ok, code, detail = run(READ, whole, root_n, "", opts.max)
     if not ok then return nil, code, detail end
     return abi.out()
 end
@@ -83,19 +83,19 @@ end
 ---   disk; mode: of a new file (420, which is rw-r--r--)
 --- @return boolean|nil ok, string|nil code, string|nil detail
 function M.write(path, text, opts)
-    path = check_path("rp.fs.write", path)
+    local whole, root_n = check_path("rp.fs.write", "write", path)
     check_text("rp.fs.write", text)
     opts = options.check("rp.fs.write", opts, { atomic = "boolean", mode = { "whole", 420 } })
-    return run(opts.atomic and SWAP or WRITE, path, text, opts.mode)
+    return run(opts.atomic and SWAP or WRITE, whole, root_n, text, opts.mode)
 end
 
 --- Write at the end of a file, made when there is none.
 --- phases: all   yields: yes
 function M.append(path, text, opts)
-    path = check_path("rp.fs.append", path)
+    local whole, root_n = check_path("rp.fs.append", "write", path)
     check_text("rp.fs.append", text)
     opts = options.check("rp.fs.append", opts, { mode = { "whole", 420 } })
-    return run(APPEND, path, text, opts.mode)
+    return run(APPEND, whole, root_n, text, opts.mode)
 end
 
 --- What a path names, links followed.
@@ -103,8 +103,8 @@ end
 --- @return table|nil info  type ("file", "folder", "other"), size, modified (seconds since 1970),
 ---   mode
 function M.stat(path)
-    path = check_path("rp.fs.stat", path)
-    local ok, code, detail = run(STAT, path, "", 0)
+    local whole, root_n = check_path("rp.fs.stat", "read", path)
+    local ok, code, detail = run(STAT, whole, root_n, "", 0)
     if not ok then return nil, code, detail end
     local st = H.file_stat
     return { type = TYPES[st.kind], size = st.bytes, modified = st.modified, mode = st.mode,
@@ -116,9 +116,9 @@ end
 --- @param opts table|nil  max: most entries (10000); over: "too_big"
 --- @return table|nil entries  { name =, type = "file", "folder", "link", "other" }, ..
 function M.list(path, opts)
-    path = check_path("rp.fs.list", path)
+    local whole, root_n = check_path("rp.fs.list", "read", path)
     opts = options.check("rp.fs.list", opts, { max = { "whole", LIST_MOST } })
-    local ok, code, detail = run(LIST, path, "", opts.max)
+    local ok, code, detail = run(LIST, whole, root_n, "", opts.max)
     if not ok then return nil, code, detail end
     local entries = {}
     for kind, name in abi.out():gmatch("(.)(%Z+)%z") do
@@ -131,14 +131,16 @@ end
 --- Remove a file or an empty folder.
 --- phases: all   yields: yes
 function M.remove(path)
-    return run(REMOVE, check_path("rp.fs.remove", path), "", 0)
+    local whole, root_n = check_path("rp.fs.remove", "write", path)
+    return run(REMOVE, whole, root_n, "", 0)
 end
 
 --- Give it another name; what had that name is gone.
 --- phases: all   yields: yes
 function M.rename(path, to)
-    path, to = check_path("rp.fs.rename", path), check_path("rp.fs.rename", to)
-    return run(RENAME, path, to, 0)
+    local whole, root_n = check_path("rp.fs.rename", "write", path)
+    local to_whole, to_root_n = check_path("rp.fs.rename", "write", to)
+    return run(RENAME, whole, root_n, to_whole, 0, to_root_n)
 end
 
 --- Make a folder.
@@ -146,9 +148,9 @@ end
 --- @param opts table|nil  parents: make those above it, too, and one that is there is no failure;
 ---   mode (493, which is rwxr-xr-x)
 function M.mkdir(path, opts)
-    path = check_path("rp.fs.mkdir", path)
+    local whole, root_n = check_path("rp.fs.mkdir", "write", path)
     opts = options.check("rp.fs.mkdir", opts, { parents = "boolean", mode = { "whole", 493 } })
-    return run(MKDIR, path, opts.parents and "p" or "", opts.mode)
+    return run(MKDIR, whole, root_n, opts.parents and "p" or "", opts.mode)
 end
 
 local function mark_of(info)
@@ -164,7 +166,7 @@ end
 --- @param opts table|nil  every: seconds between two looks (1)
 --- @return table|nil timer, string|nil code  timer:cancel()
 function M.watch(path, fn, opts)
-    check_path("rp.fs.watch", path)
+    check_path("rp.fs.watch", "read", path)
     if type(fn) ~= "function" then raise("rp.fs.watch takes a path and a function") end
     opts = options.check("rp.fs.watch", opts, { every = { "seconds", 1 } })
     local last = mark_of((M.stat(path)))

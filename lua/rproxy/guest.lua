@@ -8,6 +8,7 @@
 
 local abi = require("rproxy.abi")
 local conn = require("rproxy.conn")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 
 local C, H, E, host = abi.C, abi.H, abi.E, abi.host
@@ -80,6 +81,9 @@ get.ctx = conn.ctx
 
 -- code: what C said to it.
 local function chosen(self, name, value, code, reasons)
+    if code == 0 and H.notes == journal.ONLY then
+        return journal.note_conn("assign", name, type(value) == "string" and value or nil)
+    end
     if code == 0 then return rawset(self, "chosen_" .. name, value) end
     if code == E.PHASE then raise("conn.%s can be assigned in tls_hello", name) end
     raise("conn.%s: %s", name, reasons[code] or abi.text(code))

@@ -3,9 +3,10 @@
 -- header: header names as handles: looked up once at load, an integer ever after.
 
 local abi = require("rproxy.abi")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 
-local C = abi.C
+local C, H = abi.C, abi.H
 local type, tostring = type, tostring
 
 local M = {}
@@ -88,12 +89,19 @@ end
 local EDIT = { set = 0, add = 1, del = 2 }
 
 --- Edit by one of the three ABI functions; raises what it refuses.
-function M.edit(call, r, kind, h, v)
+--- @param wrapper table  of the request
+--- @param whose string|nil  "up" or "res": so the journal calls the field; nil: who calls notes it
+function M.edit(call, wrapper, whose, kind, h, v)
     local id, name = M.parts(h)
     local text = ""
     if v == nil then kind = "del" else text = M.value(v) end
-    local code = call(abi.H, r, EDIT[kind], id, name, #name, text, #text)
-    if code == 0 then return end
+    local code = call(H, wrapper[1], EDIT[kind], id, name, #name, text, #text)
+    if code == 0 then
+        if H.notes ~= 0 and whose then
+            journal.note(wrapper, kind, whose .. "." .. name:lower(), v)
+        end
+        return
+    end
     local E = abi.E
     if code == E.BUSY then
         object.raise("header %q is written by rproxy itself%s", name,

@@ -10,6 +10,7 @@ local grant = require("rproxy.grant")
 local header = require("rproxy.header")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local task = require("rproxy.task")
 local text = require("rproxy.text")
 local tls = require("rproxy.tls")
@@ -318,7 +319,7 @@ function Client:request(opts)
     local most = check_number("max_body", opts.max_body, self.max_body, 0)
     local url, why = parse_url(join(self.base, opts.url))
     if not url then return nil, "invalid", why end
-    grant.check("net", self.unix or url.host)
+    grant.net(self.unix or url.host, self.unix and 0 or url.port, self.owner)
     local at = task.deadline_of(timeout)
     local handle, err, detail = write_request(self, opts, method, url)
     if not handle then return nil, err, detail end
@@ -351,6 +352,11 @@ function Client:post(url, body, opts)
     return self:request(with(opts, "POST", url, body))
 end
 
+outside.class("http.headers", methods, { meta = Headers })
+outside.class("http.response", Response)
+outside.class("http.client", Client, {
+    ident = function(self) return self.unix or self.base or "" end })
+
 -- ---------------------------------------------------------------- clients
 
 local CLIENT_OPTIONS = { base = true, timeout = true, keepalive = true, tls = true,
@@ -375,7 +381,7 @@ end
 function M.client(opts)
     opts = opts or {}
     check_names("rp.http.client", opts, CLIENT_OPTIONS)
-    local self = setmetatable({}, Client)
+    local self = setmetatable({ owner = grant.owner() }, Client)
     self.base, self.unix = opts.base, opts.unix
     if self.base ~= nil then
         local url, why = parse_url(type(self.base) == "string" and self.base or "")

@@ -105,6 +105,7 @@ local PUBLIC = {
 local folder = "./"
 local patterns = DEFAULT_PATH
 local from_site = {} -- modules that our searcher found
+local sources = {} -- paths of what was compiled, in order
 
 local function candidates(name)
     local stem, list = name:gsub("%.", "/"), {}
@@ -120,7 +121,29 @@ local function compile(source, path)
     if source:byte(1) == 27 then error(path .. ":1: is bytecode, not Lua text", 0) end
     local chunk, err = load(source, "@" .. path, "t", setmetatable({}, ENV))
     if not chunk then error(err, 0) end
+    sources[#sources + 1] = path
     return chunk
+end
+
+--- The globals that site code has, for tools: name -> true, or for a library a set of its fields.
+--- @return table
+function M.globals()
+    local out = {}
+    for name, value in pairs(base) do
+        local library = type(value) == "table" and debug.getmetatable(value)
+        out[name] = true
+        if library and type(library.__index) == "table" then
+            out[name] = {}
+            for field in pairs(library.__index) do out[name][field] = true end
+        end
+    end
+    return out
+end
+
+--- Paths of all files of Lua that were loaded: site.lua first; what is built in has relative ones.
+--- @return string[]
+function M.sources()
+    return sources
 end
 
 -- A package searcher: a site's file, else a built-in plugin, as a confined chunk.

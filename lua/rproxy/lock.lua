@@ -7,6 +7,7 @@
 local abi = require("rproxy.abi")
 local object = require("rproxy.object")
 local options = require("rproxy.opts")
+local outside = require("rproxy.outside")
 local shared = require("rproxy.shared")
 local task = require("rproxy.task")
 
@@ -169,5 +170,9 @@ function Semaphore:stats()
     return { taken = C.rp_abi_sem_count(self.sem, false),
         waiting = C.rp_abi_sem_count(self.sem, true) }
 end
+
+outside.class("lock", Lock)
+outside.class("seat", Seat)
+outside.class("semaphore", Semaphore)
 
 return M

@@ -4,9 +4,12 @@
 --
 -- A plugin module is rp.plugin { name, version, stage, schema, on_error } with a function
 -- setup(conf) -> hooks. Calling it, M { ... }, makes an instance: its configuration is checked
--- there and then, setup runs once when the site is built.
+-- there and then, setup runs once when the site is built. `needs` is what it wants to do outside of
+-- its request (grant_rules.lua); the site grants it. An instance that is `untrusted` is one of a copy
+-- of the module that runs confined (confine.lua).
 
 local nearest = require("rproxy.config.nearest")
+local rules = require("rproxy.grant_rules")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
 
@@ -16,11 +19,9 @@ local Plugin, Instance = {}, {}
 
 --- Hooks that a plugin may have; request hooks run in list order, response hooks in reverse.
 M.HOOKS = { "init", "tls_hello", "certificate", "connect", "early", "access", "rewrite", "content",
-    "balance", "header_filter", "body_filter", "log", "start", "stop" }
+    "balance", "request_body", "header_filter", "body_filter", "log", "start", "stop" }
 local IS_HOOK = {}
 for _, name in ipairs(M.HOOKS) do IS_HOOK[name] = true end
-
-local UNBUILT_HOOKS = { request_body = true }
 
 --- What a plugin is for: decides what happens when one of its hooks raises.
 M.STAGES = { "auth", "limit", "observe", "route", "transform", "waf" }
@@ -35,12 +36,20 @@ local SPEC = schema.compile({
     on_error = { "enum", M.ON_ERROR },
     doc = "string",
     schema = { "any", default = {} },
+    needs = { "any", default = {} },
 }, "rp.plugin")
 
 -- Keys of an instance that are not the plugin's own.
 local COMMON = schema.compile({
     on_error = { "enum", M.ON_ERROR },
-    mode = { "unbuilt", doc = "shadow mode" },
+    grant = { "any" },
+    untrusted = { "boolean", default = false },
+    limits = { "object", optional = true, fields = {
+        instructions = { "integer", default = 1e6, min = 100, max = 1e12 },
+        memory = { "size", default = "8m", min = 4096, max = 2 ^ 40 },
+    } },
+    order = { "enum", { "as listed" } },
+    mode = { "enum", { "enforce", "shadow" }, default = "enforce" },
 }, "plugin")
 
 -- ---------------------------------------------------------------- plugins
@@ -50,8 +59,23 @@ local function raise_first(ctx, what, level)
     if e then error(("%s: %s: %s"):format(what, e.path, e.text), level + 1) end
 end
 
+--- What the loader knows of the module that is being loaded, where there is a loader: uses() -> a
+--- set of what its code has used, module() -> its name.
+M.loading = { uses = function() end, module = function() end }
+
+--- The plugin that the confined copy of a module defines: (plugin, limits) -> plugin | nil, why.
+M.confine = function() return nil, "this program cannot" end
+
+local function needs_of(given)
+    local set = rules.new()
+    rules.add(set, given, "needs", function(path, text)
+        error(("rp.plugin: %s: %s"):format(path, text), 3)
+    end)
+    return set
+end
+
 --- Define a plugin.
---- @param spec table  name, version, stage, schema, on_error, doc
+--- @param spec table  name, version, stage, schema, needs, on_error, doc
 --- @return table plugin  set plugin.setup; call plugin { ... } for an instance
 function M.define(spec)
     if type(spec) ~= "table" then
@@ -70,7 +94,8 @@ function M.define(spec)
     return setmetatable({
         name = checked.name, version = checked.version, stage = checked.stage, doc = checked.doc,
         on_error = checked.on_error or (CLOSED[checked.stage] and "closed" or "500"),
-        schema = checked.schema, node = node, at = site.caller(2),
+        schema = checked.schema, node = node, at = site.caller(2), needs = needs_of(checked.needs),
+        uses = M.loading.uses(), module = M.loading.module(),
     }, Plugin)
 end
 
@@ -83,6 +108,19 @@ local function split(given)
     return common, own
 end
 
+-- The plugin that an instance is made of: for an untrusted one a copy of its own.
+local function of_trust(plugin, kept, path, ctx)
+    if not kept.untrusted and not plugin.always_confined then
+        if kept.limits then ctx:fail(path .. ".limits", "for untrusted instances only") end
+        return plugin
+    end
+    local limits = kept.limits or { instructions = 1e6, memory = 8 * 2 ^ 20 }
+    local confined, why = M.confine(plugin, limits)
+    if confined then return confined end
+    ctx:fail(path .. ".untrusted", "%s", why)
+    return plugin
+end
+
 --- Make an instance. Mistakes are kept in it (`errors`): the site's report takes them.
 --- @param plugin table
 --- @param given table
@@ -90,11 +128,15 @@ end
 function M.instance(plugin, given, at)
     local ctx = schema.context()
     local common, own = split(given)
-    local kept = schema.check(COMMON, common, "plugins." .. plugin.name, ctx)
-    local conf = schema.check(plugin.node, own, "plugins." .. plugin.name, ctx)
+    local path = "plugins." .. plugin.name
+    local kept = schema.check(COMMON, common, path, ctx)
+    plugin = of_trust(plugin, kept, path, ctx)
+    local conf = schema.check(plugin.node, own, path, ctx)
     return setmetatable({
         plugin = plugin, name = plugin.name, at = at, conf = conf, errors = ctx.errors,
-        refs = ctx.refs, on_error = kept.on_error or plugin.on_error,
+        mode = kept.mode, refs = ctx.refs, on_error = kept.on_error or plugin.on_error, grant = kept.grant,
+        places = ctx.places, wanted = ctx.wanted, order = kept.order,
+        untrusted = plugin.confined ~= nil, limits = plugin.confined,
     }, Instance)
 end
 
@@ -123,9 +165,7 @@ local function check_hooks(hooks)
         return { "setup returned " .. schema.show(hooks) .. "; expected a table of hooks" }
     end
     for _, name in ipairs(nearest.names(hooks)) do
-        if UNBUILT_HOOKS[name] then
-            errors[#errors + 1] = ("hook %q is not built yet; remove it"):format(name)
-        elseif not IS_HOOK[name] then
+        if not IS_HOOK[name] then
             errors[#errors + 1] = ("unknown hook %q%s"):format(name, nearest.hint(name, M.HOOKS))
         elseif type(hooks[name]) ~= "function" then
             errors[#errors + 1] = ("hook %q: expected a function, got %s"):format(name,
@@ -169,6 +209,13 @@ function M.inline(given, at)
         name = nil
     end
     settings.name = nil
+    for _, key in ipairs { "grant", "untrusted", "limits" } do
+        if settings[key] ~= nil then
+            errors[#errors + 1] = { path = key, text = "is for plugins that rp.plugin makes; hooks "
+                .. "of the site may do what the site may" }
+        end
+        settings[key] = nil
+    end
     local ctx = schema.context()
     local kept = schema.check(COMMON, settings, "", ctx)
     for _, e in ipairs(ctx.errors) do errors[#errors + 1] = e end
@@ -177,7 +224,7 @@ function M.inline(given, at)
     end
     return setmetatable({
         name = name or "inline@" .. place:match("[^/]*$"), at = place, given_hooks = hooks,
-        errors = errors, refs = {}, on_error = kept.on_error or "500",
+        errors = errors, refs = {}, on_error = kept.on_error or "500", mode = kept.mode,
     }, Instance)
 end
 
@@ -234,6 +281,10 @@ function M.open(instance)
     errors = check_hooks(hooks)
     if errors[1] then return errors end
     instance.hooks = hooks
+    if instance.mode ~= "shadow" then return nil end
+    local shadows, why = require("rproxy.shadow").hooks(instance)
+    if not shadows then return { ("plugin %s: %s"):format(instance.name, why) } end
+    instance.hooks = shadows
     return nil
 end
 

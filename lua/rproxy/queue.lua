@@ -7,6 +7,7 @@
 -- file (queue_spill.lua). When the VM ends (the worker stops, or a reload has replaced the
 -- configuration and its last request is over) what waits is sent within a time.
 
+local abi = require("rproxy.abi")
 local chain = require("rproxy.chain")
 local log = require("rproxy.log")
 local object = require("rproxy.object")
@@ -16,6 +17,7 @@ local spill = require("rproxy.queue_spill")
 local task = require("rproxy.task")
 
 local raise = object.raise
+local C, H = abi.C, abi.H
 
 local M = {}
 
@@ -154,6 +156,7 @@ local function work(self)
 end
 
 local function run(self)
+    H.at = self.owner + 1 -- not whoever pushed first
     local ok, err = pcall(work, self)
     self.task = nil
     if ok then return end
@@ -257,8 +260,9 @@ function M.new(given)
     end
     if opts.batch > opts.max then opts.batch = opts.max end
     if service.in_request() then raise("rp.queue is made at load or in a start hook") end
-    local self = setmetatable({ opts = opts, items = {}, head = 1, tail = 0, pushed = 0, sent = 0,
-        batches = 0, failures = 0, dropped = 0, spilled = 0, flushers = 0,
+    local self = setmetatable({ owner = C.rp_abi_running(H), opts = opts, items = {}, head = 1,
+        tail = 0, pushed = 0, sent = 0, batches = 0, failures = 0, dropped = 0, spilled = 0,
+        flushers = 0,
         retry = options.check("rp.queue: retry", opts.retry, RETRY) }, Queue)
     if opts.spill ~= nil then
         local rule = type(opts.spill) == "string" and { path = opts.spill } or opts.spill

@@ -8,8 +8,8 @@
 
 local abi = require("rproxy.abi")
 local fs = require("rproxy.fs")
+local grant = require("rproxy.grant")
 local json = require("rproxy.json")
-local loader = require("rproxy.loader")
 local log = require("rproxy.log")
 local service = require("rproxy.service")
 local task = require("rproxy.task")
@@ -25,7 +25,7 @@ Spill.__index = Spill
 
 --- @param opts table  path, max
 function M.new(opts)
-    local path = loader.path_of(opts.path)
+    local path = grant.fs("write", opts.path) -- and what begins with it
     return setmetatable({ path = path, max = opts.max, bytes = 0, number = 0, file_bytes = 0,
         lines = {}, files = {} }, Spill)
 end
@@ -49,7 +49,7 @@ local function write(self, text)
         self.files[#self.files + 1], self.current = last, last
     end
     last.bytes = last.bytes + #text
-    local ok, code, detail = fs.append(last.name, text, { mode = 384 })
+    local ok, code, detail = fs.append(grant.inner(last.name), text, { mode = 384 })
     if ok then return end
     log.error("items of a queue are lost", { file = last.name, code = code, error = detail })
 end
@@ -103,7 +103,7 @@ end
 local function load(self)
     local file = self.files[1]
     if file == self.current then self.current = nil end -- the next items begin a new one
-    local text, code, detail = fs.read(file.name, { max = 2 * self.max + FILE_BYTES })
+    local text, code, detail = fs.read(grant.inner(file.name), { max = 2 * self.max + FILE_BYTES })
     local items = {}
     for line in (text or ""):gmatch("[^\n]+") do
         local item = json.decode(line)
@@ -120,7 +120,7 @@ local function finish_file(self)
     local file = table.remove(self.files, 1)
     self.loaded = nil
     self.bytes = math.max(self.bytes - file.bytes, 0)
-    fs.remove(file.name) -- one that cannot be removed is sent again by a process to come
+    fs.remove(grant.inner(file.name)) -- one that cannot be removed is sent again by a process to come
 end
 
 --- The next items, which are kept until done.
@@ -149,7 +149,7 @@ function Spill:done(n)
 end
 
 local function is_gone(pid)
-    local _, code = fs.stat("/proc/" .. pid)
+    local _, code = fs.stat(grant.inner("/proc/" .. pid))
     return code == "not_found"
 end
 
@@ -157,15 +157,16 @@ end
 --- yields: yes
 function Spill:adopt()
     local folder, base = self.path:match("^(.*/)([^/]*)$")
-    local entries = fs.list(folder)
+    local entries = fs.list(grant.inner(folder))
     for _, entry in ipairs(entries or {}) do
         local rest = entry.name:sub(1, #base) == base and entry.name:sub(#base + 1) or ""
         local pid = rest:match("^%.(%d+)%.%d+%.%d+$")
         if pid and #self.files < ADOPT_MOST and is_gone(pid) then
-            local info = fs.stat(folder .. entry.name)
+            local info = fs.stat(grant.inner(folder .. entry.name))
             self.number = self.number + 1
             local name = name_of(self, self.number)
-            if info and fs.rename(folder .. entry.name, name) then
+            if info and fs.rename(grant.inner(folder .. entry.name),
+                grant.inner(name)) then
                 table.insert(self.files, 1, { name = name, bytes = info.size })
                 self.bytes = self.bytes + info.size
             end

@@ -7,16 +7,18 @@ local abi = require("rproxy.abi")
 local chain = require("rproxy.chain")
 local guest = require("rproxy.guest")
 local header = require("rproxy.header")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 local regex = require("rproxy.regex")
 local response = require("rproxy.response")
+local shadow = require("rproxy.shadow")
 local task = require("rproxy.task")
 local up = require("rproxy.up")
 
 local C, H, E = abi.C, abi.H, abi.E
 local ffi_string = abi.string
 local raise, parts = object.raise, header.parts
-local keep = object.keep
+local keep, ONLY = object.keep, journal.ONLY
 local rawget, tonumber, type = rawget, tonumber, type
 
 local M = {}
@@ -121,6 +123,7 @@ end
 
 function get.ctx(self)
     local ctx = self[1] and rawget(self, 2)
+    if H.notes == ONLY then return shadow.ctx(self) end
     if not ctx then
         ctx = {}
         keep(self, 2, ctx)
@@ -140,9 +143,9 @@ end
 function get.params(self)
     local r = self[1]
     local params = rawget(self, 3)
-    if not params then
+    if not params or H.notes == ONLY then
         params = read_params(r)
-        if r.route ~= nil then keep(self, 3, params) end
+        if r.route ~= nil and H.notes ~= ONLY then keep(self, 3, params) end
     end
     return params
 end
@@ -188,7 +191,10 @@ local function assign(self, what, name, value)
         raise("req.%s takes a string, got a %s", name, type(value))
     end
     local code = C.rp_abi_req_assign(H, self[1], what, value, value and #value or 0)
-    if code == 0 then return end
+    if code == 0 then
+        if H.notes ~= 0 then journal.note(self, "assign", name, value) end
+        return
+    end
     if code == E.PHASE then
         raise(what == CONSUMER and "req.%s can be assigned in early, access and rewrite"
             or "req.%s can be assigned in early and rewrite", name)
@@ -212,6 +218,7 @@ function set.deadline(self, at)
         raise("req.deadline takes a time as rp.now() gives it, got %s", tostring(at))
     end
     C.rp_abi_req_set_end(H, self[1], at or 0)
+    if H.notes ~= 0 then journal.note(self, "assign", "deadline", at) end
 end
 
 function set.upstream(self, value)
@@ -223,6 +230,7 @@ function set.upstream(self, value)
             self.route.id)
     end
     if code ~= 0 then raise("req.upstream: %s", abi.text(code)) end
+    if H.notes ~= 0 then journal.note(self, "assign", "upstream", up.name_of(value)) end
 end
 
 -- ---------------------------------------------------------------- headers
@@ -368,7 +376,8 @@ function methods.set_body(self, body)
     local code = C.rp_abi_body_set(self[1], body, #body)
     if code == E.PHASE then raise("the request body cannot be changed any more") end
     if code ~= 0 then raise("req:set_body: %s", abi.text(code)) end
-    keep(self, 4, body)
+    if H.notes ~= 0 then journal.note_bytes(self, "req", #body) end
+    if H.notes ~= ONLY then keep(self, 4, body) end
 end
 
 -- ---------------------------------------------------------------- answers
@@ -380,7 +389,7 @@ end
 --- @param headers table|nil  name or rp.header -> value
 --- @return true
 function methods.exit(self, status, body, headers)
-    return response.answer(self[1], "req:exit", status, body, headers)
+    return response.answer(self, "req:exit", status, body, headers)
 end
 
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
@@ -397,12 +406,12 @@ function methods.redirect(self, url, status)
     if type(url) ~= "string" or url:find("[%z\1-\32\127]") or url == "" then
         raise("req:redirect takes a URL without blanks and control bytes")
     end
-    return response.answer(self[1], "req:redirect", status, "", { location = url })
+    return response.answer(self, "req:redirect", status, "", { location = url })
 end
 
 --- Answer from deep inside: raises, so it does not return. Costs a microsecond.
 function methods.abort(self, status, body, headers)
-    response.answer(self[1], "req:abort", status, body, headers)
+    response.answer(self, "req:abort", status, body, headers)
     error(M.ABORT, 0)
 end
 
@@ -459,6 +468,7 @@ function conn_get.sni(self)
 end
 
 local Conn = object.class("conn", {}, conn_get, {})
+require("rproxy.answer").attach(methods)
 local Request = object.class("req", methods, get, set)
 
 --- The wrapper of a request slot. Called by C, once per slot.
@@ -466,7 +476,8 @@ local Request = object.class("req", methods, get, set)
 --- @param dirty userdata  uint8_t *, see rproxy.object
 function M.wrap(pointer, dirty)
     local r = abi.cast("struct rp_req *", pointer)
-    local self = { r, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty) }
+    local self = { r, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty),
+        false, nil, nil }
     self[6], self[7] = up.new(self), response.new(self)
     self[8] = setmetatable({ self }, Conn)
     return setmetatable(self, Request)

@@ -3,7 +3,9 @@
 -- response: res, the response on its way to the client, and answers made by hooks.
 
 local abi = require("rproxy.abi")
+local answer = require("rproxy.answer")
 local header = require("rproxy.header")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -27,8 +29,10 @@ local function body_text(what, body)
 end
 
 --- Make the answer. For req:exit, req:redirect, req:abort, res:replace.
+--- @param wrapper table  of the request
 --- @return true
-function M.answer(r, what, status, body, headers)
+function M.answer(wrapper, what, status, body, headers)
+    local r = wrapper[1]
     if type(status) ~= "number" or status < 200 or status > 599 or status % 1 ~= 0 then
         raise("%s takes a status from 200 to 599, got %s", what, tostring(status))
     end
@@ -38,9 +42,10 @@ function M.answer(r, what, status, body, headers)
     if code ~= 0 then raise("%s: %s", what, abi.text(code)) end
     if headers then
         for name, value in pairs(headers) do
-            header.edit(C.rp_abi_answer_edit, r, "set", name, value)
+            header.edit(C.rp_abi_answer_edit, wrapper, nil, "set", name, value)
         end
     end
+    if H.notes ~= 0 then journal.note_answer(wrapper, what, status, kind, text, headers) end
     return true
 end
 
@@ -57,6 +62,7 @@ function set.status(self, status)
     local code = C.rp_abi_res_set_status(self[1][1], status)
     if code == E.PHASE then raise("res.status can be assigned in header_filter") end
     if code ~= 0 then raise("res.status: %s is no final status", tostring(status)) end
+    if H.notes ~= 0 then journal.note(self[1], "assign", "res.status", status) end
 end
 
 --- Length of the body as announced; nil when it is not known.
@@ -110,16 +116,16 @@ end
 --- Replace a response header; nil removes it.
 --- phases: header_filter   yields: no
 function methods.set(self, h, value)
-    header.edit(C.rp_abi_res_edit, self[1][1], "set", h, value)
+    header.edit(C.rp_abi_res_edit, self[1], "res", "set", h, value)
 end
 
 function methods.add(self, h, value)
     if value == nil then raise("res:add takes a value") end
-    header.edit(C.rp_abi_res_edit, self[1][1], "add", h, value)
+    header.edit(C.rp_abi_res_edit, self[1], "res", "add", h, value)
 end
 
 function methods.del(self, h)
-    header.edit(C.rp_abi_res_edit, self[1][1], "del", h, nil)
+    header.edit(C.rp_abi_res_edit, self[1], "res", "del", h, nil)
 end
 
 --- Add a cookie (RFC 6265 §4.1).
@@ -127,13 +133,71 @@ end
 --- @param cookie table  { name, value, path=, domain=, max_age=, secure=, http_only=, same_site= }
 function methods.set_cookie(self, cookie)
     local line = require("rproxy.cookie").line(cookie)
-    header.edit(C.rp_abi_res_edit, self[1][1], "add", "set-cookie", line)
+    header.edit(C.rp_abi_res_edit, self[1], "res", "add", "set-cookie", line)
 end
 
 --- Send another response instead: return res:replace(..) ends the chain.
 --- phases: header_filter   yields: no
 function methods.replace(self, status, body, headers)
-    return M.answer(self[1][1], "res:replace", status, body, headers)
+    return M.answer(self[1], "res:replace", status, body, headers)
+end
+
+-- ---------------------------------------------------------------- bodies, trailers, times
+
+--- The whole body of the response, before its head goes out. As it came: a Content-Encoding is not
+--- undone.
+--- phases: header_filter   yields: yes
+--- @param opts table|nil  max: most bytes (1 MB)
+--- @return string|nil body, string|nil err  "too large": it will be streamed as if nobody had asked;
+---   "streamed": a hook is writing it; or why the upstream broke off
+function methods.body(self, opts)
+    return answer.body_of(self, opts)
+end
+
+--- The body of the response as JSON.
+--- phases: header_filter   yields: yes
+--- @param opts table|nil  max: most bytes (1 MB); and those of rp.json.decode
+--- @return any|nil value, string|nil err
+function methods.json(self, opts)
+    local body, err = answer.body_of(self, opts)
+    if not body then return nil, err end
+    return require("rproxy.json").decode(body, opts)
+end
+
+--- Send another body. Content-Length follows; digests of the old bytes go, a strong ETag becomes a weak
+--- one.
+--- phases: header_filter   yields: no
+--- @param body string|table  a table is sent as JSON
+function methods.set_body(self, body)
+    answer.set_body(self, body)
+end
+
+--- Have body_filter called once, with the whole body, unless that is larger than max.
+--- phases: header_filter   yields: no
+--- @param opts table|nil  max: most bytes (1 MB)
+function methods.buffer(self, opts)
+    answer.buffer(self, opts)
+end
+
+--- Set a trailer of the response; nil removes it, also the upstream's. Sent where the framing has a place
+--- for it and the client asked for trailers.
+--- phases: header_filter body_filter content   yields: no
+--- @param name string
+--- @param value string|number|nil
+function methods.trailer(self, name, value)
+    answer.trailer(self[1][1], "res:trailer", name, value)
+    if H.notes ~= 0 then journal.note(self[1], "set", "trailer", value) end
+end
+
+--- Trailers that are known so far, name -> value; nil: none. The upstream's with the last piece, and in
+--- log.
+function get.trailers(self)
+    return answer.trailers(self)
+end
+
+--- Where the time of the request went, in seconds.
+function get.timings(self)
+    return answer.timings(self)
 end
 
 local Response = object.class("res", methods, get, set)

@@ -16,10 +16,15 @@
 -- unit, since, or_false (false is taken too), check(value) -> true | nil, what is expected. A row
 -- that begins with a string is a type; one that does not is a nested table.
 --
+-- Types that name a place ("url", "address", "host" with port = the field of its port, "path" with
+-- access = "read", "write" or "both") tell ctx:place(list, rule): what the site's author wrote there
+-- is granted to the instance (ctx.places), what is only a default must be (ctx.wanted).
+--
 -- A compiled schema is a tree of nodes { kind, ... }; checking returns a new table with defaults
 -- filled in and units converted, and notes every mistake, not only the first.
 
 local nearest = require("rproxy.config.nearest")
+local rules = require("rproxy.grant_rules")
 local units = require("rproxy.config.units")
 
 local M = {}
@@ -55,9 +60,14 @@ M.join = join
 --- A collector of mistakes: ctx:fail(path, fmt, ...). `refs` takes names to be looked up later.
 --- @return table ctx
 function M.context()
-    local ctx = { errors = {}, refs = {} }
+    local ctx = { errors = {}, refs = {}, places = rules.new(), wanted = rules.new(),
+        in_default = 0 }
     function ctx:fail(path, fmt, ...)
         self.errors[#self.errors + 1] = { path = path, text = fmt:format(...) }
+    end
+    function ctx:place(list, rule)
+        local set = self.in_default > 0 and self.wanted or self.places
+        set[list][#set[list] + 1] = rule
     end
     return ctx
 end
@@ -106,10 +116,48 @@ TYPES.header = { what = "a header name", read = function(value)
     end
 end }
 
-TYPES.url = { what = 'a URL such as "https://example.com/path"', read = function(value)
+-- "host", "host:80", "[::1]:80" as a rule of what may be connected to; nil: it is none.
+local function place_of(authority, port)
+    if not authority:find(":%d+$") or authority:find("%]$") then
+        authority = authority .. ":" .. port
+    end
+    return rules.net(authority)
+end
+
+TYPES.url = { what = 'a URL such as "https://example.com/path"', read = function(value, _, ctx)
     if type(value) ~= "string" or value:find("[%s%c]") then return nil end
     local scheme, authority = value:match("^(%a[%w+.-]*)://([^/?#]+)")
-    if authority and (scheme == "http" or scheme == "https") then return value end
+    if not authority or (scheme ~= "http" and scheme ~= "https") then return nil end
+    local rule = place_of(authority, scheme == "https" and 443 or 80)
+    if rule and ctx then ctx:place("net", rule) end
+    return value
+end }
+
+TYPES.address = { what = 'an address: "host:port", "[::1]:port" or "unix:/path"',
+    read = function(value, _, ctx)
+        local rule = type(value) == "string" and rules.net(value)
+        if not rule or not (rule.unix or rule.name or rule.bits == 128) or value:find(":%*$") then
+            return nil
+        end
+        ctx:place("net", rule)
+        return value
+    end }
+
+-- With port = the name of the field beside it that has the port: that one place; else any port.
+TYPES.host = { what = "a host name or an IP address", read = function(value)
+    if type(value) ~= "string" then return nil end
+    local text = value:find(":", 1, true) and "[" .. value:gsub("[%[%]]", "") .. "]" or value
+    local rule = rules.net(text .. ":*")
+    if rule and (rule.name or rule.bits == 128) then return value, rule end
+end }
+
+TYPES.path = { what = "the path of a file or a folder", read = function(value, node, ctx)
+    local rule = rules.path(value)
+    if not rule then return nil end
+    local access = node.access or "read"
+    if access ~= "write" then ctx:place("read", rule) end
+    if access ~= "read" then ctx:place("write", rule) end
+    return value
 end }
 
 -- Existence is known only when the whole site is: the name is noted, validate looks it up.
@@ -175,7 +223,7 @@ end
 
 local ROW_KEYS = { required = true, default = true, min = true, max = true, match = true, of = true,
     doc = true, unit = true, since = true, check = true, fields = true, values = true,
-    optional = true, or_false = true }
+    optional = true, or_false = true, port = true, access = true }
 
 local COMPOSED = { list = true, map = true, headers = true }
 
@@ -208,6 +256,10 @@ local function compile_row(row, where)
         if type(node.values) ~= "table" or #node.values == 0 then
             error(where .. ': an enum names its choices: { "enum", { "a", "b" } }', 0)
         end
+    end
+    if kind == "path" and row.access ~= nil and row.access ~= "read" and row.access ~= "write"
+        and row.access ~= "both" then
+        error(where .. ': access is "read", "write" or "both"', 0)
     end
     if kind == "list" or kind == "map" then node.of = compile(inner or row.of or "any", where) end
     return node
@@ -372,7 +424,28 @@ local function default_of(node, path, ctx)
         end
         return M.check(node, {}, path, ctx)
     elseif node.default ~= nil then
-        return M.check(node, node.default, path, ctx)
+        ctx.in_default = ctx.in_default + 1
+        local value = M.check(node, node.default, path, ctx)
+        ctx.in_default = ctx.in_default - 1
+        return value
+    end
+end
+
+-- A host is a place together with its port, which is another field's: known when all are read.
+local function note_hosts(node, given, out, ctx)
+    for _, name in ipairs(node.names) do
+        local field, value = node.fields[name], out[name]
+        if field.kind == "host" and type(value) == "string" then
+            local _, rule = TYPES.host.read(value)
+            local port = field.port and out[field.port]
+            if type(port) == "number" then
+                rule.port, rule.text = port, rule.text:gsub("%*$", ("%d"):format(port))
+            end
+            local is_default = given[name] == nil and 1 or 0
+            ctx.in_default = ctx.in_default + is_default
+            ctx:place("net", rule)
+            ctx.in_default = ctx.in_default - is_default
+        end
     end
 end
 
@@ -394,6 +467,7 @@ local function check_object(node, value, path, ctx)
             out[name] = M.check(node.fields[name], item, at, ctx)
         end
     end
+    note_hosts(node, value, out, ctx)
     return out
 end
 

@@ -7,6 +7,7 @@ local abi = require("rproxy.abi")
 local log = require("rproxy.log")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local task = require("rproxy.task")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -411,6 +412,8 @@ function M.add_kind(kind, methods)
             nearest.hint(tostring(name), nearest.names(methods)))
     end })
     CLASSES[kind] = { __index = methods, __metatable = "shared zone" }
+    outside.class("shared." .. kind, methods, { meta = CLASSES[kind],
+        ident = function(zone) return zone[2] end })
 end
 
 for _, kind in ipairs { "store", "cache", "buckets" } do M.add_kind(kind, KINDS[kind]) end
@@ -425,6 +428,11 @@ function M.declare(name, kind, set)
     local zone = setmetatable({ false, name, {} }, CLASSES[kind])
     zones[name], kinds[name] = zone, kind
     return set and require("rproxy.shared_set").declare(zone, set) or 0
+end
+
+--- The site is gone: so are its zones.
+function M.forget_site()
+    zones, kinds = {}, {}
 end
 
 --- For the layer: the C side of a store; name nil: of the only one there is.

@@ -5,6 +5,7 @@
 
 local abi = require("rproxy.abi")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local shared = require("rproxy.shared")
 
 local C, H = abi.C, abi.H
@@ -109,6 +110,8 @@ end
 Gauge.get = Counter.get
 
 shared.add_kind("counters", Counters)
+outside.class("shared.counter", Counter, { fields = {} })
+outside.class("shared.gauge", Gauge, { fields = {} })
 
 -- ---------------------------------------------------------------- what comes most often
 

@@ -9,6 +9,7 @@
 local abi = require("rproxy.abi")
 local grant = require("rproxy.grant")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local task = require("rproxy.task")
 local tls = require("rproxy.tls")
 
@@ -77,12 +78,12 @@ end
 local Socket = {}
 Socket.__index = Socket
 
-local function connect(opts, where, port)
+local function connect(opts, where, port, owner)
     local timeout, pool = check_timeout(opts.timeout), opts.pool
     if pool ~= nil and pool ~= false and type(pool) ~= "string" then
         raise("pool is a name, or false: a new connection")
     end
-    grant.check("net", where)
+    grant.net(where, port, owner)
     local client = tls.client(opts.tls)
     local name = port == 0 and "" or where:match("^%[(.*)%]$") or where
     local pool_name = pool or ""
@@ -104,15 +105,37 @@ local function connect(opts, where, port)
     return nil, err, detail
 end
 
+-- "host:port", "[::1]:port" or "unix:/path" -> what connect takes; the rest of opts with it.
+local function with_place(what, opts)
+    local text, all = opts.address, {}
+    local path = type(text) == "string" and text:match("^unix:(.+)$")
+    local host, port = tostring(text):match("^%[?([^%[%]]-)%]?:(%d+)$")
+    if not path and not host then raise('%s: address is "host:port" or "unix:/path"', what) end
+    for name, value in pairs(opts) do all[name] = value end
+    all.address, all.host, all.port, all.unix = nil, host, tonumber(port), path
+    return all
+end
+
+--- Connect for whoever made a client. For the layer only.
+--- @param owner table|nil  of grant.owner
+function M.connect_as(owner, opts)
+    if opts.unix then return connect(opts, opts.unix, 0, owner) end
+    return connect(opts, opts.host, opts.port, owner)
+end
+
 --- Connect.
 --- phases: all   yields: yes
---- @param opts table  host and port, or unix (a path); timeout: seconds for each operation (60);
+--- @param opts table  host and port, or address ("host:port", "unix:/path"), or unix (a path);
+---   timeout: seconds for each operation (60);
 ---   tls: true, or options of rp.tls; pool: a name, or false for a connection of one's own
 --- @return table|nil socket, string|nil err, string|nil detail
 function M.connect(opts)
+    if type(opts) == "table" and opts.address ~= nil then
+        opts = with_place("rp.tcp.connect", opts)
+    end
     if type(opts) == "table" and opts.unix ~= nil then return M.connect_unix(opts) end
     check_place("rp.tcp.connect", opts)
-    return connect(opts, opts.host, opts.port)
+    return connect(opts, opts.host, opts.port, nil)
 end
 
 --- Connect to a unix socket.
@@ -122,7 +145,7 @@ function M.connect_unix(opts)
     if type(opts) == "string" then opts = { path = opts } end
     local path = type(opts) == "table" and (opts.path or opts.unix)
     if type(path) ~= "string" then raise("rp.unix.connect takes a path") end
-    return connect(opts, path, 0)
+    return connect(opts, path, 0, nil)
 end
 
 --- Read n bytes, a line (without its end) or whatever is there.
@@ -203,8 +226,11 @@ Udp.__index = Udp
 --- @param opts table  host, port; timeout: seconds for each operation (60)
 --- @return table|nil udp, string|nil err, string|nil detail
 function M.connect_udp(opts)
+    if type(opts) == "table" and opts.address ~= nil then
+        opts = with_place("rp.udp.connect", opts)
+    end
     check_place("rp.udp.connect", opts)
-    grant.check("net", opts.host)
+    grant.net(opts.host, opts.port)
     local timeout = check_timeout(opts.timeout)
     local handle = C.rp_abi_udp_connect(H, opts.host, #opts.host, opts.port)
     if handle < 0 then
@@ -247,6 +273,9 @@ function Udp:close()
     C.rp_abi_udp_close(H, self.handle)
 end
 
+outside.class("tcp", Socket)
+outside.class("udp", Udp)
+
 -- ---------------------------------------------------------------- names
 
 local FAMILIES = { A = 4, AAAA = 6 }
@@ -273,6 +302,7 @@ function M.resolve(name, kind, opts)
     if type(name) ~= "string" then raise("rp.dns.resolve takes a name") end
     if kind ~= nil and not FAMILIES[kind] then raise('rp.dns.resolve looks up "A" and "AAAA"') end
     local timeout = check_timeout(opts and opts.timeout)
+    grant.net(name, nil) -- a question tells the name's owner that it was asked
     local handle = C.rp_abi_dns_start(H, name, #name)
     if handle < 0 then
         if handle == abi.E.PHASE then raise("names can be looked up in hooks only") end

@@ -6,6 +6,7 @@
 -- request end the child where it waits. Nothing of the site runs in a cancelled task any more.
 
 local abi = require("rproxy.abi")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 
 local C, H, host = abi.C, abi.H, abi.host
@@ -21,6 +22,7 @@ local M = {}
 --- @param seconds number  deadline; < 0: none
 --- @return boolean woken  false: the deadline came first
 function M.wait(why, seconds)
+    if H.notes ~= 0 then return journal.wait(why, seconds) end
     C.rp_abi_park(H, why, seconds)
     return host.park()
 end
@@ -218,6 +220,7 @@ end
 -- ---------------------------------------------------------------- background
 
 local function log_failure(what, err)
+    C.rp_abi_failed(H)
     require("rproxy.log").error(what .. " failed", { error = err })
 end
 
@@ -296,6 +299,11 @@ end
 
 local runs = {} -- key -> { at, task }
 local runs_n, RUNS_MOST = 0, 1024
+
+--- The site is gone (rproxy.lab).
+function M.forget_site()
+    runs, runs_n = {}, 0
+end
 
 local function forget_old_runs(now)
     for key, run_of in pairs(runs) do

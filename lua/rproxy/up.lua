@@ -4,6 +4,7 @@
 
 local abi = require("rproxy.abi")
 local header = require("rproxy.header")
+local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -29,6 +30,11 @@ function M.handle(name)
     return handle
 end
 
+--- The site is gone: indexes are another one's.
+function M.forget_site()
+    for _, handle in pairs(handles) do handle.index = nil end
+end
+
 --- Index of a handle or name; raises when there is no such upstream.
 function M.index(value)
     local handle = value
@@ -43,6 +49,11 @@ function M.index(value)
         if getmetatable(handle) == Upstream then handle.index = index end
     end
     return index
+end
+
+--- Name of a handle, or the name itself.
+function M.name_of(value)
+    return type(value) == "table" and value.name or value
 end
 
 --- rp.upstreams: rp.upstreams.name.
@@ -71,7 +82,10 @@ end
 local function assign(self, what, name, value)
     if type(value) ~= "string" then raise("up.%s takes a string", name) end
     local code = C.rp_abi_req_assign(H, self[1][1], what, value, #value)
-    if code == 0 then return end
+    if code == 0 then
+        if H.notes ~= 0 then journal.note(self[1], "assign", "up." .. name, value) end
+        return
+    end
     if code == E.PHASE then raise("up.%s can be assigned in access, rewrite and balance", name) end
     if code == E.INVALID then raise("up.%s: %q is no valid %s", name, value, name) end
     raise("up.%s: %s", name, abi.text(code))
@@ -97,16 +111,16 @@ end
 --- Replace a header that goes upstream; nil removes it.
 --- phases: early access rewrite balance   yields: no
 function methods.set(self, h, value)
-    header.edit(C.rp_abi_up_edit, self[1][1], "set", h, value)
+    header.edit(C.rp_abi_up_edit, self[1], "up", "set", h, value)
 end
 
 function methods.add(self, h, value)
     if value == nil then raise("up:add takes a value") end
-    header.edit(C.rp_abi_up_edit, self[1][1], "add", h, value)
+    header.edit(C.rp_abi_up_edit, self[1], "up", "add", h, value)
 end
 
 function methods.del(self, h)
-    header.edit(C.rp_abi_up_edit, self[1][1], "del", h, nil)
+    header.edit(C.rp_abi_up_edit, self[1], "up", "del", h, nil)
 end
 
 -- ---------------------------------------------------------------- peers
@@ -125,6 +139,9 @@ function methods.peer(self, name, port)
     if code ~= 0 then
         raise("up:peer: %q is no %s", name, port and "IP address" or "peer of this upstream")
     end
+    if H.notes ~= 0 then
+        journal.put(self[1], { kind = "pick", what = "up.peer", value = name, port = port })
+    end
 end
 
 --- Keep a peer from being chosen for this request.
@@ -133,6 +150,7 @@ function methods.exclude(self, name)
     local code = C.rp_abi_up_exclude(self[1][1], name, #name)
     if code == E.PHASE then raise("up:exclude can be called in balance") end
     if code == E.NOT_FOUND then raise("up:exclude: %q is no peer of this upstream", name) end
+    if H.notes ~= 0 then journal.note(self[1], "exclude", "up.peer", name) end
 end
 
 local Up = object.class("up", methods, get, set)

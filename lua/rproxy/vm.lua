@@ -29,7 +29,7 @@ function M.entries()
     local chain, guest = require("rproxy.chain"), require("rproxy.guest")
     return require("rproxy.request").wrap, chain.rest, chain.run_life, chain.has_life,
         require("rproxy.request").ABORT, require("rproxy.conn").wrap,
-        guest.wrap, guest.known
+        guest.wrap, guest.known, chain.relink
 end
 
 return M

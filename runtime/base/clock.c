@@ -19,7 +19,26 @@ enum { DAY_S = 86400 };
 #define EPOCH_MIN (-62167219200LL) /* 0000-01-01T00:00:00Z */
 #define EPOCH_MAX 253402300799LL   /* 9999-12-31T23:59:59Z */
 
+/* Times that a lab gives; written by its one thread, in a process that serves nobody. */
+static struct {
+    bool on;
+    rp_ns mono_ns;
+    double wall;
+} held;
+
+void rp_clock_hold(rp_ns mono_ns, double wall)
+{
+    held.mono_ns = mono_ns;
+    held.wall = wall;
+    held.on = true;
+}
+
 rp_ns rp_clock_mono_ns(void)
+{
+    return RP_UNLIKELY(held.on) ? held.mono_ns : rp_clock_real_ns();
+}
+
+rp_ns rp_clock_real_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -29,6 +48,7 @@ rp_ns rp_clock_mono_ns(void)
 double rp_clock_wall(void)
 {
     struct timespec t;
+    if (RP_UNLIKELY(held.on)) return held.wall;
     clock_gettime(CLOCK_REALTIME, &t);
     int jump = RP_FAULT(wall);
     if (jump) t.tv_sec += jump == ERANGE ? 3652 * (time_t)DAY_S : -3600;

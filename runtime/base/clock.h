@@ -11,7 +11,10 @@ typedef uint64_t rp_ms; /* milliseconds of the monotonic clock */
 typedef uint64_t rp_ns; /* nanoseconds of the monotonic clock */
 
 rp_ns rp_clock_mono_ns(void);
+rp_ns rp_clock_real_ns(void); /* ... also where the clock is held: for measuring what something costs */
 double rp_clock_wall(void); /* seconds since the epoch */
+/* For the lab alone (script/lab.c): from now on these are the times. */
+void rp_clock_hold(rp_ns mono_ns, double wall);
 
 enum { RP_CLOCK_DATE_BYTES = 29, RP_CLOCK_CLF_BYTES = 26, RP_CLOCK_ISO_BYTES = 24 };
 /* "Sun, 06 Nov 1994 08:49:37 GMT" (IMF-fixdate, RFC 9110 §5.6.7); exactly 29 bytes, no NUL. */

@@ -28,6 +28,23 @@ __attribute__((constructor)) static void watch_fork(void)
     RP_CHECK(pthread_atfork(NULL, NULL, forget) == 0);
 }
 
+/* A lab's; never set in a process that serves. */
+static struct {
+    bool on;
+    struct rp_random dice;
+} fixed;
+
+void rp_random_fix(uint64_t seed)
+{
+    rp_random_init(&fixed.dice, seed);
+    fixed.on = true;
+}
+
+static void foretell(unsigned char *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = (unsigned char)rp_random_below(&fixed.dice, 256);
+}
+
 static void ask_kernel(unsigned char *out, size_t n)
 {
     while (n) {
@@ -40,6 +57,10 @@ static void ask_kernel(unsigned char *out, size_t n)
 
 void rp_random_bytes(void *out, size_t n)
 {
+    if (RP_UNLIKELY(fixed.on)) {
+        foretell(out, n);
+        return;
+    }
     if (n > BUFFER_BYTES / 4) {
         ask_kernel(out, n);
         return;

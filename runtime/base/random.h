@@ -11,6 +11,9 @@
  * its parent will see. Small requests come from a buffer that is wiped as it is used. */
 void rp_random_bytes(void *out, size_t n);
 
+/* For the lab alone (script/lab.c): bytes that anybody can foretell, from now on, by this seed. */
+void rp_random_fix(uint64_t seed);
+
 /* Dice: the state is the caller's, so pure modules take it as an argument and specs fix it. */
 struct rp_random {
     uint64_t state;

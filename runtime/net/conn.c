@@ -284,9 +284,24 @@ static int start_connect(int fd, const struct rp_addr *to)
     return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
 }
 
+/* Where it leads is for the lab to say. */
+static rp_err connect_lab(struct rp_loop *l, const struct rp_addr *to, struct rp_conn **out,
+                          struct rp_conn_fail *fail)
+{
+    int fd = l->lab->connect(l->lab->arg, to, false), os = fd < 0 ? -fd : 0;
+    if (os == 0 && make(l, fd, CONNECTING, &os, out) == RP_OK) {
+        rp_conn_set_ends(*out, to, NULL);
+        return RP_OK;
+    }
+    if (fd >= 0) (void)close(fd); /* nothing was written: nothing can be lost */
+    *fail = (struct rp_conn_fail){RP_E_UP_CONNECT, os, "connect"};
+    return RP_E_UP_CONNECT;
+}
+
 rp_err rp_conn_connect(struct rp_loop *l, const struct rp_addr *to, struct rp_conn **out,
                        struct rp_conn_fail *fail)
 {
+    if (RP_UNLIKELY(l->lab != NULL)) return connect_lab(l, to, out, fail);
     int fd = open_socket(to), os = fd < 0 ? errno : start_connect(fd, to);
     if (os == 0 && make(l, fd, CONNECTING, &os, out) == RP_OK) {
         rp_conn_set_ends(*out, to, NULL);
@@ -488,6 +503,7 @@ void rp_conn_use_tls(struct rp_conn *c, struct rp_tls_client *client, rp_str nam
                      struct rp_tls_memory *memory)
 {
     RP_CHECK(c->state == CONNECTING && !c->tls);
+    if (RP_UNLIKELY(loop_of(c)->lab != NULL)) return; /* lab.h */
     wear_tls(c, rp_tls_connect(loop_of(c), c->fd, client, name, memory));
 }
 
@@ -499,6 +515,7 @@ void rp_conn_greet(struct rp_conn *c, rp_str bytes)
 
 void rp_conn_offer(struct rp_conn *c, rp_str alpn)
 {
+    if (RP_UNLIKELY(loop_of(c)->lab != NULL)) return;
     RP_CHECK(c->state == CONNECTING && c->tls);
     rp_tls_offer(c->tls, alpn);
 }

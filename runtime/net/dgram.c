@@ -159,12 +159,25 @@ rp_err rp_dgram_open(struct rp_loop *l, int fd, rp_dgram_fn on_ready, void *owne
     return e;
 }
 
+/* Where it leads is for the lab to say. */
+static rp_err connect_lab(struct rp_loop *l, const struct rp_addr *to, rp_dgram_fn on_ready,
+                          void *owner, struct rp_dgram **out, int *os)
+{
+    int fd = l->lab->connect(l->lab->arg, to, true);
+    rp_err e = fd < 0 ? RP_E_UP_CONNECT : make(l, fd, on_ready, owner, out);
+    if (fd < 0) *os = -fd;
+    else if (e != RP_OK) (void)close(fd); /* nothing was sent */
+    else (*out)->connected = true;
+    return e;
+}
+
 rp_err rp_dgram_connect(struct rp_loop *l, const struct rp_addr *to, rp_dgram_fn on_ready,
                         void *owner, struct rp_dgram **out, int *os)
 {
     struct sockaddr_storage ss;
     *os = 0;
     if (to->family != RP_ADDR_IP4 && to->family != RP_ADDR_IP6) return RP_E_UP_CONNECT;
+    if (RP_UNLIKELY(l->lab != NULL)) return connect_lab(l, to, on_ready, owner, out, os);
     socklen_t n = rp_addr_to_sys(to, &ss);
     int fd = RP_SYS(socket, socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0) {

@@ -32,6 +32,7 @@ static void forget_times(struct rp_loop *l)
 
 rp_ms rp_loop_now(const struct rp_loop *l)
 {
+    if (RP_UNLIKELY(l->lab != NULL)) return rp_clock_mono_ns() / 1000000;
     return uv_now(&l->uv);
 }
 
@@ -96,19 +97,20 @@ void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d)
     d->queued = false;
 }
 
-static void run_first(struct rp_defer_queue *q)
+static void run_first(struct rp_loop *l, struct rp_defer_queue *q)
 {
     struct rp_defer *d = q->head;
     q->head = d->next;
     q->n--;
     d->queued = false;
+    l->ran_n++;
     d->run(d); /* d may be gone now */
 }
 
 static void run_jobs(struct rp_loop *l)
 {
     for (int round = 0; l->jobs.head && round < DEFER_ROUNDS; round++)
-        for (size_t n = l->jobs.n; n > 0 && l->jobs.head; n--) run_first(&l->jobs);
+        for (size_t n = l->jobs.n; n > 0 && l->jobs.head; n--) run_first(l, &l->jobs);
 }
 
 bool rp_loop_is_crowded(const struct rp_loop *l)
@@ -138,7 +140,7 @@ static void run_bulk(struct rp_loop *l)
     bool fair = l->share_ns > 0;
     l->share_ends_ns = now + (fair ? RP_MAX(l->share_ns, RP_MIN(others, (rp_ns)SHARE_MOST_NS)) : 0);
     do {
-        run_first(&l->bulk);
+        run_first(l, &l->bulk);
         run_jobs(l);
     } while (l->bulk.head && !rp_loop_is_late(l));
     l->left_ns = l->bulk.head ? rp_clock_mono_ns() : 0;
@@ -286,4 +288,41 @@ void rp_loop_give_back(struct rp_loop *l)
 struct rp_meter *rp_loop_meter(struct rp_loop *l)
 {
     return &l->meter;
+}
+
+/* ---- lab ----------------------------------------------------------------------------------- */
+
+void rp_loop_cut_off(struct rp_loop *l, const struct rp_lab_net *net)
+{
+    l->lab = net;
+    forget_times(l);
+    rp_wheel_init(&l->wheel, rp_loop_now(l));
+}
+
+const struct rp_lab_net *rp_loop_lab(const struct rp_loop *l)
+{
+    return l->lab;
+}
+
+uint64_t rp_loop_ran(const struct rp_loop *l)
+{
+    return l->ran_n;
+}
+
+bool rp_loop_is_awaiting(const struct rp_loop *l)
+{
+    return l->uv.active_reqs.count > 0 || l->children;
+}
+
+rp_ms rp_loop_first_timer(const struct rp_loop *l)
+{
+    return rp_wheel_first(&l->wheel);
+}
+
+void rp_loop_catch_up(struct rp_loop *l)
+{
+    RP_CHECK(l->lab);
+    forget_times(l);
+    rp_wheel_run_exact(&l->wheel, rp_loop_now(l));
+    run_deferred(l);
 }

@@ -7,6 +7,7 @@
 
 #include <uv.h>
 
+#include "net/lab.h"
 #include "net/loop.h"
 #include "net/meter.h"
 #include "net/splice.h"
@@ -47,6 +48,8 @@ struct rp_loop {
     struct rp_tls_room *tls_room; /* tls_bio.c; NULL until a connection speaks TLS */
     struct rp_splice_pool splices;
     struct rp_meter meter;
+    const struct rp_lab_net *lab; /* lab.h; NULL: an ordinary loop */
+    uint64_t ran_n;               /* deferred jobs, ever */
     struct rp_wheel wheel;
 };
 

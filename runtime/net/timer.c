@@ -15,6 +15,7 @@ static void on_wheel(uv_timer_t *h);
 static void start_uv(struct rp_loop *l)
 {
     rp_ms now = rp_loop_now(l), at = l->wheel.next_ms;
+    if (RP_UNLIKELY(l->lab != NULL)) return; /* its time is moved by hand */
     /* It fails only without a callback. */
     (void)uv_timer_start(&l->wheel_uv, on_wheel, at > now ? at - now : 0, 0);
 }

@@ -206,6 +206,38 @@ void rp_wheel_remove(struct rp_timer *t)
     t->link.next = t->link.prev = NULL;
 }
 
+rp_ms rp_wheel_first(const struct rp_wheel *w)
+{
+    rp_ms first = NEVER;
+    for (int i = 0; i < RP_WHEEL_LEVELS * RP_WHEEL_SLOTS; i++) {
+        const struct rp_timer_link *head = &w->slots[i / RP_WHEEL_SLOTS][i % RP_WHEEL_SLOTS];
+        for (struct rp_timer_link *k = head->next; k != head; k = k->next)
+            first = RP_MIN(first, timer_of(k)->at_ms);
+    }
+    return first;
+}
+
+/* What is due by its own time and lies in a slot that has not ended. */
+static void take_exact(struct rp_wheel *w, rp_ms now)
+{
+    for (int i = 0; i < RP_WHEEL_LEVELS * RP_WHEEL_SLOTS; i++) {
+        struct rp_timer_link *head = &w->slots[i / RP_WHEEL_SLOTS][i % RP_WHEEL_SLOTS], *next;
+        for (struct rp_timer_link *k = head->next; k != head; k = next) {
+            next = k->next;
+            if (timer_of(k)->at_ms > now) continue;
+            rp_wheel_remove(timer_of(k));
+            list_append(&w->due, k);
+        }
+    }
+}
+
+void rp_wheel_run_exact(struct rp_wheel *w, rp_ms now)
+{
+    w->next_ms = 0;
+    take_exact(w, now);
+    rp_wheel_run(w, now);
+}
+
 void rp_wheel_run(struct rp_wheel *w, rp_ms now)
 {
     w->next_ms = 0;

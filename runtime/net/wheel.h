@@ -28,5 +28,9 @@ bool rp_wheel_add(struct rp_wheel *w, struct rp_timer *t, rp_ms now);
 void rp_wheel_remove(struct rp_timer *t); /* armed or not */
 /* Fire all that is due, earliest first; then next_ms is exact. Callbacks may add and remove. */
 void rp_wheel_run(struct rp_wheel *w, rp_ms now);
+/* For a loop whose time is moved by hand: the time of the first timer, UINT64_MAX when there is none;
+ * and as rp_wheel_run, but by the timers' own times instead of their slots'. Both look at everything. */
+rp_ms rp_wheel_first(const struct rp_wheel *w);
+void rp_wheel_run_exact(struct rp_wheel *w, rp_ms now);
 
 #endif

@@ -112,7 +112,8 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     size_t bytes = rp_crumb_bytes(RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT) +
                    rp_counter_bytes(RP_PLAN_WORKERS_MOST, RP_STATS_CAP) +
                    rp_census_bytes(RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT) +
-                   rp_keyring_bytes() + rp_once_bytes() + RP_ZONE_HEAD_BYTES;
+                   rp_roster_bytes(RP_PLAN_WORKERS_MOST, RP_ROSTER_PLACES_DEFAULT) +
+                   rp_metric_bytes(RP_PLAN_WORKERS_MOST) + rp_keyring_bytes() + rp_once_bytes() + RP_ZONE_HEAD_BYTES;
     rp_err e = rp_zone_new(RP_STR("rproxy"), bytes, &m->zone);
     if (e == RP_OK)
         e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT,
@@ -120,12 +121,17 @@ static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
     if (e == RP_OK)
         e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_WORKERS_MOST, RP_STATS_CAP,
                            &m->counters);
+    if (e == RP_OK)
+        e = rp_metric_new(m->zone, RP_STR("metrics"), RP_PLAN_WORKERS_MOST, &m->metrics);
     if (e == RP_OK) e = rp_keyring_new(m->zone, RP_STR("tickets"), &m->keyring);
     if (e == RP_OK) e = rp_once_new(m->zone, RP_STR("early"), &m->once);
     if (e == RP_OK) e = rp_stats_register(m->counters);
     if (e == RP_OK)
         e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT,
                           &m->census);
+    if (e == RP_OK)
+        e = rp_roster_new(m->zone, RP_STR("roster"), RP_PLAN_WORKERS_MOST,
+                          RP_ROSTER_PLACES_DEFAULT, &m->roster);
     if (e == RP_OK) e = rp_zone_new(RP_STR("rproxy-staples"), RP_STAPLES_BYTES, &m->staples_zone);
     if (e == RP_OK) e = rp_dict_new(m->staples_zone, RP_DICT_CACHE, &m->staples);
     if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
@@ -184,8 +190,10 @@ void rp_boot_undo(struct rp_master *m)
     rp_watch_stop(&m->watch);
     rp_crew_fini(m);
     rp_census_free(&m->census);
+    rp_roster_free(&m->roster);
     rp_keyring_free(&m->keyring);
     rp_once_free(&m->once);
+    rp_metric_free(&m->metrics);
     rp_counter_free(&m->counters);
     rp_crumb_free(&m->crumbs);
     rp_zone_free(&m->zone);

@@ -221,16 +221,20 @@ static void report(struct reader *r, rp_str text)
     r->answered = true;
 }
 
+rp_err rp_check_open_for(const char *site, rp_str path, int *fd)
+{
+    rp_err e =
+        rp_check_is_list(path) ? rp_check_open_list(path, fd) : rp_check_open_source(path, fd);
+    if (e != RP_OK || kind_of(path)->use != PAGE || lies_with_site(site, *fd)) return e;
+    rp_os_close(fd);
+    return RP_E_INVALID;
+}
+
 static void give_file(struct reader *r, const struct rp_message *m)
 {
     int fd;
     rp_str path = rp_channel_text(m);
-    rp_err e =
-        rp_check_is_list(path) ? rp_check_open_list(path, &fd) : rp_check_open_source(path, &fd);
-    if (e == RP_OK && kind_of(path)->use == PAGE && !lies_with_site(r->order->site, fd)) {
-        rp_os_close(&fd);
-        e = RP_E_INVALID;
-    }
+    rp_err e = rp_check_open_for(r->order->site, path, &fd);
     size_t n = RP_MIN(m->text_n, sizeof r->last - 1);
     if (e == RP_OK) memcpy(r->last, m->text, n);
     if (e == RP_OK) r->last[n] = 0;

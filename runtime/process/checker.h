@@ -15,6 +15,7 @@
 
 #include "process/os.h"
 #include "process/plan.h"
+#include "script/host.h"
 
 enum {
     RP_CHECK_LIMIT_MS = 30000,       /* for evaluating a site */
@@ -28,7 +29,7 @@ enum {
 struct rp_check_order {
     const char *site; /* absolute */
     rp_str overrides; /* "name=value" lines of -g */
-    bool describe;    /* fill plan->description */
+    enum rp_describe describe; /* fill plan->description */
     rp_str sources;   /* bundle of the generation that serves: only certificates are read anew */
     int log;          /* above 2: where the two log to; else their stderr */
     const struct rp_os_account *account; /* whom the evaluator becomes; NULL: nobody else */
@@ -67,6 +68,8 @@ RP_MUST rp_err rp_check_run(const struct rp_check_order *order, struct rp_checke
  * ends in ".lua", in ".pem", ".crt", ".cer" or ".key", or in ".html", ".htm", ".json", ".txt" or ".xml"
  * and may be read by everybody. RP_E_NOT_FOUND, RP_E_INVALID, RP_E_TOO_BIG, RP_E_OS. */
 RP_MUST rp_err rp_check_open_source(rp_str path, int *fd);
+/* The same, or a list of what fits a pattern, for code of this site: a page must lie in its folder. */
+RP_MUST rp_err rp_check_open_for(const char *site, rp_str path, int *fd);
 /* Is it the path of a file, or a pattern of files, of certificates, keys or what belongs to them? */
 bool rp_check_is_cert(rp_str path);
 /* What such a file, or list of files, is like: another number when it was written, replaced or removed.

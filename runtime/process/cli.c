@@ -1,44 +1,48 @@
 /* SPDX-License-Identifier: MIT
  *
- * cli: see cli.h. What runs a master is master.c; here is the rest of what `rproxy` can be told.
+ * cli: see cli.h. What runs a master is master.c; what talks to one is command.c; tool.c has the rest.
  */
 #include "process/cli.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "process/boot.h"
 #include "process/checker.h"
-#include "process/control.h"
+#include "process/command.h"
 #include "process/pidfile.h"
+#include "process/tool.h"
 
 enum {
     EXIT_OK = 0,
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
-    RELOAD_LIMIT_MS = 300000, /* a reload may wait for the one before it */
-    ASK_LIMIT_MS = 10000,
-    GONE_EXTRA_MS = 2000, /* for the master itself, after its workers */
-    LOOK_MS = 20,
     TEXT_MOST = 1 << 28,
 };
 
 static const char HELP[] =
     "rproxy " RP_VERSION ": a reverse proxy scripted in Lua\n"
     "\n"
+    "Serve:\n"
     "  rproxy -p site.lua              serve, in the foreground\n"
     "  rproxy -d -p site.lua           serve, in the background; returns once it serves\n"
     "  rproxy -t -p site.lua           check the site and say what is wrong with it\n"
     "  rproxy -T -p site.lua           check it and print what will be served\n"
+    "\n"
+    "Tell what runs:\n"
     "  rproxy reload -p site.lua       take the changed site, or say why not\n"
     "  rproxy stop|quit -p site.lua    end now | end when running requests are answered\n"
     "  rproxy reopen -p site.lua       reopen the log files\n"
     "  rproxy status -p site.lua       what the running instance does\n"
+    "  rproxy metrics -p site.lua      its metrics, as Prometheus reads them\n"
     "\n"
+    "Tools (rproxy TOOL --help says more):\n";
+
+static const char HELP_OPTIONS[] =
+    "\n"
+    "Options:\n"
     "  -p, --site FILE        the site\n"
     "  -g, --set NAME=VALUE   set an option of the site (may be repeated)\n"
     "  -t, --check            see above\n"
@@ -93,14 +97,10 @@ static rp_err take_option(struct rp_cli *c, int option, struct rp_buf *error)
 
 static rp_err take_words(struct rp_cli *c, char **words, int n, struct rp_buf *error)
 {
-    static const char *const commands[] = {"reload", "stop", "quit", "reopen", "status"};
     if (n == 0) return RP_OK;
     if (n > 1) return wrong(error, "one command at a time, not also ", words[1]);
-    for (size_t i = 0; i < RP_COUNT(commands); i++) {
-        if (strcmp(words[0], commands[i]) != 0) continue;
-        c->command = commands[i];
-        return set_mode(c, RP_CLI_COMMAND, error);
-    }
+    c->command = rp_command_find(words[0]);
+    if (c->command) return set_mode(c, RP_CLI_COMMAND, error);
     return wrong(error, "unknown command ", words[0]);
 }
 
@@ -159,10 +159,15 @@ static void print(rp_str text)
     rp_ignore(rp_os_write_all(STDOUT_FILENO, text)); /* nothing to do about a closed stdout */
 }
 
-static void print_line(rp_str text)
+static void print_help(void)
 {
-    print(text);
-    if (!rp_str_ends(text, RP_STR("\n"))) print(RP_STR("\n"));
+    struct rp_buf tools;
+    rp_buf_init(&tools, TEXT_MOST);
+    rp_tool_list(&tools);
+    print(rp_str_z(HELP));
+    print(rp_buf_str(&tools));
+    print(rp_str_z(HELP_OPTIONS));
+    rp_buf_fini(&tools);
 }
 
 static int complain(int status, rp_str text)
@@ -185,11 +190,12 @@ static int check(const struct rp_cli *c, const char *site)
         return complain(EXIT_FAILED, RP_STR("no such account for -g user"));
     struct rp_check_order order = {.site = site,
                                    .overrides = rp_buf_str(&c->overrides),
-                                   .describe = c->mode == RP_CLI_EXPLAIN,
+                                   .describe = c->mode == RP_CLI_EXPLAIN ? RP_DESCRIBE_TEXT
+                                                                         : RP_DESCRIBE_NOT,
                                    .account = root ? &account : NULL};
     rp_err e = rp_check_run(&order, &checked, &error);
     if (e == RP_OK && c->mode == RP_CLI_EXPLAIN) {
-        print_line(checked->plan->description);
+        print(checked->plan->description); /* ends with a line's end */
     } else if (e == RP_OK) {
         print(rp_str_z(c->site));
         print(RP_STR(": ok\n"));
@@ -199,97 +205,6 @@ static int check(const struct rp_cli *c, const char *site)
     rp_checked_free(&checked);
     rp_buf_fini(&error);
     return e == RP_OK ? EXIT_OK : EXIT_FAILED;
-}
-
-/* ---- commands ------------------------------------------------------------------------------ */
-
-static int not_running(const char *site, const struct rp_pidfile *p, int stale)
-{
-    struct rp_buf text;
-    rp_buf_init(&text, TEXT_MOST);
-    rp_buf_addf(&text, "not running: %s", site);
-    if (stale) rp_buf_addf(&text, " (stale pid file %s names process %d)", p->path, stale);
-    else rp_buf_addf(&text, " (no pid file %s)", p->path);
-    (void)complain(EXIT_FAILED, rp_buf_str(&text));
-    rp_buf_fini(&text);
-    return EXIT_FAILED;
-}
-
-static bool is_gone(const struct rp_pidfile *p, int pid)
-{
-    int stale;
-    if (rp_pidfile_find(p, &stale) == pid) return false;
-    char state = rp_os_process_state(pid);
-    return state == '?' || state == 'Z' || state == 'X';
-}
-
-static int wait_gone(const struct rp_pidfile *p, int pid, rp_str answer)
-{
-    char text[96];
-    uint64_t patience;
-    if (rp_str_u64(answer, &patience) != RP_OK) patience = ASK_LIMIT_MS;
-    rp_ms until = rp_os_now_ms() + patience + GONE_EXTRA_MS;
-    while (!is_gone(p, pid)) {
-        struct timespec nap = {.tv_nsec = LOOK_MS * 1000000};
-        if (rp_os_now_ms() > until) {
-            snprintf(text, sizeof text, "the master still runs: pid %d", pid);
-            return complain(EXIT_FAILED, rp_str_z(text));
-        }
-        (void)nanosleep(&nap, NULL); /* woken early: one look more */
-    }
-    snprintf(text, sizeof text, "stopped: pid %d", pid);
-    print_line(rp_str_z(text));
-    return EXIT_OK;
-}
-
-static bool is_ending(const char *command)
-{
-    return strcmp(command, "stop") == 0 || strcmp(command, "quit") == 0;
-}
-
-static int tell_failure(const struct rp_cli *c, const struct rp_pidfile *p, int pid, rp_err e)
-{
-    struct rp_buf text;
-    rp_buf_init(&text, TEXT_MOST);
-    rp_buf_addf(&text, "%s: the master (pid %d) did not answer on %s: %s", c->command, pid, p->sock,
-                rp_err_text(e));
-    (void)complain(EXIT_FAILED, rp_buf_str(&text));
-    rp_buf_fini(&text);
-    return EXIT_FAILED;
-}
-
-static int ask(const struct rp_cli *c, const struct rp_pidfile *p, int pid)
-{
-    struct rp_buf text;
-    int status = EXIT_FAILED;
-    uint64_t limit = strcmp(c->command, "reload") == 0 ? RELOAD_LIMIT_MS : ASK_LIMIT_MS;
-    rp_buf_init(&text, TEXT_MOST);
-    rp_err e = rp_control_ask(p->sock, rp_str_z(c->command), limit, &status, &text);
-    if (e != RP_OK && is_ending(c->command)) { /* without its socket it still hears signals */
-        e = kill(pid, strcmp(c->command, "stop") == 0 ? SIGTERM : SIGQUIT) == 0 ? RP_OK : RP_E_OS;
-        rp_buf_clear(&text);
-    }
-    if (e != RP_OK) status = tell_failure(c, p, pid, e);
-    else if (is_ending(c->command)) status = wait_gone(p, pid, rp_buf_str(&text));
-    else if (status == EXIT_OK) print_line(rp_buf_str(&text));
-    else (void)complain(status, rp_buf_str(&text));
-    rp_buf_fini(&text);
-    return status;
-}
-
-static int command(const struct rp_cli *c, const char *site)
-{
-    struct rp_pidfile p;
-    struct rp_buf error;
-    int stale;
-    rp_buf_init(&error, TEXT_MOST);
-    if (rp_pidfile_locate(&p, site, c->pid_path, false, &error) != RP_OK) {
-        (void)complain(EXIT_FAILED, rp_buf_str(&error));
-        rp_buf_fini(&error);
-        return EXIT_FAILED;
-    }
-    int pid = rp_pidfile_find(&p, &stale);
-    return pid ? ask(c, &p, pid) : not_running(site, &p, stale);
 }
 
 /* ---- the program --------------------------------------------------------------------------- */
@@ -317,18 +232,20 @@ static int run_site(const struct rp_cli *c)
         return complain(EXIT_FAILED, rp_str_z(text));
     }
     if (c->mode == RP_CLI_SERVE) return serve(c, site);
-    return c->mode == RP_CLI_COMMAND ? command(c, site) : check(c, site);
+    if (c->mode != RP_CLI_COMMAND) return check(c, site);
+    return rp_command_run(c->command, site, c->pid_path);
 }
 
 int rp_cli_run(int argc, char **argv, const char *libraries)
 {
     struct rp_cli c;
     struct rp_buf error;
-    int status = EXIT_OK;
+    int status = EXIT_OK, at = rp_tool_find(argc, argv);
+    if (at) return rp_tool_run(argc, argv, at);
     rp_buf_init(&error, TEXT_MOST);
     if (rp_cli_parse(&c, argc, argv, &error) != RP_OK)
         status = complain(EXIT_USAGE, rp_buf_str(&error));
-    else if (c.mode == RP_CLI_HELP) print(rp_str_z(HELP));
+    else if (c.mode == RP_CLI_HELP) print_help();
     else if (c.mode == RP_CLI_VERSION || c.mode == RP_CLI_LIBRARIES) {
         print(RP_STR("rproxy " RP_VERSION "\n"));
         if (c.mode == RP_CLI_LIBRARIES) print(rp_str_z(libraries));

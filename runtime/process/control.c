@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,7 +20,8 @@
 
 enum {
     BACKLOG = 16,
-    TEXT_MOST = 64 * 1024,
+    TEXT_MOST = 4 * 1024 * 1024,
+    METRICS_MOST = 16 * 1024 * 1024, /* more than all series of full tables */
 };
 
 enum want { NOTHING_YET, THIS_RELOAD, NEXT_RELOAD };
@@ -88,10 +90,28 @@ void rp_control_close(struct rp_control **cp)
 
 /* ---- answers ------------------------------------------------------------------------------- */
 
+/* What does not fit into a message travels as a file. */
+static int memory_file(rp_str text)
+{
+    int fd = RP_SYS(memfd, memfd_create("rproxy-answer", MFD_CLOEXEC));
+    if (fd < 0) return -1;
+    if (rp_os_write_all(fd, text) != RP_OK || lseek(fd, 0, SEEK_SET) != 0) rp_os_close(&fd);
+    return fd;
+}
+
+static void read_file(int fd, struct rp_buf *out)
+{
+    char part[16 * 1024];
+    ssize_t n;
+    while ((n = read(fd, part, sizeof part)) > 0) rp_buf_add(out, rp_str_of(part, (size_t)n));
+}
+
 static void answer(struct client *k, int status, rp_str text)
 {
     struct rp_message_head head = {.kind = RP_SAY_ANSWER, .a = (uint32_t)status};
-    rp_ignore(rp_channel_send(k->fd, &head, text, NULL, 0)); /* it may be gone */
+    int file = text.len > RP_CHANNEL_TEXT_BYTES ? memory_file(text) : -1;
+    rp_ignore(rp_channel_send(k->fd, &head, file < 0 ? text : RP_STR_NONE, &file, file >= 0));
+    rp_os_close(&file); /* the command may be gone: then nobody misses it */
     rp_os_close(&k->fd);
     k->want = NOTHING_YET;
 }
@@ -153,12 +173,22 @@ static void do_status(struct rp_master *m, struct client *k)
     rp_buf_fini(&out);
 }
 
+static void do_metrics(struct rp_master *m, struct client *k)
+{
+    struct rp_buf out;
+    rp_buf_init(&out, METRICS_MOST);
+    rp_metric_text(m->metrics, m->counters, m->turn_ms, &out);
+    answer(k, 0, rp_buf_str(&out));
+    rp_buf_fini(&out);
+}
+
 static const struct {
     const char *name;
     void (*run)(struct rp_master *m, struct client *k);
 } COMMANDS[] = {
     {"reload", do_reload}, {"stop", do_stop},     {"quit", do_quit},
     {"reopen", do_reopen}, {"status", do_status},
+    {"metrics", do_metrics},
 };
 
 static void obey(struct rp_master *m, struct client *k, rp_str command)
@@ -240,6 +270,9 @@ static rp_err ask(int fd, rp_str command, uint64_t limit_ms, int *status, struct
     if (e == RP_OK && m->head.kind == RP_SAY_ANSWER) {
         *status = (int)RP_MIN(m->head.a, 255u);
         rp_buf_add(text, rp_channel_text(m));
+        int file = rp_channel_take(m, 0);
+        if (file >= 0) read_file(file, text);
+        rp_os_close(&file);
     } else {
         e = e == RP_END ? RP_E_CLOSED : RP_E_OS;
     }

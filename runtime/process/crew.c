@@ -56,7 +56,9 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .account = m->has_account ? &m->account : NULL,
         .crumbs = m->crumbs,
         .counters = m->counters,
+        .metrics = m->metrics,
         .census = m->census,
+        .roster = m->roster,
         .keyring = m->keyring,
         .once = m->once,
         .staples = m->staples,
@@ -238,7 +240,9 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     rp_crew_read(m, worker); /* its last words */
     rp_os_close(&s->channel);
     rp_census_forget(m->census, worker); /* its connections are gone with it */
+    rp_roster_forget(m->roster, worker);
     rp_counter_start(m->counters, worker);
+    rp_metric_forget(m->metrics, worker);
     rp_zones_forget(&m->zones, worker);
     bool expected = s->state == RP_SLOT_LEAVING;
     s->kill_ms = 0;

@@ -17,7 +17,9 @@
 #include "shm/keyring.h"
 #include "shm/counter.h"
 #include "shm/crumb.h"
+#include "shm/metric.h"
 #include "shm/once.h"
+#include "shm/roster.h"
 
 struct rp_inherit {
     uint32_t worker; /* its number: page of the zone, socket of each listener */
@@ -34,7 +36,9 @@ struct rp_inherit {
     const struct rp_os_account *account; /* NULL: stay who we are */
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
+    struct rp_metrics *metrics;
     struct rp_census *census;
+    struct rp_roster *roster;
     struct rp_keyring *keyring;
     struct rp_once *once;    /* tickets that brought early data */
     struct rp_dict *staples; /* OCSP answers, proxy/staples.h */

@@ -139,6 +139,7 @@ void rp_master_status(const struct rp_master *m, struct rp_buf *out)
     for (uint32_t i = 0; i < rp_counter_count(m->counters); i++)
         rp_buf_addf(out, "%.*s: %llu\n", RP_STR_ARG(rp_counter_name(m->counters, i)),
                     (unsigned long long)rp_counter_sum(m->counters, i));
+    rp_metric_table(m->metrics, m->turn_ms, out);
 }
 
 /* ---- signals ------------------------------------------------------------------------------- */

@@ -114,7 +114,9 @@ struct rp_master {
     struct rp_zone *zone;
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
+    struct rp_metrics *metrics;
     struct rp_census *census;
+    struct rp_roster *roster;
     struct rp_keyring *keyring; /* of session tickets */
     struct rp_once *once;       /* those that brought early data */
     rp_ms rotated_ms;           /* when its keys last changed */

@@ -17,8 +17,10 @@
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
 #include "proxy/dial.h"
+#include "proxy/hash_key.h"
 #include "proxy/headers.h"
 #include "proxy/lifecycle.h"
+#include "proxy/payload.h"
 #include "proxy/proxy.h"
 #include "proxy/retry.h"
 #include "proxy/upstream.h"
@@ -119,10 +121,17 @@ static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
 
 /* ---- PICK ---------------------------------------------------------------------------------------- */
 
+/* Is the body something that hooks make, read or want to see? */
+static bool has_payload(const struct rp_req *r)
+{
+    return r->payload || r->route->chains.at[RP_PHASE_REQUEST_BODY];
+}
+
 enum rp_verdict rp_step_pick(struct rp_req *r)
 {
     enum rp_verdict v;
     if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
+    if (RP_UNLIKELY(has_payload(r)) && !rp_payload_settle(r, &v)) return v;
     if (r->route->buffer_request && !rp_buffering_gather(r, &v)) return v;
     r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
     if (r->upstream->balance == RP_BALANCE_HOOK) {
@@ -130,7 +139,10 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
         if (e == RP_AGAIN) return rp_step_wait_hook(r);
         if (e == RP_END) return rp_step_to(r, RP_STEP_RESPOND);
         if (e != RP_OK) return rp_step_fail(r, e);
+        if (has_payload(r) && !rp_payload_settle(r, &v)) return v; /* it read or gave a body */
     }
+    if (r->upstream->hash_n && !rp_hash_key_of(r, r->upstream, &r->pick.hash))
+        r->pick.hash = rp_random_u64(&r->proxy->dice);
     rp_err e = rp_upstream_pick(r->proxy, &r->pick);
     if (e == RP_AGAIN) {
         return rp_step_wait(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
@@ -147,7 +159,7 @@ static bool is_repeatable(const struct rp_req *r)
 {
     bool spent = r->body_whole && r->body.bytes > 0; /* what a hook made or read goes out once */
     return !r->x.early && !spent && rp_token_method_is_idempotent(r->up_head->method) &&
-           (r->x.head.framing == RP_BODY_NONE || r->spool);
+           ((r->x.head.framing == RP_BODY_NONE && !rp_payload_is_on(r)) || r->spool);
 }
 
 /* A pooled connection; one that was closed since the loop last looked would cost a request that
@@ -331,7 +343,7 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
     end_settled_dial(r);
     if (e == RP_E_UP_WEBSOCKET) return go_without_h2(r);
     if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
-    if (r->pick.peer) r->pick.peer->fails = 0;
+    rp_upstream_succeed(r->proxy, &r->pick);
     return connected(r);
 }
 
@@ -365,10 +377,29 @@ enum rp_verdict rp_step_send(struct rp_req *r)
     return rp_step_to(r, RP_STEP_AWAIT);
 }
 
-/* RP_OK something was queued; RP_AGAIN the client has nothing now. */
+/* As pump_once, of a body that hooks make. The client's trailers belong to its own bytes. */
+static rp_err pump_made(struct rp_req *r)
+{
+    struct rp_payload *p = r->payload;
+    rp_err e = rp_payload_fill(r);
+    if (e != RP_OK) return e;
+    rp_req_note_piece(r, p->made.bytes);
+    if (p->made.bytes == 0 && !p->done) return RP_OK;
+    rp_err sent = rp_up_send(r->up, &p->made, p->done, p->sourced ? NULL : r->x.trailers);
+    if (sent < 0) return sent;
+    if (p->done) {
+        r->body_sent = true;
+        r->sent_ns = rp_loop_now_ns(r->proxy->loop);
+    }
+    return RP_OK;
+}
+
+/* RP_OK something was queued; RP_AGAIN the client has nothing now, or a hook is parked; RP_END a hook
+ * answered. */
 static rp_err pump_once(struct rp_req *r)
 {
     if (r->spool) return rp_buffering_pump(r);
+    if (rp_payload_is_on(r)) return pump_made(r);
     size_t most = PUMP_BYTES;
     rp_err e = rp_bulk_read_body(r, &most);
     if (e == RP_OK) rp_req_note_piece(r, rp_splice_bytes(r->body_pipe));
@@ -405,7 +436,7 @@ rp_err rp_attempt_pump(struct rp_req *r)
         if (e == RP_AGAIN) return e;
         if (turn > 0 && rp_req_is_turn_over(r, was_light)) break;
         e = pump_once(r);
-        if (e < 0) return e;
+        if (e < 0 || e == RP_END) return e;
     }
     rp_req_wake(r, RP_WAKE_BODY);
     return RP_AGAIN;
@@ -434,6 +465,7 @@ static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
         return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
                             RP_E_UP_SEND_TIMEOUT);
     }
+    if (rp_payload_is_parked(r)) return rp_step_wait_hook(r);
     if (!r->spool && r->x.head.expect_continue && r->x.body_in_bytes == 0) {
         return rp_step_wait(r, "upstream to ask for the body",
                             pick_ms(r->route->first_byte_ms, c->first_byte_ms),
@@ -475,7 +507,8 @@ static bool is_bad_switch(const struct rp_req *r)
 static enum rp_verdict take_response(struct rp_req *r)
 {
     r->from = RP_FROM_UPSTREAM;
-    if (r->pick.peer) r->pick.peer->fails = 0;
+    rp_upstream_succeed(r->proxy, &r->pick);
+    rp_upstream_note_latency(r->proxy, &r->pick);
     if (is_bad_switch(r)) {
         rp_attempt_log_failure(r, RP_E_UP_UPGRADE);
         return rp_step_fail(r, RP_E_UP_UPGRADE);
@@ -489,6 +522,10 @@ enum rp_verdict rp_step_await(struct rp_req *r)
     end_settled_dial(r);
     rp_err pumped = rp_attempt_pump(r);
     if (pumped < 0) return rp_step_fail(r, pumped);
+    if (pumped == RP_END) { /* a request_body hook answered: the rest is nobody's */
+        rp_attempt_release(r);
+        return rp_step_to(r, RP_STEP_RESPOND);
+    }
     for (;;) {
         rp_err e =
             rp_up_read_head(r->up, &r->proxy->up_limits, &r->x.arena, &r->res, &r->res_chunk);

@@ -4,29 +4,36 @@
  * richest is taken and pays the sum of all gains. So over a cycle (the sum of the weights) each is
  * taken exactly `weight` times, spread as evenly as can be: 5,1,1 gives a a b a c a a.
  *
- * Peers that are not usable neither gain nor pay: one that comes back is not owed the turns it
- * missed, and does not flood.
+ * Peers that may not be taken neither gain nor pay: one that comes back is not owed the turns it
+ * missed, and does not flood. Equal weights need none of this.
  */
 #include "proxy/balance.h"
 
-static int pick(struct rp_balance_peer *peers, uint32_t n, bool backup)
+/* The same order without sums: everybody in turn. cost O(1) */
+static int in_turn(struct rp_balance_view *b, const struct rp_balance_ask *ask)
+{
+    for (uint32_t i = 0; i < b->live_n; i++) {
+        uint32_t peer = b->live[b->next < b->live_n ? b->next : 0];
+        b->next = b->next + 1 < b->live_n ? b->next + 1 : 0;
+        if (rp_balance_may(b, ask, peer)) return (int)peer;
+    }
+    return -1;
+}
+
+int rp_balance_round_robin(struct rp_balance_view *b, const struct rp_balance_ask *ask)
 {
     int best = -1;
     int64_t total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        struct rp_balance_peer *p = &peers[i];
-        if (!p->usable || p->backup != backup) continue;
-        *p->current_weight += p->weight;
+    if (b->even) return in_turn(b, ask);
+    for (uint32_t i = 0; i < b->live_n; i++) {
+        uint32_t peer = b->live[i];
+        struct rp_balance_peer *p = &b->peers[peer];
+        if (!rp_balance_may(b, ask, peer)) continue;
+        p->current += p->weight;
         total += p->weight;
         /* Strictly greater: on a tie the first in the list goes first. */
-        if (best < 0 || *p->current_weight > *peers[best].current_weight) best = (int)i;
+        if (best < 0 || p->current > b->peers[best].current) best = (int)peer;
     }
-    if (best >= 0) *peers[best].current_weight -= total;
+    if (best >= 0) b->peers[best].current -= total;
     return best;
-}
-
-int rp_balance_round_robin(struct rp_balance_peer *peers, uint32_t n)
-{
-    int i = pick(peers, n, false);
-    return i >= 0 ? i : pick(peers, n, true);
 }

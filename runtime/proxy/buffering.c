@@ -9,6 +9,7 @@
 #include "proxy/buffering.h"
 
 #include "http/h1_up.h"
+#include "proxy/payload.h"
 #include "proxy/proxy.h"
 #include "proxy/spool.h"
 
@@ -48,8 +49,18 @@ void rp_buffering_end(struct rp_req *r)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-/* RP_END: all is read. RP_AGAIN: the client or (no room) the file is awaited. RP_OK: its turn is
- * over. */
+/* RP_END: it was the last, or a hook answered. */
+static rp_err read_piece(struct rp_req *r)
+{
+    bool made = rp_payload_is_on(r);
+    rp_err e = made ? rp_payload_fill(r) : r->x.ops->read_body(&r->x, &r->body, PIECE_BYTES);
+    if (e < 0 || r->answered) return e;
+    rp_spool_put(r->spool, made ? &r->payload->made : &r->body);
+    return made && e == RP_OK && r->payload->done ? RP_END : e;
+}
+
+/* RP_END: all is read. RP_AGAIN: the client, a hook or (no room) the file is awaited. RP_OK: its turn
+ * is over. */
 static rp_err read_on(struct rp_req *r)
 {
     rp_err e = RP_OK;
@@ -59,8 +70,7 @@ static rp_err read_on(struct rp_req *r)
             if (e == RP_OK) e = RP_AGAIN;
             break;
         }
-        e = r->x.ops->read_body(&r->x, &r->body, PIECE_BYTES);
-        if (e >= 0) rp_spool_put(r->spool, &r->body);
+        e = read_piece(r);
     }
     return e;
 }
@@ -68,6 +78,11 @@ static rp_err read_on(struct rp_req *r)
 static rp_err begin_gather(struct rp_req *r)
 {
     r->spool = open_spool(r, true);
+    if (rp_payload_is_on(r)) { /* which takes what is in memory, too */
+        bool here = r->body_whole || r->payload->sourced;
+        r->body_whole = false;
+        return here ? RP_OK : rp_req_invite_body(r);
+    }
     if (!r->body_whole) {
         rp_spool_put(r->spool, &r->body); /* a hook began to read it and found it too large */
         return rp_req_invite_body(r);
@@ -83,7 +98,7 @@ static rp_err gather(struct rp_req *r)
     if (e < 0) return e;
     if (!rp_spool_is_ended(r->spool)) {
         e = read_on(r);
-        if (e != RP_END) return e;
+        if (e != RP_END || r->answered) return e;
         r->body_ended = true;
         rp_spool_end(r->spool, RP_END);
     }
@@ -93,17 +108,21 @@ static rp_err gather(struct rp_req *r)
 
 bool rp_buffering_gather(struct rp_req *r, enum rp_verdict *v)
 {
-    if (!r->spool && r->body_ended && !r->body_whole) return true; /* there is none */
+    bool none = r->body_ended && !r->body_whole && !rp_payload_is_on(r);
+    if (!r->spool && none) return true;
     rp_err e = gather(r);
-    if (e == RP_END) return true;
-    if (e < 0) {
+    if (e == RP_END && !r->answered) return true;
+    if (e == RP_END) {
+        *v = rp_step_to(r, RP_STEP_RESPOND);
+    } else if (e < 0) {
         *v = rp_step_fail(r, e);
     } else if (e == RP_OK) {
         rp_req_wake(r, RP_WAKE_BODY);
         *v = rp_step_wait(r, "its turn", 0, RP_OK);
     } else {
         bool file = rp_spool_is_ended(r->spool) || !rp_spool_has_room(r->spool);
-        *v = file ? rp_buffering_wait(r) : rp_attempt_wait_body(r);
+        if (!file && rp_payload_is_parked(r)) *v = rp_step_wait_hook(r);
+        else *v = file ? rp_buffering_wait(r) : rp_attempt_wait_body(r);
     }
     return false;
 }

@@ -53,17 +53,50 @@ struct rp_conf_listener {
     struct rp_conf_tls *tls;          /* NULL: plain */
 };
 
+enum { RP_CONF_TIERS = 16 }; /* RP_BALANCE_TIERS */
+
 struct rp_conf_peer {
     rp_str name;         /* as written: "api-1:8080", "unix:/run/x" */
     rp_str host;         /* name to resolve; empty when addr is final */
     struct rp_addr addr; /* port always set; ip when `host` is empty */
     uint32_t weight;     /* >= 1 */
     bool backup;
+    uint8_t tier;       /* priority: 0 first; a backup's is the last */
+    uint32_t max_conns; /* requests at once, of all workers; 0: no limit */
 };
 
 enum rp_up_http { RP_UP_HTTP1, RP_UP_HTTP2, RP_UP_HTTP_AUTO }; /* AUTO: as ALPN says */
 
-enum rp_balance { RP_BALANCE_ROUND_ROBIN, RP_BALANCE_HOOK };
+enum rp_balance { /* lua/rproxy/config/balance.lua has the same numbers */
+                  RP_BALANCE_ROUND_ROBIN,
+                  RP_BALANCE_HOOK,
+                  RP_BALANCE_RANDOM,
+                  RP_BALANCE_LEAST_CONN,
+                  RP_BALANCE_LEAST_TIME,
+                  RP_BALANCE_P2C,
+                  RP_BALANCE_EWMA,
+                  RP_BALANCE_FIRST,
+                  RP_BALANCE_RING,
+                  RP_BALANCE_MAGLEV,
+                  RP_BALANCE_RENDEZVOUS,
+                  RP_BALANCE_LAST = RP_BALANCE_RENDEZVOUS,
+};
+
+/* What the last three hash; as above. */
+enum rp_hash_part {
+    RP_HASH_IP,
+    RP_HASH_HOST,
+    RP_HASH_PATH,
+    RP_HASH_QUERY, /* the whole */
+    RP_HASH_ARG,   /* one argument of it */
+    RP_HASH_HEADER,
+    RP_HASH_COOKIE,
+    RP_HASH_CONSUMER,
+};
+struct rp_conf_hash {
+    uint8_t part; /* enum rp_hash_part */
+    rp_str name;  /* of an argument, header or cookie */
+};
 
 enum { /* what a PROXY header says besides */
        RP_PROXY_SAYS_AUTHORITY = 1,
@@ -77,15 +110,21 @@ struct rp_conf_upstream {
     uint32_t index;
     struct rp_conf_peer *peers;
     uint32_t peers_n;
-    uint32_t balance;       /* enum rp_balance */
-    uint32_t balance_chain; /* script's reference when RP_BALANCE_HOOK */
+    uint32_t balance;          /* enum rp_balance */
+    uint32_t balance_chain;    /* script's reference when RP_BALANCE_HOOK */
+    struct rp_conf_hash *hash; /* in this order; what is hashed when the policy does */
+    uint32_t hash_n;
+    uint32_t hash_bound;    /* most load of a peer, percent of the mean; 0: no bound */
+    uint32_t panic, spill;  /* percent, see struct rp_balance_rules */
+    rp_ms slow_start_ms;    /* a peer that comes back gets its whole share after that; 0: at once */
     uint32_t tries;         /* connect attempts in all, >= 1 */
     uint32_t pool_max;      /* idle connections kept per peer and worker */
     uint32_t max_requests;  /* per upstream connection; 0 = no limit */
     uint32_t http;          /* enum rp_up_http */
     uint32_t h2_streams;    /* at once on one HTTP/2 connection */
     uint32_t max_fails;     /* connect failures before a peer rests; 0 = never */
-    rp_ms fail_rest_ms;     /* how long it rests */
+    rp_ms fail_rest_ms;     /* how long it rests at first, then twice that, .. */
+    rp_ms fail_rest_max_ms; /* ... at most */
     rp_ms pool_idle_ms, connect_ms, send_ms, first_byte_ms, idle_ms;
     uint8_t
         proxy_protocol; /* version of the PROXY header that new connections begin with; 0: none */
@@ -215,9 +254,21 @@ struct rp_conf_host {
 };
 
 enum rp_plugin_error { RP_PLUGIN_500, RP_PLUGIN_OPEN, RP_PLUGIN_CLOSED };
+enum rp_break { RP_BREAK_NONE, RP_BREAK_BYPASS, RP_BREAK_DENY, RP_BREAK_LAST_GOOD };
+struct rp_conf_breaker { /* when an instance is taken out of its chains */
+    uint8_t policy;      /* enum rp_break */
+    double errors;       /* share of its calls that fail, 0..1 */
+    uint64_t least;      /* calls in a window before that counts */
+    rp_ms within_ms, open_ms;
+    rp_ms slow_ms; /* a call that takes longer has failed; 0: no limit */
+};
 struct rp_conf_plugin { /* an instance in some chain; its index is what breadcrumbs carry */
     rp_str name;        /* "jwt-auth", "inline@site.lua:31" */
+    rp_str label;       /* the same for the first of that name, then "jwt-auth#2", .. */
+    uint32_t number;    /* of those of its name, from 1 */
+    struct rp_conf_breaker breaker;
     uint8_t on_error;   /* enum rp_plugin_error */
+    bool shadow;        /* what it decides and changes is noted and not done */
 };
 
 struct rp_conf_zone { /* of `shared` */
@@ -349,6 +400,8 @@ RP_MUST rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, d
                                 double tag);
 RP_MUST rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error,
                                   uint32_t *index);
+/* key: "shadow", or "breaker." and a field of struct rp_conf_breaker; times in ms. RP_E_INVALID. */
+RP_MUST rp_err rp_conf_set_plugin(struct rp_conf *c, uint32_t plugin, rp_str key, double value);
 
 RP_MUST rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
                                     struct rp_conf_error *e);
@@ -361,6 +414,10 @@ RP_MUST rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, r
 /* "10.0.0.1:80", "unix:/x", "name:80"; weight 1 .. 65535 */
 RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str text, uint32_t weight,
                                 bool backup, struct rp_conf_error *e);
+/* Of the peer added last: "max_conns"; "priority" (0 .. 14). RP_E_NOT_FOUND, RP_E_INVALID. */
+RP_MUST rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key, double value);
+/* One part more of what is hashed, see enum rp_hash_part. RP_E_INVALID. */
+RP_MUST rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name);
 
 /* A set of TLS settings: numbers and texts first, then one of the two makes. */
 RP_MUST rp_err rp_conf_add_tls(struct rp_conf *c, uint32_t *index);

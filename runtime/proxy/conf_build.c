@@ -5,6 +5,8 @@
  */
 #include "proxy/conf_build.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 #include "http/chars.h"
 #include "http/uri.h"
@@ -143,6 +145,25 @@ rp_err rp_conf_add_zone(struct rp_conf *c, rp_str name, uint32_t kind, double by
     return e;
 }
 
+/* Instances of one plugin are told apart by their order in the site. */
+static rp_err name_plugin(struct rp_conf *c, rp_str name, struct rp_conf_plugin *p)
+{
+    char text[32];
+    rp_err e = rp_conf_copy(c, name, &p->name);
+    p->label = p->name;
+    p->number = 1;
+    for (uint32_t i = c->plugins_n; i > 0 && p->number == 1; i--)
+        if (rp_str_eq(c->plugins[i - 1].name, name)) p->number = c->plugins[i - 1].number + 1;
+    if (e != RP_OK || p->number == 1) return e;
+    int n = snprintf(text, sizeof text, "#%u", p->number);
+    char *label = rp_arena_alloc(&c->arena, name.len + (size_t)n);
+    if (!label) return RP_E_CAP;
+    memcpy(label, name.ptr, name.len);
+    memcpy(label + name.len, text, (size_t)n);
+    p->label = rp_str_of(label, name.len + (size_t)n);
+    return RP_OK;
+}
+
 rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error, uint32_t *index)
 {
     if (c->frozen) return RP_E_PHASE;
@@ -151,10 +172,28 @@ rp_err rp_conf_add_plugin(struct rp_conf *c, rp_str name, uint32_t on_error, uin
     struct rp_conf_plugin *grown = rp_conf_grow(&c->arena, c->plugins, c->plugins_n, sizeof p);
     if (!grown) return RP_E_CAP;
     c->plugins = grown;
-    rp_err e = rp_conf_copy(c, name, &p.name);
+    rp_err e = name_plugin(c, name, &p);
     if (e != RP_OK) return e;
     c->plugins[c->plugins_n] = p;
     *index = c->plugins_n++;
+    return RP_OK;
+}
+
+rp_err rp_conf_set_plugin(struct rp_conf *c, uint32_t plugin, rp_str key, double value)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (plugin >= c->plugins_n || !(value >= 0) || !(value < 9e15)) return RP_E_INVALID;
+    struct rp_conf_breaker *b = &c->plugins[plugin].breaker;
+    uint64_t whole = (uint64_t)value;
+    if (rp_str_eq(key, RP_STR("breaker.policy")) && whole <= RP_BREAK_LAST_GOOD)
+        b->policy = (uint8_t)whole;
+    else if (rp_str_eq(key, RP_STR("breaker.errors")) && value <= 1) b->errors = value;
+    else if (rp_str_eq(key, RP_STR("breaker.min"))) b->least = whole;
+    else if (rp_str_eq(key, RP_STR("breaker.within"))) b->within_ms = whole;
+    else if (rp_str_eq(key, RP_STR("breaker.open"))) b->open_ms = whole;
+    else if (rp_str_eq(key, RP_STR("breaker.slow"))) b->slow_ms = whole;
+    else if (rp_str_eq(key, RP_STR("shadow"))) c->plugins[plugin].shadow = whole != 0;
+    else return RP_E_INVALID;
     return RP_OK;
 }
 
@@ -249,7 +288,8 @@ static rp_err parse_peer(rp_str text, struct rp_conf_peer *p, struct rp_conf_err
 rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str text, uint32_t weight,
                         bool backup, struct rp_conf_error *e)
 {
-    struct rp_conf_peer p = {.weight = weight, .backup = backup};
+    struct rp_conf_peer p = {
+        .weight = weight, .backup = backup, .tier = backup ? RP_CONF_TIERS - 1 : 0};
     if (c->frozen) return frozen(e);
     if (upstream >= c->upstreams_n) return rp_conf_fail(e, RP_E_NOT_FOUND, "no such upstream");
     struct rp_conf_upstream *u = c->upstreams[upstream];
@@ -266,6 +306,39 @@ rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str text, uint3
     if (!grown) return rp_conf_full(e);
     u->peers = grown;
     u->peers[u->peers_n++] = p;
+    return RP_OK;
+}
+
+rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key, double value)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n || !c->upstreams[upstream]->peers_n) return RP_E_NOT_FOUND;
+    const struct rp_conf_upstream *u = c->upstreams[upstream];
+    struct rp_conf_peer *p = &u->peers[u->peers_n - 1];
+    if (!(value >= 0 && value <= UINT32_MAX)) return RP_E_INVALID;
+    if (rp_str_eq(key, RP_STR("max_conns"))) {
+        p->max_conns = (uint32_t)value;
+        return RP_OK;
+    }
+    if (!rp_str_eq(key, RP_STR("priority"))) return RP_E_NOT_FOUND;
+    if (value >= RP_CONF_TIERS - 1 || p->backup) return RP_E_INVALID;
+    p->tier = (uint8_t)value;
+    return RP_OK;
+}
+
+rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name)
+{
+    struct rp_conf_hash h = {.part = (uint8_t)part};
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
+    bool named = part == RP_HASH_ARG || part == RP_HASH_HEADER || part == RP_HASH_COOKIE;
+    if (part > RP_HASH_CONSUMER || named != (name.len > 0)) return RP_E_INVALID;
+    if (rp_conf_copy(c, name, &h.name) != RP_OK) return RP_E_CAP;
+    struct rp_conf_upstream *u = c->upstreams[upstream];
+    void *grown = rp_conf_grow(&c->arena, u->hash, u->hash_n, sizeof h);
+    if (!grown) return RP_E_CAP;
+    u->hash = grown;
+    u->hash[u->hash_n++] = h;
     return RP_OK;
 }
 

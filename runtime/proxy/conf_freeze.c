@@ -120,6 +120,10 @@ static rp_err check_upstreams(const struct rp_conf *c, struct rp_conf_error *e)
         if (hook && u->balance_chain == 0)
             return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" has no balance hook",
                                 RP_STR_ARG(u->name));
+        bool hashes = u->balance >= RP_BALANCE_RING && u->balance <= RP_BALANCE_RENDEZVOUS;
+        if (hashes && u->hash_n == 0)
+            return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" has nothing to hash",
+                                RP_STR_ARG(u->name));
         if (!hook && u->peers_n == 0)
             return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" has no peers",
                                 RP_STR_ARG(u->name));

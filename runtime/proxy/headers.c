@@ -13,6 +13,7 @@
 #include "http/h1_write.h"
 #include "net/conn.h"
 #include "proxy/client_cert.h"
+#include "proxy/payload.h"
 #include "proxy/proxy.h"
 #include "proxy/server.h"
 #include "proxy/upstream.h"
@@ -302,7 +303,8 @@ static struct rp_h1_skip request_skip(const struct rp_req *r)
     uint64_t bits = r->conf->forward;
     rp_h1_skip_add(&s, RP_H_HOST);
     /* Met here, or said by a 1.0 client, whose expectation MUST be ignored (RFC 9110 §10.1.1). */
-    if (r->body_whole || r->spool || r->x.head.version < 11) rp_h1_skip_add(&s, RP_H_EXPECT);
+    bool met = r->body_whole || r->spool || (r->payload && r->payload->sourced);
+    if (met || r->x.head.version < 11) rp_h1_skip_add(&s, RP_H_EXPECT);
     rp_h1_skip_add(&s, r->conf->via ? RP_H_VIA : RP_H_CDN_LOOP);
     if ((bits & RP_FORWARD_FOR) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_FOR);
     if ((bits & RP_FORWARD_PROTO) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PROTO);
@@ -313,7 +315,8 @@ static struct rp_h1_skip request_skip(const struct rp_req *r)
     return s;
 }
 
-/* A body that we hold whole has a length; else it goes on as it came. */
+/* A body that we hold whole has a length; one that hooks make piece by piece has none before its end;
+ * else it goes on as it came. */
 static void choose_framing(const struct rp_req *r, enum rp_framing *framing, uint64_t *length)
 {
     *framing = (enum rp_framing)r->x.head.framing;
@@ -323,6 +326,7 @@ static void choose_framing(const struct rp_req *r, enum rp_framing *framing, uin
         *length = rp_spool_bytes(r->spool);
         return;
     }
+    if (rp_payload_is_on(r)) *framing = RP_BODY_CHUNKED;
     if (!r->body_whole) return;
     bool had_body = *framing != RP_BODY_NONE || r->body.bytes > 0;
     *framing = had_body ? RP_BODY_LENGTH : RP_BODY_NONE;

@@ -14,6 +14,7 @@ enum rp_phase {
     RP_PHASE_REWRITE,
     RP_PHASE_CONTENT, /* instead of an upstream */
     RP_PHASE_BALANCE, /* once per attempt */
+    RP_PHASE_REQUEST_BODY, /* what goes upstream as the body, piece by piece */
     RP_PHASE_HEADER_FILTER,
     RP_PHASE_BODY_FILTER,
     RP_PHASE_LOG,
@@ -41,12 +42,21 @@ struct rp_conf;
 struct rp_hooks {
     /* Run r's chain of this phase from its start, or go on with a parked one.
      * RP_OK go on; RP_AGAIN parked: RP_WAKE_TASK follows, then call again; RP_END the hook answered
-     * (r->answer is filled); < 0 it failed and its policy is to answer with that error. */
+     * (r->res is filled; r->answer: it may go on writing); < 0 it failed and its policy is to answer with that error. */
     rp_err (*run)(struct rp_req *r, enum rp_phase p);
+    /* Run the request_body chain over one piece: `in` is consumed, results are appended to out. RP_OK;
+     * RP_AGAIN parked (call again with the same arguments); RP_END a hook answered; < 0 */
+    rp_err (*filter_request)(struct rp_req *r, struct rp_chain *in, bool last,
+                             struct rp_chain *out);
+    /* The next piece of a body that a function of site code makes. RP_OK; RP_AGAIN; RP_END; < 0 */
+    rp_err (*pull_body)(struct rp_req *r, struct rp_chain *out);
     /* Run the body_filter chain over one piece. `in` is consumed, results are appended to out.
      * RP_OK, RP_AGAIN (parked; call again with the same arguments), < 0 abort the response. */
     rp_err (*filter_body)(struct rp_req *r, struct rp_chain *in, bool last, struct rp_chain *out);
-    /* The request goes away while a hook is parked: cancel it and all it waits for. */
+    /* Go on with the hook that writes r's response (r->answer, answer.h), should it be its turn.
+     * RP_AGAIN it waits; RP_END it ended well; < 0 it failed. */
+    rp_err (*write_on)(struct rp_req *r);
+    /* The request goes away while a hook is parked, or writes: cancel it and all it waits for. */
     void (*cancel)(struct rp_req *r);
     /* The slot is about to be reused: drop what Lua holds of it (ctx, wrappers). */
     void (*forget)(struct rp_req *r);

@@ -11,12 +11,14 @@
 #include "base/log.h"
 #include "http/field.h"
 #include "proxy/access.h"
+#include "proxy/answer.h"
 #include "proxy/buffering.h"
 #include "proxy/client_cert.h"
 #include "proxy/dial.h"
 #include "proxy/guest.h"
 #include "proxy/headers.h"
 #include "proxy/local.h"
+#include "proxy/payload.h"
 #include "proxy/server.h"
 #include "proxy/tls_door.h"
 #include "proxy/tunnel.h"
@@ -71,6 +73,8 @@ rp_err rp_step_hook(struct rp_req *r, enum rp_phase phase)
 
 enum rp_verdict rp_step_wait_hook(struct rp_req *r)
 {
+    bool reads = r->task ? r->hook_reads : rp_payload_is_parked(r) && r->payload->reads;
+    if (reads) return rp_attempt_wait_body(r); /* this time is the client's */
     if (r->timer_means == RP_E_HOOK_TIMEOUT && rp_timer_is_armed(&r->timer)) {
         r->waiting_for = "hook"; /* other wake-ups do not give it more time */
         return RP_STEP_WAIT;
@@ -295,7 +299,9 @@ static void end_response(struct rp_req *r)
     rp_attempt_release(r);
     rp_splice_drop(&r->pipe);
     if (r->spool || r->res_spool) rp_buffering_end(r);
-    if (r->task && r->conf->hooks) r->conf->hooks->cancel(r);
+    if (r->answer) rp_answer_end(r);
+    bool parked = r->task || r->answer || rp_payload_is_parked(r);
+    if (parked && r->conf->hooks) r->conf->hooks->cancel(r);
     r->phase = RP_PHASE_COUNT;
     if (r->fail == RP_OK) r->fail = r->x.fail;
     if (r->x.secure) note_tls(r);
@@ -366,12 +372,12 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
     if (!(wakes & RP_WAKE_TIMEOUT) || r->timer_means == RP_OK) return false;
     bool of_client = r->timer_means == RP_E_SEND_TIMEOUT || r->timer_means == RP_E_SEND_SLOW;
     if (of_client && r->step == RP_STEP_RELAY && !rp_respond_is_stuck(r)) return false;
-    if (r->task) r->conf->hooks->cancel(r);
+    if (r->task || rp_payload_is_parked(r)) r->conf->hooks->cancel(r);
     if (r->phase == RP_PHASE_HEADER_FILTER) r->filter = RP_FILTER_DONE; /* not once more */
     r->phase = RP_PHASE_COUNT;
     if (of_client) r->x.fail = r->timer_means;
-    bool trying =
-        r->step == RP_STEP_CONNECT || r->step == RP_STEP_AWAIT || r->step == RP_STEP_RELAY;
+    bool trying = r->step == RP_STEP_CONNECT || r->step == RP_STEP_AWAIT ||
+                  r->step == RP_STEP_RESPOND || r->step == RP_STEP_RELAY;
     if (r->step == RP_STEP_DIAL) (void)rp_dial_timeout(r, r->timer_means);
     else (void)(trying ? rp_attempt_timeout(r, r->timer_means) : rp_step_fail(r, r->timer_means));
     return true; /* both always say GO */

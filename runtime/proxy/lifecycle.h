@@ -42,7 +42,8 @@ enum rp_verdict rp_step_connect(struct rp_req *r);
 enum rp_verdict rp_step_send(struct rp_req *r);
 enum rp_verdict rp_step_await(struct rp_req *r);
 /* Move request body from the client to the upstream as far as it goes. RP_OK all sent; RP_AGAIN;
- * < 0 the client's fault (the upstream's faults show when its response is read). */
+ * RP_END a hook answered, while that was possible; < 0 the client's fault, or a hook's (the upstream's
+ * show when its response is read). */
 RP_MUST rp_err rp_attempt_pump(struct rp_req *r);
 /* Wait for the client to go on with its body: silence has a limit, and so has slowness. */
 enum rp_verdict rp_attempt_wait_body(struct rp_req *r);
@@ -56,6 +57,10 @@ void rp_attempt_release(struct rp_req *r);
 /* The steps that move bytes to the client: respond.c */
 enum rp_verdict rp_step_respond(struct rp_req *r);
 enum rp_verdict rp_step_relay(struct rp_req *r);
+/* The whole body of a response that has not begun, into r->out. RP_OK; RP_AGAIN: call again when the
+ * upstream has news; RP_E_TOO_BIG: what was read is passed on before the rest; RP_E_PHASE: a hook is
+ * writing it; < 0 the upstream failed (it says so again when it is read on). */
+RP_MUST rp_err rp_respond_gather(struct rp_req *r, uint64_t max);
 /* The deadline for the client to take the response passed: is it true what timer_means says? */
 bool rp_respond_is_stuck(struct rp_req *r);
 

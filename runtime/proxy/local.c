@@ -4,6 +4,7 @@
  */
 #include "proxy/local.h"
 
+#include "proxy/answer.h"
 #include "proxy/page.h"
 #include "proxy/proxy.h"
 #include "proxy/upstream.h"
@@ -18,6 +19,7 @@ enum {
 static void drop_response(struct rp_req *r)
 {
     rp_chain_clear(&r->out);
+    if (RP_UNLIKELY(r->answer != NULL)) rp_answer_reset(r);
     rp_chunk_drop(r->res_chunk);
     r->res_chunk = NULL;
     rp_msg_init(&r->res, r->res_fields, RP_EXCHANGE_FIELDS, RP_LOCAL_FIELDS);

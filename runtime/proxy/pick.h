@@ -21,6 +21,8 @@ struct rp_pick {
     struct rp_peer *tried[RP_PICK_TRIED]; /* peers that failed for this user */
     struct rp_peer *failed_peer;          /* the last that failed, and ... */
     uint32_t failed_addrs;    /* ... how many of its addresses did, one after the other */
+    uint64_t hash;            /* of what the user is known by, where the policy hashes */
+    rp_ns since_ns;           /* the peer was chosen */
     int32_t want_peer;        /* peer index set by a balance hook; -1: none */
     struct rp_addr want_addr; /* address set by a balance hook (family NONE: none) */
 };

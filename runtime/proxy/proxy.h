@@ -7,6 +7,7 @@
 #define RP_PROXY_PROXY_H
 
 #include "base/buf.h"
+#include "base/random.h"
 #include "net/dns.h"
 #include "http/h2_down.h"
 #include "net/listener.h"
@@ -21,6 +22,9 @@ struct rp_stream; /* stream.h */
 struct rp_udp;    /* stream_udp.h */
 struct rp_udp_door;
 struct rp_census;  /* shm/census.h */
+struct rp_metrics; /* shm/metric.h */
+struct rp_counters;
+struct rp_roster;  /* shm/roster.h */
 struct rp_staples; /* staples.c */
 struct rp_dict;    /* shm/dict.h */
 
@@ -43,6 +47,7 @@ struct rp_proxy_stats {
     uint64_t by_class[6]; /* responses by status class; [0]: no response sent */
     uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
     uint64_t tasks_background, tasks_refused; /* of rp.detach and timers; refused: too many */
+    uint64_t grants_denied; /* what plugins wanted and are not granted */
     uint64_t bytes_in, bytes_out;
     uint64_t streams, streams_active;
     struct rp_h2_counts h2;
@@ -111,7 +116,13 @@ struct rp_proxy {
     struct rp_door door;
     struct rp_tls_gate tls;
     struct rp_census *census;       /* shared by all workers; NULL: no caps */
+    struct rp_metrics *metrics;     /* of all workers; NULL: the script layer has its own */
+    struct rp_counters *counters;   /* of all workers; NULL: none */
     uint32_t worker;                /* our number in it */
+    struct rp_roster *roster;       /* what is known of peers */
+    struct rp_roster *roster_own;   /* the same, when it is ours alone */
+    uint32_t roster_row;            /* our number in it */
+    struct rp_random dice;          /* of balancing */
     struct rp_staples *staples;     /* NULL: no certificate has a responder to be asked */
     struct rp_dict *staples_shared; /* of all workers; NULL: none */
     uint32_t conns_peak;            /* most client connections since memory was given back */
@@ -150,6 +161,9 @@ void rp_proxy_set_tickets(struct rp_proxy *p, const struct rp_tls_tickets *ticke
 /* Take part in the instance's caps, before the first connection: census is kept. Without it caps on
  * connections do not hold. */
 void rp_proxy_use_census(struct rp_proxy *p, struct rp_census *census, uint32_t worker);
+/* Share with the other workers what is known of peers, before the first connection: kept. Without
+ * it each proxy knows what it has seen itself. */
+void rp_proxy_use_roster(struct rp_proxy *p, struct rp_roster *roster, uint32_t row);
 /* Once a second: bring the gauges of p->stats up to date, give back the memory of a rush. */
 void rp_proxy_beat(struct rp_proxy *p);
 /* One line per live request: slot, step, waiting_for, age, client, target; then one per stream. */

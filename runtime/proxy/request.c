@@ -8,6 +8,7 @@
 #include "proxy/buffering.h"
 #include "proxy/lifecycle.h"
 #include "proxy/local.h"
+#include "proxy/payload.h"
 #include "proxy/proxy.h"
 
 enum {
@@ -87,6 +88,7 @@ void rp_req_free(struct rp_req *r)
     rp_chain_clear(&r->body);
     rp_chain_clear(&r->out);
     rp_chain_clear(&r->filtered);
+    if (RP_UNLIKELY(r->payload != NULL)) rp_payload_end(r);
     rp_chunk_drop(r->res_chunk);
     rp_chunk_drop(r->x.head_chunk);
     rp_arena_reset(&r->x.arena);
@@ -168,6 +170,8 @@ rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max)
 {
     if (r->body_whole) return r->body.bytes <= max ? RP_OK : RP_E_TOO_BIG;
     if (r->step >= RP_STEP_SEND) return RP_E_PHASE;
+    if (r->payload && (r->payload->taken || r->payload->sourced)) return RP_E_STALE;
+    if (r->payload && r->payload->begun && !r->spool) return RP_E_PHASE;
     if (r->x.head.framing == RP_BODY_LENGTH && r->x.head.content_length > max) return RP_E_TOO_BIG;
     if (r->spool) return rp_buffering_collect(r, max);
     rp_err e = rp_req_invite_body(r);
@@ -186,6 +190,7 @@ rp_err rp_req_set_body(struct rp_req *r, rp_str body)
     if (r->step >= RP_STEP_SEND) return RP_E_PHASE;
     if (!r->body_ended) r->x.ops->skip_body(&r->x);
     if (r->spool) rp_buffering_end(r);
+    if (r->payload) r->payload->sourced = false;
     rp_chain_clear(&r->body);
     rp_chain_add_copy(&r->body, body);
     r->body_whole = r->body_ended = true;

@@ -39,6 +39,8 @@ enum {
 struct rp_proxy;
 struct rp_up;
 struct rp_spool;
+struct rp_payload; /* payload.h */
+struct rp_answer; /* answer.h */
 struct rp_dial;   /* dial.h */
 struct rp_shake;  /* tls_door.c */
 struct rp_tunnel; /* tunnel.h */
@@ -84,6 +86,7 @@ struct rp_req {
     bool up_fresh;             /* a pooled connection was stale: take a new one */
     bool up_http1;             /* this peer takes no WebSocket in HTTP/2 */
     bool answered;             /* a local answer is set: nothing upstream is needed */
+    bool hook_reads;           /* the parked hook waits for the client's body */
     struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
     struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
     rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
@@ -91,6 +94,7 @@ struct rp_req {
     struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
     struct rp_splice *body_pipe; /* ... or in there, see bulk.h */
     struct rp_spool *spool;      /* the whole request body, where the route wants it; else NULL */
+    struct rp_payload *payload;  /* hooks made, changed or read the request body; else NULL */
 
     /* upstream; the pick's peer and group stay until END so that logs can name them */
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
@@ -106,6 +110,7 @@ struct rp_req {
     struct rp_chain filtered;   /* ... after the body_filter hooks */
     struct rp_splice *pipe;     /* ... or in there, see bulk.h */
     struct rp_spool *res_spool; /* ... before `out`, where the route wants it; else NULL */
+    struct rp_answer *answer;   /* what hooks write and add; NULL: nothing */
 
     /* times, loop nanoseconds; 0 = did not happen */
     rp_ns start_ns, connect_start_ns, connected_ns, sent_ns, first_byte_ns, end_ns;
@@ -159,7 +164,8 @@ void rp_req_answer_error(struct rp_req *r, rp_err e);
 /* The head that goes upstream, for editing (first call clones). NULL when over a cap. */
 struct rp_msg *rp_req_edit_up(struct rp_req *r);
 /* Read the whole request body into r->body. RP_OK: all there (r->body_whole); RP_AGAIN: call again
- * after RP_WAKE_BODY; RP_E_TOO_BIG over max bytes; RP_E_PHASE once sending began; read errors. */
+ * after RP_WAKE_BODY; RP_E_TOO_BIG over max bytes; RP_E_PHASE once sending began; RP_E_STALE: a hook
+ * took some of it, or gave a function in its place; read errors. */
 RP_MUST rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max);
 /* A client that waits for 100 (Continue) gets it: somebody wants its body. */
 RP_MUST rp_err rp_req_invite_body(struct rp_req *r);

@@ -8,6 +8,7 @@
  */
 #include "base/log.h"
 #include "http/h1_up.h"
+#include "proxy/answer.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
 #include "proxy/dial.h"
@@ -20,12 +21,121 @@
 enum {
     PUMP_BYTES = 128 * 1024, /* response bytes in hand before the client must take some */
     PUMP_TURNS = 8,          /* then others get theirs */
+    GATHER_BYTES = 64 * 1024,
     LOOK_MS = 250,           /* how often we look at a client that is about to be too slow */
 };
 
 static uint32_t chain_of(const struct rp_req *r, enum rp_phase phase)
 {
     return r->route ? r->route->chains.at[phase] : 0;
+}
+
+/* The body_filter hooks see the body on its way to the client. */
+static bool is_filtered(const struct rp_req *r)
+{
+    bool before = r->answer && r->answer->filtered; /* they have seen it */
+    return chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE && !before;
+}
+
+static enum rp_verdict wait_for_upstream(struct rp_req *r)
+{
+    rp_ms of_route = r->route->idle_ms;
+    return rp_step_wait(r, "upstream response body", of_route ? of_route : r->upstream->idle_ms,
+                        RP_E_UP_IDLE_TIMEOUT);
+}
+
+/* ---- whole bodies ------------------------------------------------------------------------------ */
+
+static rp_err gather_on(struct rp_req *r, uint64_t max)
+{
+    for (int turn = 0; r->up; turn++) {
+        if (r->out.bytes > max) return RP_E_TOO_BIG;
+        if (turn == PUMP_TURNS) {
+            rp_req_wake(r, RP_WAKE_UP);
+            return RP_AGAIN;
+        }
+        rp_err e = rp_up_read(r->up, &r->out, GATHER_BYTES, &r->x.arena, &r->x.res_trailers);
+        if (e == RP_END && r->x.res_trailers) rp_msg_drop_named(r->x.res_trailers, &r->res);
+        if (e == RP_END) rp_attempt_release(r);
+        else if (e != RP_OK) return e;
+    }
+    return r->out.bytes > max ? RP_E_TOO_BIG : RP_OK;
+}
+
+rp_err rp_respond_gather(struct rp_req *r, uint64_t max)
+{
+    if (r->x.head_sent || rp_answer_is_writing(r)) return RP_E_PHASE;
+    bool big = r->res.framing == RP_BODY_LENGTH && r->res.content_length > max;
+    if (big) return RP_E_TOO_BIG;
+    /* It may answer as it reads: then nobody else sends the rest of the request. */
+    rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
+    return e < 0 ? e : gather_on(r, max);
+}
+
+/* Once, with the whole body: then its length is known before the head goes out. */
+static rp_err filter_whole(struct rp_req *r)
+{
+    const char *before = r->out.head ? r->out.head->ptr : NULL;
+    size_t before_n = r->out.bytes;
+    if (r->phase != RP_PHASE_BODY_FILTER) {
+        r->phase = RP_PHASE_BODY_FILTER;
+        r->answer->filtered = true; /* should they fail, they do not see the error page */
+    }
+    rp_err e = r->conf->hooks->filter_body(r, &r->out, true, &r->filtered);
+    if (e == RP_AGAIN) return e;
+    r->phase = RP_PHASE_COUNT;
+    r->timer_means = RP_OK;
+    if (e < 0) return e;
+    const char *after = r->filtered.head ? r->filtered.head->ptr : NULL;
+    if (after != before || r->filtered.bytes != before_n) rp_answer_note_changed(r);
+    (void)rp_chain_move(&r->out, &r->filtered, r->filtered.bytes); /* all of it */
+    r->res.framing = RP_BODY_LENGTH;
+    r->res.content_length = r->out.bytes;
+    return RP_OK;
+}
+
+/* What hooks asked for before the head goes out. RP_OK; RP_AGAIN: *v says what for; < 0 */
+static rp_err prepare_body(struct rp_req *r, enum rp_verdict *v)
+{
+    struct rp_answer *a = r->answer;
+    bool parked = r->phase == RP_PHASE_BODY_FILTER;
+    if (!a->buffer_max || (!parked && !is_filtered(r)) || rp_answer_is_writing(r)) return RP_OK;
+    rp_err e = parked ? RP_OK : rp_respond_gather(r, a->buffer_max);
+    if (e == RP_E_TOO_BIG) return RP_OK; /* in pieces, as if nobody had asked */
+    if (e == RP_AGAIN) *v = wait_for_upstream(r);
+    if (e < 0) rp_attempt_log_failure(r, e);
+    if (e != RP_OK) return e;
+    e = filter_whole(r);
+    if (e == RP_AGAIN) *v = rp_step_wait_hook(r);
+    return e;
+}
+
+/* The body of an upstream that a hook has read to its end. */
+static void announce_length(struct rp_req *r)
+{
+    bool unknown = r->res.framing == RP_BODY_CHUNKED || r->res.framing == RP_BODY_CLOSE;
+    if (r->up || r->answer->streamed || !unknown) return;
+    r->res.framing = RP_BODY_LENGTH;
+    r->res.content_length = r->out.bytes;
+}
+
+/* Trailers need a framing that has a place for them (RFC 9112 §7.1.2). */
+static void make_room_for_trailers(struct rp_req *r)
+{
+    bool any = r->answer->trailers.fields_n > 0 || r->x.res_trailers;
+    if (any && r->x.head.te_trailers && r->res.framing == RP_BODY_LENGTH)
+        r->res.framing = RP_BODY_CHUNKED;
+}
+
+/* Most responses have no r->answer. RP_OK; RP_AGAIN: *v says what for; < 0 */
+static rp_err prepare(struct rp_req *r, enum rp_verdict *v)
+{
+    rp_err e = rp_answer_settle(r);
+    if (e == RP_OK) e = prepare_body(r, v);
+    if (e != RP_OK) return e;
+    announce_length(r);
+    make_room_for_trailers(r);
+    return RP_OK;
 }
 
 /* ---- RESPOND ----------------------------------------------------------------------------------- */
@@ -69,6 +179,12 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
 {
     rp_err e = run_header_filter(r);
     if (e == RP_AGAIN) return rp_step_wait_hook(r);
+    if (RP_UNLIKELY(r->answer != NULL)) {
+        enum rp_verdict v = RP_STEP_GO;
+        e = prepare(r, &v);
+        if (e == RP_AGAIN) return v;
+        if (e < 0) return rp_step_fail(r, e);
+    }
     e = rp_headers_edit_response(r);
     if (e != RP_OK) {
         rp_attempt_release(r);
@@ -76,9 +192,10 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
     }
     if ((r->res.status == 101 && r->up) || rp_dial_is_tunnel(r)) return begin_tunnel(r);
     if (r->x.head.method == RP_M_CONNECT) rp_dial_refuse(r);
-    if (r->answered && !r->body_ended) r->x.ops->skip_body(&r->x);
+    bool is_made = r->answered || !r->up; /* or a hook has read all of it */
+    if (is_made && !r->body_ended) r->x.ops->skip_body(&r->x);
     if (is_early_end(r)) r->x.close_after = true;
-    if (chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE) {
+    if (is_filtered(r)) {
         r->res.framing = RP_BODY_CHUNKED; /* its length is known only when the hooks are done */
     }
     if (r->spool && r->body_sent) rp_spool_free(&r->spool); /* no try will want it again */
@@ -94,6 +211,7 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
 static rp_err read_upstream(struct rp_req *r)
 {
     if (r->res_spool) return rp_buffering_take(r, PUMP_BYTES);
+    if (RP_UNLIKELY(r->answer != NULL) && r->answer->streamed) return rp_answer_read(r);
     size_t most = PUMP_BYTES;
     rp_err e = rp_bulk_read(r, &most);
     if (e != RP_E_BUSY) return e;
@@ -110,7 +228,7 @@ static rp_err read_upstream(struct rp_req *r)
 /* r->out holds the rest of the response. */
 static bool is_read(const struct rp_req *r)
 {
-    return !r->up && !r->res_spool && !r->pipe;
+    return !r->up && !r->res_spool && !r->pipe && !rp_answer_is_writing(r);
 }
 
 /* Response bytes in hand to the session. RP_OK; RP_AGAIN a hook is parked. */
@@ -118,7 +236,7 @@ static rp_err queue_body(struct rp_req *r)
 {
     bool last = is_read(r);
     struct rp_chain *bytes = &r->out;
-    if (chain_of(r, RP_PHASE_BODY_FILTER) && r->res.framing != RP_BODY_NONE) {
+    if (is_filtered(r)) {
         r->phase = RP_PHASE_BODY_FILTER;
         rp_err e = r->conf->hooks->filter_body(r, &r->out, last, &r->filtered);
         if (e == RP_AGAIN) return e;
@@ -128,6 +246,7 @@ static rp_err queue_body(struct rp_req *r)
         bytes = &r->filtered;
     }
     if (bytes->bytes == 0 && !last) return RP_OK;
+    if (RP_UNLIKELY(r->answer != NULL) && last) rp_answer_join_trailers(r);
     rp_err e = r->x.ops->send_body(&r->x, bytes, last);
     return e < 0 ? e : RP_OK;
 }
@@ -175,13 +294,6 @@ bool rp_respond_is_stuck(struct rp_req *r)
     return rp_pace_is_slow(&r->x.send_pace, &p->settings.send_pace, rp_loop_now(p->loop));
 }
 
-static enum rp_verdict wait_for_upstream(struct rp_req *r)
-{
-    rp_ms of_route = r->route->idle_ms;
-    return rp_step_wait(r, "upstream response body", of_route ? of_route : r->upstream->idle_ms,
-                        RP_E_UP_IDLE_TIMEOUT);
-}
-
 /* What is known to follow counts: who asks for much is heavy after its first bytes. */
 static void note_piece(struct rp_req *r)
 {
@@ -209,10 +321,12 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
     /* A failure stays and is read again: the client gets all that came before it. */
     if (read < 0 && flushed == RP_AGAIN) *v = wait_for_client(r);
     else if (read < 0 && r->res_spool) *v = rp_step_fail(r, read); /* was logged */
+    else if (read < 0 && rp_answer_is_writing(r)) *v = rp_step_fail(r, read); /* so was this */
     else if (read < 0) *v = upstream_failed(r, read);
     else if (flushed < 0) *v = relay_failed(r, flushed);
     else if (flushed == RP_AGAIN) *v = wait_for_client(r);
     else if (r->res_spool && rp_spool_is_reading(r->res_spool)) *v = rp_buffering_wait(r);
+    else if (rp_answer_is_writing(r)) *v = rp_answer_wait(r);
     else *v = wait_for_upstream(r);
     return false;
 }

@@ -22,7 +22,9 @@ struct search {
     struct rp_route_facts facts;
     struct rp_route_match *out;
     rp_str path;
-    bool wrong_method; /* some route's path and conditions fit, its methods do not */
+    bool wrong_method;     /* some route's path and conditions fit, its methods do not */
+    rp_route_leaf_fn each; /* rp_route_walk: gets the leaves, none is chosen; NULL: a search */
+    void *each_arg;
 };
 
 static bool takes_any(const struct rp_route *r)
@@ -37,7 +39,7 @@ static bool has_other_method(const struct rp_route *r, rp_str method)
     return false;
 }
 
-static bool takes_method(const struct rp_route *r, const struct rp_msg *head)
+bool rp_route_takes(const struct rp_route *r, const struct rp_msg *head)
 {
     if (takes_any(r)) return true;
     if (head->method == RP_M_OTHER) return has_other_method(r, head->method_text);
@@ -54,9 +56,13 @@ static bool conds_hold(const struct rp_route *r, struct rp_route_facts *facts)
 /* Take the first route of the leaf that holds. */
 static bool choose(struct search *s, const struct rp_route_leaf *leaf)
 {
+    if (s->each) {
+        s->each(s->each_arg, leaf);
+        return false;
+    }
     for (uint32_t i = 0; i < leaf->routes_n; i++) {
         struct rp_route *r = leaf->routes[i];
-        bool method = takes_method(r, s->facts.head);
+        bool method = rp_route_takes(r, s->facts.head);
         if (!conds_hold(r, &s->facts)) continue;
         if (method) {
             s->out->route = r;
@@ -240,4 +246,25 @@ void rp_route_find(const struct rp_conf *c, const struct rp_msg *head, const str
         out->allowed = 0;
     }
     out->trouble = s.facts.trouble;
+}
+
+const struct rp_conf_host *rp_route_walk(const struct rp_conf *c, const struct rp_msg *head,
+                                         rp_route_leaf_fn each, void *arg, bool *by_name)
+{
+    const struct rp_router *router = c->router;
+    const struct rp_conf_host *host = rp_route_hosts_find(router->hosts, head->host);
+    *by_name = host != NULL;
+    if (!host) host = router->fallback;
+    if (!host) return NULL;
+    struct rp_route_match unused;
+    unused.visited_n = 0;
+    struct search s = {
+        .facts = {.head = head, .ctx = router->ctx},
+        .out = &unused,
+        .path = head->uri.path,
+        .each = each,
+        .each_arg = arg,
+    };
+    (void)find_in_host(&s, &router->trees[host->index]); /* false: nothing is chosen */
+    return host;
 }

@@ -50,4 +50,14 @@ struct rp_router *rp_router_make(struct rp_conf *c, struct rp_conf_error *e); /*
 void rp_route_find(const struct rp_conf *c, const struct rp_msg *head, const struct rp_addr *client,
                    struct rp_arena *scratch, struct rp_route_match *out);
 
+/* Does it take the method? */
+bool rp_route_takes(const struct rp_route *r, const struct rp_msg *head);
+/* For explanations: the same search, which does not stop: each leaf (routes of one pattern, in file
+ * order; route_tree.h) whose pattern fits the path, in the order in which rp_route_find looks at them.
+ * The host; NULL when there is none. by_name: it was found by its name, not as the default. */
+struct rp_route_leaf;
+typedef void (*rp_route_leaf_fn)(void *arg, const struct rp_route_leaf *leaf);
+const struct rp_conf_host *rp_route_walk(const struct rp_conf *c, const struct rp_msg *head,
+                                         rp_route_leaf_fn each, void *arg, bool *by_name);
+
 #endif

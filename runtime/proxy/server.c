@@ -14,8 +14,10 @@
 #include "proxy/tls_door.h"
 #include "proxy/stream_udp.h"
 #include "proxy/upstream.h"
+#include "shm/roster.h"
 
 enum {
+    ROSTER_PLACES = 4096, /* of a proxy without other workers beside it */
     LINGER_MS = 5000,          /* a client gets this long to read an answer that closes */
     UP_HEAD_BYTES = 64 * 1024, /* response heads: cookies make them large */
     UP_FIELDS = 250,
@@ -33,10 +35,15 @@ static struct rp_exchange *open_exchange(void *arg, void *listener)
     return x;
 }
 
+static const struct rp_serve *s_of(const struct rp_exchange *x)
+{
+    return x->listener;
+}
+
 static void start_exchange(struct rp_exchange *x, rp_err head)
 {
     const struct rp_tls *t = rp_conn_tls(x->conn);
-    x->secure = t != NULL;
+    x->secure = t != NULL || s_of(x)->as_secure;
     x->early = t && rp_tls_is_early(t);
     rp_lifecycle_start(RP_CONTAINER(rp_req, x, x), head);
 }
@@ -130,6 +137,8 @@ struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_con
         .open = open_exchange, .start = start_exchange, .wake = wake_exchange, .arg = p};
     p->up_limits = (struct rp_h1_limits){
         .head_bytes = UP_HEAD_BYTES, .uri_bytes = UP_HEAD_BYTES, .fields_n = UP_FIELDS};
+    rp_random_seed(&p->dice);
+    p->roster = p->roster_own = rp_roster_own(ROSTER_PLACES);
     (void)rp_groups_new(p, conf); /* found again by its conf */
     rp_h2_downs_init(&p->h2_sessions, m, &p->settings, &p->user, &p->stats.h2);
     apply_settings(p);
@@ -166,6 +175,7 @@ void rp_proxy_free(struct rp_proxy **where)
         struct rp_groups *gs = p->groups;
         rp_groups_free(&gs);
     }
+    rp_roster_free(&p->roster_own);
     rp_connpool_free(&p->pool);
     rp_access_free(&p->access);
     rp_spill_drop(&p->spill);
@@ -262,6 +272,13 @@ rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listener *whic
     rp_err e = rp_listener_open(p->loop, fd, on_accept, s, out);
     s->listener = e == RP_OK ? *out : NULL;
     return begin_serve(s, which, e);
+}
+
+struct rp_serve *rp_proxy_stand_in(struct rp_proxy *p, const struct rp_conf_listener *which)
+{
+    struct rp_serve *s = serve_new(p, which);
+    RP_IGNORE(begin_serve(s, which, RP_OK)); /* there is no socket that can fail */
+    return s;
 }
 
 rp_err rp_proxy_listen_udp(struct rp_proxy *p, int fd, struct rp_conf_listener *which,

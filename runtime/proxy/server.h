@@ -22,6 +22,7 @@ struct rp_serve {
     uint8_t ask;                      /* of its clients: enum rp_tls_ask */
     bool relays;                      /* said to be a stream's last; stays when `stream` goes */
     bool asks;                        /* hooks have a say in its TLS; stays when `hook_conf` goes */
+    bool as_secure;                   /* lab: taken for one with TLS */
     uint32_t hello_chain, cert_chain; /* of hook_conf */
     struct rp_conf *hook_conf;        /* held while hooks are to be asked; NULL: there are none */
     struct rp_tls_server
@@ -31,6 +32,8 @@ struct rp_serve {
                                   * listener that was given up get what it promised */
 };
 
+/* A listener without a socket: connections are handed to rp_server_speak. For the lab. */
+struct rp_serve *rp_proxy_stand_in(struct rp_proxy *p, const struct rp_conf_listener *which);
 /* Serve a connection that the door let in (own). */
 void rp_server_begin(struct rp_serve *s, struct rp_conn *c);
 /* Serve a connection that is ready to be spoken on: plain, or its handshake is over (own). */

@@ -217,7 +217,7 @@ static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
 
 static enum verdict connected(struct rp_stream *s)
 {
-    if (s->pick.peer) s->pick.peer->fails = 0;
+    rp_upstream_succeed(s->proxy, &s->pick);
     s->connected_ns = rp_loop_now_ns(s->proxy->loop);
     s->relayed = true;
     if (rp_conn_tls(s->up)) rp_chain_consume(&s->to_up.bytes, s->greeting_n); /* it has gone */

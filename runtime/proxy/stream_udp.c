@@ -143,7 +143,7 @@ void rp_udp_session_take(struct rp_udp_session *u, const rp_str *list, uint32_t 
 /* The first answer since the session began or its peer failed. */
 static void answered(struct rp_udp_session *u)
 {
-    if (u->s.pick.peer) u->s.pick.peer->fails = 0;
+    rp_upstream_succeed(u->s.proxy, &u->s.pick);
     u->run_tries = 0;
     memset(u->s.pick.tried, 0, sizeof u->s.pick.tried);
     drop_held(u);

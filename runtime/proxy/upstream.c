@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "net/tls_client.h"
+#include "proxy/proxy.h"
 #include "proxy/stream.h"
 
 enum {
@@ -46,23 +47,22 @@ static void wake_waiting(struct rp_proxy *p)
     rp_stream_wake_picking(p);
 }
 
-/* Whom a peer is to be: its name, or its address. */
-static rp_str name_of(const struct rp_conf_peer *peer, const struct rp_addr *a,
-                      char buf[RP_ADDR_TEXT_BYTES])
+rp_str rp_peer_identity(const struct rp_conf_peer *peer, const struct rp_addr *a,
+                        char buf[RP_ADDR_TEXT_BYTES])
 {
     if (peer && peer->host.len) return peer->host;
     if (a->family == RP_ADDR_UNIX) return RP_STR_NONE;
     return rp_str_of(buf, rp_addr_put_ip(a, buf));
 }
 
-static struct rp_pool_slot *hold_slot(const struct rp_group *g, const struct rp_conf_peer *peer,
-                                      const struct rp_addr *a)
+struct rp_pool_slot *rp_group_hold_slot(const struct rp_group *g, const struct rp_conf_peer *peer,
+                                        const struct rp_addr *a)
 {
     uint64_t key = g->pool_key;
     uint8_t id[RP_TLS_ID_BYTES];
     char buf[RP_ADDR_TEXT_BYTES];
     if (g->conf->tls) {
-        rp_tls_client_id(g->conf->tls, name_of(peer, a, buf), id);
+        rp_tls_client_id(g->conf->tls, rp_peer_identity(peer, a, buf), id);
         key = rp_hash_mix(key ^ rp_hash_bytes(rp_str_of((const char *)id, sizeof id)));
     }
     return rp_connpool_hold(g->proxy->pool, a, key);
@@ -80,7 +80,7 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
         for (uint32_t i = 0; i < n; i++) {
             struct rp_addr a = answer->addrs[i];
             a.port = p->conf->addr.port;
-            fresh[i] = hold_slot(p->group, p->conf, &a);
+            fresh[i] = rp_group_hold_slot(p->group, p->conf, &a);
         }
         drop_slots(p); /* after holding: what stays in use keeps its connections */
         memcpy(p->slots, fresh, n * sizeof(fresh[0]));
@@ -89,7 +89,7 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
         rp_log(warn, "upstream name did not resolve name=%s upstream=%s", rp_log_esc(p->conf->host),
                rp_log_esc(p->group->conf->name));
     }
-    p->looked_up = true;
+    p->looked_up = p->group->stale = true;
     rp_timer_set(proxy->loop, &p->refresh, good ? REFRESH_MS : REFRESH_FAILED_MS);
     wake_waiting(proxy);
 }
@@ -99,7 +99,7 @@ static void look_up(struct rp_timer *t)
     struct rp_peer *p = RP_CONTAINER(rp_peer, refresh, t);
     rp_err e = rp_dns_resolve(p->group->proxy->dns, p->conf->host, on_answer, p, &p->query);
     if (e != RP_OK) {
-        p->looked_up = true;
+        p->looked_up = p->group->stale = true;
         rp_timer_set(p->group->proxy->loop, &p->refresh, REFRESH_FAILED_MS);
         wake_waiting(p->group->proxy);
     }
@@ -113,17 +113,59 @@ static void init_peer(struct rp_group *g, uint32_t i)
     p->conf = &g->conf->peers[i];
     p->group = g;
     p->index = i;
-    g->view[i].weight = p->conf->weight;
-    g->view[i].backup = p->conf->backup;
-    g->view[i].current_weight = &g->weights[i];
+    p->place = RP_PEER_UNPLACED;
     rp_timer_init(&p->refresh, look_up);
     if (p->conf->host.len == 0) {
-        p->slots[0] = hold_slot(g, p->conf, &p->conf->addr);
+        p->slots[0] = rp_group_hold_slot(g, p->conf, &p->conf->addr);
         p->slots_n = 1;
         p->looked_up = true;
     } else {
         look_up(&p->refresh);
     }
+}
+
+static void place_peer(struct rp_group *g, struct rp_peer *p)
+{
+    struct rp_proxy *proxy = g->proxy;
+    bool fresh;
+    struct rp_roster_id id = rp_roster_id_of(proxy->roster, g->conf->name, p->conf->name);
+    rp_err e = rp_roster_hold(proxy->roster, proxy->roster_row, id, &p->place, &fresh);
+    if (e == RP_OK) return;
+    p->place = RP_PEER_UNPLACED;
+    rp_log(warn, "a peer's state is not shared between workers: %s upstream=%s peer=%s",
+           rp_err_text(e), rp_log_esc(g->conf->name), rp_log_esc(p->conf->name));
+}
+
+void rp_groups_place(struct rp_groups *gs)
+{
+    for (uint32_t i = 0; i < gs->groups_n; i++) {
+        struct rp_group *g = &gs->groups[i];
+        g->epoch = 0;
+        for (uint32_t k = 0; k < g->peers_n; k++) place_peer(g, &g->peers[k]);
+    }
+}
+
+void rp_groups_displace(struct rp_groups *gs)
+{
+    for (uint32_t i = 0; i < gs->groups_n; i++) {
+        struct rp_group *g = &gs->groups[i];
+        for (uint32_t k = 0; k < g->peers_n; k++) {
+            uint32_t place = g->peers[k].place;
+            if (place != RP_PEER_UNPLACED)
+                rp_roster_drop(g->proxy->roster, g->proxy->roster_row, place);
+            g->peers[k].place = RP_PEER_UNPLACED;
+        }
+    }
+}
+
+void rp_proxy_use_roster(struct rp_proxy *p, struct rp_roster *roster, uint32_t row)
+{
+    for (struct rp_groups *gs = p->groups; gs; gs = gs->next) rp_groups_displace(gs);
+    rp_roster_free(&p->roster_own);
+    rp_roster_forget(roster, row);
+    p->roster = roster;
+    p->roster_row = row;
+    for (struct rp_groups *gs = p->groups; gs; gs = gs->next) rp_groups_place(gs);
 }
 
 struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c)
@@ -140,10 +182,10 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c)
         g->proxy = p;
         g->peers_n = g->conf->peers_n;
         g->peers = rp_alloc(sizeof(struct rp_peer) * (g->peers_n + 1));
-        g->view = rp_alloc(sizeof(struct rp_balance_peer) * (g->peers_n + 1));
-        g->weights = rp_alloc(sizeof(int64_t) * (g->peers_n + 1));
+        rp_group_open_view(g);
         for (uint32_t k = 0; k < g->peers_n; k++) init_peer(g, k);
     }
+    rp_groups_place(gs);
     gs->next = p->groups;
     p->groups = gs;
     return gs;
@@ -156,6 +198,7 @@ void rp_groups_free(struct rp_groups **where)
     struct rp_groups **link = &gs->proxy->groups;
     while (*link != gs) link = &(*link)->next;
     *link = gs->next;
+    rp_groups_displace(gs);
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
         for (uint32_t k = 0; k < g->peers_n; k++) {
@@ -165,8 +208,7 @@ void rp_groups_free(struct rp_groups **where)
             drop_slots(p);
         }
         rp_free(g->peers);
-        rp_free(g->view);
-        rp_free(g->weights);
+        rp_group_close_view(g);
     }
     for (struct shared_text *t = gs->texts, *next; t; t = next) {
         next = t->next;
@@ -202,120 +244,4 @@ struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c)
 struct rp_group *rp_groups_at(struct rp_groups *g, uint32_t upstream)
 {
     return g && upstream < g->groups_n ? &g->groups[upstream] : NULL;
-}
-
-/* ---- choosing ------------------------------------------------------------------------------ */
-
-static bool was_tried(const struct rp_pick *k, const struct rp_peer *p)
-{
-    for (unsigned i = 0; i < RP_PICK_TRIED; i++) {
-        if (k->tried[i] == p) return true;
-    }
-    return false;
-}
-
-/* Mark who may be chosen. rested: also peers that should rest (when there is nobody else). */
-static int choose(const struct rp_pick *k, rp_ms now, bool rested)
-{
-    struct rp_group *g = k->group;
-    for (uint32_t i = 0; i < g->peers_n; i++) {
-        const struct rp_peer *p = &g->peers[i];
-        g->view[i].usable =
-            p->slots_n > 0 && !was_tried(k, p) && (rested || p->rest_until_ms <= now);
-    }
-    if (g->peers_n == 1) return g->view[0].usable ? 0 : -1; /* a turn of one leaves no trace */
-    return rp_balance_round_robin(g->view, g->peers_n);
-}
-
-/* No usable peer: are names on their way, do none resolve, or is everything down? */
-static rp_err why_none(const struct rp_group *g)
-{
-    bool any = false;
-    for (uint32_t i = 0; i < g->peers_n; i++) {
-        if (!g->peers[i].looked_up) return RP_AGAIN;
-        any |= g->peers[i].slots_n > 0;
-    }
-    return any || g->peers_n == 0 ? RP_E_UP_NO_PEER : RP_E_UP_RESOLVE;
-}
-
-/* Addresses of a name take turns; those where connecting failed lately only when all did. */
-static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
-{
-    for (uint32_t i = 0; i < p->slots_n; i++) {
-        struct rp_pool_slot *s = p->slots[p->next_slot++ % p->slots_n];
-        if (rp_connpool_rest_until(s) <= now) return s;
-    }
-    return p->slots[p->next_slot++ % p->slots_n];
-}
-
-static void use_peer(struct rp_pick *k, struct rp_peer *p, rp_ms now)
-{
-    k->peer = p;
-    p->in_flight++;
-    k->pool_slot = rp_connpool_ref(next_addr(p, now));
-}
-
-rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
-{
-    struct rp_group *g = k->group;
-    rp_ms now = rp_loop_now(p->loop);
-    if (k->want_addr.family != RP_ADDR_NONE) {
-        k->pool_slot = hold_slot(g, NULL, &k->want_addr);
-        return RP_OK;
-    }
-    if (k->want_peer >= 0 && (uint32_t)k->want_peer < g->peers_n &&
-        g->peers[k->want_peer].slots_n > 0) {
-        use_peer(k, &g->peers[k->want_peer], now);
-        return RP_OK;
-    }
-    int at = choose(k, now, false);
-    if (at < 0) at = choose(k, now, true);
-    if (at < 0) return why_none(g);
-    use_peer(k, &g->peers[at], now);
-    return RP_OK;
-}
-
-void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c)
-{
-    char buf[RP_ADDR_TEXT_BYTES];
-    struct rp_tls_client *tls = k->group->conf->tls;
-    if (!tls) return;
-    rp_str name = name_of(k->peer ? k->peer->conf : NULL, rp_connpool_addr(k->pool_slot), buf);
-    rp_conn_use_tls(c, tls, name, rp_connpool_memory(k->pool_slot));
-}
-
-/* A name with several addresses fails when each of them did: "localhost" may have two, of which one
- * is served. The next attempt takes the next address. */
-static bool has_addrs_left(struct rp_pick *k, struct rp_peer *p)
-{
-    k->failed_addrs = k->failed_peer == p ? k->failed_addrs + 1 : 1;
-    k->failed_peer = p;
-    return k->failed_addrs < p->slots_n;
-}
-
-static void note_failure(struct rp_pick *k, struct rp_peer *p, rp_ms now)
-{
-    const struct rp_conf_upstream *c = p->group->conf;
-    if (c->max_fails && p->slots_n > 1) rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
-    if (has_addrs_left(k, p)) return;
-    p->fails++;
-    for (unsigned i = 0; i < RP_PICK_TRIED; i++) {
-        if (k->tried[i]) continue;
-        k->tried[i] = p;
-        break;
-    }
-    if (c->max_fails && p->fails >= c->max_fails && p->group->peers_n > 1) {
-        p->rest_until_ms = now + c->fail_rest_ms;
-    }
-}
-
-void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, bool failed)
-{
-    if (k->peer) {
-        k->peer->in_flight--;
-        if (failed) note_failure(k, k->peer, rp_loop_now(p->loop));
-    }
-    if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
-    k->pool_slot = NULL;
-    k->peer = NULL;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * upstream: an upstream's live state in one worker: peers with their addresses, round-robin weights,
- * failures and rest, in-flight counts. One rp_groups per generation; peers unchanged by a reload keep
- * their connections because the pool (connpool) is keyed by address and upstream, not by
- * generation.
+ * upstream: an upstream's live state in one worker: peers with their addresses and the view that its
+ * policy has of them. What all workers know of a peer (failures, rest, requests under way, latency)
+ * is in the roster. One rp_groups per generation; peers unchanged by a reload keep their connections
+ * because the pool (connpool) is keyed by address and upstream, not by generation.
  */
 #ifndef RP_PROXY_UPSTREAM_H
 #define RP_PROXY_UPSTREAM_H
@@ -11,8 +11,11 @@
 #include "proxy/balance.h"
 #include "proxy/connpool.h"
 #include "proxy/request.h"
+#include "shm/roster.h"
 
 enum { RP_PEER_ADDRS = 16 }; /* addresses kept of one name */
+
+enum { RP_PEER_UNPLACED = 0x7fffffff };
 
 struct rp_peer {
     const struct rp_conf_peer *conf;
@@ -20,9 +23,7 @@ struct rp_peer {
     uint32_t index;
     struct rp_pool_slot *slots[RP_PEER_ADDRS]; /* held; one for a literal address */
     uint32_t slots_n, next_slot;
-    uint32_t in_flight;
-    uint32_t fails;             /* consecutive connect failures */
-    rp_ms rest_until_ms;        /* 0: not resting */
+    uint32_t place;             /* in the roster; RP_PEER_UNPLACED: it was full */
     struct rp_dns_query *query; /* name lookup under way */
     struct rp_timer refresh;
     bool looked_up; /* a first answer came, good or bad */
@@ -32,8 +33,10 @@ struct rp_group {
     const struct rp_conf_upstream *conf;
     struct rp_proxy *proxy;
     struct rp_peer *peers;
-    struct rp_balance_peer *view; /* what the policy sees */
-    int64_t *weights;
+    struct rp_balance_view view; /* what the policy sees */
+    uint64_t epoch;              /* of the roster when it was settled; 0: never */
+    rp_ms settle_ms;             /* then again, whatever the roster says */
+    bool stale;                  /* ... or now */
     uint32_t peers_n;
     uint64_t pool_key; /* whose connections may be used: everything that one is made with counts,
                         * with TLS also whom the peer must be (slot_key) */
@@ -48,12 +51,26 @@ struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c);
  * may outlive it with them: borrowed, hold it. */
 struct rp_chunk *rp_groups_share(struct rp_groups *g, rp_str text);
 
+/* upstream.c for upstream_pick.c, and the other way round. */
+struct rp_pool_slot *rp_group_hold_slot(const struct rp_group *g, const struct rp_conf_peer *peer,
+                                        const struct rp_addr *a);
+rp_str rp_peer_identity(const struct rp_conf_peer *peer, const struct rp_addr *a,
+                        char buf[RP_ADDR_TEXT_BYTES]); /* whom it is to be: its name or address */
+void rp_group_open_view(struct rp_group *g);
+void rp_group_close_view(struct rp_group *g);
+void rp_groups_place(struct rp_groups *gs); /* hold the peers' places in the roster */
+void rp_groups_displace(struct rp_groups *gs);
+
 /* Choose a peer and an address for the next attempt by the group's policy, or what a balance hook
  * set. RP_OK: k->peer (NULL for a free address) and k->pool_slot are set; RP_AGAIN: names are still
  * being looked up, RP_WAKE_UP follows; RP_E_UP_NO_PEER, RP_E_UP_RESOLVE. */
 RP_MUST rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k);
 /* A new connection to the address that was chosen: speak TLS where the upstream says so. */
 void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c);
+/* The chosen peer took a connection, or answered: failures in a row begin anew. */
+void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k);
+/* Its response head is there, so long after it was chosen. */
+void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k);
 /* Let go of peer and address; failed: the connection could not be made. */
 void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, bool failed);
 

@@ -18,10 +18,12 @@
 #include "base/log.h"
 #include "base/regex.h"
 #include "http/multipart.h"
+#include "proxy/answer.h"
 #include "proxy/guest.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
+#include "shm/metric.h"
 #include "shm/share.h"
 
 enum { RP_ABI_VERSION = 1 };
@@ -33,9 +35,15 @@ struct rp_file_stat {
     double bytes, modified, inode, device; /* modified: seconds since 1970 */
 };
 
+/* Is what the running code does to its request noted in the request's journal (lua/rproxy/journal.lua)? In
+ * ONLY it is noted and not done: the code of a shadow instance. */
+enum rp_notes { RP_NOTES_NONE, RP_NOTES_TAKEN, RP_NOTES_ONLY };
+
 /* What Lua sees of its host: one per VM, first member of struct rp_host. */
 struct rp_host_face {
     uint32_t at;      /* position in its chain of the handler that runs; chains write it */
+    uint8_t notes;    /* enum rp_notes, of the running task; shadow.lua and journal.lua write it */
+    double *cells;    /* the worker's page of shm/metric.h; NULL while the site is built */
     uint16_t *guilty; /* where the breadcrumb page names the plugin; chains write it */
     rp_str out, out2; /* results */
     const struct rp_conf *conf; /* this generation's, also while it is built */
@@ -75,6 +83,9 @@ rp_err rp_abi_req_assign(struct rp_host_face *h, struct rp_req *r, uint32_t what
                          size_t n);
 /* Parameter i of the route: name into out, decoded value into out2; false past the last. */
 bool rp_abi_req_param(struct rp_host_face *h, const struct rp_req *r, uint32_t i);
+/* Why r's route was chosen, by the head as it is now: proxy/route_explain.h's JSON into out. Slow.
+ * RP_E_PHASE: there is no route yet; RP_E_CAP. phases: all but early */
+rp_err rp_abi_route_explain(struct rp_host_face *h, const struct rp_req *r);
 /* Decoded value of the nth (0..) query argument `name`, into out. */
 bool rp_abi_req_arg(struct rp_host_face *h, const struct rp_req *r, const char *name, size_t n,
                     uint32_t nth);
@@ -110,6 +121,17 @@ bool rp_abi_req_tls_text(struct rp_host_face *h, const struct rp_req *r, uint32_
 /* Alternative name i of the client's certificate, "DNS:a.example", into out; false past the last. */
 bool rp_abi_req_tls_name(struct rp_host_face *h, const struct rp_req *r, uint32_t i);
 double rp_abi_req_tls_number(const struct rp_req *r, uint32_t what);
+
+/* ---- the journal of a request (script/journal.h) --------------------------------------------- */
+
+/* It has one from now on, kept in its wrapper; with traced its handlers are timed, from the next phase
+ * on. */
+void rp_abi_journal_begin(struct rp_host_face *h, const struct rp_req *r, bool traced);
+void rp_abi_journal_all(struct rp_host_face *h, bool on); /* of every request that meets a hook */
+/* A handler of a shadow instance begins: what it waits for is no time of the request's other hooks.
+ * Returns the loop time at which it has waited long enough; leave: it ended. */
+double rp_abi_shadow_enter(struct rp_host_face *h);
+void rp_abi_shadow_leave(struct rp_host_face *h);
 
 /* ---- heads: of the request (r.x.head), what goes upstream (r.up_head), the response (r.res) */
 
@@ -148,6 +170,46 @@ rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n);
 rp_err rp_abi_answer(struct rp_req *r, uint32_t status, const char *type, size_t type_n,
                      const char *body, size_t body_n);
 rp_err rp_abi_res_set_status(struct rp_req *r, uint32_t status); /* phases: header_filter */
+
+/* ---- written answers, hints, trailers, whole bodies (proxy/answer.h) ------------------------- */
+
+/* Answer with a body that is written from now on. length < 0: unknown; idle_s: most seconds between two
+ * signs of life, 0 no limit, < 0 as hooks wait; keepalive_s: 0 none. phases: early access rewrite
+ * content */
+rp_err rp_abi_respond(struct rp_host_face *h, struct rp_req *r, uint32_t status, double length,
+                      double idle_s, double keepalive_s);
+/* Bytes of p that were taken: fewer than n: noted that the running task waits: park, then go on with the
+ * rest. < 0: RP_E_CLOSED, RP_E_TOO_BIG (more than announced), RP_E_BUSY another task is writing. */
+double rp_abi_respond_write(struct rp_host_face *h, struct rp_req *r, const char *p, size_t n);
+rp_err rp_abi_respond_flush(struct rp_host_face *h, struct rp_req *r); /* RP_AGAIN: park */
+rp_err rp_abi_respond_end(struct rp_req *r); /* RP_E_INVALID: less than announced */
+/* There is a newer generation than r's, or the worker is about to stop: who goes on for hours should end. */
+bool rp_abi_req_is_leaving(const struct rp_req *r);
+/* A field of the next 103; forget them; send it (RP_END: not to this client). phases: before
+ * header_filter */
+rp_err rp_abi_hint_add(struct rp_req *r, const char *name, size_t n, const char *value,
+                       size_t value_n);
+void rp_abi_hint_drop(struct rp_req *r);
+rp_err rp_abi_hint_send(struct rp_req *r);
+/* value NULL: no such trailer. phases: header_filter, body_filter, while writing */
+rp_err rp_abi_res_trailer(struct rp_req *r, const char *name, size_t n, const char *value,
+                          size_t value_n);
+/* The whole body of the response into r.out. RP_OK; RP_AGAIN: park, then call again; RP_E_TOO_BIG; < 0
+ * why it does not come. phases: header_filter */
+rp_err rp_abi_res_gather(struct rp_host_face *h, struct rp_req *r, double max);
+void rp_abi_res_body_copy(const struct rp_req *r, char *out); /* r.out.bytes bytes */
+rp_err rp_abi_res_set_body(struct rp_req *r, const char *p, size_t n); /* phases: header_filter */
+rp_err rp_abi_res_buffer(struct rp_req *r, double max); /* phases: header_filter */
+enum rp_abi_time {
+    RP_TIME_START,
+    RP_TIME_CONNECT,
+    RP_TIME_CONNECTED,
+    RP_TIME_SENT,
+    RP_TIME_FIRST_BYTE,
+    RP_TIME_END,
+};
+/* Seconds since the request began; < 0: it did not happen. */
+double rp_abi_res_time(const struct rp_req *r, uint32_t which);
 
 /* ---- upstream ------------------------------------------------------------------------------- */
 
@@ -192,6 +254,15 @@ rp_err rp_abi_conn_set_upstream(struct rp_stream *s, uint32_t index);
 /* The running task will park: `why` (constant text) shows in dumps; after `seconds` it is resumed
  * with false (< 0: no deadline). Followed by host.park(). */
 void rp_abi_park(struct rp_host_face *h, const char *why, double seconds);
+/* Index in conf->plugins of the instance whose code runs: its hook, what that spawned, its setup; -1:
+ * the layer's own code, or a module that is being loaded. */
+double rp_abi_running(const struct rp_host_face *h);
+void rp_abi_denied(struct rp_host_face *h); /* a plugin was refused what it is not granted: count it */
+/* One handler of a measured chain ended, before H.at names the next. */
+void rp_abi_mark(struct rp_host_face *h);
+void rp_abi_failed(struct rp_host_face *h); /* code of the running instance raised, and that was caught */
+void rp_abi_breaker_passed(struct rp_host_face *h, uint32_t plugin);  /* a call let through ended well */
+void rp_abi_breaker_skipped(struct rp_host_face *h, uint32_t plugin); /* a call that was not made */
 double rp_abi_task_self(const struct rp_host_face *h);      /* handle of the running task */
 void rp_abi_task_wake(struct rp_host_face *h, double task); /* stale handles do nothing */
 void rp_abi_task_cancel(struct rp_host_face *h, double task);
@@ -210,6 +281,7 @@ rp_err rp_abi_req_set_end(struct rp_host_face *h, const struct rp_req *r, double
 double rp_abi_now(const struct rp_host_face *h);  /* loop time, seconds; fixed within a tick */
 double rp_abi_wall(const struct rp_host_face *h); /* seconds since the epoch */
 double rp_abi_clock_ns(void);
+double rp_abi_real_ns(void); /* ... also in the lab: what something costs */
 
 /* ---- sockets and names: handles >= 0; they belong to the request (or background task) that made
  * them, and to the task, until that has ended well. Failures carry their word in out2 and more of it in
@@ -447,9 +519,11 @@ enum rp_abi_file_op {
     RP_FILE_MKDIR,  /* number: mode bits; text "p": the folders above it, too */
     RP_FILE_RENAME, /* text: the new path */
 };
-/* Start on the thread pool; handle; the job's end wakes the task. Copies. RP_E_BUSY: too many. */
+/* Start on the thread pool; handle; the job's end wakes the task. Copies. RP_E_BUSY: too many.
+ * root_n: bytes at the beginning of the path that are a folder which no link may lead out of (what would
+ * is RP_E_OS, EACCES); < 0: links are followed wherever they lead. to_root_n: the same of RENAME's text. */
 rp_err rp_abi_file(struct rp_host_face *h, uint32_t op, const char *path, size_t path_n,
-                   const char *text, size_t n, double number);
+                   double root_n, const char *text, size_t n, double to_root_n, double number);
 /* RP_AGAIN: it runs: park. Else its result, and the handle is gone. RP_E_TOO_BIG: READ and LIST;
  * RP_E_INVALID: READ of what is no plain file; RP_E_OS: number is the errno and out its words. */
 rp_err rp_abi_file_done(struct rp_host_face *h, double job);
@@ -681,6 +755,8 @@ rp_err rp_abi_conf_add_zone(struct rp_conf *c, const char *name, size_t name_n, 
                             double bytes, double tag);
 rp_err rp_abi_conf_add_plugin(struct rp_conf *c, const char *name, size_t name_n, uint32_t on_error,
                               uint32_t *index);
+rp_err rp_abi_conf_set_plugin(struct rp_conf *c, uint32_t plugin, const char *key, size_t key_n,
+                              double value);
 rp_err rp_abi_conf_add_upstream(struct rp_conf *c, const char *name, size_t name_n, uint32_t *index,
                                 struct rp_conf_error *e);
 rp_err rp_abi_conf_set_upstream(struct rp_conf *c, uint32_t upstream, const char *key, size_t key_n,
@@ -689,6 +765,10 @@ rp_err rp_abi_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, const
                                      size_t key_n, const char *value, size_t value_n);
 rp_err rp_abi_conf_add_peer(struct rp_conf *c, uint32_t upstream, const char *text, size_t text_n,
                             uint32_t weight, bool backup, struct rp_conf_error *e);
+rp_err rp_abi_conf_set_peer(struct rp_conf *c, uint32_t upstream, const char *key, size_t key_n,
+                            double value);
+rp_err rp_abi_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, const char *name,
+                            size_t name_n);
 rp_err rp_abi_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index);
 rp_err rp_abi_conf_set_host_text(struct rp_conf *c, uint32_t host, const char *key, size_t key_n,
                                  const char *value, size_t value_n);

@@ -2,7 +2,7 @@
  *
  * abi_body: request bodies, answers, and the choice of upstream and peer.
  */
-#include "script/vm.h"
+#include "script/journal.h"
 
 enum { STATUS_FIRST = 200, STATUS_LAST = 599 };
 
@@ -16,7 +16,7 @@ rp_err rp_abi_body_buffer(struct rp_host_face *f, struct rp_req *r, double max)
     double most = RP_MIN(RP_MAX(max, 0), (double)(1ULL << 50));
     rp_err e = rp_req_buffer_body(r, (uint64_t)most);
     if (e == RP_AGAIN) {
-        t->wants_body = true;
+        t->wants_body = RP_WANTS_WHOLE;
         t->body_max = most;
     }
     return e;
@@ -29,7 +29,9 @@ void rp_abi_body_copy(const struct rp_req *r, char *out)
 
 rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n)
 {
-    return r->phase > RP_PHASE_BALANCE ? RP_E_PHASE : rp_req_set_body(r, rp_str_of(p, n));
+    if (r->phase > RP_PHASE_BALANCE) return RP_E_PHASE;
+    if (rp_journal_only(r)) return RP_OK;
+    return rp_req_set_body(r, rp_str_of(p, n));
 }
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -49,6 +51,7 @@ rp_err rp_abi_answer(struct rp_req *r, uint32_t status, const char *type, size_t
 {
     if (r->phase > RP_PHASE_HEADER_FILTER) return RP_E_PHASE;
     if (!is_status(status)) return RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
     rp_str content = type ? rp_str_of(type, type_n) : RP_STR_NONE;
     rp_err e = rp_req_answer(r, RP_FROM_PLUGIN, (uint16_t)status, content, rp_str_of(body, body_n));
     if (e == RP_OK) slot_of(r)->answered = true;
@@ -59,6 +62,7 @@ rp_err rp_abi_res_set_status(struct rp_req *r, uint32_t status)
 {
     if (r->phase != RP_PHASE_HEADER_FILTER || r->x.head_sent) return RP_E_PHASE;
     if (!is_status(status) || r->res.status == 101) return RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
     r->res.status = (uint16_t)status;
     r->res.reason = RP_STR_NONE;
     return RP_OK;
@@ -77,6 +81,7 @@ int32_t rp_abi_upstream_find(const struct rp_host_face *f, const char *name, siz
 rp_err rp_abi_req_set_upstream(struct rp_req *r, uint32_t index)
 {
     if (r->phase != RP_PHASE_ACCESS && r->phase != RP_PHASE_REWRITE) return RP_E_PHASE;
+    if (rp_journal_only(r)) return RP_OK;
     return rp_req_set_upstream(r, index);
 }
 
@@ -101,6 +106,7 @@ rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t por
         if (port > UINT16_MAX || rp_addr_parse_ip(text, &addr) != RP_OK) return RP_E_NOT_FOUND;
         addr.port = (uint16_t)port;
     }
+    if (rp_journal_only(r)) return RP_OK;
     r->pick.want_peer = peer;
     r->pick.want_addr = addr;
     return RP_OK;
@@ -112,6 +118,7 @@ rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n)
     int32_t peer = peer_find(r, rp_str_of(name, n));
     if (peer < 0 || !r->pick.group || (uint32_t)peer >= r->pick.group->peers_n)
         return RP_E_NOT_FOUND;
+    if (rp_journal_only(r)) return RP_OK;
     for (int i = 0; i < RP_PICK_TRIED; i++) {
         if (r->pick.tried[i] == &r->pick.group->peers[peer]) return RP_OK;
         if (r->pick.tried[i]) continue;

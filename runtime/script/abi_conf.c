@@ -56,6 +56,12 @@ rp_err rp_abi_conf_add_plugin(struct rp_conf *c, const char *name, size_t name_n
     return rp_conf_add_plugin(c, rp_str_of(name, name_n), on_error, index);
 }
 
+rp_err rp_abi_conf_set_plugin(struct rp_conf *c, uint32_t plugin, const char *key, size_t key_n,
+                              double value)
+{
+    return rp_conf_set_plugin(c, plugin, rp_str_of(key, key_n), value);
+}
+
 rp_err rp_abi_conf_add_upstream(struct rp_conf *c, const char *name, size_t name_n, uint32_t *index,
                                 struct rp_conf_error *e)
 {
@@ -78,6 +84,18 @@ rp_err rp_abi_conf_add_peer(struct rp_conf *c, uint32_t upstream, const char *te
                             uint32_t weight, bool backup, struct rp_conf_error *e)
 {
     return rp_conf_add_peer(c, upstream, rp_str_of(text, text_n), weight, backup, e);
+}
+
+rp_err rp_abi_conf_set_peer(struct rp_conf *c, uint32_t upstream, const char *key, size_t key_n,
+                            double value)
+{
+    return rp_conf_set_peer(c, upstream, rp_str_of(key, key_n), value);
+}
+
+rp_err rp_abi_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, const char *name,
+                            size_t name_n)
+{
+    return rp_conf_add_hash(c, upstream, part, rp_str_of(name, name_n));
 }
 
 rp_err rp_abi_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index)

@@ -4,7 +4,7 @@
  */
 #include "proxy/server.h"
 #include "proxy/stream_udp.h"
-#include "script/vm.h"
+#include "script/journal.h"
 
 static bool give(struct rp_host_face *f, rp_str s)
 {
@@ -66,5 +66,7 @@ bool rp_abi_conn_alpn(struct rp_host_face *f, const struct rp_stream *s, uint32_
 
 rp_err rp_abi_conn_set_upstream(struct rp_stream *s, uint32_t index)
 {
+    const struct rp_host *h = s->conf->script;
+    if (h->face.notes == RP_NOTES_ONLY) return RP_OK;
     return rp_stream_set_upstream(s, index);
 }

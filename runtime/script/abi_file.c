@@ -4,16 +4,23 @@
  *
  * RUNNING -> DONE -> taken by Lua. A job that is let go of while it runs is an orphan: its thread
  * finishes what it began, and it is freed then.
+ *
+ * A job of a plugin that was granted a folder looks its path up beneath that folder (file_beneath.c), so
+ * that no link leads out of it, also not one that is made meanwhile. All jobs go by a folder and a name
+ * in it; without a grant these are the current folder and the whole path.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "net/work.h"
+#include "script/file_beneath.h"
 #include "script/vm.h"
 
 enum {
@@ -30,6 +37,7 @@ struct job {
     enum rp_abi_file_op op;
     double number;
     char *path, *text; /* ended by NUL, too */
+    double root_n, to_root_n; /* of path and text: see rp_abi_file */
     size_t text_n;
     rp_err result;
     int os; /* errno of RP_E_OS */
@@ -53,12 +61,10 @@ static rp_err system_failed(struct job *j)
     return RP_E_OS;
 }
 
-static int open_retry(const char *path, int flags, mode_t mode)
+/* The job's path itself, links followed as far as they may be. */
+static int open_path(const struct job *j, int flags, mode_t mode)
 {
-    int fd;
-    do fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
-    while (fd < 0 && errno == EINTR);
-    return fd;
+    return rp_file_open(j->path, j->root_n, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
 }
 
 /* Whatever is no plain file could keep the thread for ever. */
@@ -91,7 +97,7 @@ static rp_err read_all(struct job *j, int fd)
 
 static rp_err do_read(struct job *j)
 {
-    int fd = open_retry(j->path, O_RDONLY, 0);
+    int fd = open_path(j, O_RDONLY, 0);
     if (fd < 0) return system_failed(j);
     rp_err e = check_plain(j, fd);
     if (e == RP_OK) e = read_all(j, fd);
@@ -120,30 +126,51 @@ static rp_err close_written(struct job *j, int fd, rp_err e)
 
 static rp_err do_write(struct job *j, int flags)
 {
-    int fd = open_retry(j->path, O_WRONLY | O_CREAT | flags, (mode_t)j->number & 07777);
+    int fd = open_path(j, O_WRONLY | O_CREAT | flags, (mode_t)j->number & 07777);
     if (fd < 0) return system_failed(j);
     rp_err e = check_plain(j, fd);
     if (e == RP_OK) e = write_all(j, fd);
     return close_written(j, fd, e);
 }
 
-/* The name stands for the old bytes or all of the new ones, also after a crash of the system. */
-static rp_err do_swap(struct job *j)
+/* A new file beside the one that it will replace: its descriptor and name. */
+static int open_beside(const struct rp_file_at *at, char *name, size_t room)
+{
+    for (int tries = 0; tries < 16; tries++) {
+        uint32_t dice;
+        rp_random_bytes(&dice, sizeof dice);
+        int n = snprintf(name, room, "%s.%08" PRIx32, at->name, dice);
+        if (n < 0 || (size_t)n >= room) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = openat(at->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
+
+static rp_err swap_in(struct job *j, const struct rp_file_at *at)
 {
     char name[PATH_MAX];
-    int n = snprintf(name, sizeof name, "%s.XXXXXX", j->path);
-    if (n < 0 || (size_t)n >= sizeof name) {
-        errno = ENAMETOOLONG;
-        return system_failed(j);
-    }
-    int fd = mkostemp(name, O_CLOEXEC);
+    int fd = open_beside(at, name, sizeof name);
     if (fd < 0) return system_failed(j);
     rp_err e = write_all(j, fd);
     if (e == RP_OK && fchmod(fd, (mode_t)j->number & 07777) != 0) e = system_failed(j);
     if (e == RP_OK && fsync(fd) != 0) e = system_failed(j);
     e = close_written(j, fd, e);
-    if (e == RP_OK && rename(name, j->path) != 0) e = system_failed(j);
-    if (e != RP_OK) (void)unlink(name); /* the failure is reported already */
+    if (e == RP_OK && renameat(at->dir, name, at->dir, at->name) != 0) e = system_failed(j);
+    if (e != RP_OK) (void)unlinkat(at->dir, name, 0); /* the failure is reported already */
+    return e;
+}
+
+/* The name stands for the old bytes or all of the new ones, also after a crash of the system. */
+static rp_err do_swap(struct job *j)
+{
+    struct rp_file_at at;
+    if (!rp_file_find(j->path, j->root_n, &at)) return system_failed(j);
+    rp_err e = swap_in(j, &at);
+    rp_file_let_go(&at);
     return e;
 }
 
@@ -157,7 +184,12 @@ static uint32_t letter(mode_t mode)
 static rp_err do_stat(struct job *j)
 {
     struct stat st;
-    if (stat(j->path, &st) != 0) return system_failed(j);
+    int fd = rp_file_open(j->path, j->root_n, O_PATH | O_CLOEXEC, 0);
+    if (fd < 0) return system_failed(j);
+    bool known = fstat(fd, &st) == 0;
+    if (!known) (void)system_failed(j);
+    (void)close(fd);
+    if (!known) return RP_E_OS;
     j->stat = (struct rp_file_stat){
         .kind = letter(st.st_mode),
         .mode = (uint32_t)st.st_mode & 07777,
@@ -200,48 +232,81 @@ static rp_err list_names(struct job *j, DIR *dir)
 
 static rp_err do_list(struct job *j)
 {
-    DIR *dir = opendir(j->path);
-    if (!dir) return system_failed(j);
+    int fd = open_path(j, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) return system_failed(j);
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        rp_err failed = system_failed(j);
+        (void)close(fd);
+        return failed;
+    }
     rp_err e = list_names(j, dir);
     (void)closedir(dir);
     return e;
 }
 
-static rp_err do_remove(struct job *j)
+static rp_err remove_in(struct job *j, const struct rp_file_at *at)
 {
-    if (unlink(j->path) == 0) return RP_OK;
+    if (unlinkat(at->dir, at->name, 0) == 0) return RP_OK;
     /* A folder: Linux says EISDIR, POSIX EPERM. */
-    if ((errno == EISDIR || errno == EPERM) && rmdir(j->path) == 0) return RP_OK;
+    if ((errno == EISDIR || errno == EPERM) && unlinkat(at->dir, at->name, AT_REMOVEDIR) == 0)
+        return RP_OK;
     return system_failed(j);
 }
 
-static bool is_folder(const char *path)
+static rp_err do_remove(struct job *j)
 {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    struct rp_file_at at;
+    if (!rp_file_find(j->path, j->root_n, &at)) return system_failed(j);
+    rp_err e = remove_in(j, &at);
+    rp_file_let_go(&at);
+    return e;
 }
 
-static rp_err make_parents(struct job *j, mode_t mode)
+static bool is_folder(const struct rp_file_at *at)
 {
-    for (char *p = strchr(j->path + 1, '/'); p; p = strchr(p + 1, '/')) {
-        *p = 0;
-        bool there = mkdir(j->path, mode) == 0 || errno == EEXIST;
-        rp_err e = there ? RP_OK : system_failed(j);
-        if (!there && is_folder(j->path)) e = RP_OK; /* "/proc" says EACCES, not EEXIST */
-        *p = '/';
-        if (e != RP_OK) return e;
-    }
-    return RP_OK;
+    struct stat st;
+    return fstatat(at->dir, at->name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* One folder; `there`: it is no failure that it is there. */
+static rp_err make_folder(struct job *j, mode_t mode, bool there)
+{
+    struct rp_file_at at;
+    if (!rp_file_find(j->path, j->root_n, &at)) return system_failed(j);
+    rp_err e = mkdirat(at.dir, at.name, mode) == 0 ? RP_OK : system_failed(j);
+    /* "/proc" says EACCES, not EEXIST. */
+    if (e != RP_OK && there && is_folder(&at)) e = RP_OK;
+    rp_file_let_go(&at);
+    return e;
 }
 
 static rp_err do_mkdir(struct job *j)
 {
     mode_t mode = (mode_t)j->number & 07777;
     bool parents = j->text_n == 1 && j->text[0] == 'p';
-    rp_err e = parents ? make_parents(j, mode) : RP_OK;
-    if (e != RP_OK || mkdir(j->path, mode) == 0) return e;
-    e = system_failed(j);
-    return parents && j->os == EEXIST && is_folder(j->path) ? RP_OK : e;
+    size_t from = j->root_n > 0 ? (size_t)j->root_n : 0; /* the root is there */
+    char *p = parents ? strchr(j->path + RP_MAX(from, (size_t)1), '/') : NULL;
+    if (p && (size_t)(p - j->path) == from) p = strchr(p + 1, '/');
+    for (; p; p = strchr(p + 1, '/')) {
+        *p = 0;
+        rp_err e = make_folder(j, mode, true);
+        *p = '/';
+        if (e != RP_OK) return e;
+    }
+    return make_folder(j, mode, parents);
+}
+
+static rp_err do_rename(struct job *j)
+{
+    struct rp_file_at from, to;
+    if (!rp_file_find(j->path, j->root_n, &from)) return system_failed(j);
+    bool found = rp_file_find(j->text, j->to_root_n, &to);
+    bool done = found && renameat(from.dir, from.name, to.dir, to.name) == 0;
+    rp_err e = done ? RP_OK : system_failed(j);
+    if (found) rp_file_let_go(&to);
+    rp_file_let_go(&from);
+    return e;
 }
 
 static void run(void *arg)
@@ -256,9 +321,7 @@ static void run(void *arg)
     case RP_FILE_LIST: j->result = do_list(j); break;
     case RP_FILE_REMOVE: j->result = do_remove(j); break;
     case RP_FILE_MKDIR: j->result = do_mkdir(j); break;
-    case RP_FILE_RENAME:
-        j->result = rename(j->path, j->text) == 0 ? RP_OK : system_failed(j);
-        break;
+    case RP_FILE_RENAME: j->result = do_rename(j); break;
     }
 }
 
@@ -319,16 +382,19 @@ static rp_err start(struct rp_host *h, struct job *j)
 }
 
 rp_err rp_abi_file(struct rp_host_face *f, uint32_t op, const char *path, size_t path_n,
-                   const char *text, size_t n, double number)
+                   double root_n, const char *text, size_t n, double to_root_n, double number)
 {
     struct rp_host *h = rp_vm_of(f);
     if (op > RP_FILE_RENAME || path_n == 0 || !(number >= 0)) return RP_E_INVALID;
+    if (!(root_n <= (double)path_n) || !(to_root_n <= (double)n)) return RP_E_INVALID;
     if (h->files_n >= JOBS_MOST) return RP_E_BUSY;
     struct job *j = rp_alloc(sizeof *j);
     j->op = (enum rp_abi_file_op)op;
     j->path = copy(path, path_n);
     j->text = copy(text, n);
     j->text_n = n;
+    j->root_n = root_n;
+    j->to_root_n = to_root_n;
     j->number = number;
     rp_buf_init(&j->out, (size_t)READ_MOST + 1);
     return start(h, j);

@@ -2,7 +2,7 @@
  *
  * abi_guest: what hooks see of a client during its TLS handshake, and what they decide.
  */
-#include "script/vm.h"
+#include "script/journal.h"
 
 static bool give(struct rp_host_face *f, rp_str s)
 {
@@ -55,33 +55,46 @@ uint32_t rp_abi_guest_codes(const struct rp_guest *g, uint32_t what, uint16_t *o
     return n;
 }
 
+/* As rp_journal_only, of a client in its handshake. */
+static bool only(const struct rp_guest *g)
+{
+    const struct rp_host *h = g->conf->script;
+    return h->face.notes == RP_NOTES_ONLY;
+}
+
 rp_err rp_abi_guest_refuse(struct rp_guest *g, uint32_t alert, const char *reason, size_t n)
 {
+    if (only(g)) return RP_OK;
     return rp_guest_refuse(g, (uint8_t)alert, rp_str_of(reason, n));
 }
 
 rp_err rp_abi_guest_set_name(struct rp_guest *g, const char *name, size_t n)
 {
+    if (only(g)) return RP_OK;
     return rp_guest_set_name(g, rp_str_of(name, n));
 }
 
 rp_err rp_abi_guest_set_min_version(struct rp_guest *g, uint32_t version)
 {
+    if (only(g)) return RP_OK;
     return rp_guest_set_min_version(g, (uint8_t)version);
 }
 
 rp_err rp_abi_guest_set_client(struct rp_guest *g, uint32_t ask)
 {
+    if (only(g)) return RP_OK;
     return rp_guest_set_ask(g, (uint8_t)ask);
 }
 
 rp_err rp_abi_guest_set_alpn(struct rp_guest *g, const char *list, size_t n)
 {
+    if (only(g)) return RP_OK;
     return rp_guest_set_alpn(g, rp_str_of(list, n));
 }
 
 rp_err rp_abi_guest_give_cert(struct rp_guest *g, struct rp_tls_cert *cert, double ttl)
 {
+    if (only(g)) return RP_OK;
     return rp_guest_give_cert(g, cert, ttl);
 }
 

@@ -6,7 +6,7 @@
  * Transfer-Encoding could make two servers disagree on where a message ends.
  */
 #include "http/field.h"
-#include "script/vm.h"
+#include "script/journal.h"
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -116,6 +116,7 @@ rp_err rp_abi_up_edit(struct rp_host_face *f, struct rp_req *r, uint32_t kind, u
     rp_err e = check(&d);
     if (e != RP_OK) return e;
     if (d.id == RP_H_HOST) return RP_E_BUSY; /* req.up.host */
+    if (rp_journal_only(r)) return RP_OK;
     struct rp_msg *m = rp_req_edit_up(r);
     return m ? apply(m, &r->x.arena, &d) : RP_E_CAP;
 }
@@ -123,7 +124,9 @@ rp_err rp_abi_up_edit(struct rp_host_face *f, struct rp_req *r, uint32_t kind, u
 static rp_err edit_res(struct rp_req *r, struct edit *d)
 {
     rp_err e = check(d);
-    return e == RP_OK ? apply(&r->res, &r->x.arena, d) : e;
+    if (e != RP_OK) return e;
+    if (rp_journal_only(r)) return RP_OK;
+    return apply(&r->res, &r->x.arena, d);
 }
 
 rp_err rp_abi_res_edit(struct rp_host_face *f, struct rp_req *r, uint32_t kind, uint32_t id,
@@ -139,5 +142,6 @@ rp_err rp_abi_answer_edit(struct rp_host_face *f, struct rp_req *r, uint32_t kin
 {
     (void)f;
     struct edit d = {(enum rp_edit_kind)kind, id, rp_str_of(name, n), rp_str_of(value, value_n)};
-    return r->answered && !r->x.head_sent ? edit_res(r, &d) : RP_E_PHASE;
+    bool may = (r->answered || rp_journal_only(r)) && !r->x.head_sent;
+    return may ? edit_res(r, &d) : RP_E_PHASE;
 }

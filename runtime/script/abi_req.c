@@ -5,7 +5,7 @@
  */
 #include "http/chars.h"
 #include "http/field.h"
-#include "script/vm.h"
+#include "script/journal.h"
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -194,6 +194,7 @@ static bool is_path(rp_str s)
 
 static rp_err set_up_target(struct rp_req *r, rp_str path, rp_str query)
 {
+    if (rp_journal_only(r)) return RP_OK;
     rp_str made =
         query.ptr ? rp_arena_printf(&r->x.arena, "%.*s?%.*s", RP_STR_ARG(path), RP_STR_ARG(query))
                   : rp_arena_copy(&r->x.arena, path);
@@ -211,6 +212,7 @@ static rp_err set_path(struct rp_req *r, rp_str s, bool early)
     if (!kept.ptr) return RP_E_CAP;
     rp_err e = rp_uri_normalize(&r->x.arena, kept, &normal);
     if (e != RP_OK) return e == RP_E_CAP ? e : RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
     u->raw_path = kept;
     u->path = normal;
     u->form = RP_URI_ORIGIN;
@@ -221,6 +223,7 @@ static rp_err set_query(struct rp_req *r, rp_str s, bool early)
 {
     if (!is_clean(s, "#\"<>")) return RP_E_INVALID;
     if (!early) return set_up_target(r, up_target(r).path, s);
+    if (rp_journal_only(r)) return RP_OK;
     rp_str kept = s.ptr ? rp_arena_copy(&r->x.arena, s) : RP_STR("");
     if (!kept.ptr) return RP_E_CAP;
     r->x.head.uri.query = kept;
@@ -232,6 +235,7 @@ static rp_err set_method(struct rp_req *r, rp_str s, bool early)
 {
     /* CONNECT would turn the message into something else: a tunnel. */
     if (!rp_field_is_name(s) || rp_str_eq(s, RP_STR("CONNECT"))) return RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
     struct rp_msg *m = early ? &r->x.head : rp_req_edit_up(r);
     rp_str kept = rp_arena_copy(&r->x.arena, s);
     if (!m || !kept.ptr) return RP_E_CAP;
@@ -246,6 +250,7 @@ static rp_err set_host(struct rp_req *r, rp_str s, bool early)
     uint16_t port;
     if (!kept.ptr) return RP_E_CAP;
     if (rp_uri_parse_authority(kept, &host, &port) != RP_OK) return RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
     if (!early) {
         r->up_host = kept;
         return RP_OK;
@@ -258,6 +263,7 @@ static rp_err set_host(struct rp_req *r, rp_str s, bool early)
 
 static rp_err set_consumer(struct rp_req *r, rp_str s)
 {
+    if (rp_journal_only(r)) return RP_OK;
     rp_str kept = s.ptr ? rp_arena_copy(&r->x.arena, s) : RP_STR_NONE;
     if (s.ptr && !kept.ptr) return RP_E_CAP;
     r->consumer = kept;

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "net/dgram.h"
 #include "script/embed.h"
-#include "script/vm.h"
+#include "script/journal.h"
 
 enum {
     /* Until the options are read: sites may build big tables, none may eat the machine. */
@@ -30,12 +30,15 @@ static void *counted_alloc(void *arg, void *p, size_t old_n, size_t n)
     void *got = h->alloc(h->alloc_arg, p, old_n, n);
     if (got || n == 0) {
         h->heap_bytes += n - old_n; /* wraps as it should when it shrinks */
-        if (n > old_n) h->since_gc_bytes += n - old_n;
+        if (n > old_n) {
+            h->since_gc_bytes += n - old_n;
+            h->allocated_bytes += n - old_n;
+        }
     }
     return got;
 }
 
-static bool open_state(struct rp_host *h)
+bool rp_host_open_state(struct rp_host *h)
 {
     h->L = luaL_newstate();
     if (!h->L) return false;
@@ -124,8 +127,9 @@ static const luaL_Reg LIBRARY[] = {
     {NULL, NULL},
 };
 
-/* All that C adds is package.loaded["rproxy.host"]; modules come from the binary alone. */
-static void open_library(lua_State *L, struct rp_host *h)
+/* All that C adds is package.loaded["rproxy.host"]; modules come from the binary alone, those of
+ * tools from the system's folders too. */
+void rp_host_open_library(lua_State *L, struct rp_host *h)
 {
     luaL_openlibs(L);
     lua_getglobal(L, "package");
@@ -141,6 +145,9 @@ static void open_library(lua_State *L, struct rp_host *h)
     rp_vm_json_open(L);
     lua_pushlightuserdata(L, h);
     rp_guests_open(L);
+    lua_pushlightuserdata(L, h);
+    rp_journal_open(L);
+    rp_lab_open(L, h);
     lua_pushlightuserdata(L, &h->face);
     lua_setfield(L, -2, "face");
     lua_pushlightuserdata(L, NULL);
@@ -153,10 +160,14 @@ static void open_library(lua_State *L, struct rp_host *h)
     lua_setfield(L, -2, "rproxy.host");
     lua_pop(L, 1);
     /* Instead of the loaders for files and C libraries. */
-    lua_createtable(L, 2, 0);
+    lua_createtable(L, 5, 0);
     lua_getfield(L, -2, "loaders");
     lua_rawgeti(L, -1, 1); /* package.preload: jit.*, string.buffer, table.new .. */
     lua_rawseti(L, -3, 1);
+    for (int i = 2; h->tool && i <= 4; i++) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -3, i + 1);
+    }
     lua_pop(L, 1);
     lua_pushcfunction(L, lua_load_embedded);
     lua_rawseti(L, -2, 2);
@@ -186,13 +197,11 @@ static void require_vm(lua_State *L, const char *function)
     lua_remove(L, -2);
 }
 
-static int build_protected(lua_State *L)
+void rp_host_take_entries(lua_State *L, struct rp_host *h)
 {
-    const struct build *b = lua_touserdata(L, 1);
-    struct rp_host *h = b->host;
-    open_library(L, h);
     require_vm(L, "entries");
-    lua_call(L, 0, 8);
+    lua_call(L, 0, 9);
+    h->relink_fn = luaL_ref(L, LUA_REGISTRYINDEX);
     h->guests_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     h->wrap_guest_fn = luaL_ref(L, LUA_REGISTRYINDEX);
     h->wrap_conn_fn = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -201,6 +210,14 @@ static int build_protected(lua_State *L)
     h->life_fn = luaL_ref(L, LUA_REGISTRYINDEX);
     h->rest_fn = luaL_ref(L, LUA_REGISTRYINDEX);
     h->wrap_fn = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int build_protected(lua_State *L)
+{
+    const struct build *b = lua_touserdata(L, 1);
+    struct rp_host *h = b->host;
+    rp_host_open_library(L, h);
+    rp_host_take_entries(L, h);
     require_vm(L, "build");
     lua_pushlightuserdata(L, h->conf);
     push_str(L, rp_bundle_site(b->bundle));
@@ -226,7 +243,7 @@ static void add_message(struct rp_buf *error, lua_State *L)
     else rp_buf_addf(error, "the site raised a %s", luaL_typename(L, -1));
 }
 
-static struct rp_host *host_new(struct rp_conf *c, struct rp_bundle *b)
+struct rp_host *rp_host_new(struct rp_conf *c, struct rp_bundle *b)
 {
     struct rp_host *h = rp_alloc(sizeof *h);
     h->magic = RP_HOST_MAGIC;
@@ -244,13 +261,23 @@ static struct rp_host *host_new(struct rp_conf *c, struct rp_bundle *b)
     rp_buf_init(&h->text, SCRATCH_MOST);
     rp_buf_init(&h->bytes, 0);
     rp_sched_init(h);
+    rp_account_init(h);
     return h;
+}
+
+void rp_host_leave_conf(struct rp_host *h)
+{
+    rp_free(h->plugin_ids);
+    rp_free(h->route_ids);
+    h->plugin_ids = h->route_ids = NULL;
 }
 
 void rp_host_free(struct rp_host *h)
 {
+    rp_lab_free(h);
     rp_life_fini(h);
     rp_sched_fini(h);
+    rp_account_fini(h);
     rp_sock_close_idle(h);
     rp_dgram_batch_free(&h->datagrams);
     rp_hold_fini(h);
@@ -262,8 +289,7 @@ void rp_host_free(struct rp_host *h)
     rp_job_fini(h);
     rp_digest_fini(h);
     rp_shared_fini(h);
-    rp_free(h->plugin_ids);
-    rp_free(h->route_ids);
+    rp_host_leave_conf(h);
     rp_regex_ctx_free(&h->regex);
     rp_arena_reset(&h->scratch);
     rp_buf_fini(&h->line);
@@ -282,7 +308,7 @@ static rp_err build_conf(struct rp_host *h, struct rp_bundle *b, struct rp_buf *
         rp_buf_addf(error, "%.*s: cannot be read: %s", RP_STR_ARG(path), rp_err_text(e));
         return e;
     }
-    if (!open_state(h)) {
+    if (!rp_host_open_state(h)) {
         rp_buf_add(error, RP_STR("no memory for a Lua VM"));
         return RP_E_NOMEM;
     }
@@ -305,7 +331,7 @@ rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **
                      struct rp_buf *error)
 {
     struct rp_conf *c = rp_conf_new(generation);
-    struct rp_host *h = host_new(c, b);
+    struct rp_host *h = rp_host_new(c, b);
     rp_err e = build_conf(h, b, error);
     h->bundle = NULL;
     if (e != RP_OK) {

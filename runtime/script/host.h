@@ -21,8 +21,12 @@ enum { RP_HOST_EXIT_STUCK = 70 };
  * shared. On failure `error` holds "file:line: what, and what to do" and the result is < 0. */
 RP_MUST rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **out,
                              struct rp_buf *error);
-/* Text of `rproxy -T`: listeners, upstreams, hosts, routes with the plugin chain of each phase. */
-void rp_host_describe(const struct rp_conf *c, struct rp_buf *out);
+enum rp_describe {
+    RP_DESCRIBE_NOT,
+    RP_DESCRIBE_TEXT,  /* of `rproxy -T`: listeners, upstreams, hosts, routes with their chains */
+    RP_DESCRIBE_MODEL, /* the same and more as JSON, for tools: see lua/rproxy/config/model.lua */
+};
+void rp_host_describe(const struct rp_conf *c, enum rp_describe form, struct rp_buf *out);
 
 /* Bind to this worker: loop, proxy, breadcrumb pages (NULL: none) and which of them is ours. Before
  * any request uses it. */
@@ -40,5 +44,21 @@ void rp_host_retire(struct rp_conf *c);
 /* Run the `stop` hooks at the end of a drain; done as in rp_host_start. */
 void rp_host_stop(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
                   void *arg);
+
+/* ---- tools of the command line -------------------------------------------------------------- */
+
+/* require("rproxy.cli").run(name, args) in a VM of its own: the layer, with all of Lua's libraries and
+ * the modules of the system, and with the rights of the process. */
+struct rp_host_tool {
+    const char *name;
+    char **args;
+    int args_n;
+    rp_bundle_fetch_fn fetch; /* files of sites; `arg` goes with it */
+    /* host.tool_call(what, ..) -> status, text: what only the process floor can do. */
+    int (*call)(void *arg, rp_str what, const rp_str *args, size_t n, struct rp_buf *out);
+    void *arg;
+};
+/* Exit status; complaints are on stderr. */
+int rp_host_run_tool(const struct rp_host_tool *t);
 
 #endif

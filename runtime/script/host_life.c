@@ -56,6 +56,7 @@ void rp_host_attach(struct rp_conf *c, struct rp_proxy *p, const struct rp_crumb
     h->worker = worker;
     if (crumbs) name_crumbs(h, crumbs, worker);
     h->face.guilty = (uint16_t *)(void *)&h->crumb->where + 2;
+    rp_account_open(h);
     rp_watchdog_start(h);
 }
 
@@ -225,6 +226,7 @@ void rp_life_fini(struct rp_host *h)
 /* ---- describe ------------------------------------------------------------------------------- */
 
 struct describing {
+    const char *function;
     struct rp_buf *out;
 };
 
@@ -235,17 +237,18 @@ static int describe_protected(lua_State *L)
     lua_getglobal(L, "require");
     lua_pushliteral(L, "rproxy.config.boot");
     lua_call(L, 1, 1);
-    lua_getfield(L, -1, "describe");
+    lua_getfield(L, -1, d->function);
     lua_call(L, 0, 1);
     const char *text = lua_tolstring(L, -1, &n);
     if (text) rp_buf_add(d->out, rp_str_of(text, n));
     return 0;
 }
 
-void rp_host_describe(const struct rp_conf *c, struct rp_buf *out)
+void rp_host_describe(const struct rp_conf *c, enum rp_describe form, struct rp_buf *out)
 {
     struct rp_host *h = attached(c);
-    struct describing d = {out};
+    struct describing d = {form == RP_DESCRIBE_MODEL ? "model" : "describe", out};
+    if (form == RP_DESCRIBE_NOT) return;
     if (lua_cpcall(h->L, describe_protected, &d) == 0) return;
     rp_buf_addf(out, "%s\n", lua_tostring(h->L, -1) ? lua_tostring(h->L, -1) : "cannot describe");
     lua_pop(h->L, 1);

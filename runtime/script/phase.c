@@ -8,20 +8,12 @@
  * "open" goes on with the handlers after the one that failed. A body_filter that fails under "500"
  * or "closed" breaks the response off: half of it may be out already. Log hooks only log.
  */
-#include "script/vm.h"
+#include "script/pass.h"
 
 #include "base/log.h"
-
-/* One call from the request's life. */
-struct pass {
-    struct rp_host *h;
-    struct rp_req *r;
-    enum rp_phase phase;
-    struct rp_chain *in, *out; /* body_filter */
-    bool last;
-};
-
-static rp_err enter(const struct pass *a, uint32_t chain);
+#include "proxy/answer.h"
+#include "proxy/payload.h"
+#include "script/journal.h"
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
 
@@ -91,12 +83,16 @@ static void unbind(struct rp_host *h, struct rp_vm_slot *s)
         lua_pushnil(h->L);
         lua_rawseti(h->L, -2, i);
     }
+    for (int i = RP_WRAP_REQ_CHUNK; s->dirty && i <= RP_WRAP_SOURCE; i++) {
+        lua_pushnil(h->L);
+        lua_rawseti(h->L, -2, i);
+    }
     lua_pop(h->L, 1);
     if (s->leaked) {
         luaL_unref(h->L, LUA_REGISTRYINDEX, s->ref);
         s->ref = LUA_NOREF;
     }
-    s->bound = s->leaked = s->answered = false;
+    s->bound = s->leaked = s->answered = false; /* journal and traced: rp_journal_end */
     s->ends_ms = 0;
     s->dirty = 0;
 }
@@ -108,6 +104,7 @@ static void forget(struct rp_req *r)
     if (r->task) rp_task_drop(r->task);
     r->task = NULL;
     if (!s || !s->bound) return;
+    if (RP_UNLIKELY(s->journal)) rp_journal_end(h, r);
     rp_scope_close(h, &s->scope);
     unbind(h, s);
 }
@@ -118,68 +115,6 @@ void rp_phase_slots_free(struct rp_host *h)
     rp_free(h->slots);
 }
 
-/* ---- pieces of a body ----------------------------------------------------------------------- */
-
-struct pushing {
-    const struct pass *pass;
-    lua_State *co;
-};
-
-static int push_piece(lua_State *L)
-{
-    const struct pushing *p = lua_touserdata(L, 1);
-    const struct rp_chain *in = p->pass->in;
-    struct rp_buf *joined = &p->pass->h->text;
-    if (in->head && !in->head->next) {
-        lua_pushlstring(L, in->head->ptr, in->head->len);
-    } else {
-        rp_buf_clear(joined);
-        for (const struct rp_piece *it = in->head; it; it = it->next)
-            rp_buf_add(joined, rp_str_of(it->ptr, it->len));
-        if (joined->failed) return luaL_error(L, "body piece too large");
-        lua_pushlstring(L, joined->ptr ? joined->ptr : "", joined->len);
-    }
-    lua_xmove(L, p->co, 1);
-    return 0;
-}
-
-/* The piece and whether it is the last, on top of co; the wrapper lies at its position 2. What
- * earlier handlers of this pass made of the piece comes first. */
-static rp_err push_body(const struct pass *a, lua_State *co)
-{
-    lua_rawgeti(co, 2, RP_WRAP_CHUNK);
-    if (lua_isnil(co, -1)) {
-        lua_pop(co, 1);
-        struct pushing p = {a, co};
-        if (lua_cpcall(a->h->L, push_piece, &p) != 0) {
-            lua_pop(a->h->L, 1);
-            return RP_E_NOMEM;
-        }
-    }
-    lua_pushboolean(co, a->last);
-    return RP_OK;
-}
-
-/* The pass is over: the input, or what the handlers made of it, goes out. */
-static void take_body(const struct pass *a)
-{
-    lua_State *L = a->h->L;
-    struct rp_vm_slot *s = rp_phase_slot(a->h, a->r);
-    size_t n;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->ref);
-    lua_rawgeti(L, -1, RP_WRAP_CHUNK);
-    const char *made = lua_tolstring(L, -1, &n);
-    if (made) {
-        rp_chain_clear(a->in);
-        rp_chain_add_copy(a->out, rp_str_of(made, n));
-        lua_pushnil(L);
-        lua_rawseti(L, -3, RP_WRAP_CHUNK);
-    } else {
-        (void)rp_chain_move(a->out, a->in, a->in->bytes); /* all of it */
-    }
-    lua_pop(L, 2);
-}
-
 /* ---- failures ------------------------------------------------------------------------------- */
 
 static const char *plugin_name(const struct rp_host *h, uint32_t plugin)
@@ -187,7 +122,7 @@ static const char *plugin_name(const struct rp_host *h, uint32_t plugin)
     return plugin == UINT32_MAX ? "?" : rp_log_esc(h->conf->plugins[plugin].name);
 }
 
-static void log_failure(const struct pass *a, uint32_t plugin, rp_str what)
+void rp_pass_log_failure(const struct rp_pass *a, uint32_t plugin, rp_str what)
 {
     struct rp_req *r = a->r;
     rp_log(error, "hook failed plugin=%s hook=%s route=\"%s\" request=%s error=\"%.*s\"",
@@ -195,30 +130,33 @@ static void log_failure(const struct pass *a, uint32_t plugin, rp_str what)
            r->route ? rp_log_esc(r->route->id) : "-", rp_req_id(r).ptr, RP_STR_ARG(what));
 }
 
-static rp_err refuse(const struct pass *a)
+static rp_err refuse(const struct rp_pass *a)
 {
     struct rp_req *r = a->r;
-    if (a->phase == RP_PHASE_BODY_FILTER) return RP_E_HOOK;
+    if (a->phase == RP_PHASE_BODY_FILTER || r->x.head_sent) return RP_E_HOOK;
     if (r->fail == RP_OK) r->fail = RP_E_HOOK;
     rp_req_answer_error(r, RP_E_BUSY); /* 503 */
     return RP_END;
 }
 
-static rp_err go_on_after(const struct pass *a, uint32_t chain, uint32_t at)
+static rp_err go_on_after(const struct rp_pass *a, uint32_t chain, uint32_t at)
 {
     uint32_t rest;
+    if (a->writes) return RP_END; /* the response is under way: the others come too late */
     rp_err e = rp_chain_rest(a->h, chain, at, &rest);
     if (e != RP_OK) return e;
-    if (rest) return enter(a, rest);
-    if (a->in) take_body(a);
+    if (rest) return rp_pass_enter(a, rest);
+    if (a->in) rp_pass_take_piece(a);
     return RP_OK;
 }
 
-static rp_err by_policy(const struct pass *a, uint32_t chain, uint32_t at, rp_err e)
+static rp_err by_policy(const struct rp_pass *a, uint32_t chain, uint32_t at, rp_err e)
 {
     uint32_t plugin = rp_chain_plugin(a->h, chain, at);
     uint32_t policy = plugin == UINT32_MAX ? RP_PLUGIN_500 : a->h->conf->plugins[plugin].on_error;
     a->r->proxy->stats.hook_errors++;
+    rp_account_error(a->h, plugin);
+    if (a->writes) return e; /* half of the response is out */
     /* A hook that answered and then failed: half an answer is no reason to go on. */
     bool open = policy == RP_PLUGIN_OPEN && !rp_phase_slot(a->h, a->r)->answered;
     if (a->phase == RP_PHASE_LOG || open) return go_on_after(a, chain, at);
@@ -233,14 +171,21 @@ static bool is_abort(const struct rp_task *t)
     return same;
 }
 
-static rp_err raised(const struct pass *a, struct rp_task *t, bool stopped)
+static rp_err raised(const struct rp_pass *a, struct rp_task *t, bool stopped)
 {
-    uint32_t chain = t->chain, at = t->at;
-    if (is_abort(t) && rp_phase_slot(a->h, a->r)->answered) {
+    uint32_t chain = t->chain, at = t->at, plugin = rp_chain_plugin(a->h, chain, at);
+    bool shadow = t->notes == RP_NOTES_ONLY; /* its req:abort answered nobody */
+    if (is_abort(t) && (shadow || rp_phase_slot(a->h, a->r)->answered)) {
+        if (RP_UNLIKELY(t->notes)) rp_journal_failed(t, a->r, plugin, RP_STR_NONE);
+        if (!shadow) rp_account_answer(a->h, plugin, a->r->res.status);
+        if (shadow) rp_journal_leave_shadow(t);
         rp_task_drop(t);
-        return RP_END;
+        return shadow ? go_on_after(a, chain, at) : RP_END;
     }
-    log_failure(a, rp_chain_plugin(a->h, chain, at), rp_task_complaint(t));
+    rp_str what = rp_task_complaint(t);
+    rp_pass_log_failure(a, plugin, what);
+    if (RP_UNLIKELY(t->notes)) rp_journal_failed(t, a->r, plugin, what);
+    if (RP_UNLIKELY(shadow)) rp_journal_leave_shadow(t);
     rp_task_drop(t);
     return by_policy(a, chain, at, stopped ? RP_E_HOOK_BUDGET : RP_E_HOOK);
 }
@@ -249,51 +194,72 @@ static rp_err raised(const struct pass *a, struct rp_task *t, bool stopped)
 
 static bool must_answer(enum rp_phase p)
 {
-    return p <= RP_PHASE_BALANCE;
+    return p <= RP_PHASE_REQUEST_BODY;
 }
 
-static rp_err returned(const struct pass *a, struct rp_task *t)
+static rp_err returned(const struct rp_pass *a, struct rp_task *t)
 {
     uint32_t chain = t->chain, at = t->at;
-    bool stop = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1);
+    /* Chains of pieces may return one. */
+    bool stop = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1) && !lua_isstring(t->co, 1);
     rp_task_put(t);
-    if (a->in) {
-        take_body(a);
+    if (a->in && !(stop && must_answer(a->phase))) {
+        rp_pass_take_piece(a);
         return RP_OK;
     }
-    if (rp_phase_slot(a->h, a->r)->answered) return RP_END;
+    bool answered = rp_phase_slot(a->h, a->r)->answered;
+    if (answered) rp_account_answer(a->h, rp_chain_plugin(a->h, chain, at), a->r->res.status);
+    if (a->writes || answered) return RP_END;
     if (!stop || !must_answer(a->phase)) return RP_OK;
-    log_failure(a, rp_chain_plugin(a->h, chain, at),
+    rp_pass_log_failure(a, rp_chain_plugin(a->h, chain, at),
                 RP_STR("it returned a true value without req:exit or req:redirect"));
     return by_policy(a, chain, at, RP_E_HOOK);
 }
 
-static rp_err settle(const struct pass *a, struct rp_task *t, int rc)
+/* Where a task of such a pass is while it is parked. */
+static void **place(const struct rp_pass *a)
+{
+    if (a->writes) return &a->r->answer->task;
+    return a->phase == RP_PHASE_REQUEST_BODY ? &a->r->payload->task : &a->r->task;
+}
+
+/* A hook that has begun to write the response goes on beside the life, which sends it. */
+static rp_err park(const struct rp_pass *a, struct rp_task *t)
+{
+    struct rp_answer *w = a->r->answer;
+    bool begins = w && w->streamed && !a->writes && a->phase <= RP_PHASE_CONTENT;
+    bool reads = t->wants_body != RP_WANTS_NOTHING;
+    if (begins) w->task = t;
+    else *place(a) = t;
+    if (a->phase == RP_PHASE_REQUEST_BODY) a->r->payload->reads = reads;
+    else a->r->hook_reads = reads;
+    return begins ? RP_END : RP_AGAIN;
+}
+
+static rp_err settle(const struct rp_pass *a, struct rp_task *t, int rc)
 {
     bool stopped = rp_watchdog_leave(a->h);
     if (rc == 0) return returned(a, t);
     if (rc != LUA_YIELD) return raised(a, t, stopped);
-    if (t->state != RP_TASK_RUNNING) {
-        a->r->task = t;
-        return RP_AGAIN;
-    }
+    if (t->state != RP_TASK_RUNNING) return park(a, t);
     uint32_t chain = t->chain, at = t->at;
-    log_failure(a, rp_chain_plugin(a->h, chain, at),
+    rp_pass_log_failure(a, rp_chain_plugin(a->h, chain, at),
                 RP_STR("coroutine.yield outside of a coroutine of its own"));
     rp_task_drop(t);
     return by_policy(a, chain, at, RP_E_HOOK);
 }
 
 /* Arguments after the wrapper; how many, or < 0. */
-static int push_rest(const struct pass *a, lua_State *co)
+static int push_rest(const struct rp_pass *a, lua_State *co)
 {
     switch (a->phase) {
     case RP_PHASE_BALANCE: lua_rawgeti(co, 2, RP_WRAP_UP); return 1;
     case RP_PHASE_HEADER_FILTER:
     case RP_PHASE_LOG: lua_rawgeti(co, 2, RP_WRAP_RES); return 1;
+    case RP_PHASE_REQUEST_BODY: return rp_pass_push_piece(a, co) == RP_OK ? 2 : RP_E_NOMEM;
     case RP_PHASE_BODY_FILTER:
         lua_rawgeti(co, 2, RP_WRAP_RES);
-        return push_body(a, co) == RP_OK ? 3 : RP_E_NOMEM;
+        return rp_pass_push_piece(a, co) == RP_OK ? 3 : RP_E_NOMEM;
     case RP_PHASE_EARLY:
     case RP_PHASE_ACCESS:
     case RP_PHASE_REWRITE:
@@ -303,13 +269,18 @@ static int push_rest(const struct pass *a, lua_State *co)
     return 0;
 }
 
-static rp_err enter(const struct pass *a, uint32_t chain)
+rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
 {
     struct rp_host *h = a->h;
     struct rp_task *t = rp_task_get(h);
     if (!t) return RP_E_BUSY;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, h->chains[chain].fn);
     struct rp_vm_slot *s = rp_phase_slot(h, a->r);
+    if (RP_UNLIKELY(h->journal_all) && !(s && s->bound)) {
+        rp_journal_begin(h, a->r, true);
+        s = rp_phase_slot(h, a->r);
+    }
+    if (RP_UNLIKELY(s && s->traced)) chain = rp_journal_chain(h, chain);
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(h, chain, t));
     rp_err e = RP_OK;
     if (s && s->bound) { /* not the request's first hook */
         lua_rawgeti(t->co, LUA_REGISTRYINDEX, s->ref);
@@ -323,6 +294,7 @@ static rp_err enter(const struct pass *a, uint32_t chain)
         return more;
     }
     s->answered = false;
+    t->notes = s->traced;
     t->req = a->r;
     t->scope = &s->scope;
     t->is_hook = true;
@@ -332,20 +304,35 @@ static rp_err enter(const struct pass *a, uint32_t chain)
     return settle(a, t, rp_task_resume(t, 1 + more));
 }
 
-static rp_err go_on(const struct pass *a, struct rp_task *t)
+/* A body that the hook waits for is there, or why it is not. */
+static bool has_body(const struct rp_pass *a, const struct rp_task *t)
 {
-    if (t->state == RP_TASK_PARKED && t->wants_body &&
-        rp_req_buffer_body(a->r, (uint64_t)t->body_max) != RP_AGAIN) {
+    uint64_t max = (uint64_t)t->body_max;
+    if (t->wants_body == RP_WANTS_PIECE) return rp_payload_read(a->r, max) != RP_AGAIN;
+    if (t->wants_body) return rp_req_buffer_body(a->r, max) != RP_AGAIN;
+    return t->wants_response && rp_respond_gather(a->r, max) != RP_AGAIN;
+}
+
+bool rp_pass_unpark(const struct rp_pass *a, struct rp_task *t)
+{
+    if (t->state == RP_TASK_PARKED && has_body(a, t)) {
         rp_timer_clear(a->r->proxy->loop, &t->timer);
         t->state = RP_TASK_READY; /* the hook asks again and gets the body or the failure */
         t->fired = true;
     }
-    if (t->state != RP_TASK_READY) return RP_AGAIN;
-    t->wants_body = false;
-    a->r->task = NULL;
+    if (t->state != RP_TASK_READY) return false;
+    if (t->wants_body) t->ends_ms = 0; /* the time was its client's: what follows has its own */
+    t->wants_body = RP_WANTS_NOTHING;
+    t->wants_response = false;
+    *place(a) = NULL;
     lua_settop(t->co, 0);
     lua_pushboolean(t->co, t->fired);
-    return settle(a, t, rp_task_resume(t, 1));
+    return true;
+}
+
+rp_err rp_pass_go_on(const struct rp_pass *a, struct rp_task *t)
+{
+    return rp_pass_unpark(a, t) ? settle(a, t, rp_task_resume(t, 1)) : RP_AGAIN;
 }
 
 /* Each attempt is chosen anew. */
@@ -358,34 +345,40 @@ static uint32_t balance_chain(struct rp_req *r)
 
 static rp_err run(struct rp_req *r, enum rp_phase p)
 {
-    const struct pass a = {.h = r->conf->script, .r = r, .phase = p};
-    if (r->task) return go_on(&a, r->task);
+    const struct rp_pass a = {.h = r->conf->script, .r = r, .phase = p};
+    if (r->task) return rp_pass_go_on(&a, r->task);
     uint32_t chain;
     if (p == RP_PHASE_EARLY) chain = r->conf->site_chains.at[p];
     else if (p == RP_PHASE_BALANCE) chain = balance_chain(r);
     else chain = r->route ? r->route->chains.at[p] : 0;
-    return chain ? enter(&a, chain) : RP_OK;
+    return chain ? rp_pass_enter(&a, chain) : RP_OK;
 }
 
-static rp_err filter_body(struct rp_req *r, struct rp_chain *in, bool last, struct rp_chain *out)
+static rp_err write_on(struct rp_req *r)
 {
-    const struct pass a = {.h = r->conf->script,
-                           .r = r,
-                           .phase = RP_PHASE_BODY_FILTER,
-                           .in = in,
-                           .out = out,
-                           .last = last};
-    if (r->task) return go_on(&a, r->task);
-    uint32_t chain = r->route ? r->route->chains.at[RP_PHASE_BODY_FILTER] : 0;
-    if (chain) return enter(&a, chain);
-    (void)rp_chain_move(out, in, in->bytes); /* all of it */
-    return RP_OK;
+    struct rp_host *h = r->conf->script;
+    struct rp_task *t = r->answer->task;
+    struct rp_vm_slot *s = rp_phase_slot(h, r);
+    if (s) rp_task_wake_at(&s->writer); /* there is room: whoever waits for it writes on */
+    if (!t) return RP_END;
+    const struct rp_pass a = {.h = h, .r = r, .phase = (enum rp_phase)t->phase, .writes = true};
+    r->phase = t->phase;
+    rp_err e = rp_pass_go_on(&a, t);
+    r->phase = RP_PHASE_COUNT;
+    return e;
 }
 
 static void cancel(struct rp_req *r)
 {
+    struct rp_vm_slot *s = rp_phase_slot(r->conf->script, r);
     if (r->task) rp_task_drop(r->task);
     r->task = NULL;
+    if (rp_payload_is_parked(r)) rp_task_drop(r->payload->task);
+    if (r->payload) r->payload->task = NULL;
+    if (!r->answer) return;
+    if (r->answer->task) rp_task_drop(r->answer->task);
+    r->answer->task = NULL;
+    if (s) rp_task_wake_at(&s->writer); /* of another request: it hears that this one is over */
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
@@ -435,7 +428,10 @@ static void drop_generation(struct rp_conf *c)
 
 const struct rp_hooks rp_phase_hooks = {
     .run = run,
-    .filter_body = filter_body,
+    .filter_request = rp_phase_filter_request,
+    .pull_body = rp_phase_pull_body,
+    .filter_body = rp_phase_filter_body,
+    .write_on = write_on,
     .cancel = cancel,
     .forget = forget,
     .ctx_text = ctx_text,

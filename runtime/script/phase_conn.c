@@ -12,6 +12,7 @@ static rp_err failed(const struct rp_conn_pass *a, struct rp_task *t, rp_str wha
     uint32_t plugin = rp_chain_plugin(a->h, chain, at);
     bool forgiven =
         a->of->forgive(a, plugin == UINT32_MAX ? NULL : &a->h->conf->plugins[plugin], what);
+    rp_account_error(a->h, plugin);
     rp_task_drop(t);
     if (!forgiven) return e;
     rp_err found = rp_chain_rest(a->h, chain, at, &rest);
@@ -24,6 +25,7 @@ static rp_err settle(const struct rp_conn_pass *a, struct rp_task *t, int rc)
     bool stopped = rp_watchdog_leave(a->h);
     if (rc == 0) {
         rp_err e = a->of->returned(a, t->co);
+        if (e < 0) rp_account_denial(a->h, rp_chain_plugin(a->h, t->chain, t->at));
         rp_task_put(t);
         return e;
     }
@@ -39,7 +41,7 @@ static rp_err enter(const struct rp_conn_pass *a, uint32_t chain)
 {
     struct rp_task *t = rp_task_get(a->h);
     if (!t) return RP_E_BUSY;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, a->h->chains[chain].fn);
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(a->h, chain, t));
     rp_err e = a->of->push(a, t->co);
     if (e != RP_OK) {
         rp_task_put(t);

@@ -163,7 +163,7 @@ static bool forgive(const struct rp_conn_pass *a, const struct rp_conf_plugin *p
            rp_log_esc(g->listener), ip, rp_log_esc(g->hello.sni), RP_STR_ARG(what));
     g->proxy->stats.hook_errors++;
     if (!(p && p->on_error == RP_PLUGIN_OPEN)) return false;
-    g->cert.ttl_s = 0; /* what is said without it is not kept */
+    if (!p->shadow) g->cert.ttl_s = 0; /* what is said without it is not kept */
     return true;
 }
 

@@ -18,6 +18,7 @@ static void log_failure(struct rp_task *t)
     const struct rp_host *h = t->host;
     uint32_t plugin = rp_chain_plugin(h, t->chain, t->at);
     rp_str what = rp_task_complaint(t);
+    rp_account_error(t->host, plugin);
     rp_log(error, "background task failed plugin=%s error=\"%.*s\"",
            plugin == UINT32_MAX ? "-" : rp_log_esc(h->conf->plugins[plugin].name),
            RP_STR_ARG(what));
@@ -87,6 +88,8 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     struct rp_task *t = rp_task_get(h);
     if (!t) return NULL;
     t->phase = RP_PHASE_COUNT;
+    t->weight = 1;
+    t->notes = h->face.notes; /* a task of a shadow is one */
     t->why = "its turn";
     t->req = r;
     t->scope = parent ? parent : &t->own;
@@ -106,6 +109,7 @@ static void make_service(struct rp_task *t)
 {
     rp_task_unlist(t);
     rp_task_enlist(&t->host->services.tasks, t);
+    t->notes = RP_NOTES_NONE; /* it works for all */
 }
 
 /* spawn(how, fn, ...) -> handle. how: false: a child, which belongs to what runs now and ends with it;

@@ -41,6 +41,10 @@ struct rp_vm_chain {
     uint32_t *plugins;   /* index in conf->plugins, by position */
     uint16_t *crumb_ids; /* name ids of the breadcrumb page, by position; Lua reads them too */
     uint32_t *rest;      /* chain that begins after a position, made when needed; 0 not yet */
+    int timed_fn;        /* the same function with marks between the handlers; LUA_NOREF: fn */
+    uint32_t entries;    /* how often it was entered */
+    bool always;         /* is measured */
+    uint32_t traced;     /* the chain that runs the same and notes it; 0 not made yet */
 };
 
 /* ---- tasks ---------------------------------------------------------------------------------- */
@@ -62,6 +66,9 @@ enum rp_task_state {
     RP_TASK_READY,  /* one of them came: to be resumed */
 };
 
+/* Of the request body. */
+enum rp_wants { RP_WANTS_NOTHING, RP_WANTS_WHOLE, RP_WANTS_PIECE };
+
 struct rp_task {
     uint32_t magic;
     uint32_t index, gen; /* handle for Lua */
@@ -75,15 +82,20 @@ struct rp_task {
     struct rp_scope own;      /* the scope of a background task */
     uint8_t state;            /* enum rp_task_state */
     uint8_t phase;            /* of a hook; RP_PHASE_COUNT for others */
+    uint8_t notes;            /* enum rp_notes; face.notes while it runs */
     bool is_hook;             /* resumed by the request's life, not by us */
     bool fired;               /* the event came, not the deadline */
     bool cancelled;           /* ended by itself while running: drop it when it yields */
     bool failed;              /* what it ran raised, and the layer caught it: rp_abi_task_failed */
-    bool wants_body;          /* parked until the request body is whole */
+    uint8_t wants_body;       /* enum rp_wants: parked until that is there */
+    bool wants_response;      /* parked until the whole body of the response is there */
     bool counted;             /* one of the background tasks that are bounded in number */
     double body_max;
     uint32_t chain, at; /* where a hook is; no chain: 1 + whose plugin it is, 0 none */
     size_t piece_n;     /* body_filter: bytes of the input given to Lua */
+    uint8_t weight;     /* measured passes stand for so many; 0: this one is not measured */
+    uint64_t parked_ns; /* since when; 0: it runs */
+    uint64_t spent_ns;  /* by the handler that runs, waits included */
     const char *why;    /* what it waits for */
     struct rp_timer timer;
     void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
@@ -97,6 +109,8 @@ struct rp_task {
     /* Who waits for the end of whom. */
     struct rp_task *joins, *joiners, *join_next, *join_prev;
     rp_ms ends_ms; /* hooks: when the request stops waiting for it; 0: not asked yet */
+    /* While a shadow handler runs: when it began, and what the hooks before it had left; 0: all. */
+    rp_ms shadow_ms, kept_ends_ms, kept_left_ms;
 };
 
 /* What Lua holds of a request slot. */
@@ -105,8 +119,12 @@ struct rp_vm_slot {
     bool bound;    /* the wrapper is a live request's */
     bool leaked;   /* a task may outlive the request with the wrapper in hand: make a new one */
     bool answered; /* a hook answered since the chain was entered */
+    bool journal;  /* its wrapper has a journal: to be closed with the request */
+    bool traced;   /* what runs for it is noted and timed */
+    uint32_t source_by; /* 1 + index of the instance that gave such a function */
     uint8_t dirty; /* Lua put something into the wrapper that must not outlive the request */
     rp_ms ends_ms; /* what hooks of the request wait for ends by then; 0: no such limit */
+    struct rp_task *writer; /* waits until the client has taken what was written: answer.h */
     struct rp_scope scope;
 };
 
@@ -121,13 +139,46 @@ enum {
     RP_WRAP_UP = 6,
     RP_WRAP_RES = 7,
     RP_WRAP_POINTER = 9, /* the cdata pointer, kept; 10: cdata pointer to the slot's `dirty` */
+    RP_WRAP_JOURNAL = 11, /* false: none */
+    RP_WRAP_REQ_CHUNK = 12, /* request_body: the piece as edited so far; dropped like 2..5 */
+    RP_WRAP_SOURCE = 13,    /* the function that makes the request body; dropped, too */
 };
 
 /* Array positions in the table of a guest; lua/rproxy/guest.lua has the same. */
 enum { RP_GUEST_POINTER = 1, RP_GUEST_CTX = 2 };
 enum { RP_GUEST_ACCESS_DENIED = 49 }; /* the alert of a refusal without one (RFC 8446 §6.2) */
 
+/* Functions that journal.lua gives C. */
+enum rp_journal_fn {
+    RP_JOURNAL_END,    /* (req): it ends; hand out its journal */
+    RP_JOURNAL_FAILED, /* (req, instance, task, text): a handler raised; text nil: by req:abort */
+    RP_JOURNAL_HEADER, /* (req, most) -> the text for a response header */
+    RP_JOURNAL_BEGIN,  /* (req, traced) */
+    RP_JOURNAL_CHAIN,  /* (number) -> number of the chain that runs the same and notes it */
+    RP_JOURNAL_FNS,
+};
+
+/* ---- accounts ------------------------------------------------------------------------------- */
+
+struct rp_vm_window { /* the counts at a moment */
+    uint64_t at_ms;
+    double calls, failures;
+};
+
+/* Of one instance, by its index in conf->plugins. */
+struct rp_vm_account {
+    double *cells;    /* enum rp_metric_account; of the worker's page, or nowhere */
+    uint32_t cell;    /* where in the page; 0: nowhere */
+    uint8_t linked;   /* enum rp_metric_breaker: what its chains run now */
+    uint32_t passed;  /* calls let through that ended well */
+    uint64_t slow_ns; /* 0: no limit */
+    uint64_t word;    /* of its breaker, as last seen */
+    struct rp_vm_window before, window;
+};
+
 struct rp_watchdog;
+
+struct rp_lab;
 
 struct rp_vm_life { /* a run of the start or stop hooks */
     struct rp_task *task;
@@ -147,19 +198,23 @@ struct rp_host {
     struct rp_conf *conf;
     uint32_t worker; /* which of them we are in, from 0 */
     struct rp_hooks hooks;
-    struct rp_bundle *bundle; /* while the site is evaluated */
+    struct rp_bundle *bundle; /* while the site is evaluated; of a tool always */
+    const struct rp_host_tool *tool; /* whose VM this is; NULL: a generation's */
 
     /* heap: LuaJIT's own allocator behind a counter */
     lua_Alloc alloc;
     void *alloc_arg;
     size_t heap_bytes, heap_cap;
     size_t since_gc_bytes; /* allocated since the collector last ran in idle time */
+    uint64_t allocated_bytes; /* ever */
     bool heap_hit;         /* an allocation was refused: collect everything soon */
     struct rp_defer gc;
 
     /* Lua functions and values by registry reference */
     int wrap_fn, wrap_conn_fn, rest_fn, life_fn, has_life_fn, abort_ref;
     int wrap_guest_fn, guests_ref; /* the latter: wrappers of guests by number */
+    bool journal_all; /* every request that meets a hook has one */
+    int journal_fns[RP_JOURNAL_FNS]; /* of lua/rproxy/journal.lua; 0: not loaded */
 
     struct rp_vm_chain *chains; /* [0] unused */
     uint32_t chains_n, chains_room;
@@ -191,6 +246,15 @@ struct rp_host {
     uint64_t holds_made;          /* ever: the serial of the last one */
     uint32_t files_n, children_n; /* holds of these kinds that are under way */
 
+    struct rp_metrics *metrics, *own_metrics; /* the latter: where the proxy has none */
+    struct rp_vm_account *accounts;           /* by index in conf->plugins; NULL until attached */
+    double nowhere[RP_ACCOUNT_CELLS];         /* for instances that have no place */
+    uint64_t mark_ns, mark_bytes;             /* where the running handler began, or was measured */
+    bool has_breakers;
+    int relink_fn;
+    struct rp_timer breaker_timer;
+    struct rp_defer relink;
+
     struct rp_proxy *proxy; /* NULL until attached */
     struct rp_crumb *crumb; /* the page, or own_crumb */
     struct rp_crumb own_crumb;
@@ -200,6 +264,7 @@ struct rp_host {
     struct rp_vm_life starting, stopping, leaving;
     bool retired;
     bool farewell_said;
+    struct rp_lab *lab; /* of a tool that asked for it */
 
     struct rp_regex_ctx *regex;
     struct rp_arena scratch; /* decoded bytes; reset by each call that uses it */
@@ -288,9 +353,24 @@ void rp_guests_fini(struct rp_host *h);
 /* ---- host.c --------------------------------------------------------------------------------- */
 
 struct rp_host *rp_host_of(lua_State *L); /* in a function with the host as its upvalue */
+/* A host without a VM; open_state gives it one (false: no memory), open_library the libraries, which
+ * may raise. */
+struct rp_host *rp_host_new(struct rp_conf *c, struct rp_bundle *b);
+bool rp_host_open_state(struct rp_host *h);
+void rp_host_open_library(lua_State *L, struct rp_host *h);
 void rp_host_free(struct rp_host *h);
+/* What the host knows by number of its conf goes; the VM stays (lab.c). */
+void rp_host_leave_conf(struct rp_host *h);
+/* Take what require("rproxy.vm").entries() gives: before the first hook. May raise. */
+void rp_host_take_entries(lua_State *L, struct rp_host *h);
 /* lua_pcall without a way to escape: false when it raised (message on top of L). */
 bool rp_host_call(struct rp_host *h, int nargs, int nresults);
+
+/* ---- lab.c ---------------------------------------------------------------------------------- */
+
+/* host.lab, of the hosts of tools; the library table lies on top of L. */
+void rp_lab_open(lua_State *L, struct rp_host *h);
+void rp_lab_free(struct rp_host *h);
 
 /* ---- vm_chain.c ----------------------------------------------------------------------------- */
 
@@ -303,7 +383,28 @@ void rp_chain_name_crumbs(struct rp_host *h);
 RP_MUST rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *rest);
 /* Index of the plugin at a position; UINT32_MAX when there is none. */
 uint32_t rp_chain_plugin(const struct rp_host *h, uint32_t chain, uint32_t at);
+/* Index in conf->plugins of the instance whose code runs now: of a hook by its place in the chain; of a
+ * task (spawned, background, start and stop hooks) that of who made it; while the site is built
+ * that of setup or init. UINT32_MAX: nobody's, the layer's own. */
+uint32_t rp_vm_running(const struct rp_host *h);
 void rp_chain_fini(struct rp_host *h);
+
+/* ---- vm_account.c --------------------------------------------------------------------------- */
+
+void rp_account_init(struct rp_host *h);
+void rp_account_open(struct rp_host *h); /* attached: instances get their places */
+void rp_account_fini(struct rp_host *h);
+struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin); /* NULL: none */
+/* The function of a chain that t is to run: with or without marks. */
+int rp_account_enter(struct rp_host *h, uint32_t chain, struct rp_task *t);
+/* t begins to run, or goes on; it came back; it is dropped where it waits. */
+void rp_account_begin(struct rp_host *h, struct rp_task *t);
+void rp_account_leave(struct rp_host *h, struct rp_task *t, bool parked);
+void rp_account_drop(struct rp_host *h, struct rp_task *t);
+void rp_account_calls(struct rp_host *h, const struct rp_task *t); /* a hook's pass is over */
+void rp_account_error(struct rp_host *h, uint32_t plugin);
+void rp_account_answer(struct rp_host *h, uint32_t plugin, uint32_t status);
+void rp_account_denial(struct rp_host *h, uint32_t plugin); /* a connection or handshake */
 
 /* ---- host_life.c ---------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@ static struct rp_vm_chain *chain_grow(struct rp_host *h)
     }
     if (h->chains_n == 0) h->chains[h->chains_n++] = (struct rp_vm_chain){.fn = LUA_NOREF};
     struct rp_vm_chain *c = &h->chains[h->chains_n++];
-    *c = (struct rp_vm_chain){.fn = LUA_NOREF};
+    *c = (struct rp_vm_chain){.fn = LUA_NOREF, .timed_fn = LUA_NOREF};
     return c;
 }
 
@@ -46,15 +46,25 @@ static int lua_chain_new(lua_State *L)
     return 2;
 }
 
-/* chain_set(number, fn) */
+/* What runs keeps the function it has. */
+static void put_fn(lua_State *L, int *ref)
+{
+    int before = *ref;
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (before != LUA_NOREF) luaL_unref(L, LUA_REGISTRYINDEX, before);
+}
+
+/* chain_set(number, fn, timed fn) */
 static int lua_chain_set(lua_State *L)
 {
     struct rp_host *h = rp_host_of(L);
     uint32_t ref = (uint32_t)luaL_checknumber(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
     luaL_argcheck(L, ref > 0 && ref < h->chains_n, 1, "no such chain");
-    lua_settop(L, 2);
-    h->chains[ref].fn = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_settop(L, 3);
+    put_fn(L, &h->chains[ref].timed_fn);
+    put_fn(L, &h->chains[ref].fn);
     return 0;
 }
 
@@ -83,6 +93,13 @@ uint32_t rp_chain_plugin(const struct rp_host *h, uint32_t chain, uint32_t at)
                                                                             : UINT32_MAX;
 }
 
+/* Tasks without a chain, and the builder, keep 1 + the index in face.at. */
+uint32_t rp_vm_running(const struct rp_host *h)
+{
+    if (h->current) return rp_chain_plugin(h, h->current->chain, h->face.at);
+    return h->proxy ? UINT32_MAX : rp_chain_plugin(h, 0, h->face.at);
+}
+
 rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *rest)
 {
     struct rp_vm_chain *c = &h->chains[chain];
@@ -95,6 +112,7 @@ rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *r
         bool made = rp_host_call(h, 2, 1);
         c = &h->chains[chain]; /* may have moved */
         if (made) c->rest[at - 1] = (uint32_t)lua_tonumber(h->L, -1);
+        if (made && c->traced == chain) h->chains[c->rest[at - 1]].traced = c->rest[at - 1];
         lua_pop(h->L, 1);
         if (!made) return RP_E_HOOK;
     }

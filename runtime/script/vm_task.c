@@ -146,6 +146,8 @@ static void give_back(struct rp_task *t, bool well)
     if (t->joins) unjoin(t);
     if (t->kids) leave_kids(t);
     if (t->scope && t->scope->holds) rp_hold_forget_task(t->scope, t, well);
+    if (t->chain) rp_account_calls(h, t);
+    if (RP_UNLIKELY(t->parked_ns)) rp_account_drop(h, t);
     if (!t->is_hook) leave_lists(t);
     t->state = RP_TASK_FREE;
     if (t->own.tasks || t->own.holds) rp_scope_close(h, &t->own);
@@ -154,8 +156,13 @@ static void give_back(struct rp_task *t, bool well)
     t->guest = NULL;
     t->scope = NULL;
     t->ends_ms = 0;
-    t->is_hook = t->fired = t->cancelled = t->wants_body = t->failed = false;
+    t->notes = RP_NOTES_NONE;
+    t->is_hook = t->fired = t->cancelled = t->failed = false;
+    t->wants_body = RP_WANTS_NOTHING;
+    t->wants_response = false;
     t->chain = t->at = 0;
+    t->weight = 0;
+    t->spent_ns = 0;
     t->on_end = NULL;
     t->next = h->free_tasks;
     h->free_tasks = t;
@@ -277,10 +284,15 @@ int rp_task_resume(struct rp_task *t, int nargs)
     h->current = t;
     h->face.req = t->req;
     h->face.at = t->at;
+    h->face.notes = t->notes;
+    if (t->weight || t->parked_ns) rp_account_begin(h, t);
     rp_crumb_enter(h->crumb, where(h, t));
     int rc = lua_resume(t->co, nargs);
     rp_crumb_leave(h->crumb);
+    if (t->weight || rc == LUA_YIELD) rp_account_leave(h, t, rc == LUA_YIELD);
     t->at = h->face.at;
+    t->notes = h->face.notes;
+    h->face.notes = RP_NOTES_NONE;
     h->face.req = NULL;
     h->current = NULL;
     if (RP_UNLIKELY(h->since_gc_bytes > RP_GC_IDLE_BYTES || h->heap_hit)) rp_sched_note_garbage(h);
@@ -370,6 +382,18 @@ void rp_abi_park(struct rp_host_face *f, const char *why, double seconds)
     rp_timer_set(h->proxy->loop, &t->timer, (rp_ms)(RP_MIN(seconds, 1e9) * 1000 + 0.999));
 }
 
+double rp_abi_running(const struct rp_host_face *f)
+{
+    uint32_t at = rp_vm_running((const struct rp_host *)(const void *)f);
+    return at == UINT32_MAX ? -1 : (double)at;
+}
+
+void rp_abi_denied(struct rp_host_face *f)
+{
+    struct rp_host *h = rp_vm_of(f);
+    if (h->proxy) h->proxy->stats.grants_denied++;
+}
+
 double rp_abi_task_self(const struct rp_host_face *f)
 {
     const struct rp_host *h = (const struct rp_host *)(const void *)f;
@@ -415,6 +439,10 @@ void rp_abi_task_failed(struct rp_host_face *f)
 static rp_ms hook_end(const struct rp_host *h, struct rp_task *t)
 {
     rp_ms most = h->conf->hook_wait_ms;
+    const struct rp_answer *w = t->req ? t->req->answer : NULL;
+    if (w && w->streamed && t->phase <= RP_PHASE_CONTENT) /* each sign of life gives it more time */
+        return w->idle_ms ? w->last_ms + w->idle_ms - RP_MIN(w->idle_ms / 10, HOOK_SPARE_MS)
+                          : UINT64_MAX;
     if (!t->ends_ms)
         t->ends_ms = rp_loop_now(h->proxy->loop) + most - RP_MIN(most / 10, HOOK_SPARE_MS);
     return t->ends_ms;
@@ -438,6 +466,7 @@ rp_err rp_abi_req_set_end(struct rp_host_face *f, const struct rp_req *r, double
     struct rp_host *h = rp_vm_of(f);
     struct rp_vm_slot *slot = rp_phase_slot(h, r);
     if (!slot || !slot->bound) return RP_E_PHASE;
+    if (f->notes == RP_NOTES_ONLY) return RP_OK;
     slot->ends_ms = at > 0 ? (rp_ms)(RP_MIN(at, 1e12) * 1000) : 0;
     return RP_OK;
 }
@@ -452,6 +481,11 @@ double rp_abi_wall(const struct rp_host_face *f)
 {
     const struct rp_host *h = (const struct rp_host *)(const void *)f;
     return h->proxy ? rp_loop_wall(h->proxy->loop) : rp_clock_wall();
+}
+
+double rp_abi_real_ns(void)
+{
+    return (double)rp_clock_real_ns();
 }
 
 double rp_abi_clock_ns(void)

@@ -13,7 +13,7 @@
 local c = require("spec.support.c")
 local ffi = c.ffi
 
-local C = c.load { "proxy/conf.h", "proxy/route.h", "http/msg.h", "http/uri.h", "http/token.h",
+local C = c.load { "proxy/conf.h", "proxy/route.h", "proxy/route_explain.h", "http/msg.h", "http/uri.h", "http/token.h",
     "net/addr.h", "base/arena.h" }
 
 local M = {}
@@ -136,6 +136,23 @@ local function fill_head(head, keep, req)
     keep.raw = raw
     head.uri.raw_path = raw
     check(C.rp_uri_normalize(keep.arena, raw, head.uri.path))
+end
+
+--- Why a request goes where it goes: the JSON text of route_explain. req as for find.
+function Site:explain(req)
+    local keep = { arena = ffi.gc(ffi.new("struct rp_arena"), C.rp_arena_reset) }
+    C.rp_arena_init(keep.arena, nil, 0, 1048576)
+    C.rp_arena_init(self.scratch, nil, 0, 1048576)
+    local head, client = ffi.new("struct rp_msg"), ffi.new("struct rp_addr")
+    fill_head(head, keep, req)
+    if req.client then check(C.rp_addr_parse_ip(c.str(req.client), client)) end
+    local story, out = ffi.new("struct rp_route_story"), ffi.new("struct rp_buf")
+    check(C.rp_route_explain(self.conf, head, client, self.scratch, story))
+    C.rp_buf_init(out, 1048576)
+    C.rp_route_story_json(story, out)
+    local text = c.lua(C.rp_buf_str(out))
+    C.rp_buf_fini(out)
+    return text
 end
 
 --- Route one request: { host, method, path, query, headers = { { name, value } }, client = "ip" }.

@@ -3,6 +3,7 @@
 -- boot: from the text of site.lua to a built configuration, or one error with all that is wrong.
 
 local build = require("rproxy.config.build")
+local data = require("rproxy.config.model")
 local describe = require("rproxy.config.describe")
 local locate = require("rproxy.config.locate")
 local overrides = require("rproxy.config.overrides")
@@ -90,6 +91,12 @@ end
 function M.describe()
     if not last then error("no configuration was built", 2) end
     return describe.text(last)
+end
+
+--- The same as data, for tools: JSON.
+function M.model()
+    if not last then error("no configuration was built", 2) end
+    return data.text(last, require("rproxy.loader").sources())
 end
 
 return M

@@ -195,22 +195,31 @@ end
 
 -- ---------------------------------------------------------------- plugins
 
+-- Whose code runs: setup and init belong to an instance as its hooks do.
+function Builder:running(instance)
+    if self.sink.running then self.sink:running(instance and instance.index) end
+end
+
 function Builder:setups()
     local levels, order = validate.instances(self.model)
     local failed = false
     for _, instance in ipairs(order) do
+        instance.index = self:try(instance.at, "plugin " .. instance.name,
+            self.sink:plugin(instance.name, instance.mode == "shadow" and "open"
+                or instance.on_error))
+        if instance.mode == "shadow" and instance.index then
+            self:try(instance.at, "mode", self.sink:shadow_plugin(instance.index))
+        end
+        self:running(instance)
         for _, err in ipairs(plugin.open(instance) or {}) do
             failed = true
             self.report:add(instance.at, "%s", err)
         end
+        self:running(nil)
     end
     if failed then return end
     chains.check(levels, order, self.report)
     chains.check_tls(self.model, self.report)
-    for _, instance in ipairs(order) do
-        instance.index = self:try(instance.at, "plugin " .. instance.name,
-            self.sink:plugin(instance.name, instance.on_error))
-    end
     self.order = order -- all have hooks
 end
 
@@ -259,7 +268,9 @@ function Builder:inits()
     local view = view_of(self.model)
     for _, instance in ipairs(self.order) do
         if instance.hooks.init then
+            self:running(instance)
             local ran, err = pcall(instance.hooks.init, view)
+            self:running(nil)
             if not ran then
                 self.report:add(instance.at, "plugin %s: init raised: %s", instance.name,
                     tostring(err))

@@ -9,23 +9,23 @@ local M = {}
 
 --- Phases of a route's own chains, and whether they run in reverse.
 M.PHASES = {
-    { name = "access" }, { name = "rewrite" },
+    { name = "access" }, { name = "rewrite" }, { name = "request_body" },
     { name = "header_filter", reverse = true }, { name = "body_filter", reverse = true },
     { name = "log", reverse = true },
 }
 
 -- What a plugin of a stream may have: no request, no phases.
-local NOT_OF_STREAMS = { "early", "access", "rewrite", "content", "balance", "header_filter",
-    "body_filter" }
+local NOT_OF_STREAMS = { "early", "access", "rewrite", "content", "balance",
+    "request_body", "header_filter", "body_filter" }
 
-local REQUEST_HOOKS = { "early", "access", "rewrite", "content", "header_filter", "body_filter",
-    "log" }
+local REQUEST_HOOKS = { "early", "access", "rewrite", "content", "request_body", "header_filter",
+    "body_filter", "log" }
 
 -- Hooks of a TLS handshake: there is no request yet, and no host.
 local TLS_HOOKS = { "tls_hello", "certificate" }
 
 local NOT_OF_LISTENERS = { "connect", "early", "access", "rewrite", "content", "balance",
-    "header_filter", "body_filter", "log" }
+    "request_body", "header_filter", "body_filter", "log" }
 
 local function refuse(instance, report, text, ...)
     report:add(instance.at, "plugin %s: " .. text, instance.name, ...)

@@ -48,7 +48,7 @@ end
 
 -- Options that have their own part below, or that are only a table around others.
 local APART = { listeners = true, streams = true, upstreams = true, hosts = true, use = true,
-    shared = true, tls = true, hsts = true, error_pages = true }
+    shared = true, tls = true, hsts = true, error_pages = true, grants = true }
 
 local function write_site(out, model)
     for _, row in ipairs(options.site) do

@@ -163,6 +163,11 @@ M.site = {
     { name = "timeouts.hook_wait", type = "duration", default = "60s", min = 0.001,
         conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500)." },
 
+    { name = "grants", type = "map", of = "any", optional = true, takes = "tables by plugin",
+        doc = "What plugins may do outside of their requests, by the plugin's name: "
+            .. "`{ ship = { net = { \"logs.internal:443\" } } }`. See "
+            .. "[trust](../guide/trust.md)." },
+
     { name = "lua.path", type = "string", default = "./?.lua;./?/init.lua", check = is_line,
         doc = "Where require looks for the site's own modules; relative to the folder of "
             .. "site.lua. It holds from the moment the site is checked: site.lua itself is run "
@@ -171,6 +176,8 @@ M.site = {
         scale = US, max = 60, doc = "CPU time of one hook before it is stopped; 0 is no limit." },
     { name = "lua.heap", type = "size", default = "256m", min = 2 ^ 20, conf = "lua.heap_bytes",
         doc = "Memory of one Lua VM." },
+    { name = "lua.ffi", type = "boolean", default = false,
+        doc = "May plugins be granted the FFI? With it a plugin can do whatever the worker can." },
     { name = "lua.background_tasks", type = "integer", default = 10000, min = 0, max = 200000,
         conf = "lua.background_tasks", doc = "Background tasks and timers (rp.detach, rp.after, "
             .. "rp.every) that one worker runs at a time. More are refused, and counted." },

@@ -23,8 +23,8 @@ local Sink = {
 }
 Sink.__index = Sink
 
-local PHASES = { early = 0, access = 1, rewrite = 2, content = 3, balance = 4, header_filter = 5,
-    body_filter = 6, log = 7 }
+local PHASES = { early = 0, access = 1, rewrite = 2, content = 3, balance = 4, request_body = 5,
+    header_filter = 6, body_filter = 7, log = 8 }
 local ON_ERROR = { ["500"] = 0, open = 1, closed = 2 }
 local FORMATS = { combined = 0, json = 1 }
 local EDITS = { set = 0, add = 1, remove = 2 }
@@ -294,6 +294,16 @@ function Sink:plugin(name, on_error)
     fault(self)
     return index_of(self, C.rp_abi_conf_add_plugin(self.conf, name, #name, ON_ERROR[on_error],
         self.index))
+end
+
+--- The instance whose code runs from now on; nil: nobody's.
+function Sink:running(index)
+    abi.H.at = index and index + 1 or 0
+end
+
+--- The instance is a shadow.
+function Sink:shadow_plugin(index)
+    return answer(self, C.rp_abi_conf_set_plugin(self.conf, index, "shadow", 6, 1), true)
 end
 
 function Sink:chain(phase, list)

@@ -7,6 +7,7 @@
 -- upstreams (list, in the order of names) and upstream_by_name, use, hosts { names, is_default,
 -- use, routes }. Everything wrong is in the report; the model is for use only when that is empty.
 
+local grants = require("rproxy.config.grants")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
@@ -264,6 +265,8 @@ local function cross_check(model, report)
         end
     end
     check_refs(model, report)
+    local _, order = M.instances(model)
+    grants.check(model, order, report)
     name_routes(model, report)
 end
 

@@ -9,6 +9,7 @@
 local command = require("rproxy.redis.command")
 local link = require("rproxy.redis.link")
 local node = require("rproxy.redis.node")
+local outside = require("rproxy.outside")
 local resp = require("rproxy.redis.resp")
 local service = require("rproxy.service")
 local task = require("rproxy.task")
@@ -344,5 +345,8 @@ end
 function Cluster:count(into)
     for _, one in pairs(self.nodes) do one:count(into) end
 end
+
+outside.class("redis.cluster", Cluster, {
+    ident = function(self) return self.seeds[1].host .. ":" .. self.seeds[1].port end })
 
 return M

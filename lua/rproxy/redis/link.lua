@@ -13,6 +13,7 @@
 
 local abi = require("rproxy.abi")
 local null = require("rproxy.json").null
+local outside = require("rproxy.outside")
 local resp = require("rproxy.redis.resp")
 local service = require("rproxy.service")
 local socket = require("rproxy.socket")
@@ -384,5 +385,8 @@ function Shared:renew()
         service.wake(self.task)
     end
 end
+
+outside.class("redis.own", Own, { fields = { "timeout" } })
+outside.class("redis.failure", getmetatable(resp.failure("ERR")))
 
 return M

@@ -7,6 +7,7 @@
 -- case: it is not from Redis).
 
 local link = require("rproxy.redis.link")
+local outside = require("rproxy.outside")
 local resp = require("rproxy.redis.resp")
 local service = require("rproxy.service")
 local task = require("rproxy.task")
@@ -116,5 +117,10 @@ function Node:count(into)
         into.connects = into.connects + one.connects
     end
 end
+
+outside.class("redis.node", Node, { ident = function(self)
+    local opts = self.opts
+    return ("%s/%s"):format(opts.unix or opts.master or opts.host .. ":" .. opts.port, opts.db or 0)
+end })
 
 return M

@@ -1,26 +1,22 @@
 -- SPDX-License-Identifier: MIT
-local c = require("spec.support.c")
-local ffi = c.ffi
-local C = c.load { "proxy/balance.h" }
+local balance = require("spec.support.balance")
 
--- Peers from { weight, backup =, usable = }; the returned function makes one choice (1-based).
+-- One choice at a time (1-based), and what marks peers as usable and shows their memory.
 local function group(...)
     local specs = { ... }
-    local n = #specs
-    local peers = ffi.new("struct rp_balance_peer[?]", math.max(n, 1))
-    local memory = ffi.new("int64_t[?]", math.max(n, 1))
     for i, spec in ipairs(specs) do
-        if type(spec) == "number" then spec = { spec } end
-        local p = peers[i - 1]
-        p.weight, p.current_weight = spec[1], memory + (i - 1)
-        p.backup, p.usable = spec.backup or false, spec.usable ~= false
+        if type(spec) == "table" then
+            specs[i] = { spec[1], tier = spec.backup and 15 or 0,
+                health = spec.usable == false and "DOWN" or "UP" }
+        end
     end
-    return function()
-        local i = C.rp_balance_round_robin(peers, n)
-        assert(memory) -- the peers point into it: it must live as long as this function
-        return i >= 0 and i + 1 or nil
-    end, peers, memory
+    local b = balance.new(specs)
+    return function() return b:pick("round_robin") end, b
 end
+
+local function usable(b, i, yes) b:health(i, yes and "UP" or "DOWN") end
+local function is_usable(b, i) return b.peers[i - 1].health == 2 end
+local function memory(b, i) return tonumber(b.peers[i - 1].current) end
 
 local NAMES = "abcdefghij"
 local function pattern(pick, n)
@@ -50,30 +46,29 @@ describe("smooth weighted round robin", function()
     end)
 
     it("takes backups only while no primary is usable", function()
-        local pick, peers = group(1, { 3, backup = true }, { 1, backup = true }, 1)
+        local pick, b = group(1, { 3, backup = true }, { 1, backup = true }, 1)
         assert.equal("adad", pattern(pick, 4))
-        peers[0].usable, peers[3].usable = false, false
+        usable(b, 1, false)
+        usable(b, 4, false)
         assert.equal("bbcb", pattern(pick, 4))
-        peers[3].usable = true
+        usable(b, 4, true)
         assert.equal("dd", pattern(pick, 2))
     end)
 
     it("passes over peers that are not usable, and they are owed nothing", function()
-        local pick, peers = group(1, 1, 1)
-        peers[1].usable = false
+        local pick, g = group(1, 1, 1)
+        usable(g, 2, false)
         assert.equal("acacacac", pattern(pick, 8))
-        peers[1].usable = true
+        usable(g, 2, true)
         local after = pattern(pick, 6)
         local _, b = after:gsub("b", "")
         assert.equal(2, b, after)
     end)
 
     it("takes weights that would overflow 32 bits when added up", function()
-        local pick, _, memory = group(4294967295, 4294967295, 1)
+        local pick, b = group(4294967295, 4294967295, 1)
         for _ = 1, 10000 do pick() end
-        local sum = 0
-        for i = 0, 2 do sum = sum + tonumber(memory[i]) end
-        assert.equal(0, sum)
+        assert.equal(0, memory(b, 1) + memory(b, 2) + memory(b, 3))
     end)
 end)
 
@@ -91,7 +86,7 @@ describe("for random groups", function()
         math.randomseed(11)
         for _ = 1, 300 do
             local specs, total = random_group()
-            local pick, _, memory = group(unpack(specs))
+            local pick, b = group(unpack(specs))
             for _ = 1, 3 do
                 local taken = {}
                 for _ = 1, total do
@@ -99,7 +94,7 @@ describe("for random groups", function()
                     taken[i] = (taken[i] or 0) + 1
                 end
                 for i, weight in ipairs(specs) do assert.equal(weight, taken[i]) end
-                for i = 0, #specs - 1 do assert.equal(0, tonumber(memory[i])) end
+                for i = 1, #specs do assert.equal(0, memory(b, i)) end
             end
         end
     end)
@@ -137,14 +132,14 @@ describe("for random groups", function()
         math.randomseed(13)
         for _ = 1, 100 do
             local specs, total = random_group()
-            local pick, peers = group(unpack(specs))
+            local pick, b = group(unpack(specs))
             for _ = 1, 200 do
-                local n = math.random(0, #specs - 1)
-                peers[n].usable = not peers[n].usable
+                local n = math.random(1, #specs)
+                usable(b, n, not is_usable(b, n))
                 local k = pick()
-                assert.is_true(k == nil or peers[k - 1].usable)
+                assert.is_true(k == nil or is_usable(b, k))
             end
-            for i = 0, #specs - 1 do peers[i].usable = true end
+            for i = 1, #specs do usable(b, i, true) end
             local taken = {}
             for _ = 1, total * 50 do
                 local k = pick()

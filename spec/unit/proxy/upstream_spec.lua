@@ -23,6 +23,9 @@ describe("an upstream", function()
 
     local function status(head) return tonumber(head:match("^HTTP/1%.1 (%d+)")) end
     local function group() return C.rp_groups_at(C.rp_groups_find(p.raw, p.conf), 0) end
+    local function place(i) return group().peers[i].place end
+    local function facts(i) return C.rp_roster_facts(p.raw.roster, place(i)) end
+    local function in_flight(i) return C.rp_roster_in_flight(p.raw.roster, place(i)) end
 
     it("with a peer that refuses uses the others, whatever the method", function()
         p = inproc.open { peers = { refused(), refused(), "self" } }
@@ -35,8 +38,8 @@ describe("an upstream", function()
             assert.equal(200, status(client:head()))
             client:recv_until("ok")
         end
-        assert.equal(0, group().peers[0].in_flight)
-        assert.equal(0, group().peers[2].in_flight)
+        assert.equal(0, in_flight(0))
+        assert.equal(0, in_flight(2))
     end)
 
     it("lets a peer rest that failed, and tries it again when there is nobody else", function()
@@ -47,9 +50,8 @@ describe("an upstream", function()
             assert.equal(502, status(client:head()))
             client:recv_until("</html>\n")
             for i = 0, 1 do
-                local peer = group().peers[i]
-                assert.is_true(peer.rest_until_ms > 0)
-                assert.equal(round, peer.fails)
+                assert.is_true(facts(i).rest_until_ms > 0)
+                assert.equal(round, facts(i).fails)
             end
         end
         assert.equal(6, tonumber(p.raw.stats.up_connects)) -- each peer once per request
@@ -65,17 +67,17 @@ describe("an upstream", function()
 
     it("forgets failures when a connection comes about", function()
         p = inproc.open { peers = { "self" } }
-        group().peers[0].fails = 7
+        for _ = 1, 7 do C.rp_roster_fail(p.raw.roster, place(0)) end
         local client = p:client()
         client:send(GET)
         local up = p:accept()
         up:head()
-        assert.equal(0, group().peers[0].fails)
-        assert.equal(1, group().peers[0].in_flight)
+        assert.equal(0, facts(0).fails)
+        assert.equal(1, in_flight(0))
         up:send(OK)
         client:recv_until("ok")
         p:idle()
-        assert.equal(0, group().peers[0].in_flight)
+        assert.equal(0, in_flight(0))
     end)
 
     it("gives up on a connect that takes too long", function()

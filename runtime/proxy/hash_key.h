@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hash_key: what a request is known by, for upstreams that hash.
+ */
+#ifndef RP_PROXY_HASH_KEY_H
+#define RP_PROXY_HASH_KEY_H
+
+#include "proxy/request.h"
+
+/* The hash of the parts that the upstream names, in that order, on what the client sent. False: the
+ * request has none of them. The same in every worker and instance. */
+bool rp_hash_key_of(const struct rp_req *r, const struct rp_conf_upstream *u, uint64_t *hash);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * upstream_pick: choosing a peer and an address, and what is learnt of them. The policies are pure
+ * (balance.h); here they meet what all workers know (shm/roster.h).
+ */
+#include "base/hash.h"
+#include "net/tls_client.h"
+#include "proxy/proxy.h"
+#include "proxy/upstream.h"
+
+enum {
+    LATENCY_TAU_MS = 10 * 1000, /* of the mean: Finagle's decay */
+    WARM_STEPS = 20,            /* weights change so often while a peer warms up */
+    REST_DOUBLINGS = 10,        /* of a rest, at most: the upstream's cap comes first */
+};
+
+/* ---- settling ------------------------------------------------------------------------------- */
+
+struct settling {
+    struct rp_group *g;
+    rp_ms now, next; /* next: when time alone will change something */
+    bool weights;    /* of the tables */
+};
+
+static void note_next(struct settling *s, rp_ms at)
+{
+    if (at > s->now && at < s->next) s->next = at;
+}
+
+static uint8_t health_of(struct settling *s, const struct rp_peer *p,
+                         const struct rp_roster_facts *f)
+{
+    if (p->slots_n == 0 || f->order == RP_ROSTER_MAINT) return RP_BALANCE_ABSENT;
+    note_next(s, f->rest_until_ms);
+    /* One that has nobody beside it never rests: there is nothing to win. */
+    bool rests = f->rest_until_ms > s->now && s->g->view.n > 1;
+    return rests || f->health == RP_ROSTER_FAILING ? RP_BALANCE_DOWN : RP_BALANCE_UP;
+}
+
+static uint32_t weight_of(struct settling *s, uint32_t full, const struct rp_roster_facts *f)
+{
+    rp_ms slow = s->g->conf->slow_start_ms;
+    if (f->order != RP_ROSTER_READY) return 0;
+    if (!slow || !f->up_since_ms || s->now < f->up_since_ms) return full;
+    rp_ms up = s->now - f->up_since_ms;
+    if (up < slow) note_next(s, s->now + slow / WARM_STEPS + 1);
+    return rp_balance_slow_start(full, up, slow);
+}
+
+static void settle_peer(struct settling *s, const struct rp_peer *p)
+{
+    struct rp_balance_peer *v = &s->g->view.peers[p->index];
+    struct rp_roster_facts f = {.weight = UINT32_MAX};
+    if (p->place != RP_PEER_UNPLACED) f = rp_roster_facts(s->g->proxy->roster, p->place);
+    uint32_t full = f.weight == UINT32_MAX ? p->conf->weight : f.weight;
+    full = RP_MIN(full, (uint32_t)RP_BALANCE_WEIGHT_MOST);
+    if (full != v->full_weight) s->weights = true;
+    v->full_weight = full;
+    v->health = health_of(s, p, &f);
+    v->weight = weight_of(s, full, &f);
+}
+
+static void make_tables(struct rp_group *g)
+{
+    if (g->conf->balance == RP_BALANCE_RING) rp_balance_ring_make(&g->view);
+    if (g->conf->balance == RP_BALANCE_MAGLEV) rp_balance_maglev_make(&g->view);
+}
+
+static void settle(struct rp_group *g, uint64_t epoch, rp_ms now)
+{
+    struct settling s = {.g = g, .now = now, .next = UINT64_MAX, .weights = g->epoch == 0};
+    struct rp_balance_rules rules = {.panic = (uint8_t)g->conf->panic,
+                                     .spill = (uint8_t)g->conf->spill};
+    for (uint32_t i = 0; i < g->peers_n; i++) settle_peer(&s, &g->peers[i]);
+    if (s.weights) make_tables(g);
+    rp_balance_settle(&g->view, &rules);
+    g->epoch = epoch;
+    g->settle_ms = s.next;
+    g->stale = false;
+}
+
+static void keep_settled(struct rp_group *g, rp_ms now)
+{
+    uint64_t epoch = rp_roster_epoch(g->proxy->roster);
+    if (RP_UNLIKELY(epoch != g->epoch || g->stale || now >= g->settle_ms)) settle(g, epoch, now);
+}
+
+/* ---- policies ------------------------------------------------------------------------------- */
+
+static void look(struct rp_balance_view *view, uint32_t peer)
+{
+    struct rp_group *g = view->user;
+    const struct rp_peer *p = &g->peers[peer];
+    struct rp_balance_peer *v = &view->peers[peer];
+    if (p->place == RP_PEER_UNPLACED) return;
+    v->in_flight = rp_roster_in_flight(g->proxy->roster, p->place);
+    v->latency_us = (uint32_t)rp_roster_latency(g->proxy->roster, p->place);
+}
+
+static void put_tried(const struct rp_pick *k, struct rp_balance_ask *ask)
+{
+    for (unsigned i = 0; i < RP_PICK_TRIED && k->tried[i]; i++)
+        if (k->tried[i]->group == k->group) ask->tried[ask->tried_n++] = k->tried[i]->index;
+}
+
+static int by_policy(struct rp_group *g, const struct rp_balance_ask *ask)
+{
+    static int (*const POLICIES[])(struct rp_balance_view *, const struct rp_balance_ask *) = {
+        [RP_BALANCE_ROUND_ROBIN] = rp_balance_round_robin,
+        [RP_BALANCE_HOOK] = rp_balance_round_robin, /* that named no peer */
+        [RP_BALANCE_RANDOM] = rp_balance_random,
+        [RP_BALANCE_LEAST_CONN] = rp_balance_least_conn,
+        [RP_BALANCE_LEAST_TIME] = rp_balance_least_time,
+        [RP_BALANCE_P2C] = rp_balance_p2c,
+        [RP_BALANCE_EWMA] = rp_balance_ewma,
+        [RP_BALANCE_FIRST] = rp_balance_first,
+        [RP_BALANCE_RING] = rp_balance_ring,
+        [RP_BALANCE_MAGLEV] = rp_balance_maglev,
+        [RP_BALANCE_RENDEZVOUS] = rp_balance_rendezvous,
+    };
+    return POLICIES[g->conf->balance](&g->view, ask);
+}
+
+/* Everybody that is up was tried or is full: those that rest are better than no answer. */
+static int choose_rested(struct rp_group *g, const struct rp_balance_ask *ask)
+{
+    for (uint32_t i = 0; i < g->peers_n; i++) {
+        struct rp_balance_peer *v = &g->view.peers[i];
+        bool live = v->live;
+        if (live || v->health != RP_BALANCE_DOWN || v->weight == 0) continue;
+        v->live = true;
+        bool may = rp_balance_may(&g->view, ask, i);
+        v->live = live;
+        if (may) return (int)i;
+    }
+    return -1;
+}
+
+static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
+{
+    struct rp_group *g = k->group;
+    struct rp_balance_ask ask = {
+        .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound};
+    put_tried(k, &ask);
+    if (g->peers_n == 1) /* a turn of one leaves no trace */
+        return g->view.live_n == 1 && rp_balance_may(&g->view, &ask, 0) ? 0 : -1;
+    int at = by_policy(g, &ask);
+    return at >= 0 ? at : choose_rested(g, &ask);
+}
+
+/* ---- picking -------------------------------------------------------------------------------- */
+
+/* No usable peer: are names on their way, do none resolve, is everything full or down? */
+static rp_err why_none(const struct rp_group *g)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < g->peers_n; i++) {
+        if (!g->peers[i].looked_up) return RP_AGAIN;
+        any |= g->peers[i].slots_n > 0;
+    }
+    return any || g->peers_n == 0 ? RP_E_UP_NO_PEER : RP_E_UP_RESOLVE;
+}
+
+/* Addresses of a name take turns; those where connecting failed lately only when all did. */
+static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
+{
+    for (uint32_t i = 0; i < p->slots_n; i++) {
+        struct rp_pool_slot *s = p->slots[p->next_slot++ % p->slots_n];
+        if (rp_connpool_rest_until(s) <= now) return s;
+    }
+    return p->slots[p->next_slot++ % p->slots_n];
+}
+
+static void use_peer(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
+{
+    k->peer = p;
+    k->since_ns = rp_loop_now_ns(proxy->loop);
+    if (p->place != RP_PEER_UNPLACED) rp_roster_enter(proxy->roster, proxy->roster_row, p->place);
+    k->pool_slot = rp_connpool_ref(next_addr(p, now));
+}
+
+rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
+{
+    struct rp_group *g = k->group;
+    rp_ms now = rp_loop_now(p->loop);
+    if (k->want_addr.family != RP_ADDR_NONE) {
+        k->pool_slot = rp_group_hold_slot(g, NULL, &k->want_addr);
+        return RP_OK;
+    }
+    if (k->want_peer >= 0 && (uint32_t)k->want_peer < g->peers_n &&
+        g->peers[k->want_peer].slots_n > 0) {
+        use_peer(p, k, &g->peers[k->want_peer], now);
+        return RP_OK;
+    }
+    keep_settled(g, now);
+    int at = choose(p, k);
+    if (at < 0) return why_none(g);
+    use_peer(p, k, &g->peers[at], now);
+    return RP_OK;
+}
+
+void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c)
+{
+    char buf[RP_ADDR_TEXT_BYTES];
+    struct rp_tls_client *tls = k->group->conf->tls;
+    if (!tls) return;
+    rp_str name =
+        rp_peer_identity(k->peer ? k->peer->conf : NULL, rp_connpool_addr(k->pool_slot), buf);
+    rp_conn_use_tls(c, tls, name, rp_connpool_memory(k->pool_slot));
+}
+
+/* ---- what came of it ------------------------------------------------------------------------ */
+
+/* A name with several addresses fails when each of them did: "localhost" may have two, of which one
+ * is served. The next attempt takes the next address. */
+static bool has_addrs_left(struct rp_pick *k, struct rp_peer *p)
+{
+    k->failed_addrs = k->failed_peer == p ? k->failed_addrs + 1 : 1;
+    k->failed_peer = p;
+    return k->failed_addrs < p->slots_n;
+}
+
+/* Each rest in a row is twice as long as the one before. */
+static rp_ms rest_ms(const struct rp_conf_upstream *c, uint32_t ejections)
+{
+    uint32_t doublings = RP_MIN(ejections, (uint32_t)REST_DOUBLINGS);
+    return RP_MIN(c->fail_rest_ms << doublings, RP_MAX(c->fail_rest_max_ms, c->fail_rest_ms));
+}
+
+static void let_rest(struct rp_proxy *proxy, const struct rp_peer *p, rp_ms now)
+{
+    const struct rp_conf_upstream *c = p->group->conf;
+    uint32_t fails = rp_roster_fail(proxy->roster, p->place);
+    if (!c->max_fails || fails < c->max_fails) return;
+    struct rp_roster_facts f = rp_roster_facts(proxy->roster, p->place);
+    (void)rp_roster_rest(proxy->roster, p->place, now, now + rest_ms(c, f.ejections));
+}
+
+static void note_failure(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
+{
+    const struct rp_conf_upstream *c = p->group->conf;
+    if (c->max_fails && p->slots_n > 1) rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
+    if (has_addrs_left(k, p)) return;
+    for (unsigned i = 0; i < RP_PICK_TRIED; i++) {
+        if (k->tried[i]) continue;
+        k->tried[i] = p;
+        break;
+    }
+    if (p->place != RP_PEER_UNPLACED) let_rest(proxy, p, now);
+}
+
+void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k)
+{
+    const struct rp_peer *peer = k->peer;
+    if (!peer || peer->place == RP_PEER_UNPLACED) return;
+    rp_roster_succeed(p->roster, peer->place);
+    const struct rp_conf_upstream *c = peer->group->conf;
+    if (!c->max_fails || peer->group->peers_n == 1) return;
+    struct rp_roster_facts f = rp_roster_facts(p->roster, peer->place);
+    if (f.ejections && rp_loop_now(p->loop) > f.rest_until_ms + rest_ms(c, f.ejections))
+        rp_roster_forgive(p->roster, peer->place);
+}
+
+void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
+{
+    if (!k->peer || k->peer->place == RP_PEER_UNPLACED || k->peer->group->peers_n == 1) return;
+    uint32_t place = k->peer->place, now = (uint32_t)rp_loop_now(p->loop);
+    uint64_t us = (rp_loop_now_ns(p->loop) - k->since_ns) / 1000;
+    uint32_t sample = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+    for (int tries = 0; tries < 4; tries++) { /* one sample less is no loss */
+        uint64_t was = rp_roster_latency(p->roster, place);
+        uint32_t age = now - (uint32_t)(was >> 32);
+        uint64_t mean = rp_balance_mean((uint32_t)was, age, sample, LATENCY_TAU_MS);
+        if (rp_roster_swap_latency(p->roster, place, was, (uint64_t)now << 32 | mean)) return;
+    }
+}
+
+void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, bool failed)
+{
+    struct rp_peer *peer = k->peer;
+    if (peer) {
+        if (peer->place != RP_PEER_UNPLACED)
+            rp_roster_leave(p->roster, p->roster_row, peer->place, failed);
+        if (failed) note_failure(p, k, peer, rp_loop_now(p->loop));
+    }
+    if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
+    k->pool_slot = NULL;
+    k->peer = NULL;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+void rp_group_open_view(struct rp_group *g)
+{
+    uint32_t n = g->peers_n;
+    g->view = (struct rp_balance_view){
+        .peers = rp_alloc(sizeof(struct rp_balance_peer) * (n + 1)),
+        .n = n,
+        .live = rp_alloc(sizeof(uint32_t) * (n + 1)),
+        .sums = rp_alloc(sizeof(uint64_t) * (n + 1)),
+        .look = look,
+        .user = g,
+    };
+    for (uint32_t i = 0; i < n; i++) {
+        const struct rp_conf_peer *c = &g->conf->peers[i];
+        g->view.peers[i] = (struct rp_balance_peer){
+            .key = rp_balance_key(c->name), .tier = c->tier, .seats = c->max_conns};
+    }
+}
+
+void rp_group_close_view(struct rp_group *g)
+{
+    rp_balance_ring_free(&g->view);
+    rp_balance_maglev_free(&g->view);
+    rp_free(g->view.peers);
+    rp_free(g->view.live);
+    rp_free(g->view.sums);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vm_account: what each plugin instance costs and does, in the worker's page of shm/metric.h, and the
+ * breaker that takes an instance out of its chains.
+ *
+ * Calls, errors, answers and waits are counted exactly. Time and allocated bytes are measured: of the
+ * first EXACT_FIRST passes of a chain each, then of every SAMPLE-th, which counts SAMPLE times. So most
+ * passes run a function that has no clock in it. Tasks that are no hooks, and chains of an instance
+ * whose breaker has a limit of time, are always measured.
+ *
+ * A breaker is one truth for all workers: a word of the zone. Who finds too many failures in his own
+ * window writes it; the others look every LOOK_MS. Each worker then links stubs in place of the
+ * instance's handlers (lua/rproxy/chain.lua), so a closed breaker costs nothing and an open one a
+ * call. When its time is over each worker lets single calls through: the first failure opens it again,
+ * PROBES calls that end well close it.
+ */
+#include "script/vm.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+    EXACT_FIRST = 64,
+    SAMPLE = 16,
+    PROBES = 3,
+    LOOK_MS = 250,
+    SERIES_MOST = 4096, /* instances that have accounts of their own, over all reloads */
+};
+
+static uint64_t now_ms(void)
+{
+    return rp_clock_mono_ns() / 1000000;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static double *cells_of(struct rp_host *h, uint32_t family, const struct rp_conf_plugin *p,
+                        uint32_t *cell)
+{
+    rp_str label = rp_str_head(p->label, RP_MIN(p->label.len, (size_t)RP_METRIC_LABEL_BYTES));
+    rp_err e = rp_metric_add_series(h->metrics, family, label, SERIES_MOST, cell);
+    if (e == RP_E_CAP) {
+        h->face.cells[1]++; /* counted as a series that was refused */
+        e = rp_metric_add_series(h->metrics, family, RP_STR("(others)"), UINT32_MAX, cell);
+    }
+    if (e == RP_OK) return h->face.cells + *cell;
+    *cell = 0;
+    return h->nowhere;
+}
+
+static void look(struct rp_timer *timer);
+
+void rp_account_open(struct rp_host *h)
+{
+    const struct rp_conf *c = h->conf;
+    struct rp_metric_family f = {.name = RP_STR("rproxy_plugin"),
+                                 .kind = RP_METRIC_INSTANCE,
+                                 .generation = c->generation};
+    uint32_t family = UINT32_MAX, worker = h->worker;
+    h->metrics = h->proxy->metrics;
+    if (!h->metrics) {
+        RP_CHECK(rp_metric_own(&h->own_metrics) == RP_OK);
+        h->metrics = h->own_metrics;
+        worker = 0;
+    }
+    h->face.cells = rp_metric_page(h->metrics, worker);
+    h->accounts = rp_alloc(c->plugins_n * sizeof *h->accounts);
+    RP_IGNORE(rp_metric_add_family(h->metrics, &f, &family)); /* without: nowhere */
+    for (uint32_t i = 0; i < c->plugins_n; i++) {
+        struct rp_vm_account *a = &h->accounts[i];
+        a->cells = cells_of(h, family, &c->plugins[i], &a->cell);
+        a->slow_ns = c->plugins[i].breaker.slow_ms * 1000000;
+        h->has_breakers |= c->plugins[i].breaker.policy != RP_BREAK_NONE;
+    }
+    for (uint32_t i = 1; i < h->chains_n; i++)
+        for (uint32_t k = 0; k < h->chains[i].n; k++) {
+            const struct rp_vm_account *a = rp_account_of(h, h->chains[i].plugins[k]);
+            h->chains[i].always |= a && a->slow_ns > 0;
+        }
+    rp_timer_init(&h->breaker_timer, look);
+    if (h->has_breakers) rp_timer_set(h->proxy->loop, &h->breaker_timer, 0);
+}
+
+void rp_account_fini(struct rp_host *h)
+{
+    if (h->proxy && h->accounts) {
+        rp_timer_clear(h->proxy->loop, &h->breaker_timer);
+        rp_loop_undefer(h->proxy->loop, &h->relink);
+    }
+    rp_free(h->accounts);
+    h->accounts = NULL;
+    rp_metric_free(&h->own_metrics);
+}
+
+struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin)
+{
+    return h->accounts && plugin < h->conf->plugins_n ? &h->accounts[plugin] : NULL;
+}
+
+/* ---- counts --------------------------------------------------------------------------------- */
+
+/* The pass of a chain is over: those up to where it came to were called. */
+void rp_account_calls(struct rp_host *h, const struct rp_task *t)
+{
+    const struct rp_vm_chain *c = &h->chains[t->chain];
+    if (!h->accounts) return;
+    uint32_t n = RP_MIN(t->at, c->n);
+    for (uint32_t i = 0; i < n; i++)
+        if (c->plugins[i] < h->conf->plugins_n)
+            h->accounts[c->plugins[i]].cells[RP_ACCOUNT_CALLS]++;
+}
+
+void rp_account_answer(struct rp_host *h, uint32_t plugin, uint32_t status)
+{
+    struct rp_vm_account *a = rp_account_of(h, plugin);
+    if (!a) return;
+    a->cells[RP_ACCOUNT_ANSWERS]++;
+    if (status >= 400) a->cells[RP_ACCOUNT_DENIALS]++;
+}
+
+void rp_account_denial(struct rp_host *h, uint32_t plugin)
+{
+    struct rp_vm_account *a = rp_account_of(h, plugin);
+    if (a) a->cells[RP_ACCOUNT_DENIALS]++;
+}
+
+/* ---- time ----------------------------------------------------------------------------------- */
+
+/* Which function of the chain runs, and is the pass measured? */
+int rp_account_enter(struct rp_host *h, uint32_t chain, struct rp_task *t)
+{
+    struct rp_vm_chain *c = &h->chains[chain];
+    uint32_t n = c->entries++;
+    if (c->always || n < EXACT_FIRST) t->weight = 1;
+    else t->weight = n % SAMPLE == 0 ? SAMPLE : 0;
+    return t->weight ? c->timed_fn : c->fn;
+}
+
+static void slow(struct rp_host *h, uint32_t plugin);
+
+/* The handler that ran in t until now. */
+static void charge(struct rp_host *h, struct rp_task *t)
+{
+    uint64_t now = rp_clock_mono_ns();
+    struct rp_vm_account *a = rp_account_of(h, rp_vm_running(h));
+    uint64_t ns = now - h->mark_ns, bytes = h->allocated_bytes - h->mark_bytes;
+    h->mark_ns = now;
+    h->mark_bytes = h->allocated_bytes;
+    if (!a) return;
+    a->cells[RP_ACCOUNT_CPU] += (double)ns * 1e-9 * t->weight;
+    a->cells[RP_ACCOUNT_BYTES] += (double)bytes * t->weight;
+    t->spent_ns += ns;
+}
+
+static void end_of_handler(struct rp_host *h, struct rp_task *t)
+{
+    uint32_t plugin = rp_vm_running(h);
+    const struct rp_vm_account *a = rp_account_of(h, plugin);
+    if (a && a->slow_ns && t->spent_ns > a->slow_ns) slow(h, plugin);
+    t->spent_ns = 0;
+}
+
+void rp_account_begin(struct rp_host *h, struct rp_task *t)
+{
+    h->mark_ns = rp_clock_mono_ns();
+    h->mark_bytes = h->allocated_bytes;
+    if (!t->parked_ns) return;
+    struct rp_vm_account *a = rp_account_of(h, rp_vm_running(h));
+    uint64_t ns = h->mark_ns - t->parked_ns;
+    t->parked_ns = 0;
+    t->spent_ns += ns;
+    if (a && t->is_hook) a->cells[RP_ACCOUNT_WAIT] += (double)ns * 1e-9;
+}
+
+void rp_account_leave(struct rp_host *h, struct rp_task *t, bool parked)
+{
+    if (t->weight) charge(h, t);
+    if (parked) t->parked_ns = t->weight ? h->mark_ns : rp_clock_mono_ns();
+    else if (t->weight && t->is_hook) end_of_handler(h, t);
+}
+
+/* It is thrown away where it waits. */
+void rp_account_drop(struct rp_host *h, struct rp_task *t)
+{
+    if (!t->parked_ns) return;
+    struct rp_vm_account *a = rp_account_of(h, rp_chain_plugin(h, t->chain, t->at));
+    if (a && t->is_hook)
+        a->cells[RP_ACCOUNT_WAIT] += (double)(rp_clock_mono_ns() - t->parked_ns) * 1e-9;
+    t->parked_ns = 0;
+}
+
+void rp_abi_mark(struct rp_host_face *f)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_task *t = h->current;
+    if (!t || !t->weight) return;
+    charge(h, t);
+    end_of_handler(h, t);
+}
+
+/* ---- breakers ------------------------------------------------------------------------------- */
+
+static double failures(const struct rp_vm_account *a)
+{
+    return a->cells[RP_ACCOUNT_ERRORS] + a->cells[RP_ACCOUNT_SLOW];
+}
+
+static void take_window(struct rp_vm_window *w, const struct rp_vm_account *a, uint64_t now,
+                        double besides)
+{
+    w->at_ms = now;
+    w->calls = a->cells[RP_ACCOUNT_CALLS];
+    w->failures = failures(a) - besides;
+}
+
+/* The window is between a half and the whole of `within` long. */
+static void turn_window(struct rp_vm_account *a, uint64_t now, rp_ms within)
+{
+    if (now - a->window.at_ms < within / 2) return;
+    if (now - a->window.at_ms < within) a->before = a->window;
+    else take_window(&a->before, a, now, 1);
+    take_window(&a->window, a, now, 1);
+}
+
+static void set_breaker(struct rp_host *h, uint32_t plugin, enum rp_metric_breaker state,
+                        uint64_t until_ms)
+{
+    struct rp_vm_account *a = &h->accounts[plugin];
+    a->word = rp_metric_breaker_word(state, until_ms, h->conf->generation);
+    if (a->cell) rp_metric_set_word(h->metrics, a->cell, a->word);
+    rp_loop_defer(h->proxy->loop, &h->relink);
+}
+
+static void trip(struct rp_host *h, uint32_t plugin, const char *why)
+{
+    struct rp_vm_account *a = &h->accounts[plugin];
+    const struct rp_conf_plugin *p = &h->conf->plugins[plugin];
+    uint64_t now = now_ms(), until;
+    if (rp_metric_breaker_now(a->word, now, &until) == RP_BREAKER_OPEN) return;
+    a->cells[RP_ACCOUNT_TRIPS]++;
+    rp_log(error, "breaker opened plugin=%s why=\"%s\" failures=%.0f calls=%.0f policy=%s open_ms=%llu",
+           rp_log_esc(p->label), why, failures(a) - a->before.failures,
+           a->cells[RP_ACCOUNT_CALLS] - a->before.calls,
+           p->breaker.policy == RP_BREAK_DENY ? "deny" : "bypass",
+           (unsigned long long)p->breaker.open_ms);
+    take_window(&a->before, a, now, 0);
+    take_window(&a->window, a, now, 0);
+    set_breaker(h, plugin, RP_BREAKER_OPEN, now + p->breaker.open_ms);
+}
+
+/* One more failure of it was counted. */
+static void judge(struct rp_host *h, uint32_t plugin)
+{
+    struct rp_vm_account *a = &h->accounts[plugin];
+    const struct rp_conf_breaker *b = &h->conf->plugins[plugin].breaker;
+    if (b->policy == RP_BREAK_NONE || a->linked == RP_BREAKER_OPEN) return;
+    if (a->linked == RP_BREAKER_HALF) {
+        trip(h, plugin, "it failed while it was tried");
+        return;
+    }
+    turn_window(a, now_ms(), b->within_ms);
+    /* The call that failed is not counted as one yet. */
+    double calls = a->cells[RP_ACCOUNT_CALLS] + 1 - a->before.calls;
+    double failed = failures(a) - a->before.failures;
+    if (calls >= b->least && failed >= b->errors * calls) trip(h, plugin, "too many failures");
+}
+
+void rp_account_error(struct rp_host *h, uint32_t plugin)
+{
+    struct rp_vm_account *a = rp_account_of(h, plugin);
+    if (!a) return;
+    a->cells[RP_ACCOUNT_ERRORS]++;
+    if (RP_UNLIKELY(h->has_breakers)) judge(h, plugin);
+}
+
+static void slow(struct rp_host *h, uint32_t plugin)
+{
+    h->accounts[plugin].cells[RP_ACCOUNT_SLOW]++;
+    judge(h, plugin);
+}
+
+void rp_abi_failed(struct rp_host_face *f)
+{
+    struct rp_host *h = rp_vm_of(f);
+    rp_account_error(h, rp_vm_running(h));
+}
+
+void rp_abi_breaker_passed(struct rp_host_face *f, uint32_t plugin)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_vm_account *a = rp_account_of(h, plugin);
+    if (!a || a->linked != RP_BREAKER_HALF || ++a->passed < PROBES) return;
+    rp_log(notice, "breaker closed plugin=%s", rp_log_esc(h->conf->plugins[plugin].label));
+    take_window(&a->before, a, now_ms(), 0);
+    a->window = a->before;
+    set_breaker(h, plugin, RP_BREAKER_CLOSED, 0);
+}
+
+void rp_abi_breaker_skipped(struct rp_host_face *f, uint32_t plugin)
+{
+    struct rp_vm_account *a = rp_account_of(rp_vm_of(f), plugin);
+    if (a) a->cells[RP_ACCOUNT_SKIPPED]++;
+}
+
+/* ---- linking -------------------------------------------------------------------------------- */
+
+/* relink(plugin, state, deny); when there is no memory for it, the next look is the next try. */
+static bool relink_one(struct rp_host *h, uint32_t plugin, enum rp_metric_breaker state)
+{
+    lua_rawgeti(h->L, LUA_REGISTRYINDEX, h->relink_fn);
+    lua_pushnumber(h->L, plugin);
+    lua_pushnumber(h->L, state);
+    lua_pushboolean(h->L, h->conf->plugins[plugin].breaker.policy == RP_BREAK_DENY);
+    bool done = rp_host_call(h, 3, 0);
+    if (!done) lua_pop(h->L, 1);
+    return done;
+}
+
+/* What all workers know of it. A word of another generation says nothing; the one that serves puts its
+ * own there. */
+static enum rp_metric_breaker heard(struct rp_host *h, uint32_t plugin, uint64_t now)
+{
+    struct rp_vm_account *a = &h->accounts[plugin];
+    uint32_t mask = (1u << RP_BREAKER_GENERATION_BITS) - 1;
+    uint64_t until;
+    if (a->cell) {
+        uint64_t word = rp_metric_word(h->metrics, a->cell);
+        if (rp_metric_breaker_generation(word) == (h->conf->generation & mask)) a->word = word;
+        else set_breaker(h, plugin, RP_BREAKER_CLOSED, 0);
+    }
+    enum rp_metric_breaker state = rp_metric_breaker_now(a->word, now, &until);
+    /* Nothing stays open for longer than it was told to, whatever a wild worker wrote. */
+    bool odd = state == RP_BREAKER_OPEN && until - now > h->conf->plugins[plugin].breaker.open_ms;
+    return odd ? RP_BREAKER_CLOSED : state;
+}
+
+static void follow(struct rp_host *h)
+{
+    uint64_t now = now_ms();
+    if (h->proxy->conf != h->conf) return; /* not yet, or no more, the one that serves */
+    for (uint32_t i = 0; i < h->conf->plugins_n; i++) {
+        struct rp_vm_account *a = &h->accounts[i];
+        if (h->conf->plugins[i].breaker.policy == RP_BREAK_NONE) continue;
+        enum rp_metric_breaker state = heard(h, i, now);
+        if (state == a->linked || !relink_one(h, i, state)) continue;
+        a->linked = (uint8_t)state;
+        a->passed = 0;
+    }
+}
+
+static void relink(struct rp_defer *d)
+{
+    follow(RP_CONTAINER(rp_host, relink, d));
+}
+
+static void look(struct rp_timer *timer)
+{
+    struct rp_host *h = RP_CONTAINER(rp_host, breaker_timer, timer);
+    follow(h);
+    rp_timer_set(h->proxy->loop, &h->breaker_timer, LOOK_MS);
+}
+
+void rp_account_init(struct rp_host *h)
+{
+    h->relink.run = relink;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * roster: what all processes know of the peers of upstreams: requests under way, latency, health,
+ * who rests and what the operator said. One truth, so that workers do not differ.
+ *
+ * A peer has a place by a 128-bit id, for as long as somebody holds it and until the place is wanted
+ * for another: so a reload, which holds the new before it lets go of the old, changes nothing. What a
+ * worker counts is written by it alone, in a row of its own, and is forgotten in one go when it dies;
+ * facts are single words, changed atomically. Whatever decides who may be chosen raises the epoch.
+ */
+#ifndef RP_SHM_ROSTER_H
+#define RP_SHM_ROSTER_H
+
+#include "shm/zone.h"
+
+enum {
+    RP_ROSTER_PLACES_MIN = 256,
+    RP_ROSTER_PLACES_DEFAULT = 16384, /* 2 MB, and 512 KB per worker, where they are used */
+};
+
+/* What active checks say. */
+enum rp_roster_health { RP_ROSTER_UNKNOWN, RP_ROSTER_PASSING, RP_ROSTER_FAILING };
+
+/* What the operator says. */
+enum rp_roster_order {
+    RP_ROSTER_READY,
+    RP_ROSTER_DRAIN, /* nothing new but for clients that are bound to it */
+    RP_ROSTER_MAINT, /* nothing at all */
+};
+
+struct rp_roster_id {
+    uint64_t high, low; /* not both 0 */
+};
+
+/* A copy; times are of the monotonic clock, which all processes share. */
+struct rp_roster_facts {
+    uint8_t health, order;  /* enums above */
+    uint32_t weight;        /* the operator's; UINT32_MAX: as configured */
+    uint32_t fails;         /* in a row */
+    uint32_t ejections;     /* in a row: each makes the next rest longer */
+    uint64_t rest_until_ms; /* 0: it does not rest */
+    uint64_t up_since_ms;   /* it came back then; 0: it was always there */
+};
+
+struct rp_roster;
+
+/* Lay out, or find again, in a part of that name. place_n: a power of two.
+ * ret   RP_OK; RP_E_INVALID: other numbers, or bad ones; else as rp_zone_part */
+RP_MUST rp_err rp_roster_new(struct rp_zone *z, rp_str part, uint32_t worker_n, uint32_t place_n,
+                             struct rp_roster **out);
+/* One that this process shares with nobody; its worker is 0. */
+struct rp_roster *rp_roster_own(uint32_t place_n);
+void rp_roster_free(struct rp_roster **r); /* this process's handle */
+size_t rp_roster_bytes(uint32_t worker_n, uint32_t place_n);
+
+/* Id of a peer, the same in all processes of the instance. */
+struct rp_roster_id rp_roster_id_of(const struct rp_roster *r, rp_str upstream, rp_str peer);
+/* Hold the peer's place; *fresh: nobody knew it. RP_E_CAP: all places are taken. */
+RP_MUST rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, struct rp_roster_id id,
+                              uint32_t *place, bool *fresh);
+void rp_roster_drop(struct rp_roster *r, uint32_t worker, uint32_t place);
+/* The worker has nothing: it is about to start, or it is dead. */
+void rp_roster_forget(struct rp_roster *r, uint32_t worker);
+
+/* Grows with every change of facts: who has seen it need not look again. */
+uint64_t rp_roster_epoch(const struct rp_roster *r);
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+void rp_roster_enter(struct rp_roster *r, uint32_t worker, uint32_t place);
+/* The request is over; failed: by the peer's fault. */
+void rp_roster_leave(struct rp_roster *r, uint32_t worker, uint32_t place, bool failed);
+uint32_t rp_roster_in_flight(const struct rp_roster *r, uint32_t place); /* of all workers */
+struct rp_roster_totals {
+    uint64_t in_flight, requests, failures; /* ever, but for workers that died */
+};
+struct rp_roster_totals rp_roster_totals(const struct rp_roster *r, uint32_t place);
+/* The mean latency: a word that is changed by what was read before. False: another did, look again. */
+uint64_t rp_roster_latency(const struct rp_roster *r, uint32_t place);
+bool rp_roster_swap_latency(struct rp_roster *r, uint32_t place, uint64_t was, uint64_t is);
+
+/* ---- facts ---------------------------------------------------------------------------------- */
+
+struct rp_roster_facts rp_roster_facts(const struct rp_roster *r, uint32_t place);
+/* One failure more; how many in a row. */
+uint32_t rp_roster_fail(struct rp_roster *r, uint32_t place);
+/* It works: failures in a row begin anew. */
+void rp_roster_succeed(struct rp_roster *r, uint32_t place);
+/* Let it rest until then. Only one of several that say so at once counts it: true. */
+bool rp_roster_rest(struct rp_roster *r, uint32_t place, uint64_t now_ms, uint64_t until_ms);
+/* It was well for long enough: the next rest is a short one again. */
+void rp_roster_forgive(struct rp_roster *r, uint32_t place);
+/* True when that is news. now_ms: of a peer that comes back. */
+bool rp_roster_set_health(struct rp_roster *r, uint32_t place, enum rp_roster_health health,
+                          uint64_t now_ms);
+bool rp_roster_set_order(struct rp_roster *r, uint32_t place, enum rp_roster_order order,
+                         uint64_t now_ms);
+void rp_roster_set_weight(struct rp_roster *r, uint32_t place, uint32_t weight);
+
+#endif
