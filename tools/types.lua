@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- types: editor types (LuaCATS) of calls, made from the doc comments of the modules that have them.
+-- types: editor types (LuaCATS) of calls, made from the doc comments of the modules that have them,
+-- and for all else from the tables of docs/guide/api.md, which a spec compares with the program.
 -- tools/docs.lua puts them behind those of site.lua.
 --
 -- A doc comment is the lines "--- .." right above "function NAME(ARGS)". Several results stand in
@@ -146,8 +147,244 @@ local function functions(module, list, where, out)
     end
 end
 
+-- ---------------------------------------------------------------- from the page
+
+local PAGE = "docs/guide/api.md"
+
+-- Words of the page for values.
+local VALUES = { string = "string", text = "string", number = "number", boolean = "boolean",
+    ["true"] = "true", table = "table", list = "any[]", value = "any", err = "string?",
+    iterator = "fun(): ...", handle = "rproxy.Handle", count = "integer", object = "table",
+    settings = "table", positions = "integer", captures = "string?", never = "nil" }
+
+-- Objects of the page that have a class under another name, or whose row says which one is meant.
+local OBJECTS = { req = "rproxy.Request", up = "rproxy.Up", res = "rproxy.Result",
+    conn = "rproxy.Conn", client = "rproxy.HttpClient", response = "rproxy.HttpResponse",
+    headers = "rproxy.HttpHeaders", cert = "rproxy.Certificate", reader = "rproxy.FormReader",
+    stream = "rproxy.GzipStream", zone = false, task = "rproxy.Task", keys = false }
+local FIELD_TYPES = { ["req.up"] = "rproxy.Up", ["req.conn"] = "rproxy.Conn",
+    ["conn.tls"] = "rproxy.ConnTls?", ["req.upstream"] = "rproxy.Handle|string?" }
+-- What says that something is over says it in vain where it is not returned.
+local NODISCARD = { ["req:exit"] = true, ["req:redirect"] = true, ["res:replace"] = true }
+
+local function camel(word)
+    return (word:gsub("^%l", string.upper):gsub("_(%l)", string.upper))
+end
+
+local function class_of(object)
+    if OBJECTS[object] ~= nil then return OBJECTS[object] end
+    return "rproxy." .. camel(object)
+end
+
+-- "string, or nil and err" -> { "string?", "string?" }; "string or nil" -> { "string?" }.
+local function types_of(words, known)
+    local out = {}
+    if words == "" then return out end
+    local fails = words:find("or nil and err", 1, true) or words:find("or nil, code", 1, true)
+    local main = words:gsub("[,;]? or nil.*$", "")
+    local maybe = main ~= words
+    for word in (main .. ","):gmatch("%s*(.-)%s*[,;]") do
+        local class = known["rproxy." .. camel(word)] and "rproxy." .. camel(word)
+            or OBJECTS[word] or nil
+        local kind = VALUES[word:match("^[%l]+") or ""] or class or "any"
+        out[#out + 1] = kind .. (maybe and kind ~= "any" and not kind:find("%?$") and "?" or "")
+    end
+    if fails and #out == 1 then out[2] = "string?" end
+    return out
+end
+
+local function plain_doc(text)
+    return (text:gsub("%*%*", ""):gsub("%[([^%]]*)%]%([^)]*%)", "%1"):gsub("%s+$", ""))
+end
+
+-- Calls run(object path, separator, name, args or nil, returns, doc) for what the page names.
+local function each_of_page(run)
+    local text = read(PAGE)
+    text = text:sub((text:find("\n## req\n", 1, true)))
+    local cut = text:find("\n## What plain Lua has", 1, true)
+    text = text:sub(1, cut)
+    local function spans(cell, returns, doc)
+        for code in cell:gmatch("`([^`]+)`") do
+            local path, rest = code:match("^([%l_][%w_.:]*)(.*)$")
+            local owner, sep, name = (path or ""):match("^(.*)([.:])([%w_]+)$")
+            local args = rest and (rest:match("^(%b())") or rest:match("^%s*{") and "(opts)")
+            if owner then run(owner, sep, name, args, returns, doc) end
+        end
+    end
+    for line in text:gmatch("[^\n]+") do
+        local first, second, third = line:match("^| (.-) | (.-) | (.*) |$")
+        if not first then first, second, third = line:match("^| (.-) |%s*(|)%s*(.*) |$") end
+        if first and second == "|" then second = "" end
+        if first and first ~= "---" then
+            spans(first, second, plain_doc(third))
+        elseif line:sub(1, 1) ~= "|" then
+            spans(line, "", "")
+        end
+    end
+end
+
+-- "(fn, ...)" as it stands; what is no name becomes one.
+local function arguments(args)
+    local out = {}
+    for word in args:sub(2, -2):gmatch("[^,]+") do
+        word = word:match("^%s*(.-)%s*$")
+        out[#out + 1] = word:find("^[%a_][%w_]*$") and word or word == "..." and word
+            or "arg" .. #out + 1
+    end
+    return "(" .. table.concat(out, ", ") .. ")"
+end
+
+local Page = {}
+Page.__index = Page
+
+function Page:add(class, line)
+    if not self.classes[class] then
+        self.classes[class] = {}
+        self.order[#self.order + 1] = class
+    end
+    table.insert(self.classes[class], line)
+end
+
+function Page:call(place, key, args, returns, doc)
+    if self.defined[place] or self.done[place] then return end
+    self.done[place] = true
+    local lines = {}
+    if doc ~= "" then lines[1] = "--- " .. doc end
+    for _, kind in ipairs(types_of(returns, self.known)) do
+        lines[#lines + 1] = "---@return " .. kind
+    end
+    if NODISCARD[key] then lines[#lines + 1] = "---@nodiscard" end
+    lines[#lines + 1] = ("function %s%s end"):format(place, arguments(args))
+    self.calls[#self.calls + 1] = table.concat(lines, "\n")
+end
+
+function Page:field(class, object, name, returns, doc)
+    local key = object .. "." .. name
+    if self.done[key] then return end
+    self.done[key] = true
+    local kind = FIELD_TYPES[key] or types_of(returns, self.known)[1] or "any"
+    self:add(class, ("---@field %s %s %s"):format(name, kind, doc):gsub("%s+$", ""))
+end
+
+function Page:take(owner, sep, name, args, returns, doc)
+    if owner == "rp" or owner:find("^rp%.") then
+        if sep == "." and args then
+            self:call(owner .. "." .. name, "", args, returns, doc)
+            local upper = owner:match("^rp%.[%w_]+$")
+            if upper then self.tables[upper] = true end
+        elseif sep == "." and not self.done[owner .. "." .. name] then
+            self.values[#self.values + 1] = owner .. "." .. name
+        end
+        return
+    end
+    local object = owner:match("^[%l_]+$") or owner == "conn.tls" and "conn_tls"
+    local class = object and class_of(object)
+    if not class then return end
+    if sep == ":" and args then
+        if not self.known[class] then self:add(class, nil) end
+        self:call(object .. ":" .. name, object .. ":" .. name, args, returns, doc)
+    elseif sep == "." and not args and not self.known[class] then
+        self:field(class, object, name, returns, doc)
+    end
+end
+
+-- What the page has and `text` does not define yet.
+local function from_page(text)
+    local self = setmetatable({ defined = {}, known = {}, done = {}, classes = {}, order = {},
+        calls = {}, values = {}, tables = {} }, Page)
+    for place in text:gmatch("\nfunction ([%w_.:]+)%(") do self.defined[place] = true end
+    for class in text:gmatch("%-%-%-@class (rproxy%.%w+)") do self.known[class] = true end
+    local objects = {}
+    each_of_page(function(owner)
+        if owner:find("^[%l_]+$") and owner ~= "rp" and class_of(owner) then
+            objects[owner] = true
+        end
+    end)
+    for object in pairs(objects) do
+        local class = class_of(object)
+        if not self.known[class] then self.fresh = self.fresh or {} self.fresh[object] = class end
+    end
+    each_of_page(function(...) self:take(...) end)
+    return self
+end
+
+-- Classes of the page as text, then its calls.
+local function page_text(self)
+    local out = {}
+    local names = {}
+    for object, class in pairs(self.fresh or {}) do names[#names + 1] = { object, class } end
+    table.sort(names, function(a, b) return a[1] < b[1] end)
+    self.classes["rproxy.ConnTls"] = self.classes["rproxy.ConnTls"] or {}
+    out[#out + 1] = "---@class rproxy.ConnTls\n"
+        .. table.concat(self.classes["rproxy.ConnTls"], "\n")
+    for _, pair in ipairs(names) do
+        local lines = { "---@class " .. pair[2] }
+        for _, line in ipairs(self.classes[pair[2]] or {}) do lines[#lines + 1] = line end
+        lines[#lines + 1] = ("local %s = {}"):format(pair[1])
+        out[#out + 1] = table.concat(lines, "\n")
+    end
+    for _, call in ipairs(self.calls) do out[#out + 1] = call end
+    return out
+end
+
+local HOOKS = [[
+---@class rproxy.Handle
+---@field name string
+
+--- What a plugin's setup returns, and what a `use` list takes.
+---@class rproxy.Hooks
+]]
+
+-- What hooks get, by their names in plugin.lua.
+local HOOK_ARGS = { init = "site: table", start = "", stop = "", connect = "conn: table",
+    tls_hello = "conn: table", certificate = "conn: table",
+    balance = "req: rproxy.Request, up: rproxy.Up",
+    header_filter = "req: rproxy.Request, res: rproxy.Result",
+    body_filter = "req: rproxy.Request, res: rproxy.Result, chunk: string, last: boolean",
+    log = "req: rproxy.Request, res: rproxy.Result" }
+
+local function hooks_text()
+    local out = {}
+    local list = read("lua/rproxy/plugin.lua"):match("M%.HOOKS = {(.-)}")
+    for name in list:gmatch('"([%l_]+)"') do
+        out[#out + 1] = ("---@field %s? fun(%s): any?"):format(name, HOOK_ARGS[name]
+            or "req: rproxy.Request")
+    end
+    return HOOKS .. table.concat(out, "\n")
+end
+
 --- The definitions as text; `rp` is a local above them.
 function M.calls()
+    local text = M.commented()
+    local page = from_page("\n" .. text)
+    local tables, missing = {}, {}
+    for name in pairs(page.tables) do
+        if not text:find("%f[%w]" .. name:gsub("%.", "%%.") .. "%f[,%s]") then
+            tables[#tables + 1] = name
+        end
+    end
+    table.sort(tables)
+    for i = 1, #tables do missing[i] = "{}" end
+    local out = {}
+    if tables[1] then
+        out[1] = table.concat(tables, ", ") .. " = " .. table.concat(missing, ", ")
+    end
+    out[#out + 1] = text
+    for _, piece in ipairs(page_text(page)) do out[#out + 1] = piece end
+    local seen = {}
+    for _, name in ipairs(page.values) do
+        if not page.done[name] and not page.defined[name] and not page.tables[name]
+            and not seen[name] and not text:find("\nfunction " .. name .. "[(.]") then
+            seen[name] = true
+            out[#out + 1] = ("---@type any\n%s = nil"):format(name)
+        end
+    end
+    out[#out + 1] = hooks_text()
+    return table.concat(out, "\n\n")
+end
+
+--- Those that have doc comments.
+function M.commented()
     local out = { "rp.tcp, rp.unix, rp.udp, rp.dns, rp.http, rp.fs = {}, {}, {}, {}, {}, {}",
         "rp.crypto, rp.form, rp.jwe = {}, {}, {}" }
     for _, source in ipairs(SOURCES) do

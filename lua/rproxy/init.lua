@@ -19,6 +19,7 @@ local jwt = require("rproxy.jwt")
 local lock = require("rproxy.lock")
 local log = require("rproxy.log")
 local lru = require("rproxy.lru")
+local metric = require("rproxy.metric")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
 local plugin = require("rproxy.plugin")
@@ -58,7 +59,7 @@ local rp = {
     crypto = crypto, header = header.handle, json = json, jwe = jwe, jwt = jwt,
     log = log, lru = lru.new,
     null = json.null, array = json.array, regex = regex.callable,
-    redis = redis.new, queue = queue.new, lock = lock.lock, semaphore = lock.semaphore,
+    metric = metric, redis = redis.new, queue = queue.new, lock = lock.lock, semaphore = lock.semaphore,
     fs = fs, exec = exec.exec,
     tcp = { connect = socket.connect },
     unix = { connect = socket.connect_unix }, udp = { connect = socket.connect_udp },

@@ -158,7 +158,7 @@ end
 --- Keep a journal for this request.
 --- phases: all that have a req   yields: no
 --- @param req table
---- @param traced boolean|nil  note and time every handler of the phases to come, and what it applies
+--- @param traced boolean|nil  with every handler of the phases to come, and what it applies
 --- @return table journal
 function M.want(req, traced)
     return begin(req, traced)
@@ -185,7 +185,7 @@ end
 local function open(index, hook, notes)
     local task = C.rp_abi_task_self(H)
     local frame = { index = index, hook = hook, was = H.notes, notes = notes, wait_ns = 0,
-        waits = 0, task = task, first = 1, from_ns = C.rp_abi_clock_ns() }
+        waits = 0, task = task, first = 1, from_ns = C.rp_abi_real_ns() }
     frames[task % PLACES] = frame
     H.notes = notes
     return frame
@@ -196,7 +196,7 @@ local function end_of(frame, verdict, entry)
     entry = entry or {}
     entry.kind, entry.verdict, entry.index, entry.hook = "verdict", verdict, frame.index, frame.hook
     entry.wait_ns, entry.waits = frame.wait_ns, frame.waits
-    entry.cpu_ns = C.rp_abi_clock_ns() - frame.from_ns - frame.wait_ns
+    entry.cpu_ns = C.rp_abi_real_ns() - frame.from_ns - frame.wait_ns
     entry.applied = frame.notes ~= M.ONLY
     frames[frame.task % PLACES] = nil
     return entry
@@ -246,9 +246,9 @@ end
 
 local function park(frame, why, seconds)
     C.rp_abi_park(H, why, seconds)
-    local from = C.rp_abi_clock_ns()
+    local from = C.rp_abi_real_ns()
     local woken = host.park()
-    frame.wait_ns, frame.waits = frame.wait_ns + C.rp_abi_clock_ns() - from, frame.waits + 1
+    frame.wait_ns, frame.waits = frame.wait_ns + C.rp_abi_real_ns() - from, frame.waits + 1
     return woken
 end
 
@@ -282,6 +282,17 @@ local function last_answer(journal, frame)
             return entry
         end
     end
+end
+
+--- Has the handler changed anything, or tried to?
+function M.has_edits(wrapper, frame)
+    local journal = rawget(wrapper, SLOT)
+    for i = frame.first, journal and #journal or 0 do
+        local entry = journal[i]
+        local own = entry.index == frame.index and entry.hook == frame.hook
+        if own and entry.kind ~= "answer" and entry.kind ~= "verdict" then return true end
+    end
+    return false
 end
 
 --- The answer that the handler made; nil: none.
@@ -320,13 +331,14 @@ end
 -- ---------------------------------------------------------------- called by C
 
 local sinks = {}
+local keep_fn = host.journal_keep or function() end -- specs of the layer alone have no C side
 
---- Have fn(req, entries, journal) called when a request that has a journal ends. It may not wait.
+--- Have fn(req, entries) called when a request that has a journal ends. It may not wait.
 function M.on_end(fn)
     sinks[#sinks + 1] = fn
 end
 
-host.journal_keep(END, function(req)
+keep_fn(END, function(req)
     local journal = rawget(req, SLOT)
     if not journal then return end
     for _, sink in ipairs(sinks) do
@@ -335,7 +347,7 @@ host.journal_keep(END, function(req)
     end
 end)
 
-host.journal_keep(FAILED, function(req, index, task, text)
+keep_fn(FAILED, function(req, index, task, text)
     local journal, frame = rawget(req, SLOT), frames[task % PLACES]
     if not journal or not frame or frame.task ~= task then return end
     local answer = text == nil and last_answer(journal, frame)
@@ -343,15 +355,18 @@ host.journal_keep(FAILED, function(req, index, task, text)
         status = answer and answer.status }))
 end)
 
-host.journal_keep(BEGIN, begin)
+keep_fn(BEGIN, function(req, told)
+    local journal = begin(req, true)
+    journal.told = journal.told or told
+end)
 
-host.journal_keep(CHAIN, function(ref)
+keep_fn(CHAIN, function(ref)
     return require("rproxy.chain").traced(ref, traced)
 end)
 
---- Have C ask for the text of a response header by fn(req, most). For rproxy.trace.
+--- Have C ask for the text of a response header by fn(req, most). For rproxy.decision.
 function M.header_by(fn)
-    host.journal_keep(HEADER, fn)
+    keep_fn(HEADER, fn)
 end
 
 return M

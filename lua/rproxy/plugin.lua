@@ -49,6 +49,14 @@ local COMMON = schema.compile({
         memory = { "size", default = "8m", min = 4096, max = 2 ^ 40 },
     } },
     order = { "enum", { "as listed" } },
+    breaker = { "object", optional = true, fields = {
+        errors = { "number", default = 0.5, min = 0.001, max = 1 },
+        min = { "integer", default = 20, min = 1, max = 1e9 },
+        within = { "duration", default = 10, min = 0.1, max = 86400 },
+        slow = { "duration", min = 0.001, max = 3600 },
+        open = { "duration", default = 30, min = 0.1, max = 86400 },
+        policy = { "enum", { "bypass", "deny" } },
+    } },
     mode = { "enum", { "enforce", "shadow" }, default = "enforce" },
 }, "plugin")
 
@@ -134,7 +142,7 @@ function M.instance(plugin, given, at)
     local conf = schema.check(plugin.node, own, path, ctx)
     return setmetatable({
         plugin = plugin, name = plugin.name, at = at, conf = conf, errors = ctx.errors,
-        mode = kept.mode, refs = ctx.refs, on_error = kept.on_error or plugin.on_error, grant = kept.grant,
+        mode = kept.mode, breaker = kept.breaker, refs = ctx.refs, on_error = kept.on_error or plugin.on_error, grant = kept.grant,
         places = ctx.places, wanted = ctx.wanted, order = kept.order,
         untrusted = plugin.confined ~= nil, limits = plugin.confined,
     }, Instance)
@@ -225,6 +233,7 @@ function M.inline(given, at)
     return setmetatable({
         name = name or "inline@" .. place:match("[^/]*$"), at = place, given_hooks = hooks,
         errors = errors, refs = {}, on_error = kept.on_error or "500", mode = kept.mode,
+        breaker = kept.breaker,
     }, Instance)
 end
 

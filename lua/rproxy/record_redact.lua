@@ -156,6 +156,12 @@ function Secrets:header(name, value)
     return self:token(value)
 end
 
+--- The value of a query argument or a field.
+function Secrets:argument(name, value)
+    if self.redactor.args[name:lower()] and value ~= "" then return self:mark(value) end
+    return value
+end
+
 --- A query, or a body that is a form.
 function Secrets:form(s)
     return (s:gsub("([^&=;]+)=([^&;]+)", function(name, value)

@@ -5,10 +5,12 @@
 
 local abi = require("rproxy.abi")
 local chain = require("rproxy.chain")
+local decision = require("rproxy.decision")
 local guest = require("rproxy.guest")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local regex = require("rproxy.regex")
 local response = require("rproxy.response")
 local shadow = require("rproxy.shadow")
@@ -415,6 +417,14 @@ function methods.abort(self, status, body, headers)
     error(M.ABORT, 0)
 end
 
+--- What has happened to the request so far, when it is traced (`trace`): a list of tables with
+--- instance, hook, kind .., verdict, cpu_us, wait_us. nil otherwise.
+--- phases: all   yields: no
+--- @return table|nil
+function methods.trace(self)
+    return self[1] and decision.trace(self)
+end
+
 -- ---------------------------------------------------------------- wrappers
 
 local conn_get = {}
@@ -470,6 +480,7 @@ end
 local Conn = object.class("conn", {}, conn_get, {})
 require("rproxy.answer").attach(methods)
 local Request = object.class("req", methods, get, set)
+outside.class("req", methods)
 
 --- The wrapper of a request slot. Called by C, once per slot.
 --- @param pointer userdata  struct rp_req *

@@ -84,6 +84,18 @@ local function note_piece(req, hook, answer, result)
     journal.note_bytes(req, PIECES[hook] .. " piece", #result)
 end
 
+-- enum rp_account
+local ANSWERS, DENIALS, EDITS = C.RP_ACCOUNT_SHADOW_ANSWERS, C.RP_ACCOUNT_SHADOW_DENIALS,
+    C.RP_ACCOUNT_SHADOW_EDITS
+
+local function count(req, frame, answer)
+    if answer then
+        C.rp_abi_shadow_count(H, frame.index, ANSWERS)
+        if answer.status >= 400 then C.rp_abi_shadow_count(H, frame.index, DENIALS) end
+    end
+    if journal.has_edits(req, frame) then C.rp_abi_shadow_count(H, frame.index, EDITS) end
+end
+
 local function after(req, frame, hook, result)
     local answer = journal.answer_of(req, frame)
     if PIECES[hook] then
@@ -91,6 +103,7 @@ local function after(req, frame, hook, result)
     elseif result and not answer and MUST_ANSWER[hook] then
         error("it returned a true value without req:exit or req:redirect", 0)
     end
+    count(req, frame, answer)
     journal.leave(req, frame, answer and "answer" or "next",
         answer and { status = answer.status })
     C.rp_abi_shadow_leave(H)
@@ -118,6 +131,8 @@ local function after_conn(conn, frame, hook, result)
         journal.note_conn("assign", "certificate", "a certificate")
     end
     local entries = frame.entries
+    if #entries > 0 then C.rp_abi_shadow_count(H, frame.index, EDITS) end
+    if REFUSES[hook](result) then C.rp_abi_shadow_count(H, frame.index, DENIALS) end
     local verdict = journal.leave_conn(frame, REFUSES[hook](result) and "refuse" or "next")
     C.rp_abi_shadow_leave(H)
     if verdict.verdict == "next" and #entries == 0 then return end

@@ -13,6 +13,7 @@
 --   seq     clocks and dice: key -> runs { packed value, times }, in order
 --   lost    calls for which there was no room
 --   scrub   (string) -> string: takes secrets out
+--   note_arguments(name, ..), note_result(name, ..)   may find more of them
 -- and for the time it is written: bytes, inside (tasks within a call), ordinals.
 
 local abi = require("rproxy.abi")
@@ -113,6 +114,7 @@ end
 local function note(tape, entry, ok, ...)
     local n = select("#", ...)
     if ok then
+        if tape.note_result then tape.note_result(entry.f, ...) end
         entry.r = values.pack_list({ ... }, n, tape.scrub, namer(tape, entry.f, entry.a))
         tape.bytes = tape.bytes + size_of(entry.r)
     else
@@ -151,6 +153,7 @@ local function recording(spec, raw)
         local tape, task = recorder(spec)
         if not tape then return raw(...) end
         if not has_room(tape) then return raw(...) end
+        if tape.note_arguments then tape.note_arguments(spec.name, ...) end
         local entry = { f = spec.name, i = instance_now(),
             a = digest_of({ ... }, select("#", ...), tape.scrub),
             w = words_of(spec, tape.scrub, ...) }

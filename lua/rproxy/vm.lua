@@ -17,8 +17,10 @@ end
 --- @param site_path string
 --- @param site_source string
 --- @param overrides string  "name=value" lines
-function M.build(conf, site_path, site_source, overrides)
+--- @param taped boolean|nil  the site records
+function M.build(conf, site_path, site_source, overrides, taped)
     local abi = require("rproxy.abi")
+    if taped then require("rproxy.tape").install("record") end
     require("rproxy.loader").set_up(site_path, path_override(overrides))
     require("rproxy.config.boot").build(
         abi.cast("struct rp_conf *", conf), site_path, site_source, overrides)

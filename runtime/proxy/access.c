@@ -20,6 +20,7 @@
 enum {
     LINES_CAP_BYTES = 16 * 1024 * 1024, /* of one buffer: the builder's largest (1 MB) and a line */
     KEEP_BYTES = 4 * 1024 * 1024,       /* a buffer that grew beyond this is given back */
+    DECISIONS_BYTES = 64 * 1024,        /* gathered of the log of decisions */
     REPORT_MS = 60 * 1000,              /* between two complaints about one file */
 };
 
@@ -169,32 +170,30 @@ void rp_access_flush(struct rp_access *a)
 /* ---- one line -------------------------------------------------------------------------------- */
 
 /* Files are numbered by the current generation; a request of an older one knows its file by name. */
-static uint32_t current_index(const struct rp_conf *now, const struct rp_conf *c)
+static uint32_t current_index(const struct rp_conf *now, const struct rp_conf *c, uint32_t index)
 {
-    uint32_t index = c->access.file;
     if (now == c) return index;
     for (uint32_t i = 0; i < now->files_n; i++)
         if (rp_str_eq(now->files[i], c->files[index])) return i;
     return UINT32_MAX;
 }
 
-/* Where a line of c goes; NULL: nowhere, its file is no longer written to. */
+/* Where a line of c for one of its files goes; NULL: nowhere, it is no longer written to. */
 static struct log_file *file_of(struct rp_access *a, const struct rp_conf *now,
-                                const struct rp_conf *c)
+                                const struct rp_conf *c, uint32_t file)
 {
-    uint32_t index = current_index(now, c);
+    uint32_t index = current_index(now, c, file);
     if (index < a->files_n && a->files[index].fd >= 0) return &a->files[index];
-    rp_str name = c->files[c->access.file];
+    rp_str name = c->files[file];
     if (rp_str_eq(name, RP_STR("stdout"))) return &a->out;
     if (rp_str_eq(name, RP_STR("stderr"))) return &a->err;
     return index < a->files_n ? &a->files[index] : NULL;
 }
 
-static void flush_or_arm(struct rp_access *a, struct log_file *f,
-                         const struct rp_conf_access_log *log)
+static void flush_or_arm(struct rp_access *a, struct log_file *f, size_t buffer, rp_ms flush_ms)
 {
-    if (log->flush_ms == 0 || f->lines.len >= log->buffer_bytes) flush_file(a, f);
-    else if (!rp_timer_is_armed(&a->timer)) rp_timer_set(a->loop, &a->timer, log->flush_ms);
+    if (flush_ms == 0 || f->lines.len >= buffer) flush_file(a, f);
+    else if (!rp_timer_is_armed(&a->timer)) rp_timer_set(a->loop, &a->timer, flush_ms);
 }
 
 /* Over the cap: a line is written whole or not at all. */
@@ -210,21 +209,35 @@ void rp_access_write(struct rp_access *a, const struct rp_req *r)
 {
     const struct rp_conf_access_log *log = &r->conf->access;
     const struct rp_conf *now = r->proxy ? r->proxy->conf : r->conf;
-    struct log_file *f = log->on ? file_of(a, now, r->conf) : NULL;
+    struct log_file *f = log->on ? file_of(a, now, r->conf, log->file) : NULL;
     if (!f) return;
     size_t before = f->lines.len;
     rp_access_line(&f->lines, r, rp_loop_wall(a->loop), rp_loop_now_ns(a->loop), &a->clock);
     take_back(f, before);
-    flush_or_arm(a, f, log);
+    flush_or_arm(a, f, log->buffer_bytes, log->flush_ms);
+}
+
+static void write_line(struct rp_access *a, struct log_file *f, rp_str line, size_t buffer,
+                       rp_ms flush_ms)
+{
+    if (!f) return;
+    size_t before = f->lines.len;
+    rp_buf_add(&f->lines, line);
+    take_back(f, before);
+    flush_or_arm(a, f, buffer, flush_ms);
 }
 
 void rp_access_write_line(struct rp_access *a, const struct rp_conf *now, const struct rp_conf *c,
                           rp_str line)
 {
-    struct log_file *f = file_of(a, now, c);
-    if (!f) return;
-    size_t before = f->lines.len;
-    rp_buf_add(&f->lines, line);
-    take_back(f, before);
-    flush_or_arm(a, f, &c->access);
+    const struct rp_conf_access_log *log = &c->access;
+    write_line(a, file_of(a, now, c, log->file), line, log->buffer_bytes, log->flush_ms);
+}
+
+void rp_access_write_decision(struct rp_access *a, const struct rp_conf *now,
+                              const struct rp_conf *c, rp_str line)
+{
+    if (c->decisions_file >= c->files_n) return;
+    write_line(a, file_of(a, now, c, c->decisions_file), line, DECISIONS_BYTES,
+               c->decisions_flush_ms);
 }

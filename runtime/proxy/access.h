@@ -19,6 +19,9 @@ void rp_access_write(struct rp_access *a, const struct rp_req *r);
  * whose numbers the open files have. */
 void rp_access_write_line(struct rp_access *a, const struct rp_conf *now, const struct rp_conf *c,
                           rp_str line);
+/* The same, to c's log of decisions, should it have one. */
+void rp_access_write_decision(struct rp_access *a, const struct rp_conf *now,
+                              const struct rp_conf *c, rp_str line);
 void rp_access_flush(struct rp_access *a);
 /* Is `name` a field that JSON logs may choose ("status", "ctx.tenant" is checked by prefix)? */
 bool rp_access_is_field(rp_str name);

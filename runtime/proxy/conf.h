@@ -350,6 +350,7 @@ struct rp_conf {
     uint64_t http2, h2_streams, h2_window; /* bool; streams at once; bytes a stream may wait with */
     uint64_t forward;                      /* RP_FORWARD_ bits */
     uint64_t via;                          /* bool: add Via */
+    uint64_t record;                       /* bool: requests are recorded: the VM has a tape */
     uint64_t cpu_budget_us, heap_bytes, background_tasks;
     uint64_t log_level;      /* enum rp_log_level */
     uint64_t error_log_file; /* index in files */
@@ -360,6 +361,10 @@ struct rp_conf {
     rp_str spill_dir;            /* where spill files are made */
     rp_str user_at, pid_file_at; /* where the site says so, "site.lua:3" */
     struct rp_conf_access_log access;
+    uint32_t decisions_file; /* index in files: the log of decisions; UINT32_MAX: none */
+    rp_ms decisions_flush_ms;
+    bool decisions_edits; /* lines for requests that shadow instances would only have changed */
+    rp_str trace_token, trace_header; /* trace.h; token empty: none */
     struct rp_conf_pages pages;
 };
 

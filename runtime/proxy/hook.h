@@ -73,6 +73,10 @@ struct rp_hooks {
     rp_err (*run_guest)(struct rp_guest *g, enum rp_guest_hook h);
     void (*cancel_guest)(struct rp_guest *g); /* the handshake is over, with what hooks opened */
     void (*forget_guest)(struct rp_guest *g); /* it ends: g->script goes */
+    /* What the hooks of r do is noted from now on (trace.h); what they did so far as one line of at most
+     * `most` bytes, in r's arena, ptr NULL: it is not noted for that. NULL: there is no trace. */
+    void (*trace)(struct rp_req *r);
+    rp_str (*trace_text)(struct rp_req *r, size_t most);
     /* The last request of an old generation ended: free its VM (conf->script). */
     void (*drop_generation)(struct rp_conf *c);
     /* Asked before that: true when it is still needed for a while; it was held then. NULL: never. */

@@ -21,6 +21,7 @@
 #include "proxy/payload.h"
 #include "proxy/server.h"
 #include "proxy/tls_door.h"
+#include "proxy/trace.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 
@@ -162,6 +163,7 @@ static enum rp_verdict step_head(struct rp_req *r)
     const struct rp_serve *s = r->x.listener;
     if (RP_UNLIKELY(r->x.early) && !is_harmless(r)) return wait_for_handshake(r);
     if (r->phase == RP_PHASE_COUNT) { /* not coming back from a parked hook */
+        if (rp_trace_is_on(r->conf)) rp_trace_look(r);
         /* Rules look at the normal form only, or "/x/../admin" would pass those for /admin. */
         struct rp_uri *u = &r->x.head.uri;
         rp_err bad = rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);

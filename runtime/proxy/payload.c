@@ -32,12 +32,20 @@ void rp_payload_end(struct rp_req *r)
 
 /* ---- where the bytes come from -------------------------------------------------------------- */
 
+static bool is_all_in(const struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    return h->framing == RP_BODY_LENGTH && r->x.body_in_bytes == h->content_length;
+}
+
 /* What a hook read and left is first. RP_OK: `raw` is a piece, maybe an empty last one. */
 static rp_err read_client(struct rp_req *r)
 {
     struct rp_payload *p = r->payload;
     if (r->body.bytes == 0 && !r->body_ended) {
         rp_err e = r->x.ops->read_body(&r->x, &p->raw, rp_req_piece(r, PIECE_BYTES));
+        /* Its end is told with its last bytes where they are known: by asking once more. */
+        if (e == RP_OK && is_all_in(r)) e = r->x.ops->read_body(&r->x, &p->raw, PIECE_BYTES);
         if (e < 0) return e;
         if (e == RP_END) r->body_ended = true;
     } else {

@@ -16,6 +16,7 @@
 #include "proxy/lifecycle.h"
 #include "proxy/local.h"
 #include "proxy/proxy.h"
+#include "proxy/trace.h"
 #include "proxy/tunnel.h"
 
 enum {
@@ -190,6 +191,7 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
         rp_attempt_release(r);
         rp_req_answer_error(r, e);
     }
+    if (rp_trace_is_on(r->conf)) rp_trace_tell(r);
     if ((r->res.status == 101 && r->up) || rp_dial_is_tunnel(r)) return begin_tunnel(r);
     if (r->x.head.method == RP_M_CONNECT) rp_dial_refuse(r);
     bool is_made = r->answered || !r->up; /* or a hook has read all of it */

@@ -128,6 +128,11 @@ double rp_abi_req_tls_number(const struct rp_req *r, uint32_t what);
  * on. */
 void rp_abi_journal_begin(struct rp_host_face *h, const struct rp_req *r, bool traced);
 void rp_abi_journal_all(struct rp_host_face *h, bool on); /* of every request that meets a hook */
+/* A line (newline included) for the log of decisions, and is there one? */
+void rp_abi_decision_write(struct rp_host_face *h, const char *line, size_t n);
+bool rp_abi_decision_is_logged(const struct rp_host_face *h);
+/* Count in the account of an instance; cell: RP_ACCOUNT_SHADOW_.. */
+void rp_abi_shadow_count(struct rp_host_face *h, uint32_t plugin, uint32_t cell);
 /* A handler of a shadow instance begins: what it waits for is no time of the request's other hooks.
  * Returns the loop time at which it has waited long enough; leave: it ended. */
 double rp_abi_shadow_enter(struct rp_host_face *h);
@@ -220,6 +225,19 @@ rp_err rp_abi_req_set_upstream(struct rp_req *r, uint32_t index); /* phases: bef
 rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t port);
 /* Do not choose the peer of that name for this request any more. phases: balance */
 rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n);
+
+/* ---- metrics -------------------------------------------------------------------------------- */
+
+/* Number of a family, or rp_err: RP_E_PHASE while the site is built; RP_E_CAP, RP_E_BUSY, RP_E_INVALID.
+ * kind: enum rp_metric_kind. */
+double rp_abi_metric_family(struct rp_host_face *h, uint32_t kind, const char *name, size_t name_n,
+                            const char *help, size_t help_n, const double *bounds,
+                            uint32_t bounds_n);
+/* The first cell (of face.cells) of a series, or rp_err: RP_E_CAP: its family has `most`; RP_E_TOO_BIG. */
+double rp_abi_metric_series(struct rp_host_face *h, double family, const char *labels, size_t n,
+                            double most);
+void rp_abi_metric_observe(double *cells, const double *bounds, uint32_t n, double value);
+rp_err rp_abi_metric_text(struct rp_host_face *h); /* all of them, for Prometheus, into out */
 
 /* ---- relayed connections -------------------------------------------------------------------- */
 

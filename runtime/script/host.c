@@ -27,6 +27,7 @@ static void *counted_alloc(void *arg, void *p, size_t old_n, size_t n)
         h->heap_hit = true;
         return NULL;
     }
+    if (RP_UNLIKELY(h->fuel && n > old_n) && !rp_fuel_take(h->fuel, n - old_n)) return NULL;
     void *got = h->alloc(h->alloc_arg, p, old_n, n);
     if (got || n == 0) {
         h->heap_bytes += n - old_n; /* wraps as it should when it shrinks */
@@ -147,6 +148,8 @@ void rp_host_open_library(lua_State *L, struct rp_host *h)
     rp_guests_open(L);
     lua_pushlightuserdata(L, h);
     rp_journal_open(L);
+    lua_pushlightuserdata(L, h);
+    rp_fuel_open(L);
     rp_lab_open(L, h);
     lua_pushlightuserdata(L, &h->face);
     lua_setfield(L, -2, "face");
@@ -181,6 +184,7 @@ struct build {
     struct rp_host *host;
     struct rp_bundle *bundle;
     rp_str source;
+    bool taped; /* the site is known to record */
 };
 
 static void push_str(lua_State *L, rp_str s)
@@ -223,7 +227,8 @@ static int build_protected(lua_State *L)
     push_str(L, rp_bundle_site(b->bundle));
     push_str(L, b->source);
     push_str(L, rp_bundle_overrides(b->bundle));
-    lua_call(L, 4, 0);
+    lua_pushboolean(L, b->taped);
+    lua_call(L, 5, 0);
     return 0;
 }
 
@@ -299,9 +304,9 @@ void rp_host_free(struct rp_host *h)
 }
 
 /* Evaluate and freeze; on failure `error` says why. */
-static rp_err build_conf(struct rp_host *h, struct rp_bundle *b, struct rp_buf *error)
+static rp_err build_conf(struct rp_host *h, struct rp_bundle *b, bool taped, struct rp_buf *error)
 {
-    struct build build = {.host = h, .bundle = b};
+    struct build build = {.host = h, .bundle = b, .taped = taped};
     rp_err e = rp_bundle_read(b, rp_bundle_site(b), &build.source);
     if (e != RP_OK) {
         rp_str path = rp_bundle_site(b);
@@ -327,21 +332,40 @@ static rp_err build_conf(struct rp_host *h, struct rp_bundle *b, struct rp_buf *
     return e;
 }
 
-rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **out,
-                     struct rp_buf *error)
+/* The conf, whose script is its VM; NULL on failure. */
+static rp_err build_vm(struct rp_bundle *b, uint32_t generation, bool taped, struct rp_conf **out,
+                       struct rp_buf *error)
 {
     struct rp_conf *c = rp_conf_new(generation);
     struct rp_host *h = rp_host_new(c, b);
-    rp_err e = build_conf(h, b, error);
+    rp_err e = build_conf(h, b, taped, error);
     h->bundle = NULL;
-    if (e != RP_OK) {
-        rp_host_free(h);
-        rp_conf_free(&c);
-        return e;
+    if (e == RP_OK && c->record == taped) {
+        c->script = h;
+        *out = c;
+        return RP_OK;
     }
+    rp_host_free(h);
+    rp_conf_free(&c);
+    *out = NULL;
+    return e;
+}
+
+rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **out,
+                     struct rp_buf *error)
+{
+    struct rp_conf *c;
+    rp_err e = build_vm(b, generation, false, &c, error);
+    /* The tape has to be there before code of the site is loaded, and only the site says so. */
+    if (e == RP_OK && !c) e = build_vm(b, generation, true, &c, error);
+    if (e == RP_OK && !c) {
+        rp_buf_add(error, RP_STR("the site has `record` only at times"));
+        e = RP_E_INVALID;
+    }
+    if (e != RP_OK) return e;
+    struct rp_host *h = c->script;
     (void)lua_gc(h->L, LUA_GCCOLLECT, 0); /* what evaluating left */
     h->heap_cap = RP_MAX((size_t)c->heap_bytes, h->heap_bytes + (8 << 20));
-    c->script = h;
     c->hooks = &h->hooks;
     *out = c;
     return RP_OK;

@@ -5,6 +5,9 @@
  */
 #include "script/journal.h"
 
+#include "base/log.h"
+#include "proxy/access.h"
+
 void rp_abi_journal_begin(struct rp_host_face *f, const struct rp_req *r, bool traced)
 {
     struct rp_host *h = rp_vm_of(f);
@@ -66,13 +69,32 @@ void rp_abi_shadow_leave(struct rp_host_face *f)
     rp_journal_leave_shadow(rp_vm_of(f)->current);
 }
 
+/* ---- decisions --------------------------------------------------------------------------------- */
+
+bool rp_abi_decision_is_logged(const struct rp_host_face *f)
+{
+    return f->conf->decisions_file < f->conf->files_n;
+}
+
+void rp_abi_decision_write(struct rp_host_face *f, const char *line, size_t n)
+{
+    struct rp_proxy *p = rp_vm_of(f)->proxy;
+    if (p && p->access) rp_access_write_decision(p->access, p->conf, f->conf, rp_str_of(line, n));
+}
+
+void rp_abi_shadow_count(struct rp_host_face *f, uint32_t plugin, uint32_t cell)
+{
+    struct rp_vm_account *a = rp_account_of(rp_vm_of(f), plugin);
+    if (a && cell < RP_ACCOUNT_CELLS) a->cells[cell]++;
+}
+
 /* ---- calling Lua ----------------------------------------------------------------------------- */
 
 struct call {
     struct rp_host *h;
     struct rp_req *r;
     enum rp_journal_fn fn;
-    bool traced;            /* BEGIN */
+    bool told; /* BEGIN */
     const struct rp_task *t; /* FAILED */
     uint32_t plugin;
     rp_str text; /* FAILED; HEADER: the result */
@@ -92,7 +114,7 @@ static int push_failure(lua_State *L, const struct call *c)
 static int push_more(lua_State *L, const struct call *c)
 {
     switch (c->fn) {
-    case RP_JOURNAL_BEGIN: lua_pushboolean(L, c->traced); return 1;
+    case RP_JOURNAL_BEGIN: lua_pushboolean(L, c->told); return 1;
     case RP_JOURNAL_FAILED: return push_failure(L, c);
     case RP_JOURNAL_HEADER: lua_pushnumber(L, (double)c->most); return 1;
     case RP_JOURNAL_END:
@@ -127,11 +149,11 @@ static void call(struct call *c)
     lua_pop(L, 1);
 }
 
-void rp_journal_begin(struct rp_host *h, struct rp_req *r, bool traced)
+void rp_journal_begin(struct rp_host *h, struct rp_req *r, bool told)
 {
     if (rp_phase_push_wrapper(h, r, h->L) != RP_OK) return;
     lua_pop(h->L, 1);
-    struct call c = {.h = h, .r = r, .fn = RP_JOURNAL_BEGIN, .traced = traced};
+    struct call c = {.h = h, .r = r, .fn = RP_JOURNAL_BEGIN, .told = told};
     call(&c);
 }
 
@@ -165,6 +187,16 @@ rp_str rp_journal_header(struct rp_host *h, struct rp_req *r, size_t most)
     struct call c = {.h = h, .r = r, .fn = RP_JOURNAL_HEADER, .most = most};
     call(&c);
     return c.text;
+}
+
+void rp_journal_trace(struct rp_req *r)
+{
+    rp_journal_begin(r->conf->script, r, true);
+}
+
+rp_str rp_journal_trace_text(struct rp_req *r, size_t most)
+{
+    return rp_journal_header(r->conf->script, r, most);
 }
 
 /* ---- chains that note ------------------------------------------------------------------------ */

@@ -24,8 +24,9 @@ static inline bool rp_journal_only(const struct rp_req *r)
     return RP_UNLIKELY(h->face.notes == RP_NOTES_ONLY);
 }
 
-/* r has a journal from now on; with traced its handlers are noted and timed. Outside of Lua. */
-void rp_journal_begin(struct rp_host *h, struct rp_req *r, bool traced);
+/* r has a journal from now on, and its handlers are noted and timed; told: for the client that asked.
+ * Outside of Lua. */
+void rp_journal_begin(struct rp_host *h, struct rp_req *r, bool told);
 /* It ends: those who asked get the journal. r is whole still; outside of Lua. */
 void rp_journal_end(struct rp_host *h, struct rp_req *r);
 /* A handler of r raised in t, whose journal is kept; text.ptr NULL: by req:abort. */
@@ -36,6 +37,9 @@ void rp_journal_leave_shadow(struct rp_task *t);
 uint32_t rp_journal_chain(struct rp_host *h, uint32_t chain);
 /* What happened so far as one line of at most `most` bytes, in r's arena; ptr NULL: r has no journal. */
 rp_str rp_journal_header(struct rp_host *h, struct rp_req *r, size_t most);
+/* The hooks of the same names: r carries the token of `trace`. */
+void rp_journal_trace(struct rp_req *r);
+rp_str rp_journal_trace_text(struct rp_req *r, size_t most);
 /* host.journal_keep; the library table and the host lie on top of L, the host goes. */
 void rp_journal_open(lua_State *L);
 

@@ -276,7 +276,7 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
     if (!t) return RP_E_BUSY;
     struct rp_vm_slot *s = rp_phase_slot(h, a->r);
     if (RP_UNLIKELY(h->journal_all) && !(s && s->bound)) {
-        rp_journal_begin(h, a->r, true);
+        rp_journal_begin(h, a->r, false);
         s = rp_phase_slot(h, a->r);
     }
     if (RP_UNLIKELY(s && s->traced)) chain = rp_journal_chain(h, chain);
@@ -435,6 +435,8 @@ const struct rp_hooks rp_phase_hooks = {
     .cancel = cancel,
     .forget = forget,
     .ctx_text = ctx_text,
+    .trace = rp_journal_trace,
+    .trace_text = rp_journal_trace_text,
     .drop_generation = drop_generation,
     .keep_generation = rp_life_keep,
 };

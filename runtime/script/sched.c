@@ -98,6 +98,7 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     t->parent = is_kid ? h->current : NULL;
     if (is_kid) rp_task_enlist(&h->current->kids, t);
     else rp_task_enlist(parent ? &parent->tasks : &h->background.tasks, t);
+    if (is_kid) t->fuel = rp_fuel_hold(h->fuel);
     lua_xmove(L, t->co, nargs + 1);
     t->state = RP_TASK_PARKED;
     rp_task_ready(t, true);

@@ -98,6 +98,7 @@ struct rp_task {
     uint64_t spent_ns;  /* by the handler that runs, waits included */
     const char *why;    /* what it waits for */
     struct rp_timer timer;
+    struct rp_fuel *fuel; /* of untrusted code that it runs; host->fuel while the task runs */
     void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
     struct rp_task *next, *prev;                 /* free list (next), ready queue */
     /* Who ends with whom: a task that fails or is cancelled takes its kids along; one that ends well
@@ -153,7 +154,7 @@ enum rp_journal_fn {
     RP_JOURNAL_END,    /* (req): it ends; hand out its journal */
     RP_JOURNAL_FAILED, /* (req, instance, task, text): a handler raised; text nil: by req:abort */
     RP_JOURNAL_HEADER, /* (req, most) -> the text for a response header */
-    RP_JOURNAL_BEGIN,  /* (req, traced) */
+    RP_JOURNAL_BEGIN,  /* (req, told) */
     RP_JOURNAL_CHAIN,  /* (number) -> number of the chain that runs the same and notes it */
     RP_JOURNAL_FNS,
 };
@@ -177,6 +178,7 @@ struct rp_vm_account {
 };
 
 struct rp_watchdog;
+struct rp_fuel;
 
 struct rp_lab;
 
@@ -223,6 +225,8 @@ struct rp_host {
     uint32_t tasks_n, tasks_room;
     struct rp_task *free_tasks;
     struct rp_task *current;    /* running now */
+    struct rp_fuel *fuel;       /* of the untrusted code that runs, or has called what runs */
+    int strings_meta_ref, strings_key_ref, strings_ref; /* vm_fuel.c: methods of strings */
     struct rp_scope background; /* tasks without a request */
     uint32_t background_n;      /* of these, those that `lua.background_tasks` bounds */
     struct rp_scope services;   /* tasks of the layer that live as long as the VM */
@@ -312,6 +316,17 @@ rp_str rp_task_complaint(struct rp_task *t);
 /* A message handler for xpcall: error -> the same text, not escaped. */
 int rp_task_trace(lua_State *L);
 void rp_scope_close(struct rp_host *h, struct rp_scope *s);
+
+/* ---- vm_fuel.c ------------------------------------------------------------------------------ */
+
+/* host.fuel_begin and its like; the library table and the host lie on top of L, the host goes. */
+void rp_fuel_open(lua_State *L);
+/* n bytes more; false: refuse them. */
+bool rp_fuel_take(struct rp_fuel *m, size_t n);
+/* The task is left: its meter is put away, and off whatever went wrong. */
+void rp_fuel_leave(struct rp_host *h, struct rp_task *t);
+struct rp_fuel *rp_fuel_hold(struct rp_fuel *m); /* NULL stays NULL */
+void rp_fuel_drop(struct rp_fuel **m);
 
 /* ---- sched.c -------------------------------------------------------------------------------- */
 
@@ -496,5 +511,8 @@ void rp_watchdog_start(struct rp_host *h);
 void rp_watchdog_free(struct rp_host *h);
 /* A coroutine came back: did the watchdog stop it? */
 bool rp_watchdog_leave(struct rp_host *h);
+/* Has its debug hook been set for what runs? Others that set one leave it alone then, or set it again. */
+bool rp_watchdog_fired(const struct rp_host *h);
+void rp_watchdog_insist(const struct rp_host *h, lua_State *L);
 
 #endif

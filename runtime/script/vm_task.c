@@ -164,6 +164,7 @@ static void give_back(struct rp_task *t, bool well)
     t->weight = 0;
     t->spent_ns = 0;
     t->on_end = NULL;
+    if (RP_UNLIKELY(t->fuel != NULL)) rp_fuel_drop(&t->fuel);
     t->next = h->free_tasks;
     h->free_tasks = t;
 }
@@ -286,9 +287,11 @@ int rp_task_resume(struct rp_task *t, int nargs)
     h->face.at = t->at;
     h->face.notes = t->notes;
     if (t->weight || t->parked_ns) rp_account_begin(h, t);
+    h->fuel = t->fuel;
     rp_crumb_enter(h->crumb, where(h, t));
     int rc = lua_resume(t->co, nargs);
     rp_crumb_leave(h->crumb);
+    if (RP_UNLIKELY(h->fuel || t->fuel)) rp_fuel_leave(h, t);
     if (t->weight || rc == LUA_YIELD) rp_account_leave(h, t, rc == LUA_YIELD);
     t->at = h->face.at;
     t->notes = h->face.notes;

@@ -149,6 +149,17 @@ void rp_watchdog_free(struct rp_host *h)
     rp_free(w);
 }
 
+bool rp_watchdog_fired(const struct rp_host *h)
+{
+    return h->watchdog && h->watchdog->fired;
+}
+
+void rp_watchdog_insist(const struct rp_host *h, lua_State *L)
+{
+    (void)h;
+    lua_sethook(L, raise_in_hook, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKRET, 1);
+}
+
 bool rp_watchdog_leave(struct rp_host *h)
 {
     struct rp_watchdog *w = h->watchdog;

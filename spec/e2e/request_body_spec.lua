@@ -88,8 +88,9 @@ local SITE = [[
             if piece:find("evil") then boom() end end) } },
         rp.route { "/raise/closed", upstream = "o", use = { named("c", boom, "closed") } },
         rp.route { "/raise/open", upstream = "o", use = {
-            hook(function(req, piece) return piece .. "1" end), named("o", boom, "open"),
-            hook(function(req, piece) return piece .. "2" end) } },
+            hook(function(req, piece, last) if last then return piece .. "1" end end),
+            named("o", boom, "open"),
+            hook(function(req, piece, last) if last then return piece .. "2" end end) } },
         rp.route { "/stuck", upstream = "o", use = { hook(function() rp.sleep(30) end) } },
         rp.route { "/stuck/gathered", upstream = "o", buffer = { request = true },
             use = { hook(function() rp.sleep(30) end) } },
@@ -157,6 +158,11 @@ describe("request_body hooks", function()
         return w:send("0\r\n\r\n")
     end
 
+    -- Let what was sent arrive by itself; nothing depends on it but that two pieces are two.
+    local function pause()
+        posix.poll(function() return false end, 0.05)
+    end
+
     -- ------------------------------------------------------------ what they make of a body
 
     it("change every piece, and the body has no length any more", function()
@@ -215,8 +221,7 @@ describe("request_body hooks", function()
     it("see the pieces as they come", function()
         local w = begin("/count")
         chunk(w, "one")
-        up:wait_requests(#up:requests())
-        posix.poll(function() return false end, 0.05)
+        pause()
         chunk(w, "two")
         finish(w)
         local res = http.read(w)
@@ -258,7 +263,7 @@ describe("request_body hooks", function()
         for word in got.body:gmatch("[^|]+") do words[#words + 1] = word end
         assert.matches("cannot be changed any more", words[1])
         assert.matches("cannot be read here", words[2])
-        assert.matches("early, access, rewrite and balance", words[3])
+        assert.matches("headers cannot be changed in this hook", words[3])
     end)
 
     it("keep the connection", function()
@@ -300,7 +305,7 @@ describe("request_body hooks", function()
         it("with a later one", function()
             local w = begin("/exit")
             chunk(w, "good so far")
-            posix.poll(function() return false end, 0.05)
+            pause()
             chunk(w, "evil")
             local res = http.read(w)
             assert.equal(403, res.status)
@@ -338,10 +343,10 @@ describe("request_body hooks", function()
         it("do so in the middle of a body, and the upstream does not take it for whole", function()
             local w = begin("/raise/late")
             chunk(w, "good")
-            posix.poll(function() return false end, 0.05)
+            pause()
             chunk(w, "evil")
             assert.equal(500, http.read(w).status)
-            posix.poll(function() return e2e.last(up).complete == false end)
+            assert.truthy(posix.poll(function() return e2e.last(up).complete == false end))
             assert.is_false(e2e.last(up).complete)
         end)
 
@@ -360,12 +365,12 @@ describe("request_body hooks", function()
     it("end with a client that goes away", function()
         local w = begin("/upper")
         chunk(w, "abc")
-        posix.poll(function() return false end, 0.05)
+        pause()
         w:reset()
         w = begin("/wait")
         chunk(w, BIG)
         w:reset()
-        assert.equal("HELLO", sent("/upper", "hello").body)
+        assert.equal(200, post("/upper", "hello").status)
     end)
 
     it("end with an upstream that answers before it has all", function()

@@ -199,10 +199,29 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
         end)
 
         it("takes only balancers that there are", function()
-            upstream('peers = { "a:1" }, balance = "p2c"', 'upstreams.api.balance: expected '
-                .. '"round_robin", a function(req, up), or a plugin with a balance hook, got "p2c"')
-            assert.equal("", config.errors(config.minimal {
-                upstreams = 'api = rp.upstream { peers = { "a:1" }, balance = "round-robin" }' }))
+            local PEERS = 'peers = { "a:1" }, balance = '
+            upstream(PEERS .. '"p2x"', 'upstreams.api.balance: expected one of "ewma", "first", '
+                .. '"ip_hash", "least_conn", "least_time", "p2c", "random", "round_robin", '
+                .. '{ "hash", key = .. }, a function(req, up), or a plugin with a balance hook, got "p2x"')
+            for _, good in ipairs { '"round-robin"', '"p2c-ewma"', '"ip_hash"', '"least_request"',
+                '{ "hash", key = "ip" }', '{ "hash", key = { "arg:id", "path" }, method = "ring" }',
+                '{ "hash", key = "header:x-user", bound = 1.25, method = "hrw" }' } do
+                assert.equal("", config.errors(config.minimal {
+                    upstreams = "api = rp.upstream { " .. PEERS .. good .. " }" }), good)
+            end
+        end)
+
+        it("takes hashing of parts that there are", function()
+            local function hash(text, what)
+                upstream('peers = { "a:1" }, balance = { "hash"' .. text .. ' }',
+                    "upstreams.api.balance: expected " .. what)
+            end
+            local KEYS = '"ip", "host", "path", "query", "consumer", "arg:NAME", "header:NAME", '
+                .. '"cookie:NAME" or a list of these'
+            hash(', key = "user"', 'key = ' .. KEYS .. ' (not "user"), got a table')
+            hash(', key = "header:"', 'key = ' .. KEYS .. ' (not "header:"), got a table')
+            hash(', key = { }', 'key = ' .. KEYS .. ', got a table')
+            hash('', '{ "hash", .. }, where key: missing; expected a value, got a table')
         end)
 
         it("is made by rp.upstream, under a name", function()

@@ -81,8 +81,8 @@ end
 local function places_of(model)
     local places = {}
     for _, instance in ipairs(model.instances) do
-        for name, at in pairs(instance.hooks) do
-            local path, line = at:match("^(.*):(%d+)$")
+        for name, hook in pairs(instance.hooks) do
+            local path, line = hook.at:match("^(.*):(%d+)$")
             if path and name ~= "init" and name ~= "start" and name ~= "stop" then
                 places[path] = places[path] or {}
                 places[path][tonumber(line)] = true

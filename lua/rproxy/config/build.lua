@@ -7,6 +7,7 @@
 local chains = require("rproxy.config.chains")
 local options = require("rproxy.config.options")
 local plugin = require("rproxy.plugin")
+local recording = require("rproxy.config.recording")
 local tls = require("rproxy.config.tls")
 local validate = require("rproxy.config.validate")
 
@@ -83,6 +84,15 @@ function Builder:error_log(log)
     if file then self:try(at, "log.error.to", sink:number("log.error_file", file)) end
 end
 
+function Builder:decision_log(log)
+    local sink, at = self.sink, self.model.place("log.decisions")
+    if not log then return end
+    local file = self:try(at, "log.decisions.to", sink:file(log.to))
+    if file then
+        self:try(at, "log.decisions.to", sink:number("log.decisions_file", file))
+    end
+end
+
 function Builder:site()
     local model, sink = self.model, self.sink
     local opts, place = model.opts, model.place
@@ -106,6 +116,7 @@ function Builder:site()
     self:pages("site", 0, model.pages, place("error_pages"))
     self:error_log(opts.log.error)
     self:access_log(opts.log.access)
+    self:decision_log(opts.log.decisions)
     tls.build_listeners(self)
     for _, listener in ipairs(model.listeners) do
         for _, address in ipairs(listener.addresses) do
@@ -154,6 +165,15 @@ end
 
 -- ---------------------------------------------------------------- upstreams
 
+function Builder:policy(up, what)
+    local sink = self.sink
+    self:try(up.at, what, sink:set_upstream(up.index, "balance", up.policy.number))
+    self:try(up.at, what, sink:set_upstream(up.index, "hash_bound", up.policy.bound))
+    for _, part in ipairs(up.policy.hash) do
+        self:try(up.at, what, sink:add_hash(up.index, part.part, part.name))
+    end
+end
+
 function Builder:upstreams()
     local sink, indices = self.sink, {}
     for _, up in ipairs(self.model.upstreams) do
@@ -173,7 +193,14 @@ function Builder:upstreams()
             end
             for _, peer in ipairs(up.peers) do
                 self:try(peer.at, what, sink:peer(index, peer.text, peer.weight, peer.backup))
+                if peer.priority > 0 then
+                    self:try(peer.at, what, sink:set_peer(index, "priority", peer.priority))
+                end
+                if peer.max_conns > 0 then
+                    self:try(peer.at, what, sink:set_peer(index, "max_conns", peer.max_conns))
+                end
             end
+            if up.policy then self:policy(up, what) end
             tls.build_upstream(self, up)
         end
     end
@@ -200,6 +227,21 @@ function Builder:running(instance)
     if self.sink.running then self.sink:running(instance and instance.index) end
 end
 
+-- A hook that may not fail unnoticed is refused while its breaker is open, unless the site says
+-- otherwise; a shadow refuses nobody.
+function Builder:breaker(instance)
+    local b = instance.breaker
+    if not b or not instance.index then return end
+    local deny = (b.policy or (instance.on_error == "open" and "bypass" or "deny")) == "deny"
+        and instance.mode ~= "shadow"
+    local values = { policy = deny and 2 or 1, errors = b.errors, min = b.min,
+        within = b.within * 1000, open = b.open * 1000, slow = (b.slow or 0) * 1000 }
+    for key, value in pairs(values) do
+        self:try(instance.at, "breaker." .. key, self.sink:set_plugin(instance.index,
+            "breaker." .. key, value))
+    end
+end
+
 function Builder:setups()
     local levels, order = validate.instances(self.model)
     local failed = false
@@ -210,6 +252,7 @@ function Builder:setups()
         if instance.mode == "shadow" and instance.index then
             self:try(instance.at, "mode", self.sink:shadow_plugin(instance.index))
         end
+        self:breaker(instance)
         self:running(instance)
         for _, err in ipairs(plugin.open(instance) or {}) do
             failed = true
@@ -238,7 +281,7 @@ end
 function Builder:route_chains(index, at, instances)
     for _, phase in ipairs(chains.PHASES) do
         local entries = chains.entries(instances, phase.name, phase.reverse)
-        if entries[1] then
+        if entries[1] and not recording.is_idle(self.model, phase.name, entries) then
             self:try(at, phase.name, self.sink:route_chain(index, phase.name,
                 self:chain(phase.name, entries)))
         end
@@ -429,7 +472,7 @@ function Builder:hosts()
         end
     end
     self:fallback(sink.NO_HOST, nil, self.model.at)
-    local entries = chains.entries(self.model.use, "early")
+    local entries = chains.entries(chains.instances_of(self.model), "early")
     if entries[1] then
         self:try(self.model.at, "use", sink:site_chain("early", self:chain("early", entries)))
     end
@@ -444,6 +487,7 @@ end
 function M.run(model, sink, report)
     local builder = setmetatable({ model = model, sink = sink, report = report, made = {} },
         Builder)
+    recording.open(builder)
     builder:site()
     builder:upstreams()
     builder:setups()

@@ -153,10 +153,12 @@ end
 function M.instances_of(model, host, route)
     local out, skipped = {}, {}
     for _, name in ipairs(route and route.skip or {}) do skipped[name] = true end
+    if model.record then out[1] = model.record.outer end
     append(out, model.use, skipped)
     if host then append(out, host.use, skipped) end
     if route then append(out, route.use, {}) end
     if route and route.content then out[#out + 1] = route.content end
+    if model.record then out[#out + 1] = model.record.inner end
     return out
 end
 

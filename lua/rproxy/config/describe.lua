@@ -54,6 +54,7 @@ local function write_site(out, model)
     for _, row in ipairs(options.site) do
         local text = show(row, options.get(model.opts, row.name))
         local is_group = row.type == "object" and text ~= "off"
+        if text and row.secret then text = "(not shown)" end
         if text and not is_group and not APART[row.name] and row.type ~= "unbuilt" then
             out:line(1, ("%-26s %s"):format(row.name, text))
         end
@@ -125,10 +126,14 @@ local function write_upstream(out, up)
     local opts = up.opts
     out:line(1, up.name, up.at)
     out:line(2, "balance " .. (up.balance and ("by %s (%s)"):format(up.balance.name, up.balance.at)
-        or "round_robin"))
+        or (up.policy and up.policy.text or "?")
+            .. (up.policy and up.policy.bound > 0 and (", bound %g"):format(up.policy.bound / 100)
+                or "")))
     for _, peer in ipairs(up.peers) do
-        out:line(2, ("peer %s weight %d%s"):format(peer.text, peer.weight,
-            peer.backup and " backup" or ""))
+        out:line(2, ("peer %s weight %d%s%s%s"):format(peer.text, peer.weight,
+            peer.backup and " backup" or "",
+            peer.priority > 0 and " priority " .. peer.priority or "",
+            peer.max_conns > 0 and " max_conns " .. peer.max_conns or ""))
     end
     if opts.host then out:line(2, "host " .. opts.host) end
     if up.tls then out:line(2, "tls" .. (up.tls.verify and "" or " (not verified)")) end

@@ -6,16 +6,19 @@
 --   path, at, sources { path }            places are "file:line"
 --   opts { NAME = value }                 by the names of options.lua, defaults filled in
 --   listeners { addresses, at, opts, tls }, tls { at, opts, certs }
---   zones { name, kind, bytes, at }       streams { addresses, at, opts, tls, rules, upstream, chains }
+--   zones { name, kind, bytes, at }
+--   streams { addresses, at, opts, tls, rules, upstream, chains }
 --   upstreams { name, at, opts, peers, tls, balance }
 --   hosts { names, default, at, opts, hsts, routes, chains }
 --   routes of a host: id, methods, pattern, at, conds, action, target, opts, edits, skip, chains
 --   chains { PHASE = { { instance, at } } }   instance: index in instances, from 1; at: the hook's
---   instances { name, at, level, stage, version, on_error, builtin, conf, hooks { NAME = at } }
+--   instances { name, at, level, stage, version, on_error, mode, inline, conf,
+--       hooks { NAME = { at, code } } }
 --   early                                 entries, as of a chain
 --
--- What JSON has no word for is a string in it: "no limit", "function /etc/site.lua:12". A secret
--- becomes { ["$secret"] = digest }, where the digest tells two of them apart and nothing more.
+-- What JSON has no word for is a string in it: "no limit". A function is { ["$function"] = at,
+-- code }, code being a digest of its text; an object of the library { ["$object"] = what made it }.
+-- A secret is { ["$secret"] = digest }, which tells two of them apart and nothing more.
 
 local chains = require("rproxy.config.chains")
 local options = require("rproxy.config.options")
@@ -46,10 +49,39 @@ end
 
 local function digest(value)
     local crypto, text = require("rproxy.crypto"), require("rproxy.text")
-    return { ["$secret"] = text.hex(crypto.sha256(tostring(value))):sub(1, 32) }
+    return text.hex(crypto.sha256(tostring(value))):sub(1, 32)
+end
+
+local lines = {} -- path -> its lines
+
+local function lines_of(path)
+    if lines[path] then return lines[path] end
+    local host, list = require("rproxy.host"), {}
+    local read, text = pcall(host.read, path)
+    if not read or not text then text = host.embedded(path:gsub("/init%.lua$", ""):gsub("/", "."))
+    end
+    for line in ((text or "") .. "\n"):gmatch("([^\n]*)\n") do list[#list + 1] = line end
+    lines[path] = list
+    return list
+end
+
+-- Digest of the lines that a function is written in; "" where they are not known.
+local function code_of(fn)
+    local info = debug.getinfo(fn, "S")
+    if info.what == "C" then return "" end
+    local list = lines_of((info.source:gsub("^@", "")))
+    if not list[info.lastlinedefined] then return "" end
+    return digest(table.concat(list, "\n", info.linedefined, info.lastlinedefined))
 end
 
 local plain
+
+-- All of a secret in one text; a table of keys is one whole.
+local function secret_text(value)
+    if type(value) ~= "table" then return tostring(value) end
+    return (require("rproxy.json").encode(plain(value, 1), { sort = true, invalid = "replace" }))
+        or "(unknown)"
+end
 
 -- An object of the library: by what it was made of, where it says so.
 local function object(value)
@@ -60,13 +92,14 @@ end
 
 local function plain_table(value, depth)
     if depth > DEPTH then return "(...)" end
-    if getmetatable(value) ~= nil and getmetatable(value) ~= "a list" then return object(value) end
+    local meta = getmetatable(value)
+    if meta ~= nil and meta ~= "a list" and meta ~= "read-only" then return object(value) end
     local out, list = {}, #value > 0
     for key, item in pairs(value) do
         if list and type(key) == "number" then
             out[key] = plain(item, depth + 1)
-        elseif is_secret(key) and (type(item) == "string" or type(item) == "number") then
-            out[tostring(key)] = digest(item)
+        elseif is_secret(key) and type(item) ~= "boolean" and type(item) ~= "function" then
+            out[tostring(key)] = { ["$secret"] = digest(secret_text(item)) }
         else
             out[list and key or tostring(key)] = plain(item, depth + 1)
         end
@@ -95,7 +128,7 @@ function plain(value, depth)
         if value ~= value or value == math.huge or value == -math.huge then return "no limit" end
         return value
     elseif kind == "function" then
-        return "function " .. place_of(value)
+        return { ["$function"] = place_of(value), code = code_of(value) }
     elseif kind == "table" then
         return plain_table(value, depth)
     end
@@ -122,7 +155,7 @@ local function opts_of(group, opts)
         local apart = APART[group][row.name:match("^[^.]+")]
         if value ~= nil and not is_group and not apart and row.type ~= "unbuilt" then
             out[row.name] = is_secret(row.name:match("[^.]+$")) and type(value) == "string"
-                and digest(value) or plain(value, 1)
+                and { ["$secret"] = digest(value) } or plain(value, 1)
         end
     end
     return out
@@ -157,7 +190,9 @@ function Writer:instances()
     local out = {}
     for i, instance in ipairs(order) do
         local made, hooks = instance.plugin or {}, {}
-        for name, fn in pairs(instance.hooks or {}) do hooks[name] = place_of(fn) end
+        for name, fn in pairs(instance.hooks or {}) do
+            hooks[name] = { at = place_of(fn), code = code_of(fn) }
+        end
         self.index[instance] = i
         out[i] = { name = instance.name, at = instance.at, level = levels[instance],
             stage = made.stage, version = made.version, inline = made.name == nil,

@@ -9,7 +9,9 @@
 --   or_false            false switches it off      optional           absent stays absent
 --   conf, scale         key of runtime/proxy/conf.tbl, and what to multiply by for it
 --   shown, takes        default and type in words, where they do not speak for themselves
+--   secret              `rproxy -T` does not show the value
 
+local balance = require("rproxy.config.balance")
 local schema = require("rproxy.schema")
 
 local M = {}
@@ -42,12 +44,6 @@ local function is_path(value)
     return nil, 'a path that starts with "/"'
 end
 
-local function is_balance(value)
-    if value == "round_robin" or value == "round-robin" then return true end
-    if type(value) == "function" or type(value) == "table" then return true end
-    return nil, '"round_robin", a function(req, up), or a plugin with a balance hook'
-end
-
 local function is_token(value)
     if value:find("^[%w!#$%%&'*+%-.^_`|~]+$") then return true end
     return nil, "a word of letters, digits and . - _"
@@ -56,6 +52,54 @@ end
 local function is_line(value)
     if value:find("[%z\1-\8\10-\31\127]") then return nil, "text on one line" end
     return true
+end
+
+-- Whoever guesses it reads what the site's plugins do.
+local function is_token_of_trace(value)
+    if #value < 16 or value:find("[^\33-\126]") then
+        return nil, "at least 16 visible ASCII characters without a blank"
+    end
+    return true
+end
+
+local function is_trace_header(value)
+    if value:find("^[xX]%-[%w-]+$") then return true end
+    return nil, 'a header name that begins with "x-"'
+end
+
+local SAMPLE = '0 to 1, or { share = 0 to 1, header = name, token = text }'
+
+local function is_share(value)
+    return type(value) == "number" and value >= 0 and value <= 1
+end
+
+local function is_sample(value)
+    if is_share(value) then return true end
+    if type(value) ~= "table" then return nil, SAMPLE end
+    for key in pairs(value) do
+        if key ~= "share" and key ~= "header" and key ~= "token" then return nil, SAMPLE end
+    end
+    if value.share ~= nil and not is_share(value.share) then return nil, SAMPLE end
+    if (value.header == nil) ~= (value.token == nil) then return nil, SAMPLE end
+    if value.header == nil then return value.share ~= nil or nil, SAMPLE end
+    if type(value.header) ~= "string" or not value.header:find("^[%w!#$%%&'*+%-.^_`|~]+$") then
+        return nil, SAMPLE
+    end
+    if type(value.token) == "string" and #value.token >= 8 then return true end
+    return nil, SAMPLE .. "; the token has 8 bytes or more"
+end
+
+local function is_cookies(value)
+    if value == true then return true end
+    if type(value) == "table" then
+        for key, name in pairs(value) do
+            if type(key) ~= "number" or type(name) ~= "string" then
+                return nil, "true, or a list of names"
+            end
+        end
+        return true
+    end
+    return nil, "true, or a list of names"
 end
 
 -- ---------------------------------------------------------------- site
@@ -201,6 +245,64 @@ M.site = {
         doc = "Bytes that a worker gathers before it writes." },
     { name = "log.access.flush", type = "duration", default = "1s", min = 0.01, max = 3600,
         doc = "Gathered lines are written at the latest after this time." },
+    { name = "log.decisions", type = "object", or_false = true, optional = true,
+        doc = "One JSON line per request about which an instance with `mode = \"shadow\"` decided "
+            .. "something, and per traced request. There is none unless this is given. See "
+            .. "[shadow mode](../guide/shadow.md)." },
+    { name = "log.decisions.to", type = "string", default = "stderr", check = is_line,
+        doc = '"stderr", "stdout" or a file.' },
+    { name = "log.decisions.format", type = "enum", values = { "json" }, default = "json",
+        doc = "How a line is written." },
+    { name = "log.decisions.edits", type = "boolean", default = true,
+        conf = "log.decisions_edits", doc = "Also for requests that shadow instances would only "
+            .. "have changed, not answered." },
+    { name = "log.decisions.flush", type = "duration", default = "1s", min = 0.01, max = 3600,
+        conf = "log.decisions_flush_ms", scale = MS,
+        doc = "Gathered lines are written at the latest after this time." },
+
+    { name = "trace", type = "object", or_false = true, optional = true,
+        doc = "Tell who knows a secret what hooks do to a request of his. There is none unless "
+            .. "this is given. See [tracing one request](../guide/shadow.md#tracing-one-request)." },
+    { name = "trace.token", type = "string", required = true, check = is_token_of_trace,
+        shown = "required", secret = true, conf = "trace.token",
+        doc = "The secret, at least 16 bytes: `os.getenv(\"TRACE_TOKEN\")`, or `rp.file(path)`." },
+    { name = "trace.header", type = "string", default = "x-rproxy-trace", check = is_trace_header,
+        conf = "trace.header", doc = "The header that a request brings it in, and that the "
+            .. "response has the answer in. It begins with `x-`, and no upstream gets to see it." },
+
+    { name = "record", type = "object", optional = true,
+        doc = "Write some requests down, with all that hooks saw, for `rproxy replay`. Nothing is "
+            .. "recorded unless this is given." },
+    { name = "record.to", type = "string", check = is_path, shown = "required",
+        doc = "The file, which workers make and append to. Its folder must be theirs to write "
+            .. "in." },
+    { name = "record.sample", type = "any", default = 0.01, check = is_sample,
+        takes = "number or table",
+        doc = "Which requests: a share from 0 to 1, or { share = number, header = name, token = "
+            .. "text }: those that carry the token in that header, too. The header is redacted." },
+    { name = "record.body", type = "size", default = "64k", max = 16 * 2 ^ 20,
+        doc = "Bytes of a body that are kept; the rest is only counted." },
+    { name = "record.bodies", type = "enum", values = { "read", "all" }, default = "read",
+        doc = "Whose bodies: those that hooks read or filter, or all of them, which then pass "
+            .. "through Lua." },
+    { name = "record.max", type = "size", default = "1g", min = 65536,
+        doc = "Bytes of the file before another one is begun." },
+    { name = "record.keep", type = "integer", default = 1, min = 0, max = 100,
+        doc = "Files that are kept beside it, FILE.1 the newest." },
+    { name = "record.background", type = "boolean", default = true,
+        doc = "Also record what start hooks and timers get, each time it is another result." },
+    { name = "record.key", type = "string", check = is_line,
+        doc = "File with a secret of 32 bytes or more. With it redacted values are kept, "
+            .. "encrypted, and `rproxy replay --key` can use them." },
+    { name = "record.redact.headers", type = "list<header>", default = {},
+        doc = "Headers whose values are redacted, beside those that always are (Authorization, "
+            .. "Cookie, Set-Cookie, X-Api-Key and others)." },
+    { name = "record.redact.cookies", type = "any", default = true, check = is_cookies,
+        takes = "`true` or list of names",
+        doc = "Cookies whose values are redacted; true: all of 8 bytes or more." },
+    { name = "record.redact.args", type = "list<string>", default = {},
+        doc = "Query arguments and fields of forms and JSON bodies whose values are redacted, "
+            .. "beside those that always are (token, password, api_key and others)." },
 
     { name = "forwarded", type = "list", of = { "enum", FORWARDED }, check = is_unique,
         default = { "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
@@ -326,10 +428,22 @@ M.upstream = {
     { name = "peers", type = "any", takes = "list of peers", shown = "required",
         doc = 'List of "host:port", "unix:/path", "host:port weight=2 backup", or tables '
             .. '{ "host:port", weight = 2, backup = true }.' },
-    { name = "balance", type = "any", takes = "string, function or plugin",
-        default = "round_robin", check = is_balance,
-        doc = '"round_robin", a function(req, up) called once per attempt, or a plugin with a '
-            .. "balance hook." },
+    { name = "balance", type = "any", takes = "string, table, function or plugin",
+        default = "round_robin", check = balance.check,
+        doc = '"round_robin", "random", "least_conn", "least_time", "p2c", "ewma", "first", '
+            .. '"ip_hash", `{ "hash", key = "header:x-user", method = "maglev", bound = 1.25 }`, a '
+            .. "function(req, up) called once per attempt, or a plugin with a balance hook. See "
+            .. "Balancing in the guide." },
+    { name = "slow_start", type = "duration", default = 0, conf = "slow_start_ms", scale = MS,
+        doc = "A peer that comes back (from rest, maintenance or failed checks) grows from a tenth "
+            .. "of its weight to the whole in this time. Hashing takes no notice of it." },
+    { name = "spill", type = "integer", default = 0, min = 0, max = 100, conf = "spill",
+        doc = "When less than this percentage of the weights of a priority are usable, peers of "
+            .. "the next priority take part; 0: when none is." },
+    { name = "panic", type = "integer", default = 1, min = 0, max = 100, conf = "panic",
+        doc = "When less than this percentage of all weights are usable, health is not asked any "
+            .. "more: a few peers would not stand what was meant for all. 1: when none is; 0: "
+            .. "never." },
     { name = "host", type = "string", conf = "host_header", check = is_line,
         doc = "Host header that the peers get; unsaid, it is the client's." },
     { name = "proxy_protocol", type = "enum", values = { "v1", "v2" }, optional = true,
@@ -367,7 +481,10 @@ M.upstream = {
         conf = "max_fails", doc = "Failures in a row before a peer rests; 0: it never does. "
             .. "An only peer never rests." },
     { name = "fail_rest", type = "duration", default = "10s", min = 0.001,
-        conf = "fail_rest_ms", scale = MS, doc = "How long a peer rests." },
+        conf = "fail_rest_ms", scale = MS, doc = "How long a peer rests; twice as long each time "
+            .. "that it fails again soon after." },
+    { name = "fail_rest_max", type = "duration", default = "300s", min = 0.001,
+        conf = "fail_rest_max_ms", scale = MS, doc = "The longest rest." },
 
     { name = "retry", type = "unbuilt", doc = "rules of retrying (tries says how often)" },
     { name = "health", type = "unbuilt", doc = "active health checks (max_fails and fail_rest "
@@ -381,7 +498,13 @@ M.peer = {
     { name = "weight", type = "integer", default = 1, min = 1, max = 2 ^ 16,
         doc = "Share of the requests, against the other peers' weights." },
     { name = "backup", type = "boolean", default = false,
-        doc = "Used only while no other peer is usable." },
+        doc = "Used only while no other peer is usable: the last priority." },
+    { name = "priority", type = "integer", default = 0, min = 0, max = 14,
+        doc = "Peers of a higher number are used while none of the lower ones is usable; see "
+            .. "`spill`." },
+    { name = "max_conns", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        doc = "Most requests at once, of all workers (two that ask at the same moment may go one "
+            .. "beyond it); 0: no limit." },
 }
 
 -- ---------------------------------------------------------------- TLS
@@ -649,12 +772,12 @@ M.SINCE = "0.1"
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "host",
     "host_tls", "route", "shm", "shm_set" }
 
--- conf, scale and shown are about the row, not about the value.
+-- conf, scale, shown and secret are about the row, not about the value.
 local function to_schema(row)
     local out = { row.type == "enum" and "enum" or row.type }
     for key, value in pairs(row) do
         if key ~= "name" and key ~= "type" and key ~= "conf" and key ~= "scale"
-            and key ~= "shown" and key ~= "takes" then
+            and key ~= "shown" and key ~= "takes" and key ~= "secret" then
             out[key] = value
         end
     end

@@ -196,6 +196,15 @@ function Sink:peer(upstream, text, weight, backup)
         fault(self)), true)
 end
 
+--- Of the peer added last.
+function Sink:set_peer(upstream, key, value)
+    return answer(self, C.rp_abi_conf_set_peer(self.conf, upstream, key, #key, value), true)
+end
+
+function Sink:add_hash(upstream, part, name)
+    return answer(self, C.rp_abi_conf_add_hash(self.conf, upstream, part, name, #name), true)
+end
+
 --- All upstreams are there (name -> index): rp.upstreams finds them through the ABI.
 function Sink:upstreams() end
 
@@ -299,6 +308,10 @@ end
 --- The instance whose code runs from now on; nil: nobody's.
 function Sink:running(index)
     abi.H.at = index and index + 1 or 0
+end
+
+function Sink:set_plugin(index, key, value)
+    return answer(self, C.rp_abi_conf_set_plugin(self.conf, index, key, #key, value), true)
 end
 
 --- The instance is a shadow.

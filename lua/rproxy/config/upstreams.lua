@@ -2,6 +2,7 @@
 --
 -- upstreams: rp.upstream and its peers as the model that build hands over.
 
+local balance = require("rproxy.config.balance")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
@@ -53,8 +54,11 @@ local function read_peer(given, path, at, report)
     local ctx = schema.context()
     local checked = schema.check(options.nodes.peer, settings, path, ctx)
     report:add_context(at, ctx)
+    if checked.backup and settings.priority ~= nil then
+        report:add(at, "%s: a backup's priority is the last; leave one of the two out", path)
+    end
     return { text = address, weight = checked.weight or 1, backup = checked.backup or false,
-        at = at }
+        priority = checked.priority or 0, max_conns = checked.max_conns or 0, at = at }
 end
 
 -- A balance hook may bring addresses of its own; all else needs peers.
@@ -87,10 +91,12 @@ local function read_balance(up, given, report)
         up.balance = plugin.inline({ balance = given, name = "balance:" .. up.name }, up.at)
     elseif plugin.is_instance(given) then
         up.balance = use.entry(given, up.at, path, report)
-    elseif type(given) == "table" then
-        report:add(up.at, "%s: expected \"round_robin\", a function(req, up) or a plugin with a "
-            .. "balance hook, got %s", path,
+    elseif type(given) == "table" and given[1] ~= "hash" then
+        report:add(up.at, "%s: expected a policy's name, { \"hash\", key = .. }, a function(req, "
+            .. "up) or a plugin with a balance hook, got %s", path,
             plugin.is_plugin(given) and "a plugin itself; make an instance" or "a table")
+    else
+        up.policy = balance.read(given or "round_robin") -- nil: was complained of already
     end
 end
 

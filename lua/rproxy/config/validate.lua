@@ -13,6 +13,7 @@ local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
 local pages = require("rproxy.config.pages")
 local routes = require("rproxy.config.routes")
+local recording = require("rproxy.config.recording")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
 local streams = require("rproxy.config.streams")
@@ -291,6 +292,8 @@ function M.instances(model)
         levels[instance] = level
         order[#order + 1] = instance
     end
+    local record = model.record
+    if record then add(record.outer, "site") end
     for _, instance in ipairs(model.use) do add(instance, "site") end
     for _, listener in ipairs(model.listeners) do
         for _, instance in ipairs(listener.use) do add(instance, "listen") end
@@ -306,6 +309,7 @@ function M.instances(model)
     for _, stream in ipairs(model.streams) do
         for _, instance in ipairs(stream.use) do add(instance, "stream") end
     end
+    if record then add(record.inner, "site") end
     return levels, order
 end
 
@@ -330,6 +334,7 @@ function M.check(node, report, place)
     model.opts = schema.check(options.nodes.site, given, "", ctx)
     report:add_context(model.place, ctx)
     check_access_log(model, report)
+    model.record = recording.check(model, report)
     model.zones = zones.read_all(given.shared, model.place("shared"), report)
     model.use = use.list(given.use, model.place("use"), report)
     model.pages = pages.read(given.error_pages, model.place("error_pages"), report)

@@ -1,0 +1,55 @@
+-- SPDX-License-Identifier: MIT
+--
+-- recording: what `record` of a site means for its chains: an instance of the layer before all others and
+-- one behind them, in a VM that has a tape.
+
+local plugin = require("rproxy.plugin")
+
+local M = {}
+
+-- Does this VM record? Only where C has loaded the tape before the site.
+local function has_tape()
+    local tape = package.loaded["rproxy.tape"]
+    return tape ~= nil and tape.mode == "record"
+end
+
+--- The instances; nil: nothing is recorded here.
+function M.check(model, report)
+    local conf = model.opts and model.opts.record
+    if not conf then return nil end
+    local at = model.place("record")
+    if conf.to == nil then
+        report:add(at, 'record: to is missing: write to = "/var/lib/rproxy/capture"')
+        return nil
+    end
+    if not has_tape() then return { conf = conf } end
+    local record = require("rproxy.record")
+    local function instance(name, hooks)
+        local given = { name = name, on_error = "open" }
+        for hook, fn in pairs(hooks) do given[hook] = fn end
+        return plugin.inline(given, at)
+    end
+    return { conf = conf, at = at, outer = instance("record", record.OUTER),
+        inner = instance("record-inner", record.INNER) }
+end
+
+--- Tell C whether this VM has to have a tape, and begin to record.
+function M.open(builder)
+    local model = builder.model
+    local record = model.record
+    if not record then return end
+    builder:try(model.place("record"), "record", builder.sink:number("record.on", 1))
+    if not record.outer then return end
+    builder:try(record.at, "record", require("rproxy.record").open(record.conf, model.opts.via))
+end
+
+local OF_BODIES = { body_filter = true, request_body = true }
+
+--- Is a chain of this phase there for nobody but the record, which does not want it?
+function M.is_idle(model, phase, entries)
+    local record = model.record
+    if not record or not OF_BODIES[phase] or record.conf.bodies == "all" then return false end
+    return #entries == 1 and entries[1].instance == record.inner
+end
+
+return M

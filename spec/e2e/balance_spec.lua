@@ -1,0 +1,159 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Balancing: which peer a request goes to by each policy, over real connections and several
+-- workers.
+
+local e2e = require("spec.support.e2e")
+local http = require("spec.support.http")
+local origin = require("spec.support.origin")
+local posix = require("spec.support.posix")
+local proc = require("spec.support.proc")
+local process = require("spec.support.process")
+
+local function answer(name)
+    return { ["*"] = { status = 200, body = name } }
+end
+
+local HOLD = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" }, { gate = "go" },
+    { send = "ok" } }
+
+describe("balancing", function()
+    local rp, a, b, c, slow, dead
+
+    setup(function()
+        a, b, c = origin.start(answer("a")), origin.start(answer("b")), origin.start(answer("c"))
+        slow = origin.start { ["/quick"] = { status = 200, body = "s" },
+            ["*"] = { { wait = 0.25 }, { send = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\ns" } } }
+        dead = posix.free_port()
+        rp = proc.rproxy { vars = { a = a.port, b = b.port, c = c.port, slow = slow.port,
+            dead = dead }, site = [[
+            local function up(balance, more)
+                local t = more or {}
+                t.balance = balance
+                t.peers = t.peers or { "127.0.0.1:${a}", "127.0.0.1:${b}", "127.0.0.1:${c}" }
+                return rp.upstream(t)
+            end
+            return rp.site { workers = 2, listeners = { rp.listen { "127.0.0.1:${port}" } },
+                upstreams = {
+                    random = up("random"), ip = up("ip_hash"),
+                    maglev = up({ "hash", key = "arg:id" }),
+                    ring = up({ "hash", key = { "header:x-user" }, method = "ring" }),
+                    hrw = up({ "hash", key = { "path", "cookie:side" }, method = "hrw" }),
+                    weighted = up({ "hash", key = "arg:id", method = "ring" }, { peers = {
+                        "127.0.0.1:${a} weight=8", "127.0.0.1:${b}", "127.0.0.1:${c}" } }),
+                    fast = up("p2c", { peers = { "127.0.0.1:${a}", "127.0.0.1:${slow}" } }),
+                    tiers = up("round_robin", { peers = { "127.0.0.1:${dead} weight=2",
+                        { "127.0.0.1:${b}", priority = 1 }, "127.0.0.1:${c} backup" },
+                        fail_rest = 30 }),
+                    resting = up("round_robin", { peers = { "127.0.0.1:${dead}",
+                        "127.0.0.1:${a}" }, fail_rest = 60 }),
+                },
+                hosts = { rp.host { default = true, routes = {
+                    rp.route { "/random", upstream = "random" }, rp.route { "/ip", upstream = "ip" },
+                    rp.route { "/maglev", upstream = "maglev" },
+                    rp.route { "/ring", upstream = "ring" },
+                    rp.route { "/hrw/*", upstream = "hrw" },
+                    rp.route { "/weighted", upstream = "weighted" },
+                    rp.route { "/fast", upstream = "fast" },
+                    rp.route { "/tiers", upstream = "tiers" },
+                    rp.route { "/resting", upstream = "resting" },
+                } } } } ]] }
+    end)
+
+    teardown(function() e2e.stop(rp) end)
+
+    -- Each on a connection of its own, so that both workers get their part.
+    local function names(n, target, fields)
+        local taken = {}
+        for i = 1, n do
+            local t = type(target) == "function" and target(i) or target
+            local res = http.get(rp.port, t, fields)
+            assert.equal(200, res.status)
+            taken[res.body] = (taken[res.body] or 0) + 1
+        end
+        return taken
+    end
+
+    local function count(set)
+        local n = 0
+        for _ in pairs(set) do n = n + 1 end
+        return n
+    end
+
+    it("by chance uses all peers", function()
+        assert.equal(3, count(names(60, "/random")))
+    end)
+
+    it("by the client's address sends one client to one peer, whichever worker it meets", function()
+        assert.equal(1, count(names(20, "/ip")))
+    end)
+
+    it("by an argument sends one value to one peer, and values to all", function()
+        for _, id in ipairs { "1", "x", "%20" } do
+            assert.equal(1, count(names(8, "/maglev?a=b&id=" .. id)))
+        end
+        local taken = names(90, function(i) return "/maglev?id=" .. i end)
+        assert.equal(3, count(taken))
+    end)
+
+    it("by a header, and without it by chance", function()
+        assert.equal(1, count(names(8, "/ring", { ["X-User"] = "ann" })))
+        assert.equal(3, count(names(60, "/ring")))
+    end)
+
+    it("by several parts tells them apart", function()
+        local peers = {}
+        for i = 1, 30 do
+            local one = names(2, "/hrw/" .. i % 3, { Cookie = "z=1; side=" .. i })
+            assert.equal(1, count(one))
+            peers[next(one)] = true
+        end
+        assert.equal(3, count(peers))
+    end)
+
+    it("by weight on the ring", function()
+        local taken = names(200, function(i) return "/weighted?id=" .. i end)
+        assert.is_true(taken.a > 120, taken.a)
+    end)
+
+    it("by latency leaves a slow peer alone", function()
+        names(4, "/fast") -- both are known now
+        local taken = names(40, "/fast")
+        assert.is_true((taken.s or 0) <= 4, taken.s)
+    end)
+
+    it("uses a lower priority while none of the first is up, and backups last", function()
+        assert.same({ b = 12 }, names(12, "/tiers"))
+    end)
+
+    it("takes the next peer when the first has no seat left", function()
+        local held = origin.start { ["*"] = HOLD }
+        local site = e2e.proxy { vars = { held = held.port, b = b.port }, site = [[
+            upstreams = { o = rp.upstream { balance = "first", peers = {
+                { "127.0.0.1:${held}", max_conns = 1 }, "127.0.0.1:${b}" } } },
+            hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "o" } } } } ]] }
+        local wire = require("spec.support.wire")
+        local w = wire.connect(site.port)
+        w:send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        held:wait_requests(1)
+        assert.equal("b", http.get(site.port, "/2").body)
+        assert.equal("b", http.get(site.port, "/3").body)
+        held:open_gate("go")
+        w:recv_until("ok")
+        assert.equal("ok", http.get(site.port, "/4").body)
+        assert.equal(2, #held:requests())
+        site:stop()
+    end)
+
+    it("lets a peer rest in all workers when one of them found it dead, reloads included", function()
+        local function failures()
+            return #e2e.log_since(rp, 0, "upstream=resting")
+        end
+        assert.same({ a = 20 }, names(20, "/resting"))
+        local before = failures()
+        assert.is_true(before >= 1 and before <= 2, before) -- both may have asked at once
+        process.must(rp, "reload")
+        assert.same({ a = 10 }, names(10, "/resting"))
+        assert.equal(before, failures())
+    end)
+end)
