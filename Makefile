@@ -32,7 +32,8 @@ FUZZ_FLOORS ?= base net shm http proxy
 LIBS := libuv luajit libpcre2-8 libssl libcrypto libcares libnghttp2 zlib libargon2 libcrypt
 SOURCES := $(sort $(shell find runtime -name '*.c'))
 HEADERS := $(sort $(shell find runtime -name '*.h' -o -name '*.tbl'))
-LUA_LAYER := $(sort $(shell find lua plugins -name '*.lua' ! -name '*_spec.lua' 2>/dev/null))
+# types/ is text for `rproxy types`, no module.
+LUA_LAYER := $(sort $(shell find lua plugins types -name '*.lua' ! -name '*_spec.lua' 2>/dev/null))
 LIB_FLOORS := $(if $(FLOORS),$(FLOORS),$(notdir $(patsubst %/,%,$(dir $(wildcard runtime/*/.)))))
 LIB_SOURCES := $(filter $(patsubst %,runtime/%/%,$(LIB_FLOORS)),$(SOURCES))
 

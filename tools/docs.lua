@@ -241,7 +241,8 @@ end
 
 local LUA_TYPES = { string = "string", boolean = "boolean", number = "number",
     integer = "integer", duration = "number|string", size = "number|string", header = "string",
-    ["function"] = "function", url = "string", any = "any" }
+    ["function"] = "function", url = "string", address = "string", host = "string",
+    path = "string", any = "any" }
 
 local function lua_type(node, class)
     if node.kind == "enum" then
@@ -281,12 +282,12 @@ local function class_of(node, name, docs, prefix, out)
     out[#out + 1] = table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", "")
 end
 
-local CONSTRUCTORS = { "site", "listen", "upstream", "host", "route" }
+local CONSTRUCTORS = { "site", "listen", "upstream", "host", "route", "stream" }
 
 function M.types_file()
     local out = { "---@meta\n-- SPDX-License-Identifier: MIT\n--\n"
-        .. "-- Editor types of site.lua, made from the option table by `make docs`, and of what "
-        .. "hooks\n-- wait for, made from doc comments; do not edit." }
+        .. "-- Editor types: of site.lua from the option table, of what hooks call from doc "
+        .. "comments\n-- and docs/guide/api.md. Made by `make docs`; do not edit." }
     for _, group in ipairs(CONSTRUCTORS) do
         local docs = {}
         for _, row in ipairs(options[group]) do docs[row.name] = row.doc end

@@ -177,15 +177,15 @@ local function class_of(object)
 end
 
 -- "string, or nil and err" -> { "string?", "string?" }; "string or nil" -> { "string?" }.
-local function types_of(words, known)
+local function types_of(words, page)
     local out = {}
     if words == "" then return out end
     local fails = words:find("or nil and err", 1, true) or words:find("or nil, code", 1, true)
     local main = words:gsub("[,;]? or nil.*$", "")
     local maybe = main ~= words
     for word in (main .. ","):gmatch("%s*(.-)%s*[,;]") do
-        local class = known["rproxy." .. camel(word)] and "rproxy." .. camel(word)
-            or OBJECTS[word] or nil
+        local class = OBJECTS[word] or (page.known["rproxy." .. camel(word)]
+            or page.objects[word]) and "rproxy." .. camel(word)
         local kind = VALUES[word:match("^[%l]+") or ""] or class or "any"
         out[#out + 1] = kind .. (maybe and kind ~= "any" and not kind:find("%?$") and "?" or "")
     end
@@ -205,18 +205,19 @@ local function each_of_page(run)
     text = text:sub(1, cut)
     local function spans(cell, returns, doc)
         for code in cell:gmatch("`([^`]+)`") do
-            local path, rest = code:match("^([%l_][%w_.:]*)(.*)$")
+            local path, rest = code:match("^([%l_][%w_.:]*)(.*)$") -- rp.x, req:get(h)
             local owner, sep, name = (path or ""):match("^(.*)([.:])([%w_]+)$")
             local args = rest and (rest:match("^(%b())") or rest:match("^%s*{") and "(opts)")
             if owner then run(owner, sep, name, args, returns, doc) end
         end
     end
     for line in text:gmatch("[^\n]+") do
-        local first, second, third = line:match("^| (.-) | (.-) | (.*) |$")
-        if not first then first, second, third = line:match("^| (.-) |%s*(|)%s*(.*) |$") end
-        if first and second == "|" then second = "" end
-        if first and first ~= "---" then
-            spans(first, second, plain_doc(third))
+        local cells = {}
+        for cell in line:gsub("\\|", "\1"):match("^|?(.*)$"):gmatch("([^|]*)|") do
+            cells[#cells + 1] = cell:match("^%s*(.-)%s*$"):gsub("\1", "|")
+        end
+        if #cells == 3 and line:sub(1, 1) == "|" then
+            spans(cells[1], cells[2], plain_doc(cells[3]))
         elseif line:sub(1, 1) ~= "|" then
             spans(line, "", "")
         end
@@ -250,19 +251,33 @@ function Page:call(place, key, args, returns, doc)
     self.done[place] = true
     local lines = {}
     if doc ~= "" then lines[1] = "--- " .. doc end
-    for _, kind in ipairs(types_of(returns, self.known)) do
+    for _, kind in ipairs(types_of(returns, self)) do
         lines[#lines + 1] = "---@return " .. kind
     end
     if NODISCARD[key] then lines[#lines + 1] = "---@nodiscard" end
     lines[#lines + 1] = ("function %s%s end"):format(place, arguments(args))
     self.calls[#self.calls + 1] = table.concat(lines, "\n")
+    self.at[place] = #self.calls
+end
+
+-- What is called and has fields, too: rp.regex(..), rp.regex.set(..).
+function Page:overload(name)
+    local text = self.calls[self.at[name]]
+    local args = text:match("\nfunction [%w_.]+(%b())") or text:match("^function [%w_.]+(%b())")
+    local returns = {}
+    for kind in text:gmatch("%-%-%-@return ([^\n]+)") do returns[#returns + 1] = kind end
+    local typed = args:sub(2, -2):gsub("[%w_]+", "%0: any")
+    local class = "rproxy." .. camel((name:gsub("^rp%.", ""))) .. "Call"
+    self.calls[self.at[name]] = "--"
+    return ("---@class %s\n---@overload fun(%s)%s\n%s = {}"):format(class, typed,
+        returns[1] and ": " .. table.concat(returns, ", ") or "", name)
 end
 
 function Page:field(class, object, name, returns, doc)
     local key = object .. "." .. name
     if self.done[key] then return end
     self.done[key] = true
-    local kind = FIELD_TYPES[key] or types_of(returns, self.known)[1] or "any"
+    local kind = FIELD_TYPES[key] or types_of(returns, self)[1] or "any"
     self:add(class, ("---@field %s %s %s"):format(name, kind, doc):gsub("%s+$", ""))
 end
 
@@ -272,6 +287,9 @@ function Page:take(owner, sep, name, args, returns, doc)
             self:call(owner .. "." .. name, "", args, returns, doc)
             local upper = owner:match("^rp%.[%w_]+$")
             if upper then self.tables[upper] = true end
+        elseif sep == "." and owner:find("^rp%.[%w_]+$") then
+            self.tables[owner] = true
+            self.values[#self.values + 1] = owner .. "." .. name
         elseif sep == "." and not self.done[owner .. "." .. name] then
             self.values[#self.values + 1] = owner .. "." .. name
         end
@@ -281,9 +299,14 @@ function Page:take(owner, sep, name, args, returns, doc)
     local class = object and class_of(object)
     if not class then return end
     if sep == ":" and args then
-        if not self.known[class] then self:add(class, nil) end
+        if object == "set" and name:find("^match") then -- of rp.regex.set
+            object, class = "regexset", "rproxy.RegexSet"
+        end
+        if self.known[class] then return end -- by doc comments
+        self.fresh[object] = class
         self:call(object .. ":" .. name, object .. ":" .. name, args, returns, doc)
     elseif sep == "." and not args and not self.known[class] then
+        if object ~= "conn_tls" then self.fresh[object] = class end
         self:field(class, object, name, returns, doc)
     end
 end
@@ -291,19 +314,12 @@ end
 -- What the page has and `text` does not define yet.
 local function from_page(text)
     local self = setmetatable({ defined = {}, known = {}, done = {}, classes = {}, order = {},
-        calls = {}, values = {}, tables = {} }, Page)
+        calls = {}, values = {}, tables = {}, fresh = {}, at = {}, objects = {} }, Page)
     for place in text:gmatch("\nfunction ([%w_.:]+)%(") do self.defined[place] = true end
     for class in text:gmatch("%-%-%-@class (rproxy%.%w+)") do self.known[class] = true end
-    local objects = {}
-    each_of_page(function(owner)
-        if owner:find("^[%l_]+$") and owner ~= "rp" and class_of(owner) then
-            objects[owner] = true
-        end
+    each_of_page(function(owner, sep)
+        if sep == ":" then self.objects[owner] = true end
     end)
-    for object in pairs(objects) do
-        local class = class_of(object)
-        if not self.known[class] then self.fresh = self.fresh or {} self.fresh[object] = class end
-    end
     each_of_page(function(...) self:take(...) end)
     return self
 end
@@ -312,7 +328,7 @@ end
 local function page_text(self)
     local out = {}
     local names = {}
-    for object, class in pairs(self.fresh or {}) do names[#names + 1] = { object, class } end
+    for object, class in pairs(self.fresh) do names[#names + 1] = { object, class } end
     table.sort(names, function(a, b) return a[1] < b[1] end)
     self.classes["rproxy.ConnTls"] = self.classes["rproxy.ConnTls"] or {}
     out[#out + 1] = "---@class rproxy.ConnTls\n"
@@ -343,6 +359,38 @@ local HOOK_ARGS = { init = "site: table", start = "", stop = "", connect = "conn
     body_filter = "req: rproxy.Request, res: rproxy.Result, chunk: string, last: boolean",
     log = "req: rproxy.Request, res: rproxy.Result" }
 
+-- Made by docs.lua from the options, or below.
+local ABOVE = { ["rp.site"] = true, ["rp.listen"] = true, ["rp.upstream"] = true,
+    ["rp.host"] = true, ["rp.route"] = true, ["rp.stream"] = true, ["rp.plugin"] = true }
+
+local PLUGIN = [[
+---@class rproxy.PluginSpec
+---@field name string letters, digits and "-"
+---@field version? string
+---@field stage? "auth"|"limit"|"observe"|"route"|"transform"|"waf"
+---@field on_error? "500"|"closed"|"open" what happens when a hook raises
+---@field doc? string
+---@field schema? table settings: see docs/guide/plugins.md
+
+---@class rproxy.Plugin
+---@field setup fun(conf: table): rproxy.Hooks
+---@overload fun(conf: table): table
+
+---@param spec rproxy.PluginSpec
+---@return rproxy.Plugin
+function rp.plugin(spec) end]]
+
+-- What the page names in passing.
+local IN_PASSING = { ["rp.log.info"] = "(text, fields)", ["rp.log.notice"] = "(text, fields)",
+    ["rp.log.warn"] = "(text, fields)", ["rp.log.error"] = "(text, fields)",
+    ["rp.crypto.b64url"] = "(s)", ["rp.crypto.unb64url"] = "(s)" }
+
+local function in_passing(name)
+    local args = IN_PASSING[name] or name:find("^rp%.shm%.") and "(opts)"
+    if args then return ("function %s%s end"):format(name, args) end
+    return ("---@type any\n%s = nil"):format(name)
+end
+
 local function hooks_text()
     local out = {}
     local list = read("lua/rproxy/plugin.lua"):match("M%.HOOKS = {(.-)}")
@@ -357,9 +405,12 @@ end
 function M.calls()
     local text = M.commented()
     local page = from_page("\n" .. text)
-    local tables, missing = {}, {}
+    local tables, missing, overloads = {}, {}, {}
+    for _, name in ipairs { "rp.regex", "rp.tls" } do
+        if page.at[name] then overloads[#overloads + 1] = page:overload(name) end
+    end
     for name in pairs(page.tables) do
-        if not text:find("%f[%w]" .. name:gsub("%.", "%%.") .. "%f[,%s]") then
+        if not page.at[name] and not text:find("%f[%w]" .. name:gsub("%.", "%%.") .. "%f[,%s]") then
             tables[#tables + 1] = name
         end
     end
@@ -369,17 +420,22 @@ function M.calls()
     if tables[1] then
         out[1] = table.concat(tables, ", ") .. " = " .. table.concat(missing, ", ")
     end
+    for _, piece in ipairs(overloads) do out[#out + 1] = piece end
     out[#out + 1] = text
-    for _, piece in ipairs(page_text(page)) do out[#out + 1] = piece end
+    for _, piece in ipairs(page_text(page)) do
+        if piece ~= "--" then out[#out + 1] = piece end
+    end
     local seen = {}
     for _, name in ipairs(page.values) do
         if not page.done[name] and not page.defined[name] and not page.tables[name]
-            and not seen[name] and not text:find("\nfunction " .. name .. "[(.]") then
+            and not seen[name] and not ABOVE[name]
+            and not text:find("\nfunction " .. name .. "[(.]") then
             seen[name] = true
-            out[#out + 1] = ("---@type any\n%s = nil"):format(name)
+            out[#out + 1] = in_passing(name)
         end
     end
     out[#out + 1] = hooks_text()
+    out[#out + 1] = PLUGIN
     return table.concat(out, "\n\n")
 end
 

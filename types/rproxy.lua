@@ -1,8 +1,8 @@
 ---@meta
 -- SPDX-License-Identifier: MIT
 --
--- Editor types of site.lua, made from the option table by `make docs`, and of what hooks
--- wait for, made from doc comments; do not edit.
+-- Editor types: of site.lua from the option table, of what hooks call from doc comments
+-- and docs/guide/api.md. Made by `make docs`; do not edit.
 
 ---@class rproxy.SiteHttp2
 ---@field on? boolean Speak HTTP/2 with clients that begin with its connection preface.
@@ -32,19 +32,43 @@
 ---@field format? ("combined"|"json") combined is the format of Apache and nginx.
 ---@field to? string "stdout", "stderr" or a file.
 
+---@class rproxy.SiteLogDecisions
+---@field edits? boolean Also for requests that shadow instances would only have changed, not answered.
+---@field flush? number|string Gathered lines are written at the latest after this time.
+---@field format? ("json") How a line is written.
+---@field to? string "stderr", "stdout" or a file.
+
 ---@class rproxy.SiteLogError
 ---@field level? ("debug"|"info"|"notice"|"warn"|"error"|"alert") The lowest level that is written.
 ---@field to? string "stderr", "stdout" or a file.
 
 ---@class rproxy.SiteLog
 ---@field access? rproxy.SiteLogAccess|false One line per request. There is no access log unless this is given.
+---@field decisions? rproxy.SiteLogDecisions|false One JSON line per request about which an instance with `mode = "shadow"` decided something, and per traced request. There is none unless this is given. See [shadow mode](../guide/shadow.md).
 ---@field error? rproxy.SiteLogError
 
 ---@class rproxy.SiteLua
 ---@field background_tasks? integer Background tasks and timers (rp.detach, rp.after, rp.every) that one worker runs at a time. More are refused, and counted.
 ---@field cpu_budget? number|string CPU time of one hook before it is stopped; 0 is no limit.
+---@field ffi? boolean May plugins be granted the FFI? With it a plugin can do whatever the worker can.
 ---@field heap? number|string Memory of one Lua VM.
 ---@field path? string Where require looks for the site's own modules; relative to the folder of site.lua. It holds from the moment the site is checked: site.lua itself is run with the default, or with `-g lua.path=...`.
+
+---@class rproxy.SiteRecordRedact
+---@field args? string[] Query arguments and fields of forms and JSON bodies whose values are redacted, beside those that always are (token, password, api_key and others).
+---@field cookies? any Cookies whose values are redacted; true: all of 8 bytes or more.
+---@field headers? string[] Headers whose values are redacted, beside those that always are (Authorization, Cookie, Set-Cookie, X-Api-Key and others).
+
+---@class rproxy.SiteRecord
+---@field background? boolean Also record what start hooks and timers get, each time it is another result.
+---@field bodies? ("read"|"all") Whose bodies: those that hooks read or filter, or all of them, which then pass through Lua.
+---@field body? number|string Bytes of a body that are kept; the rest is only counted.
+---@field keep? integer Files that are kept beside it, FILE.1 the newest.
+---@field key? string File with a secret of 32 bytes or more. With it redacted values are kept, encrypted, and `rproxy replay --key` can use them.
+---@field max? number|string Bytes of the file before another one is begun.
+---@field redact? rproxy.SiteRecordRedact
+---@field sample? any Which requests: a share from 0 to 1, or { share = number, header = name, token = text }: those that carry the token in that header, too. The header is redacted.
+---@field to? string The file, which workers make and append to. Its folder must be theirs to write in.
 
 ---@class rproxy.SiteSpill
 ---@field dir? string Directory on a disk where buffered bodies go that do not fit in memory, as files without a name. Workers must be able to write there.
@@ -61,9 +85,14 @@
 ---@field tls_handshake? number|string A client's whole TLS handshake; then the connection is closed.
 ---@field tunnel? number|string A tunnel (WebSocket, CONNECT) may be silent in both directions.
 
+---@class rproxy.SiteTrace
+---@field header? string The header that a request brings it in, and that the response has the answer in. It begins with `x-`, and no upstream gets to see it.
+---@field token? string The secret, at least 16 bytes: `os.getenv("TRACE_TOKEN")`, or `rp.file(path)`.
+
 ---@class rproxy.Site
 ---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
 ---@field forwarded? ("x-forwarded-for"|"x-forwarded-proto"|"x-forwarded-host"|"x-forwarded-port"|"forwarded")[] Forwarding headers made for the upstream ("forwarded" is that of RFC 7239). Those that a client outside `trust` sent are dropped, listed or not; a trusted one's are continued when listed, and passed on as they are when not.
+---@field grants? table<string, any> What plugins may do outside of their requests, by the plugin's name: `{ ship = { net = { "logs.internal:443" } } }`. See [trust](../guide/trust.md).
 ---@field hosts? any List of rp.host { ... }; not needed without listeners.
 ---@field hsts? any Strict-Transport-Security of every answer over TLS: a duration, or { max_age = duration, subdomains = true, preload = true }. Browsers then use https alone for that time, whatever one says later.
 ---@field http2? rproxy.SiteHttp2
@@ -72,12 +101,14 @@
 ---@field log? rproxy.SiteLog
 ---@field lua? rproxy.SiteLua
 ---@field pid? string One more pid file of the master, beside the one in the run directory.
+---@field record? rproxy.SiteRecord Write some requests down, with all that hooks saw, for `rproxy replay`. Nothing is recorded unless this is given.
 ---@field server? string|false Server header of rproxy's own answers; false sends none.
 ---@field shared? any Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others by name, for hooks as rp.shared.NAME.
 ---@field spill? rproxy.SiteSpill
 ---@field streams? any List of rp.stream { ... }: connections whose bytes are relayed.
 ---@field timeouts? rproxy.SiteTimeouts
 ---@field tls? any How listeners with tls end TLS: certificates and settings, see TLS of listeners.
+---@field trace? rproxy.SiteTrace|false Tell who knows a secret what hooks do to a request of his. There is none unless this is given: [tracing](../guide/shadow.md#tracing-one-request).
 ---@field trust? string[] Networks (CIDR) of clients that may say where a request came from: other proxies of yours. Nobody else's X-Forwarded-* and Forwarded count.
 ---@field upstreams? any Table of rp.upstream { ... } by name.
 ---@field use? any Plugins of every request, in order.
@@ -97,6 +128,14 @@
 ---@field max? integer Idle connections kept per peer and worker; 0 keeps none.
 ---@field requests? integer Requests on one connection; 0 is no limit.
 
+---@class rproxy.UpstreamRetry
+---@field backoff? number|string Before a retry: a time by chance up to this, doubled each time. Not after a failure to connect.
+---@field backoff_max? number|string ... and at most up to this.
+---@field budget? integer At most this percentage of the upstream's requests under way in a worker may be retries (three always may), so that retries never make a bad moment worse. Attempts to connect are not counted.
+---@field non_idempotent? boolean Repeat any request, also a POST that a peer may have carried out.
+---@field on? any What another attempt is for: "connect" (no connection came about), "reset" (it broke before the response head), "timeout" (timeouts.first_byte or retry.per_try is over), and statuses: 503, "502-504", "5xx". All but the first only for idempotent requests whose body can be had again (none, or buffered).
+---@field per_try? number|string One attempt may last so long until the response head; 0: as timeouts.first_byte.
+
 ---@class rproxy.UpstreamTimeouts
 ---@field connect? number|string To connect to a peer.
 ---@field first_byte? number|string From the request sent to the response head.
@@ -104,19 +143,26 @@
 ---@field send? number|string A peer may read nothing of the request.
 
 ---@class rproxy.Upstream
----@field balance? any "round_robin", a function(req, up) called once per attempt, or a plugin with a balance hook.
----@field fail_rest? number|string How long a peer rests.
+---@field balance? any "round_robin", "random", "least_conn", "least_time", "p2c", "ewma", "first", "ip_hash", `{ "hash", key = "header:x-user", method = "maglev", bound = 1.25 }`, a function(req, up) called once per attempt, or a plugin with a balance hook. See Balancing in the guide.
+---@field fail_on? any What counts as a failure of a peer: as retry.on. With more than connecting, only an answer that is none of these ends a row of failures.
+---@field fail_rest? number|string How long a peer rests; twice as long each time that it fails again soon after.
+---@field fail_rest_max? number|string The longest rest.
 ---@field host? string Host header that the peers get; unsaid, it is the client's.
 ---@field http? ("1.1"|"2"|"auto") What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1.
 ---@field keepalive? rproxy.UpstreamKeepalive
----@field max_fails? integer Failures in a row before a peer rests; 0: it never does. An only peer never rests.
+---@field max_fails? integer Failures in a row, seen by any worker, before a peer rests; 0: it never does. An only peer never rests.
+---@field max_rest? integer Most of the weights that may rest at the same time, in percent; one peer always may.
+---@field panic? integer When less than this percentage of all weights are usable, health is not asked any more: a few peers would not stand what was meant for all. 1: when none is; 0: never.
 ---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
 ---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.
+---@field retry? rproxy.UpstreamRetry
+---@field slow_start? number|string A peer that comes back (from rest, maintenance or failed checks) grows from a tenth of its weight to the whole in this time. Hashing takes no notice of it.
+---@field spill? integer When less than this percentage of the weights of a priority are usable, peers of the next priority take part; 0: when none is.
 ---@field streams? integer Requests at once on one HTTP/2 connection; peers may allow fewer.
 ---@field timeouts? rproxy.UpstreamTimeouts
 ---@field tls? any Speak TLS to the peers, and verify their certificates; a table for settings, see TLS to upstreams.
----@field tries? integer Attempts in all, each on another peer: after a failure to connect. Not counted: a kept connection that broke before the response; an idempotent request without a body, or with a buffered one, is then sent once more, on a new one.
+---@field tries? integer Attempts in all, each on another peer. Not counted: a kept connection that broke before the response; an idempotent request without a body, or with a buffered one, is then sent once more, on a new one.
 
 ---@class rproxy.Host
 ---@field default? boolean Takes requests for names that no host has. One host may say so; without it such requests are answered 421.
@@ -207,6 +253,29 @@
 ---@field websocket? rproxy.RouteWebsocket
 ---@field when? rproxy.RouteWhen Conditions beside the path: all must hold, or the next route is looked at.
 
+---@class rproxy.StreamTimeouts
+---@field connect? number|string To connect to a peer.
+---@field hello? number|string For a whole ClientHello to arrive, where sni or alpn or a connect hook asks.
+---@field idle? number|string No byte either way.
+
+---@class rproxy.StreamUdp
+---@field idle? number|string Of the addresses "udp:address:port": no datagram either way ends a session.
+---@field requests? integer Datagrams of a client in one session; its next one begins another, with a peer of its own (syslog from few senders: 1000). Unsaid, all.
+---@field responses? integer Answers to one datagram of a client: a session ends as soon as each was answered so often (DNS: 1). Unsaid, only silence ends it.
+---@field sessions? integer Sessions of one address and worker at a time; all of a worker take at most half of its file descriptors. What a new client sends beyond that is dropped, unless an older one that may be forged can make room.
+
+---@class rproxy.Stream
+---@field access_log? boolean Write a line of the access log.
+---@field alpn? any Upstream by protocol: { ["acme-tls/1"] = "acme" }. The first of the client's protocols that is listed wins, before any rule of sni.
+---@field peek? boolean Read the ClientHello first, for connect hooks that look at conn.sni and conn.alpn. A client that does not begin with one is refused.
+---@field proxy_protocol? boolean Connections begin with a header of the PROXY protocol; as in rp.listen.
+---@field sni? any Upstream by the server name of the TLS ClientHello: { ["a.example"] = "up_a", ["*.b.example"] = "up_b", default = "up_c" }. "*." stands for one or more labels; the longest match wins. false refuses the name; default is another word for upstream. The TLS is not ended here: the bytes go on unchanged.
+---@field timeouts? rproxy.StreamTimeouts
+---@field tls? any End TLS here, as in rp.listen, and relay what was in it. No protocol is offered (ALPN); rules of sni then go by the name of that TLS.
+---@field udp? rproxy.StreamUdp
+---@field upstream? string Where connections go that no rule of sni and alpn names; without it they are refused.
+---@field use? any Plugins of these connections, in order: their hooks connect(conn) and log(conn).
+
 ---@class rproxy
 local rp = {}
 
@@ -229,6 +298,20 @@ function rp.host(given) end
 ---@param given rproxy.Route
 ---@return table
 function rp.route(given) end
+
+---@param given rproxy.Stream
+---@return table
+function rp.stream(given) end
+
+rp.date, rp.json, rp.jwt, rp.log, rp.shm, rp.uri, rp.uuid = {}, {}, {}, {}, {}, {}, {}
+
+---@class rproxy.RegexCall
+---@overload fun(source: any, flags: any): rproxy.Regex
+rp.regex = {}
+
+---@class rproxy.TlsCall
+---@overload fun(opts: any): table
+rp.tls = {}
 
 rp.tcp, rp.unix, rp.udp, rp.dns, rp.http, rp.fs = {}, {}, {}, {}, {}, {}
 
@@ -306,7 +389,8 @@ function task:cancel() end
 
 --- Connect.
 --- phases: all   yields: yes
----@param opts table host and port, or unix (a path); timeout: seconds for each operation (60);
+---@param opts table host and port, or address ("host:port", "unix:/path"), or unix (a path);
+--- timeout: seconds for each operation (60);
 --- tls: true, or options of rp.tls; pool: a name, or false for a connection of one's own
 ---@return rproxy.Socket|nil socket
 ---@return string|nil err
@@ -1229,5 +1313,493 @@ function rp.jwe.decrypt(token, opts) end
 ---@param opts table key (rp.jwe.key), alg, enc ("A256GCM"), kid, typ, cty ("JWT": a signed token)
 ---@return string token
 function rp.jwe.encrypt(data, opts) end
+
+---@class rproxy.ConnTls
+---@field sni string? server name asked for; protocol
+---@field alpn string? server name asked for; protocol
+---@field version string `"TLSv1.3"`, `"TLS_AES_128_GCM_SHA256"`
+---@field cipher string `"TLSv1.3"`, `"TLS_AES_128_GCM_SHA256"`
+---@field resumed boolean by a session ticket
+---@field early boolean this request is served before the handshake is over (early data): somebody may have copied it
+---@field client_cert table? the client's certificate: `subject`, `issuer` (RFC 2253), `serial`, `fingerprint` (SHA-256; both hex), `sans` (list: `"DNS:a.example"`, `"IP:10.0.0.1"`, `"email:a@b"`, `"URI:x"`; at most 100), `expires` (seconds since 1970), `pem`, `verified`
+
+---@class rproxy.Conn
+---@field id number of the connection, within its worker
+---@field requests number of this request on it, from 1
+---@field ctx table? what hooks of the handshake left in theirs, for all requests of the connection; empty after a reload in between. nil where no such hook is
+---@field ja4 string? fingerprint of the client's program, from its TLS handshake; nil where no such hook is
+---@field sni string? as `conn.tls.sni`
+---@field tls rproxy.ConnTls? what TLS agreed on; nil without TLS. A new table each time: keep it in a local. In `log` hooks it has `sni`, `version` and `cipher` only
+local conn = {}
+
+---@class rproxy.Lru
+local lru = {}
+
+---@class rproxy.Regex
+local regex = {}
+
+---@class rproxy.RegexSet
+local regexset = {}
+
+---@class rproxy.Request
+---@field method string `"GET"`. Assignable in early and rewrite
+---@field scheme string `"https"` when the client's connection speaks TLS here, else `"http"`
+---@field host string without port, in lower case. Assignable in early and rewrite
+---@field port number of the Host header; unsaid, 80 or 443
+---@field path string in its normal form: `/a/../b` is `/b`. Assignable in early (routes) and rewrite (what goes upstream)
+---@field raw_path string as the client sent it
+---@field query string? without `?`; nil when there is no `?`. Assignable in early and rewrite, nil removes it
+---@field version string `"1.0"`, `"1.1"` or `"2"`
+---@field id string 32 hex digits, new for each request; in every log line
+---@field start number wall clock seconds of its beginning
+---@field deadline number? when what the hook waits for has to have come, as `rp.now()` tells time. Assignable: for all that hooks of this request wait for; nil removes it
+---@field duration number seconds so far; in log, in all
+---@field remote_ip string the client, after `trust`
+---@field peer_ip string the other end of the connection
+---@field consumer string? who it is; assignable (a string or a number) in early, access and rewrite, nil removes it. Limiters and logs read it
+---@field params table parameters of the route's pattern by name, decoded; empty before a route is chosen
+---@field route table? `id` (also as `name`), `pattern`, `meta`; nil in early. `pattern` is `""` where no route took the request
+---@field upstream rproxy.Handle|string? the chosen upstream; `req.upstream.name`. Assign a name or `rp.upstreams.NAME` in access or rewrite, on routes whose action is `upstream`
+---@field ctx table yours, for this request: hand values to later hooks. The access log writes `ctx.NAME`
+---@field up rproxy.Up what goes upstream: req.up
+---@field conn rproxy.Conn the client's connection: req.conn
+local req = {}
+
+---@class rproxy.Result
+---@field status number assignable in header_filter
+---@field length number? bytes of the body as announced; nil when that is not known
+---@field from string `"upstream"`, `"plugin"` (a hook), `"core"` (respond, redirect, error pages)
+---@field upstream table? nil when none was asked, else `name`, `peer`, `attempts`, `reused` (a kept connection), and in seconds `connect`, `first_byte`, `time`, each nil when it did not happen
+---@field bytes number body bytes sent so far; in log, in all
+---@field duration number seconds, as `req.duration`
+local res = {}
+
+---@class rproxy.Up
+---@field path string path that goes upstream, without query. Assignable in access, rewrite and balance
+---@field host string? Host header that goes upstream; nil: as the upstream's `host` says. Assignable there, too
+---@field attempt number of the attempt about to be made, from 1
+---@field peer_name string? the peer of the last attempt, as configured
+local up = {}
+
+--- first value of a request header
+---@return string?
+function req:get(h) end
+
+--- all its values, in order
+---@return any[]
+function req:get_all(h) end
+
+--- all its values with `", "` between
+---@return string?
+function req:join(h) end
+
+--- is its first value exactly that?
+---@return boolean
+function req:is(h, text) end
+
+--- does the `rp.regex` match one of its values?
+---@return boolean
+function req:test(h, regex) end
+
+--- captures of that match; the whole match when the pattern has no groups
+---@return string?
+function req:match(h, regex) end
+
+--- `for name, value in req:headers() do`: every line, names in lower case
+---@return fun(): ...
+function req:headers() end
+
+--- first query argument of that name, decoded
+---@return string?
+function req:arg(name) end
+
+--- all of them
+---@return any[]
+function req:arg_all(name) end
+
+--- `for name, value in req:args() do`
+---@return fun(): ...
+function req:args() end
+
+--- a cookie
+---@return string?
+function req:cookie(name) end
+
+--- the whole body. Waits. `opts.max`: most bytes (1 MB). err: `"too large"`, or why it did not come. early to balance, while nothing of it was sent on
+---@return string?
+---@return string?
+function req:body(opts) end
+
+--- the body as JSON. Waits. `opts`: `max`, `depth`. Does not look at Content-Type
+---@return any
+---@return string?
+function req:json(opts) end
+
+--- a url-encoded body: name to first value. Waits. err: `"not a form"` and those of body
+---@return table?
+---@return string?
+function req:form(opts) end
+
+--- another body for the upstream; Content-Length follows. Until the first attempt
+function req:set_body(text) end
+
+--- answer now: `return req:exit(...)`. A table as body is sent as JSON, nil is empty; headers by name or handle. early to header_filter
+---@return true
+---@nodiscard
+function req:exit(status, body, headers) end
+
+--- answer with Location; 301, 302 (unsaid), 303, 307 or 308
+---@return true
+---@nodiscard
+function req:redirect(url, status) end
+
+--- as exit, from deep inside a function: raises what the host understands
+---@return nil
+function req:abort(status, body, headers) end
+
+--- first value of a header that goes upstream
+---@return string?
+function up:get(h) end
+
+--- all its values
+---@return any[]
+function up:get_all(h) end
+
+--- every line
+---@return fun(): ...
+function up:headers() end
+
+--- replace; nil removes. early, access, rewrite, balance
+function up:set(h, value) end
+
+--- one more line
+function up:add(h, value) end
+
+--- remove all lines
+function up:del(h) end
+
+--- balance only: this attempt goes to that peer (as written in `peers`), or to an IP address and a port
+function up:peer(name, port) end
+
+--- balance only: never choose that peer for this request
+function up:exclude(name) end
+
+--- first value of a response header
+---@return string?
+function res:get(h) end
+
+--- all its values
+---@return any[]
+function res:get_all(h) end
+
+--- every line
+---@return fun(): ...
+function res:headers() end
+
+--- replace; nil removes. header_filter only, like all that follow
+function res:set(h, value) end
+
+--- one more line
+function res:add(h, value) end
+
+--- remove all lines
+function res:del(h) end
+
+--- `{ name, value, path =, domain =, max_age =, expires =, secure =, http_only =, same_site = }`; path is `"/"` unless given
+function res:set_cookie(cookie) end
+
+--- send another response: `return res:replace(...)`
+---@return true
+---@nodiscard
+function res:replace(status, body, headers) end
+
+--- an interned header name: make it at load, use it in hooks
+---@return rproxy.Handle
+function rp.header(name) end
+
+---@return boolean
+function regex:test(text) end
+
+--- the whole match when there are no groups
+---@return string?
+function regex:match(text, init) end
+
+--- positions
+---@return any
+---@return any
+function regex:find(text, init) end
+
+--- captures of `(?<name>...)` by name; groups that took no part are not in it
+---@return table?
+function regex:named(text, init) end
+
+--- captures of each match, as `match` gives them
+---@return fun(): ...
+function regex:gmatch(text) end
+
+--- repl: a text taken as it is, a table by the first capture, a function of the captures
+---@return string
+---@return integer
+function regex:gsub(text, repl) end
+
+--- in the template `$0` is the match, `$1` and `${1}` a group, `${name}` a named one, `$$` a dollar
+---@return string
+---@return integer
+function regex:replace(text, template) end
+
+--- the pieces between matches, empty ones too; at most so many
+---@return any[]
+function regex:split(text, most) end
+
+--- many patterns, asked by one call: their alternation in one pass where that means the same
+---@return rproxy.Set
+function rp.regex.set(list, flags) end
+
+--- position of the first pattern of the list that occurs
+---@return number?
+function regexset:match(text) end
+
+--- positions of all that occur
+---@return any[]
+function regexset:matches(text) end
+
+--- `opts`: `sort = true` (names in order), `invalid = "replace"`, `depth` (128)
+---@return string?
+---@return string?
+function rp.json.encode(value, opts) end
+
+--- `opts`: `depth` (128), `max` bytes (16 MB), `big = "string"`, `duplicates = "last"`, `invalid = "replace"`
+---@return any
+---@return string?
+function rp.json.decode(text, opts) end
+
+--- marks a table as a list, also while it is empty; decoded lists are marked
+---@return any[]
+function rp.array(list) end
+
+--- marks a table as a list, also while it is empty; decoded lists are marked
+---@return any[]
+function rp.json.array(list) end
+
+---@return string
+function rp.b64(s) end
+
+---@return string
+function rp.b64url(s) end
+
+---@return string
+function rp.hex(s) end
+
+--- strict. err: `"invalid"`
+---@return string?
+---@return string?
+function rp.unb64(s) end
+
+--- strict. err: `"invalid"`
+---@return string?
+---@return string?
+function rp.unb64url(s) end
+
+--- strict. err: `"invalid"`
+---@return string?
+---@return string?
+function rp.unhex(s) end
+
+--- `escape_path` keeps `/`
+---@return string
+function rp.uri.escape(s) end
+
+--- `escape_path` keeps `/`
+---@return string
+function rp.uri.escape_path(s) end
+
+---@return string?
+---@return string?
+function rp.uri.unescape(s) end
+
+---@return string
+function rp.html_escape(s) end
+
+--- names and values of a query or form, decoded, in order
+---@return fun(): ...
+function rp.form.each(text) end
+
+--- name to first value. err: `"too many"` (more than 1000 unless given)
+---@return table?
+---@return string?
+function rp.form.parse(text, most) end
+
+--- in the order of names; a list as value repeats its name
+---@return string
+function rp.form.build(fields) end
+
+--- `"Sun, 06 Nov 1994 08:49:37 GMT"`
+---@return string
+function rp.date.http(time) end
+
+--- any of HTTP's three forms. err: `"invalid"`
+---@return number?
+---@return string?
+function rp.date.parse_http(text) end
+
+--- `"1994-11-06T08:49:37Z"`; digits of the fraction, 0 to 6
+---@return string
+function rp.date.rfc3339(time, digits) end
+
+--- with any offset from UTC
+---@return number?
+---@return string?
+function rp.date.parse_rfc3339(text) end
+
+--- by a pattern of strftime(3), in UTC: `"%d/%b/%Y %H:%M:%S"`
+---@return string
+function rp.date.format(pattern, time) end
+
+--- RFC 9562: random; sorted by the millisecond it was made in
+---@return string
+function rp.uuid.v4() end
+
+--- RFC 9562: random; sorted by the millisecond it was made in
+---@return string
+function rp.uuid.v7() end
+
+--- below 2^52, the same everywhere and always; not for secrets
+---@return number
+function rp.hash(s, ...) end
+
+---@return boolean
+function rp.contains(list, value) end
+
+--- `"2xx"`
+---@return string
+function rp.status_class(status) end
+
+function rp.crypto.sha256(...) end
+
+function rp.crypto.sha384(...) end
+
+function rp.crypto.sha512(...) end
+
+function rp.crypto.sha1(...) end
+
+function rp.crypto.md5(...) end
+
+--- `jwks` (text or table), `pem`, `jwk` or `secret`; `keys.skipped`: why keys of a JWKS are not used
+---@return any
+---@return string?
+function rp.jwt.keys(source) end
+
+--- see tokens
+---@return any
+---@return any
+function rp.jwt.verify(token, opts) end
+
+--- `opts`: `key`, `alg`, `kid`, `typ`
+---@return string?
+---@return string?
+function rp.jwt.sign(claims, opts) end
+
+--- for `certificate` hooks: `{ pem = text }` or `{ cert = text, key = text }`, PEM with the chain; or a list of such tables, one for each kind of key
+---@return rproxy.Certificate?
+---@return string?
+function rp.tls.certificate(given) end
+
+--- text of a file, while the site is loaded; relative to the folder of site.lua
+---@return string?
+---@return string?
+function rp.file(path) end
+
+function rp.lru(most) end
+
+function lru:get(key) end
+
+function lru:set(key, value) end
+
+function lru:delete(key) end
+
+function rp.log.debug(text, fields) end
+
+function rp.log.is_on(level) end
+
+function rp.now() end
+
+function rp.time() end
+
+function rp.clock() end
+
+---@type any
+rp.upstreams = nil
+
+---@type any
+rp.null = nil
+
+---@type any
+rp.json.null = nil
+
+function rp.crypto.b64url(s) end
+
+function rp.crypto.unb64url(s) end
+
+function rp.shm.store(opts) end
+
+function rp.shm.cache(opts) end
+
+function rp.shm.buckets(opts) end
+
+function rp.shm.counters(opts) end
+
+function rp.shm.set(opts) end
+
+function rp.shm.top(opts) end
+
+function rp.shm.distinct(opts) end
+
+---@type any
+rp.shared = nil
+
+function rp.log.info(text, fields) end
+
+function rp.log.notice(text, fields) end
+
+function rp.log.warn(text, fields) end
+
+function rp.log.error(text, fields) end
+
+---@class rproxy.Handle
+---@field name string
+
+--- What a plugin's setup returns, and what a `use` list takes.
+---@class rproxy.Hooks
+---@field init? fun(site: table): any?
+---@field tls_hello? fun(conn: table): any?
+---@field certificate? fun(conn: table): any?
+---@field connect? fun(conn: table): any?
+---@field early? fun(req: rproxy.Request): any?
+---@field access? fun(req: rproxy.Request): any?
+---@field rewrite? fun(req: rproxy.Request): any?
+---@field content? fun(req: rproxy.Request): any?
+---@field balance? fun(req: rproxy.Request, up: rproxy.Up): any?
+---@field request_body? fun(req: rproxy.Request): any?
+---@field header_filter? fun(req: rproxy.Request, res: rproxy.Result): any?
+---@field body_filter? fun(req: rproxy.Request, res: rproxy.Result, chunk: string, last: boolean): any?
+---@field log? fun(req: rproxy.Request, res: rproxy.Result): any?
+---@field start? fun(): any?
+---@field stop? fun(): any?
+
+---@class rproxy.PluginSpec
+---@field name string letters, digits and "-"
+---@field version? string
+---@field stage? "auth"|"limit"|"observe"|"route"|"transform"|"waf"
+---@field on_error? "500"|"closed"|"open" what happens when a hook raises
+---@field doc? string
+---@field schema? table settings: see docs/guide/plugins.md
+
+---@class rproxy.Plugin
+---@field setup fun(conf: table): rproxy.Hooks
+---@overload fun(conf: table): table
+
+---@param spec rproxy.PluginSpec
+---@return rproxy.Plugin
+function rp.plugin(spec) end
 
 return rp

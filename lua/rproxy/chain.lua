@@ -204,6 +204,15 @@ function M.plugins(ref)
     return list
 end
 
+--- Functions of all chains (for rproxy.test).
+function M.handlers()
+    local list = {}
+    for _, chain in pairs(made) do
+        for _, handler in ipairs(chain[2]) do list[#list + 1] = handler[1] end
+    end
+    return list
+end
+
 -- ---------------------------------------------------------------- kept values
 
 local kept = {}

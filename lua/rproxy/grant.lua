@@ -57,8 +57,10 @@ end
 -- ---------------------------------------------------------------- modules
 
 --- A module's chunk begins: what it uses is noted.
-function M.enter_module()
+--- @param untrusted boolean|nil  it may not use anything
+function M.enter_module(untrusted)
     modules[#modules + 1] = rules.new()
+    modules[#modules].untrusted = untrusted
 end
 
 --- ... and has ended.
@@ -72,7 +74,13 @@ function M.module_uses()
 end
 
 local function note(list, rule)
-    for _, set in ipairs(modules) do set[list][#set[list] + 1] = rule end
+    for _, set in ipairs(modules) do
+        if set.untrusted then
+            raise("%s %s: not while an untrusted module is loaded; in setup it may what it is granted",
+                list, rule.text)
+        end
+        set[list][#set[list] + 1] = rule
+    end
 end
 
 -- ---------------------------------------------------------------- who
@@ -203,8 +211,8 @@ end
 function M.ffi()
     local policy = running()
     if not policy or policy == SITE then
-        raise('module "ffi" is for plugins that are granted it, in setup and later: '
-            .. 'grant = { ffi = true } of the instance, and lua.ffi = true of the site')
+        raise('module "ffi" is not for sites: a plugin that is granted it has it in setup and '
+            .. 'later; grant = { ffi = true } of the instance, and lua.ffi = true of the site')
     end
     if policy.set.ffi and policy.ffi_allowed then return end
     if policy.set.ffi then

@@ -50,7 +50,8 @@ local tls_of = setmetatable({ certificate = guest.certificate },
 local rp = {
     -- configuration
     site = site.site, listen = site.listen, upstream = site.upstream, host = site.host,
-    route = site.route, stream = site.stream, plugin = plugin.define, upstreams = up.upstreams,
+    route = site.route, stream = site.stream, plugin = plugin.define, untrusted = plugin.untrusted,
+    upstreams = up.upstreams,
     shm = site.shm, shared = shared.zones,
     -- waiting
     sleep = task.sleep, spawn = task.spawn, all = task.all, any = task.any, detach = task.detach,

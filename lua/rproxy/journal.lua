@@ -131,7 +131,10 @@ function M.note_answer(wrapper, what, status, kind, body, headers)
     local fields
     for name, value in pairs(headers or {}) do
         fields = fields or {}
-        fields[type(name) == "table" and name.name or name:lower()] = tostring(value)
+        if type(name) == "table" and not name.name then name = tostring(name) end
+        local text = type(value) == "table" and not value.name and table.concat(value, ", ")
+            or tostring(value)
+        fields[type(name) == "table" and name.name or name:lower()] = text
     end
     return M.put(wrapper, { kind = "answer", what = what, status = status, type = kind,
         value = body, headers = fields })
@@ -254,6 +257,12 @@ end
 
 -- ... until frame.ends, loop time, at most: then it raises.
 local function park_within(frame, why, seconds)
+    if why == "request body" then -- the client's time, bounded by timeouts.body
+        local from = C.rp_abi_now(H)
+        local woken = park(frame, why, seconds)
+        frame.ends = frame.ends + C.rp_abi_now(H) - from
+        return woken
+    end
     local left = frame.ends - C.rp_abi_now(H)
     local all = seconds < 0 or seconds > left
     local woken = left > 0 and park(frame, why, all and left or seconds)
@@ -352,7 +361,7 @@ keep_fn(FAILED, function(req, index, task, text)
     if not journal or not frame or frame.task ~= task then return end
     local answer = text == nil and last_answer(journal, frame)
     M.put(req, end_of(frame, text and "error" or "answer", { value = text,
-        status = answer and answer.status }))
+        status = answer and answer.status or nil }))
 end)
 
 keep_fn(BEGIN, function(req, told)

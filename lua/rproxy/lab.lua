@@ -260,9 +260,9 @@ end
 --- @return table answer
 function Pending:wait()
     local lab = self.lab
-    if lab ~= current then error("the site of this request is closed", 2) end
+    if lab ~= current then error("the site of this request is closed", 0) end
     if not wait(lab, function() return self.answer ~= nil end, PATIENCE) then
-        error("the request gets no answer; " .. why_not(lab), 2)
+        error("the request gets no answer; " .. why_not(lab), 0)
     end
     rest(lab) -- log hooks
     local answer = self.answer
@@ -350,11 +350,19 @@ local function prepare()
     schema.compile_regex = regex.new
 end
 
---- Where site code and plugins are looked for. Before the first lab, else beside the first site.
---- @param folder string  "./"
+local base, place -- where sites that are values have their modules; where they are looked for now
+
+local function look_beside(site_path)
+    if not place then loader.set_up(site_path, nil)
+    elseif place ~= site_path then loader.move(site_path) end
+    place = site_path
+end
+
+--- Where the plugins of sites that are values, and of specs, are looked for.
+--- @param folder string  absolute, ending in "/"
 function M.look_in(folder)
-    if not M.looking then loader.set_up(folder .. "site.lua", nil) end
-    M.looking = true
+    base = folder .. "site.lua"
+    if not place then look_beside(base) end
 end
 
 -- What modules of the layer know of a site goes with it: those that know something say how.
@@ -412,25 +420,20 @@ end
 local function check_model(self, what, opts, at)
     local over = opts.overrides or ""
     if type(what) == "string" then
-        if not M.looking then
-            loader.set_up(what, nil)
-            M.looking = true
-        elseif loader.move then
-            loader.move(what)
-        end
+        look_beside(what)
         return boot.check(what, read_all(what), over, loader.run, loader.set_path)
     end
+    if base then look_beside(base) end
     local node = shape.site(what, self.world)
-    local path, line = at:match("^(.*):(%d+)$")
+    local path = at:match("^(.*):%d+$")
     if node.at == "?" or not node.at:find(":") then node.at = at end
-    return boot.check(path or at, "", over, function() return node end, nil), line
+    return boot.check(path or at, "", over, function() return node end, nil)
 end
 
 local function build_site(self, what, opts, at)
     local found = report.new()
     local model = check_model(self, what, opts, at)
     self.model = model
-    core.place("127.0.0.1:1", "refuse")
     build.run(model, sink.new(abi.cast("struct rp_conf *", self.draft)), found)
     if not found:is_empty() then error(found:text(), 0) end
     local ok, why = core.open()

@@ -4,13 +4,18 @@
 --
 -- Every chunk runs in an environment of its own over one read-only base. Reading a global that is
 -- not there and writing any global raise at the line that did it, so requests cannot share state by
--- accident. There is no way to files, processes, bytecode or C.
+-- accident. There is no way to files, processes, bytecode or C, but for what grant.lua lets through.
+-- What is shared between chunks, the libraries and the objects of rproxy, cannot be changed: tables
+-- of the layer are seen through read-only ones, and metatables that a chunk did not make itself are
+-- out of its reach.
 --
 -- Sources come from the bundle (relative to the folder of site.lua, by the patterns of lua.path),
 -- else from what is built in ("plugins.<name>"). Of rproxy itself only the public modules load.
 
 local abi = require("rproxy.abi")
+local grant = require("rproxy.grant")
 local nearest = require("rproxy.config.nearest")
+local plugin = require("rproxy.plugin")
 
 local M = {}
 
@@ -48,7 +53,44 @@ base.math = read_only("math", math)
 base.bit = read_only("bit", require("bit"))
 base.coroutine = read_only("coroutine", pick(coroutine, [[create resume running status wrap yield
     isyieldable]]))
-base.os = read_only("os", pick(os, "time date difftime clock getenv"))
+local os_of_site = pick(os, "time date difftime clock")
+
+--- A variable of the environment, where that is granted.
+function os_of_site.getenv(name)
+    if type(name) ~= "string" then error("os.getenv takes a name", 2) end
+    grant.env(name)
+    return os.getenv(name)
+end
+M.getenv = os_of_site.getenv
+
+base.os = read_only("os", os_of_site)
+
+-- Metatables that code of the site made; all others are the layer's.
+local own = setmetatable({}, { __mode = "k" })
+
+--- @return any metatable  of the site's own making; "protected" for others
+function base.getmetatable(value)
+    local mt = getmetatable(value)
+    if mt == nil or type(mt) ~= "table" or own[mt] then return mt end
+    return "protected"
+end
+
+function base.setmetatable(value, mt)
+    if type(value) == "table" then
+        local old = debug.getmetatable(value)
+        if old ~= nil and not own[old] then error("cannot change a protected metatable", 2) end
+    end
+    if type(mt) == "table" then own[mt] = true end
+    return setmetatable(value, mt)
+end
+
+function base.rawset(value, key, item)
+    if type(value) == "table" then
+        local mt = debug.getmetatable(value)
+        if mt ~= nil and not own[mt] then error("this table cannot be changed", 2) end
+    end
+    return rawset(value, key, item)
+end
 
 function base.collectgarbage(what)
     if what ~= "count" then error('only collectgarbage("count") is allowed', 2) end
@@ -62,6 +104,8 @@ function base.print(...)
     end
     require("rproxy.log").info(table.concat(words, " "))
 end
+
+M.print = base.print
 
 -- Strings have methods through this metatable: nobody may reach the table behind it.
 getmetatable("").__metatable = "read-only"
@@ -102,6 +146,39 @@ local PUBLIC = {
     ["string.buffer"] = true, ["table.new"] = true, ["table.clear"] = true, bit = true,
 }
 
+-- ---------------------------------------------------------------- views of the layer
+
+local views = setmetatable({}, { __mode = "k" }) -- table of the layer -> what sites see of it
+
+local VIEW_META = "read-only"
+
+-- A table of functions as sites see it: nothing in it can be replaced, however deep.
+local function view(name, from)
+    if views[from] then return views[from] end
+    local fields = {}
+    local meta = { __index = fields, __metatable = VIEW_META,
+        __newindex = function(_, key)
+            error(("cannot change %s.%s: it is read-only"):format(name, tostring(key)), 2)
+        end }
+    local out = setmetatable({}, meta)
+    views[from] = out
+    for key, value in pairs(from) do
+        if type(value) == "table" and debug.getmetatable(value) == nil then
+            value = view(name .. "." .. tostring(key), value)
+        elseif type(value) == "table" and (debug.getmetatable(value).__call
+            or type(key) == "string" and name == "rp") then
+            value = view(name .. "." .. tostring(key), value)
+        end
+        fields[key] = value
+    end
+    local theirs = debug.getmetatable(from)
+    if theirs and theirs.__call then
+        meta.__call = function(_, ...) return from(...) end
+    end
+    setmetatable(fields, { __index = from })
+    return out
+end
+
 local folder = "./"
 local patterns = DEFAULT_PATH
 local from_site = {} -- modules that our searcher found
@@ -117,9 +194,9 @@ local function candidates(name)
     return list
 end
 
-local function compile(source, path)
+local function compile(source, path, env)
     if source:byte(1) == 27 then error(path .. ":1: is bytecode, not Lua text", 0) end
-    local chunk, err = load(source, "@" .. path, "t", setmetatable({}, ENV))
+    local chunk, err = load(source, "@" .. path, "t", env or setmetatable({}, ENV))
     if not chunk then error(err, 0) end
     sources[#sources + 1] = path
     return chunk
@@ -146,26 +223,49 @@ function M.sources()
     return sources
 end
 
--- A package searcher: a site's file, else a built-in plugin, as a confined chunk.
-local function search(name)
+--- The text of a module of the site, or of a built-in plugin.
+--- @return string|nil source, string path  nil: where it was looked for
+function M.find(name)
     if not name:find("^[%w_][%w_.%-]*$") or name:find("..", 1, true) then
-        return ("\n\t%q is no module name"):format(name)
+        return nil, ("\n\t%q is no module name"):format(name)
     end
     local tried = {}
     for _, path in ipairs(candidates(name)) do
         local source, err = host.read(path)
         if err then error(("module %q: %s: %s"):format(name, path, err), 0) end
-        if source then
-            from_site[name] = true
-            return compile(source, path)
-        end
+        if source then return source, path end
         tried[#tried + 1] = "\n\tno file " .. path
     end
     local source, path = nil, nil
     if name:find("^plugins%.") then source, path = host.embedded(name) end
-    if not source then return table.concat(tried) .. "\n\tnot built in" end
+    if not source then return nil, table.concat(tried) .. "\n\tnot built in" end
+    return source, path
+end
+
+local loading = {} -- names of the modules whose chunks run, the innermost last
+
+-- What the chunk does is noted for the plugin that it may define.
+local function noted(name, chunk)
+    return function(...)
+        loading[#loading + 1] = name
+        grant.enter_module()
+        local ok, result = pcall(chunk, ...)
+        grant.leave_module()
+        loading[#loading] = nil
+        if not ok then error(result, 0) end
+        return result
+    end
+end
+
+plugin.confine = function(...) return require("rproxy.confine").confine(...) end
+plugin.loading = { uses = grant.module_uses, module = function() return loading[#loading] end }
+
+-- A package searcher: a site's file, else a built-in plugin, as a confined chunk.
+local function search(name)
+    local source, path = M.find(name)
+    if not source then return path end
     from_site[name] = true
-    return compile(source, path)
+    return noted(name, compile(source, path))
 end
 
 -- What is said of a module that is nowhere: one line, where Lua's own has one per searcher.
@@ -190,7 +290,16 @@ end
 --- What site code has as `require`. The modules it finds are confined like the site itself.
 function M.require(name)
     if type(name) ~= "string" then error("require takes a module name", 2) end
-    if PUBLIC[name] or from_site[name] then return load_module(name) end
+    if name == "ffi" then
+        grant.ffi()
+        return require("ffi")
+    end
+    if PUBLIC[name] then
+        local module = load_module(name)
+        if type(module) ~= "table" then return module end
+        return view(name == "rproxy" and "rp" or name, module)
+    end
+    if from_site[name] then return load_module(name) end
     if name:find("^rproxy%.") or package.loaded[name] ~= nil or package.preload[name] then
         error(('module %q is not for sites: use what require "rproxy" returns'):format(name), 2)
     end
@@ -208,6 +317,14 @@ function M.set_up(site_path, path)
     table.insert(package.loaders, search)
 end
 
+--- Go to another site (rproxy.lab): modules of the one before are loaded anew.
+--- @param site_path string
+function M.move(site_path)
+    folder, patterns = site_path:match("^(.*/)") or "./", DEFAULT_PATH
+    for name in pairs(from_site) do package.loaded[name] = nil end
+    from_site, sources = {}, {}
+end
+
 --- Look elsewhere from now on: what the site itself says about lua.path.
 --- @param path string  as for set_up
 function M.set_path(path)
@@ -220,6 +337,7 @@ function M.path_of(path)
     if path:sub(1, 1) == "/" then return path end
     return folder .. path:gsub("^%./", "")
 end
+grant.path_of = M.path_of
 
 --- The text of a file, read while the site is loaded: with the site, so that all workers of a
 --- generation have the same. In hooks it raises.
@@ -227,6 +345,7 @@ end
 --- @return string|nil text, string|nil err
 function M.read_file(path)
     if type(path) ~= "string" or path == "" then error("rp.file takes a path", 2) end
+    grant.fs("read", path)
     local text, err = host.read(M.path_of(path))
     if text then return text end
     return nil, err or "no such file"

@@ -140,6 +140,9 @@ function M.instance(plugin, given, at)
     local kept = schema.check(COMMON, common, path, ctx)
     plugin = of_trust(plugin, kept, path, ctx)
     local conf = schema.check(plugin.node, own, path, ctx)
+    for _, ref in ipairs(plugin.zones and ctx.refs or {}) do
+        if ref.zone then plugin.zones[ref.name] = true end
+    end
     return setmetatable({
         plugin = plugin, name = plugin.name, at = at, conf = conf, errors = ctx.errors,
         mode = kept.mode, breaker = kept.breaker, refs = ctx.refs, on_error = kept.on_error or plugin.on_error, grant = kept.grant,
@@ -155,6 +158,17 @@ function Plugin.__call(plugin, given, ...)
             schema.show(given)), 2)
     end
     return M.instance(plugin, given, at)
+end
+
+--- A plugin of a module that is not trusted: its code is loaded in a box, and nowhere else.
+--- @param module string  "plugins.name", as require takes it
+--- @return table plugin
+function M.untrusted(module)
+    if type(module) ~= "string" then error("rp.untrusted takes a module's name", 2) end
+    local made, why = M.confine({ module = module }, { instructions = 1e6, memory = 8 * 2 ^ 20 })
+    if not made then error(("rp.untrusted %q: %s"):format(module, why), 2) end
+    made.always_confined = true
+    return made
 end
 
 function M.is_plugin(value)

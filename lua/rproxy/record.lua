@@ -296,8 +296,8 @@ end
 
 local OURS = { record = true, ["record-inner"] = true }
 
--- What hooks of the site did.
-local function decisions_of(entries)
+--- What hooks of the site did, of the entries of a journal.
+function M.decisions(entries)
     local list = {}
     for _, entry in ipairs(entries) do
         if not OURS[entry.instance] then list[#list + 1] = plain(entry) end
@@ -310,7 +310,7 @@ local function line_of(req, entries, made)
     request.body = body_of(made.request_body, secrets, kind_of(request.headers))
     local answer = made.answer
     if answer then answer.body = body_of(made.answer_body, secrets, kind_of(answer.headers)) end
-    local record = M.outcome(req, decisions_of(entries), secrets)
+    local record = M.outcome(req, M.decisions(entries), secrets)
     record.v, record.kind, record.request = M.VERSION, "request", request
     record.answer, record.calls, record.seq = answer, labels_of(made.calls), made.seq
     record.lost = made.lost > 0 and made.lost or nil

@@ -9,6 +9,7 @@
 -- "protocol", "busy".
 
 local command = require("rproxy.redis.command")
+local grant = require("rproxy.grant")
 local cluster = require("rproxy.redis.cluster")
 local crypto = require("rproxy.crypto")
 local link = require("rproxy.redis.link")
@@ -404,6 +405,20 @@ local function route_of(opts)
     return node.new(opts)
 end
 
+-- Here, where the author's mistake is; and again at each connection, which sentinels and clusters
+-- may lead elsewhere.
+local function check_places(opts)
+    opts.owner = grant.owner()
+    if opts.host then grant.net(opts.host, opts.port, opts.owner) end
+    if opts.unix then grant.net(opts.unix, 0, opts.owner) end
+    for _, name in ipairs { "sentinels", "cluster" } do
+        local port = name == "cluster" and 6379 or 26379
+        for _, place in ipairs(opts[name] and addresses(name, opts[name], port) or {}) do
+            grant.net(place.host, place.port, opts.owner)
+        end
+    end
+end
+
 --- A client. Nothing is connected before the first command.
 --- @param given table  host and port, unix, sentinels and master, or cluster; tls, username,
 ---   password, db, timeout, pool, waiting, max_reply, protocol
@@ -425,6 +440,7 @@ function M.new(given)
     if type(opts.tls) == "table" and getmetatable(opts.tls) ~= "rp.tls" then
         opts.tls = tls.settings(opts.tls)
     end
+    check_places(opts)
     return setmetatable({ opts = opts, route = route_of(opts) }, CLIENT)
 end
 

@@ -12,9 +12,9 @@ local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 local outside = require("rproxy.outside")
 local regex = require("rproxy.regex")
+local request_body = require("rproxy.request_body")
 local response = require("rproxy.response")
 local shadow = require("rproxy.shadow")
-local task = require("rproxy.task")
 local up = require("rproxy.up")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -32,7 +32,6 @@ M.ABORT = setmetatable({}, { __tostring = function() return "req:abort" end })
 local METHOD, HOST, PATH, QUERY, ID, REMOTE_IP, PEER_IP, CONSUMER = 0, 1, 2, 3, 4, 5, 6, 7
 
 local REWRITE = tonumber(C.RP_PHASE_REWRITE)
-local BODY_MOST = 1024 * 1024 -- req:body without max
 
 local METHODS = {} -- enum rp_method -> text
 for id = 1, tonumber(C.RP_M_COUNT) - 1 do
@@ -315,72 +314,8 @@ function methods.cookie(self, name)
     return nil
 end
 
--- ---------------------------------------------------------------- body
-
-local function buffer_body(r, max)
-    while true do
-        local code = C.rp_abi_body_buffer(H, r, max)
-        if code == abi.OK then return true end
-        if code == E.PHASE then raise("the request body cannot be read here: it is under way") end
-        if code == E.TOO_BIG or code == E.BODY_TOO_BIG then return nil, "too large" end
-        if code ~= abi.AGAIN then return nil, abi.text(code) end
-        task.wait("request body", -1)
-    end
-end
-
---- The whole request body.
---- phases: early access rewrite content balance   yields: yes
---- @param opts table|nil  max: most bytes (1 MB)
---- @return string|nil body, string|nil err  "too large"
-function methods.body(self, opts)
-    local r, max = self[1], opts and opts.max or BODY_MOST
-    local body = rawget(self, 4)
-    if not body then
-        local ok, err = buffer_body(r, max)
-        if not ok then return nil, err end
-        local n = tonumber(r.body.bytes)
-        local bytes = abi.new("char[?]", n)
-        C.rp_abi_body_copy(r, bytes)
-        body = ffi_string(bytes, n)
-        keep(self, 4, body)
-    end
-    if #body > max then return nil, "too large" end
-    return body
-end
-
---- The body as JSON.
---- yields: yes
-function methods.json(self, opts)
-    local body, err = self:body(opts)
-    if not body then return nil, err end
-    return require("rproxy.json").decode(body, opts)
-end
-
---- The body as a form: name -> first value.
---- yields: yes
-function methods.form(self, opts)
-    local kind = self:get("content-type") or ""
-    if not kind:lower():find("^application/x%-www%-form%-urlencoded") then
-        return nil, "not a form"
-    end
-    local body, err = self:body(opts)
-    if not body then return nil, err end
-    local form = {}
-    for name, value in next_arg, { text = body, from = 0 } do
-        if form[name] == nil then form[name] = value end
-    end
-    return form
-end
-
---- Send another body upstream.
-function methods.set_body(self, body)
-    if type(body) ~= "string" then raise("req:set_body takes a string") end
-    local code = C.rp_abi_body_set(self[1], body, #body)
-    if code == E.PHASE then raise("the request body cannot be changed any more") end
-    if code ~= 0 then raise("req:set_body: %s", abi.text(code)) end
-    if H.notes ~= 0 then journal.note_bytes(self, "req", #body) end
-    if H.notes ~= ONLY then keep(self, 4, body) end
-end
+for name, method in pairs(request_body.methods) do methods[name] = method end
+for name, getter in pairs(request_body.get) do get[name] = getter end
 
 -- ---------------------------------------------------------------- answers
 

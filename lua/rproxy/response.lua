@@ -7,6 +7,7 @@ local answer = require("rproxy.answer")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
+local task = require("rproxy.task")
 
 local C, H, E = abi.C, abi.H, abi.E
 local raise = object.raise
@@ -142,16 +143,47 @@ function methods.replace(self, status, body, headers)
     return M.answer(self[1], "res:replace", status, body, headers)
 end
 
--- ---------------------------------------------------------------- bodies, trailers, times
+-- ---------------------------------------------------------------- whole bodies
 
---- The whole body of the response, before its head goes out. As it came: a Content-Encoding is not
---- undone.
+local BODY_MOST = 1024 * 1024 -- without max
+
+local function max_of(what, opts)
+    local max = opts and opts.max or BODY_MOST
+    if type(max) ~= "number" or max < 0 or max ~= max then
+        raise("%s: max is a number of bytes", what)
+    end
+    return max
+end
+
+-- The whole body lies in r.out then.
+local function gather(r, max)
+    while true do
+        local code = C.rp_abi_res_gather(H, r, max)
+        if code == abi.OK then return true end
+        if code == E.PHASE then
+            if r.answer ~= nil and r.answer.streamed then return nil, "streamed" end
+            raise("res:body can be read in header_filter only")
+        end
+        if code == E.TOO_BIG then return nil, "too large" end
+        if code ~= abi.AGAIN then return nil, abi.text(code) end
+        task.wait("response body", -1)
+    end
+end
+
+--- The whole body of the response, before its head goes out. As it came: a Content-Encoding is
+--- not undone.
 --- phases: header_filter   yields: yes
 --- @param opts table|nil  max: most bytes (1 MB)
---- @return string|nil body, string|nil err  "too large": it will be streamed as if nobody had asked;
----   "streamed": a hook is writing it; or why the upstream broke off
+--- @return string|nil body, string|nil err  "too large": it is passed on as if nobody had asked;
+---   "streamed": a hook is writing it; or why it did not come
 function methods.body(self, opts)
-    return answer.body_of(self, opts)
+    local r = self[1][1]
+    local ok, err = gather(r, max_of("res:body", opts))
+    if not ok then return nil, err end
+    local n = tonumber(r.out.bytes)
+    local bytes = abi.new("char[?]", n)
+    C.rp_abi_res_body_copy(r, bytes)
+    return abi.string(bytes, n)
 end
 
 --- The body of the response as JSON.
@@ -159,45 +191,89 @@ end
 --- @param opts table|nil  max: most bytes (1 MB); and those of rp.json.decode
 --- @return any|nil value, string|nil err
 function methods.json(self, opts)
-    local body, err = answer.body_of(self, opts)
+    local body, err = self:body(opts)
     if not body then return nil, err end
     return require("rproxy.json").decode(body, opts)
 end
 
---- Send another body. Content-Length follows; digests of the old bytes go, a strong ETag becomes a weak
---- one.
+--- Send another body. Content-Length follows; digests of the old bytes go, a strong ETag becomes a
+--- weak one.
 --- phases: header_filter   yields: no
 --- @param body string|table  a table is sent as JSON
 function methods.set_body(self, body)
-    answer.set_body(self, body)
+    local text = body
+    if type(body) == "table" then
+        local err
+        text, err = require("rproxy.json").encode(body)
+        if not text then raise("res:set_body: the body is no JSON: %s", err) end
+    end
+    if type(text) ~= "string" then raise("res:set_body takes a string, or a table for JSON") end
+    local code = C.rp_abi_res_set_body(self[1][1], text, #text)
+    if code == E.PHASE then raise("res:set_body: bodies are replaced in header_filter only") end
+    if code == E.INVALID then
+        raise("res:set_body: a 206 is a part of something: set another status first")
+    end
+    if code ~= 0 then raise("res:set_body: %s", abi.text(code)) end
+    if H.notes ~= 0 then journal.put(self[1], { kind = "body", what = "res", bytes = #text }) end
 end
 
 --- Have body_filter called once, with the whole body, unless that is larger than max.
 --- phases: header_filter   yields: no
 --- @param opts table|nil  max: most bytes (1 MB)
 function methods.buffer(self, opts)
-    answer.buffer(self, opts)
+    local code = C.rp_abi_res_buffer(self[1][1], max_of("res:buffer", opts))
+    if code == E.PHASE then raise("res:buffer can be called in header_filter only") end
+    if code ~= 0 then raise("res:buffer: %s", abi.text(code)) end
 end
 
---- Set a trailer of the response; nil removes it, also the upstream's. Sent where the framing has a place
---- for it and the client asked for trailers.
+-- ---------------------------------------------------------------- trailers, times
+
+--- Set a trailer of the response; nil removes it, also the upstream's. Sent where the framing has
+--- a place for it and the client asked for trailers.
 --- phases: header_filter body_filter content   yields: no
 --- @param name string
 --- @param value string|number|nil
 function methods.trailer(self, name, value)
     answer.trailer(self[1][1], "res:trailer", name, value)
-    if H.notes ~= 0 then journal.note(self[1], "set", "trailer", value) end
+    if H.notes ~= 0 then journal.note(self[1], "set", "trailer." .. tostring(name), value) end
 end
 
---- Trailers that are known so far, name -> value; nil: none. The upstream's with the last piece, and in
---- log.
+local function collect(into, m, replace)
+    for name, value in header.walk(m) do
+        local before = not replace and into[name]
+        into[name] = before and before .. ", " .. value or value
+    end
+end
+
+--- Trailers that are known so far, name -> value; nil: none. The upstream's come with the last
+--- piece of its body.
 function get.trailers(self)
-    return answer.trailers(self)
+    local r, found = self[1][1], {}
+    if r.x.res_trailers ~= nil then collect(found, r.x.res_trailers) end
+    if r.answer ~= nil then collect(found, r.answer.trailers, true) end
+    return next(found) and found or nil
 end
 
---- Where the time of the request went, in seconds.
+-- enum rp_abi_time
+local CONNECT, CONNECTED, SENT, FIRST_BYTE, END = 1, 2, 3, 4, 5
+
+local function span(from, to)
+    if from >= 0 and to >= from then return to - from end
+end
+
+--- Where the time of the request went, in seconds; what did not happen is nil.
+--- @return table times  queue connect send wait receive total
 function get.timings(self)
-    return answer.timings(self)
+    local r, at = self[1][1], {}
+    for i = CONNECT, END do at[i] = C.rp_abi_res_time(r, i) end
+    return {
+        queue = span(0, at[CONNECT] >= 0 and at[CONNECT] or at[CONNECTED]),
+        connect = span(at[CONNECT], at[CONNECTED]),
+        send = span(at[CONNECTED], at[SENT]),
+        wait = span(math.max(at[SENT], at[CONNECTED]), at[FIRST_BYTE]),
+        receive = span(at[FIRST_BYTE], at[END]),
+        total = C.rp_abi_req_duration(r),
+    }
 end
 
 local Response = object.class("res", methods, get, set)

@@ -525,8 +525,14 @@ function M.freeze(node, value)
     return setmetatable(value, {
         __newindex = refuse_new,
         __index = node.kind == "object" and refuse_unknown(node) or nil,
-        __metatable = "read-only",
+        __metatable = "read-only", frozen = true,
     })
+end
+
+--- Was it made read-only by freeze? Then it is plain data.
+function M.is_frozen(value)
+    local mt = debug.getmetatable(value)
+    return mt ~= nil and rawget(mt, "frozen") == true
 end
 
 return M

@@ -4,6 +4,7 @@
 -- `tls = true` or `tls = { .. }` without files makes them where they are used first.
 
 local abi = require("rproxy.abi")
+local grant = require("rproxy.grant")
 local loader = require("rproxy.loader")
 local lru = require("rproxy.lru")
 local nearest = require("rproxy.config.nearest")
@@ -42,6 +43,9 @@ local function check(opts)
         end
     end
     if (opts.cert == nil) ~= (opts.key == nil) then raise("rp.tls: cert and key go together") end
+    for name in pairs(FILES) do
+        if opts[name] then grant.fs("read", opts[name]) end
+    end
 end
 
 local function make(opts)

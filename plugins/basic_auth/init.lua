@@ -16,7 +16,7 @@ local M = rp.plugin {
     stage = "auth",
     doc = "Let requests through that carry a name and a password (RFC 7617).",
     schema = {
-        file = { "string", required = true,
+        file = { "path", required = true,
             doc = "File as htpasswd writes it: a line `name:hash` for each user. Read with the "
                 .. "site." },
         realm = { "string", default = "rproxy", check = has_no_quotes,

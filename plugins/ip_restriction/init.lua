@@ -22,8 +22,6 @@ local M = rp.plugin {
             doc = "client: the address behind `trust`. peer: the other end of the connection." },
         status = { "integer", default = 403, min = 400, max = 599,
             doc = "What a refusal answers." },
-        action = { "enum", { "reject", "shadow" }, default = "reject",
-            doc = "shadow: let everything pass, and log what would have been refused." },
     },
 }
 
@@ -75,10 +73,6 @@ function M.setup(conf)
             local allowed, err = is_allowed(ip)
             if allowed then return nil end
             if err then rp.log.error("an address cannot be looked up", { ip = ip, error = err }) end
-            if conf.action == "shadow" then
-                rp.log.info("an address would be refused", { ip = ip })
-                return nil
-            end
             return req:exit(conf.status)
         end,
     }

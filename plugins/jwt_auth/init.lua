@@ -21,12 +21,12 @@ local M = rp.plugin {
     doc = "Let requests through that carry a signed token (JWT).",
     schema = {
         jwks = { "url", doc = "Where the issuer publishes its public keys (JWKS, RFC 7517)." },
-        jwks_ca = { "string", doc = "PEM file of the authorities to trust there, instead of "
+        jwks_ca = { "path", doc = "PEM file of the authorities to trust there, instead of "
             .. "the system's." },
         refresh = { "duration", default = 300, min = 1, doc = "How often they are fetched." },
-        jwks_file = { "string", doc = "File with the public keys, a JWKS (RFC 7517)." },
-        key_file = { "string", doc = "File with one public key or certificate, PEM." },
-        secret_file = { "string", doc = "File with a secret for HS256 and its like; a line end "
+        jwks_file = { "path", doc = "File with the public keys, a JWKS (RFC 7517)." },
+        key_file = { "path", doc = "File with one public key or certificate, PEM." },
+        secret_file = { "path", doc = "File with a secret for HS256 and its like; a line end "
             .. "after it does not count." },
         algorithms = { "list", of = { "enum", ALGORITHMS }, default = { "ES256", "EdDSA", "RS256" },
             doc = "Algorithms that are accepted; each works with keys of its own kind only." },

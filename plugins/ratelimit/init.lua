@@ -47,8 +47,6 @@ local M = rp.plugin {
         cost = { "number", default = 1, min = 0, max = 1e6, doc = "What one request counts." },
         name = { "string", default = "default", match = "^[%w_.-]+$",
             doc = "Name of the policy. Uses with the same name in one zone count together." },
-        action = { "enum", { "reject", "shadow" }, default = "reject",
-            doc = "shadow: let everything pass, and log what would have been refused." },
         fields = { "enum", { "draft", "x", "none" }, default = "draft",
             doc = "Fields that tell the client: RateLimit and RateLimit-Policy, X-RateLimit-*, or "
                 .. "none." },
@@ -112,16 +110,9 @@ local MOST_SECONDS = 86400 * 366
 function M.setup(conf)
     local ask, quota, per = asker(conf, rp.shared[conf.zone])
     local key_from, write = key_of(conf), WRITERS[conf.fields](conf, quota, per)
-    local shadow, prefix = conf.action == "shadow", conf.name .. "\0"
-    local slot = "ratelimit:" .. conf.name
-    local is_public = KEYS[conf.key] ~= nil -- a header may be a secret
+    local prefix, slot = conf.name .. "\0", "ratelimit:" .. conf.name
 
-    local function refuse(req, key, wait)
-        if shadow then
-            rp.log.info("rate limit would refuse", { policy = conf.name,
-                key = is_public and key or nil })
-            return nil
-        end
+    local function refuse(req, wait)
         local seconds = ("%d"):format(math.min(math.max(math.ceil(wait), 1), MOST_SECONDS))
         return req:exit(429, "Too many requests\n", { [RETRY] = seconds })
     end
@@ -134,15 +125,15 @@ function M.setup(conf)
         local allowed, left, wait, reset = ask(full_key(prefix, key))
         if allowed == nil then
             rp.log.warn("rate limit cannot be asked", { policy = conf.name, error = left })
-            if conf.on_busy == "closed" and not shadow then return req:exit(503) end
+            if conf.on_busy == "closed" then return req:exit(503) end
             return nil
         end
-        if write and not shadow then req.ctx[slot] = { left, reset } end
-        if not allowed then return refuse(req, key, wait) end
+        if write then req.ctx[slot] = { left, reset } end
+        if not allowed then return refuse(req, wait) end
         return nil
     end
 
-    if write and not shadow then
+    if write then
         function hooks.header_filter(req, res)
             local said = req.ctx[slot]
             if said then write(res, said[1], said[2]) end

@@ -24,10 +24,12 @@ enum rp_message_kind {
     RP_SAY_REOPEN, /* a: files to come by GIVE */
     RP_SAY_DRAIN,
     RP_SAY_STOP,
+    RP_SAY_ASK, /* a: ticket, 0: no answer is wanted; text: what lua/rproxy/ask.lua reads */
     /* worker to master */
     RP_SAY_READY,
     RP_SAY_FAILED, /* text: why */
     RP_SAY_FLIPPED,
+    RP_SAY_TOLD, /* a: ticket, b: status; text */
     /* evaluator, file reader, master */
     RP_SAY_FETCH,  /* text: path of a file that the site needs */
     RP_SAY_FILE,   /* a: 0 with the file's fd, else -rp_err */

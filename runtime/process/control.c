@@ -29,12 +29,17 @@ enum want { NOTHING_YET, THIS_RELOAD, NEXT_RELOAD };
 struct client {
     int fd; /* -1: free */
     enum want want;
+    uint32_t ticket; /* of what a worker was asked and has not answered; 0: nothing */
+    uint32_t worker; /* that was asked last */
+    bool repl;       /* has the session */
+    struct ucred who;
 };
 
 struct rp_control {
     int fd;
     char path[RP_PIDFILE_PATH_BYTES];
     struct client clients[RP_CONTROL_CLIENTS];
+    uint32_t tickets; /* given so far */
     struct rp_message message;
 };
 
@@ -182,17 +187,116 @@ static void do_metrics(struct rp_master *m, struct client *k)
     rp_buf_fini(&out);
 }
 
+/* ---- what workers are asked ------------------------------------------------------------------ */
+
+/* An answer that leaves the connection open. */
+static void answer_on(struct client *k, int status, rp_str text)
+{
+    struct rp_message_head head = {.kind = RP_SAY_ANSWER, .a = (uint32_t)status};
+    k->ticket = 0;
+    rp_ignore(rp_channel_send(k->fd, &head, text, NULL, 0)); /* it may be gone */
+}
+
+void rp_control_told(struct rp_control *c, uint32_t ticket, int status, rp_str text)
+{
+    if (!c || ticket == 0) return;
+    for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++)
+        if (c->clients[i].fd >= 0 && c->clients[i].ticket == ticket)
+            answer_on(&c->clients[i], status, text);
+}
+
+void rp_control_lost(struct rp_control *c, uint32_t worker)
+{
+    if (!c) return;
+    for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++) {
+        struct client *k = &c->clients[i];
+        if (k->fd >= 0 && k->ticket && k->worker == worker)
+            answer_on(k, 1, RP_STR("the worker died; see the error log"));
+    }
+}
+
+static bool is_repl(rp_str text)
+{
+    return rp_str_starts(text, RP_STR("repl"));
+}
+
+static bool other_has_session(const struct rp_control *c, const struct client *k)
+{
+    for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++)
+        if (&c->clients[i] != k && c->clients[i].fd >= 0 && c->clients[i].repl) return true;
+    return false;
+}
+
+/* A serving worker: the one that is named, else the first. */
+static bool find_worker(const struct rp_master *m, rp_str name, uint32_t *worker)
+{
+    uint64_t number;
+    bool any = rp_str_eq(name, RP_STR("any"));
+    if (!any && (rp_str_u64(name, &number) != RP_OK || number >= RP_PLAN_WORKERS_MOST))
+        return false;
+    for (uint32_t i = any ? 0 : (uint32_t)number; i < RP_PLAN_WORKERS_MOST; i++) {
+        if (m->crew.slots[i].state == RP_SLOT_SERVING) {
+            *worker = i;
+            return true;
+        }
+        if (!any) return false;
+    }
+    return false;
+}
+
+static rp_err send_to(const struct rp_master *m, uint32_t worker, uint32_t ticket, rp_str text)
+{
+    struct rp_message_head head = {.kind = RP_SAY_ASK, .a = ticket};
+    return rp_channel_send(m->crew.slots[worker].channel, &head, text, NULL, 0);
+}
+
+/* "WORKER TEXT" */
+static void ask_worker(struct rp_control *c, struct rp_master *m, struct client *k, rp_str words)
+{
+    size_t space = rp_str_find(words, ' ', 0);
+    rp_str text = rp_str_from(words, RP_MIN(space + 1, words.len));
+    if (k->ticket) {
+        answer(k, 1, RP_STR("one question at a time"));
+    } else if (!find_worker(m, rp_str_of(words.ptr, space), &k->worker)) {
+        answer_on(k, 1, RP_STR("no such worker serves"));
+    } else if (is_repl(text) && other_has_session(c, k)) {
+        answer_on(k, 1, RP_STR("another session is open; one at a time"));
+    } else {
+        k->repl = k->repl || is_repl(text);
+        if (++c->tickets == 0) c->tickets = 1;
+        k->ticket = c->tickets;
+        rp_log(notice, "a worker is asked worker=%u uid=%u pid=%d text=\"%s\"", k->worker,
+               (unsigned)k->who.uid, (int)k->who.pid, rp_log_esc(text));
+        if (send_to(m, k->worker, k->ticket, text) != RP_OK)
+            answer_on(k, 1, RP_STR("the worker does not listen"));
+    }
+}
+
+/* Its session ends with its connection. */
+static void forget(struct rp_master *m, struct client *k)
+{
+    bool serves = m->crew.slots[k->worker].state == RP_SLOT_SERVING;
+    if (k->repl && serves) rp_ignore(send_to(m, k->worker, 0, RP_STR("repl-end"))); /* tidiness */
+    rp_os_close(&k->fd);
+    *k = (struct client){.fd = -1};
+}
+
+/* ---- all commands ---------------------------------------------------------------------------- */
+
 static const struct {
     const char *name;
     void (*run)(struct rp_master *m, struct client *k);
 } COMMANDS[] = {
     {"reload", do_reload}, {"stop", do_stop},     {"quit", do_quit},
-    {"reopen", do_reopen}, {"status", do_status},
-    {"metrics", do_metrics},
+    {"reopen", do_reopen}, {"status", do_status}, {"metrics", do_metrics},
 };
 
 static void obey(struct rp_master *m, struct client *k, rp_str command)
 {
+    if (rp_str_starts(command, RP_STR("ask "))) {
+        ask_worker(m->control, m, k, rp_str_from(command, 4));
+        return;
+    }
     for (size_t i = 0; i < RP_COUNT(COMMANDS); i++) {
         if (!rp_str_eq(command, rp_str_z(COMMANDS[i].name))) continue;
         COMMANDS[i].run(m, k);
@@ -225,7 +329,7 @@ static void accept_client(struct rp_control *c)
                  (who.uid == 0 || who.uid == geteuid());
     for (size_t i = 0; known && i < RP_CONTROL_CLIENTS; i++) {
         if (c->clients[i].fd >= 0) continue;
-        c->clients[i] = (struct client){.fd = fd};
+        c->clients[i] = (struct client){.fd = fd, .who = who};
         return;
     }
     rp_os_close(&fd);
@@ -240,8 +344,7 @@ static void read_client(struct rp_control *c, struct rp_master *m, struct client
         obey(m, k, rp_channel_text(&c->message));
         return;
     }
-    rp_os_close(&k->fd); /* it went away; the reload it asked for goes on */
-    k->want = NOTHING_YET;
+    forget(m, k); /* it went away; the reload it asked for goes on */
 }
 
 void rp_control_serve(struct rp_control *c, struct rp_master *m, const struct pollfd *in, size_t n)
@@ -259,7 +362,7 @@ void rp_control_serve(struct rp_control *c, struct rp_master *m, const struct po
 
 /* ---- the command's side -------------------------------------------------------------------- */
 
-static rp_err ask(int fd, rp_str command, uint64_t limit_ms, int *status, struct rp_buf *text)
+rp_err rp_control_say(int fd, rp_str command, uint64_t limit_ms, int *status, struct rp_buf *text)
 {
     struct rp_message_head head = {.kind = RP_SAY_COMMAND};
     rp_err e = rp_channel_send(fd, &head, command, NULL, 0);
@@ -281,16 +384,24 @@ static rp_err ask(int fd, rp_str command, uint64_t limit_ms, int *status, struct
     return e;
 }
 
+rp_err rp_control_connect(const char *path, int *fd)
+{
+    struct sockaddr_un un;
+    *fd = -1;
+    if (!put_address(&un, path)) return RP_E_TOO_BIG;
+    *fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (*fd < 0) return RP_E_OS;
+    if (connect(*fd, (const struct sockaddr *)&un, sizeof un) == 0) return RP_OK;
+    rp_os_close(fd);
+    return RP_E_CLOSED;
+}
+
 rp_err rp_control_ask(const char *path, rp_str command, uint64_t limit_ms, int *status,
                       struct rp_buf *text)
 {
-    struct sockaddr_un un;
-    if (!put_address(&un, path)) return RP_E_TOO_BIG;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0) return RP_E_OS;
-    rp_err e = RP_E_CLOSED;
-    if (connect(fd, (const struct sockaddr *)&un, sizeof un) == 0)
-        e = ask(fd, command, limit_ms, status, text);
+    int fd;
+    rp_err e = rp_control_connect(path, &fd);
+    if (e == RP_OK) e = rp_control_say(fd, command, limit_ms, status, text);
     rp_os_close(&fd);
     return e;
 }

@@ -173,6 +173,8 @@ static void on_message(struct rp_master *m, uint32_t worker, const struct rp_mes
         else
             rp_log(info, "worker serves worker=%u pid=%d generation=%u", worker, s->pid,
                    s->generation);
+    } else if (answer->head.kind == RP_SAY_TOLD) {
+        rp_control_told(m->control, answer->head.a, (int)answer->head.b, rp_channel_text(answer));
     } else {
         rp_reload_on_answer(m, worker, answer);
     }
@@ -261,6 +263,7 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     if (m->state == RP_MASTER_STARTING)
         rp_master_fail(m, RP_STR("a worker died while it started; see the error log"));
     rp_reload_on_death(m, worker);
+    rp_control_lost(m->control, worker);
     s->pid = 0;
 }
 

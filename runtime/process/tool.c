@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +36,10 @@ static const struct tool {
     bool runs_site;
 } TOOLS[] = {
     {"diff", "diff OLD NEW", "what changes from one site to the other", false},
+    {"explain", "explain -p SITE 'METHOD URL'", "what a site does with a request, and why", true},
     {"lint", "lint [-p site.lua] [FILE..]", "mistakes in a site and its plugins", false},
     {"new", "new plugin|site NAME", "write a plugin or a site to begin with", false},
+    {"replay", "replay -p SITE CAPTURE..", "what a site decides otherwise than was recorded", true},
     {"test", "test [FILE..]", "run the specs of plugins and sites", false},
     {"types", "types [FOLDER]", "write types for the editor", false},
 };
@@ -243,6 +246,29 @@ static int call_ask(struct running *r, const rp_str *args, struct rp_buf *out)
     return e == RP_OK ? status : STATUS_FAILED;
 }
 
+/* mkdir(path) -> 0 | 1, what is wrong: a folder, with those above it */
+static int call_mkdir(struct running *r, const rp_str *args, struct rp_buf *out)
+{
+    char path[PATH_MAX];
+    (void)r; /* the same for all */
+    if (args[0].len == 0 || args[0].len >= sizeof path) {
+        rp_buf_add_z(out, strerror(ENAMETOOLONG));
+        return STATUS_FAILED;
+    }
+    memcpy(path, args[0].ptr, args[0].len + 1);
+    for (char *at = path + 1;; at++) {
+        char ch = *at;
+        if (ch != '/' && ch != 0) continue;
+        *at = 0;
+        if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+            rp_buf_add_z(out, strerror(errno));
+            return STATUS_FAILED;
+        }
+        if (ch == 0) return 0;
+        *at = ch;
+    }
+}
+
 static int call(void *arg, rp_str what, const rp_str *args, size_t n, struct rp_buf *out)
 {
     static const struct {
@@ -250,10 +276,8 @@ static int call(void *arg, rp_str what, const rp_str *args, size_t n, struct rp_
         size_t args;
         int (*run)(struct running *r, const rp_str *args, struct rp_buf *out);
     } calls[] = {
-        {"argument", 1, call_argument},
-        {"path", 1, call_path},
-        {"check", 3, call_check},
-        {"ask", 3, call_ask},
+        {"argument", 1, call_argument}, {"path", 1, call_path},   {"check", 3, call_check},
+        {"ask", 3, call_ask},           {"mkdir", 1, call_mkdir},
     };
     for (size_t i = 0; i < RP_COUNT(calls); i++)
         if (rp_str_eq(what, rp_str_z(calls[i].name)) && n == calls[i].args)

@@ -105,6 +105,25 @@ static void reopen(struct rp_worker *w)
     for (uint32_t i = 0; i < w->reopened_n; i++) w->reopened[i] = -1;
 }
 
+/* ---- what people ask ----------------------------------------------------------------------- */
+
+static void tell(void *arg, uint32_t ticket, int status, rp_str text)
+{
+    struct rp_worker *w = arg;
+    struct rp_message_head head = {.kind = RP_SAY_TOLD, .a = ticket, .b = (uint32_t)status};
+    if (ticket == 0) return;
+    rp_err e = rp_channel_send(w->in.channel, &head, text, NULL, 0);
+    if (e != RP_OK) rp_log(warn, "an answer is lost ticket=%u error=%s", ticket, rp_err_name(e));
+}
+
+static void ask(struct rp_worker *w)
+{
+    uint32_t ticket = w->message.head.a;
+    if (w->proxy && w->state == RP_WORKER_SERVING)
+        rp_host_ask(w->proxy->conf, ticket, rp_channel_text(&w->message), tell, w);
+    else tell(w, ticket, 1, RP_STR("the worker does not serve"));
+}
+
 /* ---- the channel --------------------------------------------------------------------------- */
 
 static void obey(struct rp_worker *w)
@@ -118,9 +137,11 @@ static void obey(struct rp_worker *w)
     case RP_SAY_REOPEN: reopen(w); break;
     case RP_SAY_DRAIN: rp_worker_drain(w, w->message.head.a); break;
     case RP_SAY_STOP: rp_worker_stop(w); break;
+    case RP_SAY_ASK: ask(w); break;
     case RP_SAY_READY:
     case RP_SAY_FAILED:
     case RP_SAY_FLIPPED:
+    case RP_SAY_TOLD:
     case RP_SAY_FETCH:
     case RP_SAY_FILE:
     case RP_SAY_RESULT:

@@ -36,8 +36,9 @@ struct rp_answer {
     bool filtered;           /* the body_filter hooks saw the whole body before the head went out */
     uint8_t hints_n;
     rp_err fail; /* how its hook ended, when not well; told by every rp_answer_read */
-    uint64_t buffer_max; /* most bytes of the body that body_filter hooks want as a whole; 0: pieces */
-    struct rp_msg hint;  /* the 103 that is being made */
+    uint64_t
+        buffer_max; /* most bytes of the body that body_filter hooks want as a whole; 0: pieces */
+    struct rp_msg hint;     /* the 103 that is being made */
     struct rp_msg trailers; /* from hooks; they win over those of the upstream */
 };
 

@@ -14,6 +14,7 @@
 #include "http/ws_frame.h"
 #include "net/proxy_header.h"
 #include "net/tls.h"
+#include "proxy/attempt_retry.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
 #include "proxy/dial.h"
@@ -22,7 +23,6 @@
 #include "proxy/lifecycle.h"
 #include "proxy/payload.h"
 #include "proxy/proxy.h"
-#include "proxy/retry.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -90,35 +90,6 @@ void rp_attempt_log_failure(struct rp_req *r, rp_err e)
     r->proxy->stats.up_failures++;
 }
 
-/* This try failed with e: another one, or the client hears of it. */
-static enum rp_verdict try_failed(struct rp_req *r, rp_err e, enum rp_retry_stage stage)
-{
-    struct rp_retry_facts facts = {
-        .stage = (uint8_t)stage,
-        .reused = r->up_reused,
-        .answered = r->up && rp_up_has_answer(r->up),
-        .idempotent = rp_token_method_is_idempotent(r->up_head->method),
-        .early = r->x.early,
-        .body_used = !r->spool && r->up && rp_up_has_sent_body(r->up),
-        .unsent = r->up && rp_conn_face(r->up->conn)->out_bytes == r->up_out_base,
-        .unprocessed = r->up && rp_up_is_unprocessed(r->up),
-        .tries = r->tries,
-        .tries_max = r->upstream->tries,
-    };
-    enum rp_retry verdict = rp_retry_decide(&facts);
-    r->try_fail = e;
-    bool of_peer = verdict == RP_RETRY_OTHER || verdict == RP_RETRY_NO;
-    if (of_peer) rp_attempt_log_failure(r, e);
-    rp_attempt_release(r);
-    rp_upstream_unpick(r->proxy, &r->pick, of_peer);
-    if (r->spool) rp_buffering_restart(r);
-    if (verdict == RP_RETRY_NO) return rp_step_fail(r, e);
-    if (verdict == RP_RETRY_SAME) r->tries--; /* a stale connection says nothing about the peer */
-    r->up_fresh = verdict == RP_RETRY_SAME;
-    r->proxy->stats.retries++;
-    return rp_step_to(r, RP_STEP_PICK);
-}
-
 /* ---- PICK ---------------------------------------------------------------------------------------- */
 
 /* Is the body something that hooks make, read or want to see? */
@@ -131,6 +102,11 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
 {
     enum rp_verdict v;
     if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
+    if (RP_UNLIKELY(r->again_ms)) {
+        rp_ms now = rp_loop_now(r->proxy->loop);
+        if (r->again_ms > now) return rp_step_wait(r, "the next try", r->again_ms - now, RP_OK);
+        r->again_ms = 0;
+    }
     if (RP_UNLIKELY(has_payload(r)) && !rp_payload_settle(r, &v)) return v;
     if (r->route->buffer_request && !rp_buffering_gather(r, &v)) return v;
     r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
@@ -269,7 +245,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
                                 &r->up, &fail);
     if (e != RP_OK) {
         r->up = NULL;
-        return try_failed(r, e, RP_RETRY_CONNECTING);
+        return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
     }
     rp_upstream_dress(&r->pick, r->up->conn);
     if (r->upstream->proxy_protocol && rp_conn_tls(r->up->conn))
@@ -308,7 +284,7 @@ static enum rp_verdict begin_connect(struct rp_req *r)
     if (e == RP_E_UP_WEBSOCKET) rp_attempt_log_failure(r, e);
     if (e != RP_OK) return rp_step_fail(r, e);
     if (wants_h2(r) && rp_h2_links_refuse_all(rp_connpool_links(r->pick.pool_slot))) {
-        return try_failed(r, RP_E_UP_STREAMS, RP_RETRY_CONNECTING);
+        return rp_attempt_failed(r, RP_E_UP_STREAMS, RP_RETRY_CONNECTING);
     }
     return take_pooled(r) ? connected(r) : start_connect(r);
 }
@@ -342,14 +318,16 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
     }
     end_settled_dial(r);
     if (e == RP_E_UP_WEBSOCKET) return go_without_h2(r);
-    if (e != RP_OK) return try_failed(r, e, RP_RETRY_CONNECTING);
-    rp_upstream_succeed(r->proxy, &r->pick);
+    if (e != RP_OK) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
+    rp_upstream_connected(r->proxy, &r->pick);
     return connected(r);
 }
 
 enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
 {
-    if (r->step == RP_STEP_CONNECT) return try_failed(r, e, RP_RETRY_CONNECTING);
+    if (r->step == RP_STEP_CONNECT) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
+    if (r->step == RP_STEP_AWAIT && e == RP_E_UP_FIRST_BYTE_TIMEOUT)
+        return rp_attempt_failed(r, e, RP_RETRY_LATE);
     bool of_upstream =
         e == RP_E_UP_FIRST_BYTE_TIMEOUT || e == RP_E_UP_SEND_TIMEOUT || e == RP_E_UP_IDLE_TIMEOUT;
     if (of_upstream) rp_attempt_log_failure(r, e); /* the access log tells of clients */
@@ -453,13 +431,21 @@ enum rp_verdict rp_attempt_wait_body(struct rp_req *r)
                         pace ? RP_E_BODY_SLOW : RP_E_BODY_TIMEOUT);
 }
 
+/* From now on; one try may last less than its first byte. */
+static rp_ms answer_ms(const struct rp_req *r)
+{
+    rp_ms most = pick_ms(r->route->first_byte_ms, r->upstream->first_byte_ms);
+    if (!r->upstream->try_ms) return most;
+    rp_ms spent = (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000000;
+    rp_ms left = r->upstream->try_ms > spent ? r->upstream->try_ms - spent : 1;
+    return RP_MIN(most, left);
+}
+
 static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
 {
     const struct rp_conf_upstream *c = r->upstream;
     if (r->body_sent && pumped == RP_OK) {
-        return rp_step_wait(r, "upstream response head",
-                            pick_ms(r->route->first_byte_ms, c->first_byte_ms),
-                            RP_E_UP_FIRST_BYTE_TIMEOUT);
+        return rp_step_wait(r, "upstream response head", answer_ms(r), RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
     if (!rp_up_is_flushed(r->up) || r->body_pipe) {
         return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
@@ -507,8 +493,11 @@ static bool is_bad_switch(const struct rp_req *r)
 static enum rp_verdict take_response(struct rp_req *r)
 {
     r->from = RP_FROM_UPSTREAM;
-    rp_upstream_succeed(r->proxy, &r->pick);
     rp_upstream_note_latency(r->proxy, &r->pick);
+    if (rp_attempt_refuses(r)) {
+        reset_response(r);
+        return rp_attempt_repeat(r);
+    }
     if (is_bad_switch(r)) {
         rp_attempt_log_failure(r, RP_E_UP_UPGRADE);
         return rp_step_fail(r, RP_E_UP_UPGRADE);
@@ -530,7 +519,7 @@ enum rp_verdict rp_step_await(struct rp_req *r)
         rp_err e =
             rp_up_read_head(r->up, &r->proxy->up_limits, &r->x.arena, &r->res, &r->res_chunk);
         if (e == RP_AGAIN) return wait_for_answer(r, pumped);
-        if (e != RP_OK) return try_failed(r, e, RP_RETRY_AWAITING);
+        if (e != RP_OK) return rp_attempt_failed(r, e, RP_RETRY_AWAITING);
         if (!r->first_byte_ns) r->first_byte_ns = rp_loop_now_ns(r->proxy->loop);
         if (r->res.status >= 200 || r->res.status == 101) return take_response(r);
         e = relay_interim(r);

@@ -105,6 +105,14 @@ enum { /* what a PROXY header says besides */
        RP_PROXY_SAYS_CRC = 8,
 };
 
+enum { RP_CONF_STATUSES = 16 };
+struct rp_conf_statuses {
+    uint32_t n;
+    struct {
+        uint16_t low, high;
+    } list[RP_CONF_STATUSES];
+};
+
 struct rp_conf_upstream {
     rp_str name;
     uint32_t index;
@@ -114,10 +122,19 @@ struct rp_conf_upstream {
     uint32_t balance_chain;    /* script's reference when RP_BALANCE_HOOK */
     struct rp_conf_hash *hash; /* in this order; what is hashed when the policy does */
     uint32_t hash_n;
-    uint32_t hash_bound;    /* most load of a peer, percent of the mean; 0: no bound */
-    uint32_t panic, spill;  /* percent, see struct rp_balance_rules */
-    rp_ms slow_start_ms;    /* a peer that comes back gets its whole share after that; 0: at once */
-    uint32_t tries;         /* connect attempts in all, >= 1 */
+    uint32_t hash_bound;   /* most load of a peer, percent of the mean; 0: no bound */
+    uint32_t panic, spill; /* percent, see struct rp_balance_rules */
+    rp_ms slow_start_ms;   /* a peer that comes back gets its whole share after that; 0: at once */
+    uint32_t tries;        /* attempts in all, >= 1 */
+    uint32_t retry_on;     /* RP_ON_ bits (retry.h): what another attempt is for, and ... */
+    struct rp_conf_statuses retry_statuses; /* ... these answers */
+    uint32_t retry_any;                     /* not only idempotent requests */
+    uint32_t retry_budget;                  /* most retries, percent of the active requests */
+    rp_ms retry_pause_ms, retry_pause_max_ms;
+    rp_ms try_ms;     /* one attempt, from its begin to the response head; 0: no limit */
+    uint32_t fail_on; /* as retry_on: what counts against a peer */
+    struct rp_conf_statuses fail_statuses;
+    uint32_t rest_share;    /* most of the weights that may rest, percent */
     uint32_t pool_max;      /* idle connections kept per peer and worker */
     uint32_t max_requests;  /* per upstream connection; 0 = no limit */
     uint32_t http;          /* enum rp_up_http */
@@ -267,8 +284,8 @@ struct rp_conf_plugin { /* an instance in some chain; its index is what breadcru
     rp_str label;       /* the same for the first of that name, then "jwt-auth#2", .. */
     uint32_t number;    /* of those of its name, from 1 */
     struct rp_conf_breaker breaker;
-    uint8_t on_error;   /* enum rp_plugin_error */
-    bool shadow;        /* what it decides and changes is noted and not done */
+    uint8_t on_error; /* enum rp_plugin_error */
+    bool shadow;      /* what it decides and changes is noted and not done */
 };
 
 struct rp_conf_zone { /* of `shared` */
@@ -421,6 +438,10 @@ RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str tex
                                 bool backup, struct rp_conf_error *e);
 /* Of the peer added last: "max_conns"; "priority" (0 .. 14). RP_E_NOT_FOUND, RP_E_INVALID. */
 RP_MUST rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key, double value);
+/* One range more of statuses: `retry` repeats them, else they count against a peer. RP_E_CAP,
+ * RP_E_INVALID. */
+RP_MUST rp_err rp_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
+                                    uint32_t high);
 /* One part more of what is hashed, see enum rp_hash_part. RP_E_INVALID. */
 RP_MUST rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name);
 

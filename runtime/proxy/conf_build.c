@@ -326,6 +326,20 @@ rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key, double
     return RP_OK;
 }
 
+rp_err rp_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
+                            uint32_t high)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
+    if (low < 400 || high > 599 || low > high) return RP_E_INVALID;
+    struct rp_conf_upstream *u = c->upstreams[upstream];
+    struct rp_conf_statuses *s = retry ? &u->retry_statuses : &u->fail_statuses;
+    if (s->n == RP_CONF_STATUSES) return RP_E_CAP;
+    s->list[s->n].low = (uint16_t)low;
+    s->list[s->n++].high = (uint16_t)high;
+    return RP_OK;
+}
+
 rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name)
 {
     struct rp_conf_hash h = {.part = (uint8_t)part};

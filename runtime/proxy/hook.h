@@ -42,7 +42,8 @@ struct rp_conf;
 struct rp_hooks {
     /* Run r's chain of this phase from its start, or go on with a parked one.
      * RP_OK go on; RP_AGAIN parked: RP_WAKE_TASK follows, then call again; RP_END the hook answered
-     * (r->res is filled; r->answer: it may go on writing); < 0 it failed and its policy is to answer with that error. */
+     * (r->res is filled; r->answer: it may go on writing); < 0 it failed and its policy is to answer
+     * with that error. */
     rp_err (*run)(struct rp_req *r, enum rp_phase p);
     /* Run the request_body chain over one piece: `in` is consumed, results are appended to out. RP_OK;
      * RP_AGAIN parked (call again with the same arguments); RP_END a hook answered; < 0 */

@@ -345,7 +345,7 @@ static enum rp_verdict step_end(struct rp_req *r)
     struct rp_proxy *p = r->proxy;
     struct rp_conf *c = r->conf;
     if (c->hooks) c->hooks->forget(r);
-    rp_upstream_unpick(r->proxy, &r->pick, false);
+    rp_upstream_unpick(r->proxy, &r->pick, RP_PICK_WELL);
     if (r->tls) rp_guest_drop(&r->tls->guest);
     rp_req_free(r);
     rp_lifecycle_drop_conf(p, c);

@@ -8,21 +8,30 @@
 
 #include "net/addr.h"
 
-enum { RP_PICK_TRIED = 8 };
+enum { RP_PICK_TRIED_MOST = 8 };
 
 struct rp_group;     /* an upstream's live state in this worker, upstream.h */
 struct rp_peer;      /* one peer's live state, upstream.h */
 struct rp_pool_slot; /* connpool.h */
 
+/* How the use of a peer ended. */
+enum rp_pick_end {
+    RP_PICK_WELL,
+    RP_PICK_TRIED,  /* not this one again, for this user */
+    RP_PICK_FAILED, /* ... and it counts against the peer */
+    RP_PICK_DOWN,   /* ... which could not be reached at all */
+};
+
 struct rp_pick {
     struct rp_group *group;         /* of the chosen upstream */
     struct rp_peer *peer;           /* NULL with want_addr */
     struct rp_pool_slot *pool_slot; /* held while an address is chosen; rp_connpool_addr tells it */
-    struct rp_peer *tried[RP_PICK_TRIED]; /* peers that failed for this user */
-    struct rp_peer *failed_peer;          /* the last that failed, and ... */
+    struct rp_peer *tried[RP_PICK_TRIED_MOST]; /* peers that failed for this user */
+    struct rp_peer *failed_peer;               /* the last that failed, and ... */
     uint32_t failed_addrs;    /* ... how many of its addresses did, one after the other */
     uint64_t hash;            /* of what the user is known by, where the policy hashes */
     rp_ns since_ns;           /* the peer was chosen */
+    bool again;               /* ... not for the first time */
     int32_t want_peer;        /* peer index set by a balance hook; -1: none */
     struct rp_addr want_addr; /* address set by a balance hook (family NONE: none) */
 };

@@ -70,6 +70,7 @@ struct rp_req {
     rp_err timer_means;           /* failure to report when the timer fires */
     rp_err fail;                  /* first failure of this request: access log's reason */
     rp_err try_fail;              /* how the last attempt failed */
+    rp_ms again_ms;               /* not before then the next one; 0: at once */
     struct rp_defer run;          /* end-of-tick job */
     struct rp_timer timer;        /* the one deadline */
 

@@ -23,7 +23,7 @@ enum {
     PUMP_BYTES = 128 * 1024, /* response bytes in hand before the client must take some */
     PUMP_TURNS = 8,          /* then others get theirs */
     GATHER_BYTES = 64 * 1024,
-    LOOK_MS = 250,           /* how often we look at a client that is about to be too slow */
+    LOOK_MS = 250, /* how often we look at a client that is about to be too slow */
 };
 
 static uint32_t chain_of(const struct rp_req *r, enum rp_phase phase)
@@ -322,7 +322,7 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
     rp_err flushed = r->x.ops->flush(&r->x);
     /* A failure stays and is read again: the client gets all that came before it. */
     if (read < 0 && flushed == RP_AGAIN) *v = wait_for_client(r);
-    else if (read < 0 && r->res_spool) *v = rp_step_fail(r, read); /* was logged */
+    else if (read < 0 && r->res_spool) *v = rp_step_fail(r, read);            /* was logged */
     else if (read < 0 && rp_answer_is_writing(r)) *v = rp_step_fail(r, read); /* so was this */
     else if (read < 0) *v = upstream_failed(r, read);
     else if (flushed < 0) *v = relay_failed(r, flushed);

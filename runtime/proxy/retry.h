@@ -5,22 +5,30 @@
 #ifndef RP_PROXY_RETRY_H
 #define RP_PROXY_RETRY_H
 
-#include "base/check.h"
+#include "base/clock.h"
+#include "base/random.h"
 
 enum rp_retry_stage {
     RP_RETRY_CONNECTING, /* no connection came about: nothing was sent */
     RP_RETRY_AWAITING,   /* sent, at least partly, and no whole response head */
+    RP_RETRY_LATE,       /* the same, and the time for an answer is over */
+    RP_RETRY_ANSWERED,   /* a whole head, with a status that the site wants repeated */
 };
+
+/* What an upstream's try may be repeated for, and what counts against a peer: bits. */
+enum { RP_ON_CONNECT = 1, RP_ON_RESET = 2, RP_ON_TIMEOUT = 4 };
 
 struct rp_retry_facts {
     uint8_t stage;             /* enum rp_retry_stage */
+    uint8_t on;                /* RP_ON_ bits */
     bool reused;               /* the connection came from the pool */
     bool answered;             /* some byte of a response arrived */
-    bool idempotent;           /* the method (RFC 9110 §9.2.2) */
+    bool idempotent;           /* the method (RFC 9110 §9.2.2), or the site says that it may be */
     bool early;                /* the client sent it in early data of TLS (RFC 8470 §3) */
     bool body_used;            /* body bytes were read from the client and cannot be had again */
     bool unsent;               /* the system took no byte of the request */
     bool unprocessed;          /* the upstream said that it did nothing with it (RFC 9113 §8.7) */
+    bool afford;               /* the budget has room for one more */
     uint32_t tries, tries_max; /* this try included */
 };
 
@@ -33,5 +41,12 @@ enum rp_retry {
 
 /* cost O(1); src RFC 9110 §9.2.2, RFC 9112 §9.3.1 */
 enum rp_retry rp_retry_decide(const struct rp_retry_facts *f);
+
+/* May one more of `active` requests be a retry? Of a few there may always be some. share: percent. */
+bool rp_retry_afford(uint32_t active, uint32_t retrying, uint32_t share);
+
+/* How long to wait before the n-th retry (from 1): by chance, up to `base` doubled each time, at most
+ * `most`. ("Full jitter": retries that began together do not come together.) */
+rp_ms rp_retry_pause(struct rp_random *dice, uint32_t n, rp_ms base, rp_ms most);
 
 #endif

@@ -209,7 +209,7 @@ static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
     rp_timer_clear(s->proxy->loop, &s->timer);
     if (s->up) rp_conn_close(s->up);
     s->up = NULL;
-    rp_upstream_unpick(s->proxy, &s->pick, true);
+    rp_upstream_unpick(s->proxy, &s->pick, RP_PICK_DOWN);
     if (s->tries >= s->upstream->tries) return finish(s, e);
     s->proxy->stats.retries++;
     return to(s, RP_STREAM_PICK);
@@ -282,7 +282,7 @@ static void rehome(struct rp_stream *s)
     struct rp_conf *old = s->conf, *fresh = s->proxy->conf;
     if (s->state != RP_STREAM_RELAY || old == fresh) return;
     if (s->script && old->hooks) old->hooks->forget_stream(s);
-    rp_upstream_unpick(s->proxy, &s->pick, false);
+    rp_upstream_unpick(s->proxy, &s->pick, RP_PICK_WELL);
     s->conf = rp_conf_hold(fresh);
     s->what = same_stream(fresh, s->serve->text);
     s->upstream = NULL;
@@ -328,7 +328,7 @@ static void end_relay(struct rp_stream *s)
     s->timer_means = RP_OK;
     rp_timer_clear(s->proxy->loop, &s->timer);
     rp_stream_close(s);
-    rp_upstream_unpick(s->proxy, &s->pick, false);
+    rp_upstream_unpick(s->proxy, &s->pick, RP_PICK_WELL);
     drop_peek(s);
     stats->bytes_in += s->up_bytes;
     stats->bytes_out += s->down_bytes;

@@ -256,7 +256,7 @@ static void close_up(struct rp_udp_session *u, bool failed)
     rp_dgram_close(u->up);
     u->up = NULL;
     u->broken = false;
-    rp_upstream_unpick(u->s.proxy, &u->s.pick, failed);
+    rp_upstream_unpick(u->s.proxy, &u->s.pick, failed ? RP_PICK_DOWN : RP_PICK_WELL);
 }
 
 /* With a forged sender each datagram is a session that fails: a line a second is enough. */

@@ -240,7 +240,7 @@ void rp_tunnel_rehome(struct rp_req *r)
     struct rp_conf *fresh = r->proxy->conf;
     if (old == fresh) return;
     if (old->hooks) old->hooks->forget(r);
-    rp_upstream_unpick(r->proxy, &r->pick, false);
+    rp_upstream_unpick(r->proxy, &r->pick, RP_PICK_WELL);
     r->conf = rp_conf_hold(fresh);
     r->route = r->match.route = (struct rp_route *)same_route(fresh, r->route);
     r->match.params_n = 0;

@@ -38,6 +38,7 @@ struct rp_group {
     rp_ms settle_ms;             /* then again, whatever the roster says */
     bool stale;                  /* ... or now */
     uint32_t peers_n;
+    uint32_t active, retrying; /* users of a peer, and those that had one before */
     uint64_t pool_key; /* whose connections may be used: everything that one is made with counts,
                         * with TLS also whom the peer must be (slot_key) */
 };
@@ -67,11 +68,16 @@ void rp_groups_displace(struct rp_groups *gs);
 RP_MUST rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k);
 /* A new connection to the address that was chosen: speak TLS where the upstream says so. */
 void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c);
-/* The chosen peer took a connection, or answered: failures in a row begin anew. */
+/* The chosen peer took a connection: failures in a row begin anew, when they are of connecting. */
+void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k);
+/* It answered well, and not. */
+void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k);
+/* Is there another peer that could be asked? */
+bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k);
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k);
 /* Its response head is there, so long after it was chosen. */
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k);
-/* Let go of peer and address; failed: the connection could not be made. */
-void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, bool failed);
+/* Let go of peer and address. */
+void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end end);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "net/tls_client.h"
 #include "proxy/proxy.h"
+#include "proxy/retry.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -99,7 +100,7 @@ static void look(struct rp_balance_view *view, uint32_t peer)
 
 static void put_tried(const struct rp_pick *k, struct rp_balance_ask *ask)
 {
-    for (unsigned i = 0; i < RP_PICK_TRIED && k->tried[i]; i++)
+    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i]; i++)
         if (k->tried[i]->group == k->group) ask->tried[ask->tried_n++] = k->tried[i]->index;
 }
 
@@ -121,19 +122,29 @@ static int by_policy(struct rp_group *g, const struct rp_balance_ask *ask)
     return POLICIES[g->conf->balance](&g->view, ask);
 }
 
-/* Everybody that is up was tried or is full: those that rest are better than no answer. */
-static int choose_rested(struct rp_group *g, const struct rp_balance_ask *ask)
+static bool is_spare(struct rp_group *g, const struct rp_balance_ask *ask, uint32_t peer)
 {
+    struct rp_balance_peer *v = &g->view.peers[peer];
+    if (v->live || v->health == RP_BALANCE_ABSENT || v->weight == 0) return false;
+    v->live = true;
+    bool may = rp_balance_may(&g->view, ask, peer);
+    v->live = false;
+    return may;
+}
+
+/* Everybody who takes part was tried or is full: one of a later priority, else one that rests, is better
+ * than no answer. */
+static int choose_spare(struct rp_group *g, const struct rp_balance_ask *ask)
+{
+    int best = -1;
     for (uint32_t i = 0; i < g->peers_n; i++) {
-        struct rp_balance_peer *v = &g->view.peers[i];
-        bool live = v->live;
-        if (live || v->health != RP_BALANCE_DOWN || v->weight == 0) continue;
-        v->live = true;
-        bool may = rp_balance_may(&g->view, ask, i);
-        v->live = live;
-        if (may) return (int)i;
+        const struct rp_balance_peer *v = &g->view.peers[i],
+                                     *b = &g->view.peers[best < 0 ? i : best];
+        bool better =
+            best < 0 || v->health > b->health || (v->health == b->health && v->tier < b->tier);
+        if (better && is_spare(g, ask, i)) best = (int)i;
     }
-    return -1;
+    return best;
 }
 
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
@@ -145,7 +156,21 @@ static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
     if (g->peers_n == 1) /* a turn of one leaves no trace */
         return g->view.live_n == 1 && rp_balance_may(&g->view, &ask, 0) ? 0 : -1;
     int at = by_policy(g, &ask);
-    return at >= 0 ? at : choose_rested(g, &ask);
+    return at >= 0 ? at : choose_spare(g, &ask);
+}
+
+bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
+{
+    struct rp_group *g = k->group;
+    struct rp_balance_ask ask = {.dice = &p->dice};
+    if (!g || !k->peer || g->peers_n == 1) return false;
+    put_tried(k, &ask);
+    keep_settled(g, rp_loop_now(p->loop));
+    for (uint32_t i = 0; i < g->view.live_n; i++) {
+        uint32_t peer = g->view.live[i];
+        if (peer != k->peer->index && rp_balance_may(&g->view, &ask, peer)) return true;
+    }
+    return false;
 }
 
 /* ---- picking -------------------------------------------------------------------------------- */
@@ -175,6 +200,8 @@ static void use_peer(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *
 {
     k->peer = p;
     k->since_ns = rp_loop_now_ns(proxy->loop);
+    k->group->active++;
+    if (k->again) k->group->retrying++;
     if (p->place != RP_PEER_UNPLACED) rp_roster_enter(proxy->roster, proxy->roster_row, p->place);
     k->pool_slot = rp_connpool_ref(next_addr(p, now));
 }
@@ -227,26 +254,63 @@ static rp_ms rest_ms(const struct rp_conf_upstream *c, uint32_t ejections)
     return RP_MIN(c->fail_rest_ms << doublings, RP_MAX(c->fail_rest_max_ms, c->fail_rest_ms));
 }
 
-static void let_rest(struct rp_proxy *proxy, const struct rp_peer *p, rp_ms now)
+/* May it rest, too? Of those that may be chosen some must stay: never the last one, and no more than
+ * the site allows beside the first. */
+static bool may_rest(const struct rp_group *g, const struct rp_peer *p)
+{
+    uint64_t all = 0, resting = 0, own = g->view.peers[p->index].full_weight;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->peers_n; i++) {
+        const struct rp_balance_peer *v = &g->view.peers[i];
+        if (v->health == RP_BALANCE_ABSENT) continue;
+        bool rests = v->health == RP_BALANCE_DOWN;
+        all += v->full_weight;
+        resting += rests ? v->full_weight : 0;
+        n += rests;
+    }
+    return n == 0 || (resting + own) * 100 <= all * g->conf->rest_share;
+}
+
+/* Peers that cannot be reached are no use whatever their share is; those that answer badly may be all
+ * that there is. */
+static void let_rest(struct rp_proxy *proxy, const struct rp_peer *p, rp_ms now, bool down)
 {
     const struct rp_conf_upstream *c = p->group->conf;
     uint32_t fails = rp_roster_fail(proxy->roster, p->place);
     if (!c->max_fails || fails < c->max_fails) return;
+    keep_settled(p->group, now);
+    if (!down && p->group->peers_n > 1 && !may_rest(p->group, p)) return;
     struct rp_roster_facts f = rp_roster_facts(proxy->roster, p->place);
     (void)rp_roster_rest(proxy->roster, p->place, now, now + rest_ms(c, f.ejections));
 }
 
-static void note_failure(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
+static void note_tried(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p,
+                       enum rp_pick_end end)
 {
+    bool failed = end >= RP_PICK_FAILED;
     const struct rp_conf_upstream *c = p->group->conf;
-    if (c->max_fails && p->slots_n > 1) rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
-    if (has_addrs_left(k, p)) return;
-    for (unsigned i = 0; i < RP_PICK_TRIED; i++) {
+    rp_ms now = rp_loop_now(proxy->loop);
+    if (failed && c->max_fails && p->slots_n > 1)
+        rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
+    if (failed && has_addrs_left(k, p)) return;
+    for (unsigned i = 0; i < RP_PICK_TRIED_MOST; i++) {
         if (k->tried[i]) continue;
         k->tried[i] = p;
         break;
     }
-    if (p->place != RP_PEER_UNPLACED) let_rest(proxy, p, now);
+    if (failed && p->place != RP_PEER_UNPLACED) let_rest(proxy, p, now, end == RP_PICK_DOWN);
+}
+
+void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k)
+{
+    if (k->peer && k->peer->place != RP_PEER_UNPLACED)
+        let_rest(p, k->peer, rp_loop_now(p->loop), false);
+}
+
+void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k)
+{
+    const struct rp_conf_upstream *c = k->group ? k->group->conf : NULL;
+    if (c && c->fail_on == RP_ON_CONNECT && c->fail_statuses.n == 0) rp_upstream_succeed(p, k);
 }
 
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k)
@@ -275,13 +339,16 @@ void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
     }
 }
 
-void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, bool failed)
+void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end end)
 {
     struct rp_peer *peer = k->peer;
     if (peer) {
+        peer->group->active--;
+        if (k->again) peer->group->retrying--;
+        k->again = true;
         if (peer->place != RP_PEER_UNPLACED)
-            rp_roster_leave(p->roster, p->roster_row, peer->place, failed);
-        if (failed) note_failure(p, k, peer, rp_loop_now(p->loop));
+            rp_roster_leave(p->roster, p->roster_row, peer->place, end >= RP_PICK_FAILED);
+        if (end != RP_PICK_WELL) note_tried(p, k, peer, end);
     }
     if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
     k->pool_slot = NULL;

@@ -171,6 +171,12 @@ rp_err rp_abi_answer_edit(struct rp_host_face *h, struct rp_req *r, uint32_t kin
 rp_err rp_abi_body_buffer(struct rp_host_face *h, struct rp_req *r, double max);
 void rp_abi_body_copy(const struct rp_req *r, char *out); /* r.body.bytes bytes */
 rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n);
+/* Take up to max bytes of the client's body into out. RP_AGAIN: park, then call again; RP_END: all was
+ * taken. phases: early access rewrite content, and functions that make bodies */
+rp_err rp_abi_body_read(struct rp_host_face *h, struct rp_req *r, double max);
+/* The function in the wrapper makes the body that goes upstream. RP_E_PHASE; RP_E_CAP. phases: early
+ * access rewrite balance */
+rp_err rp_abi_body_source(struct rp_host_face *h, struct rp_req *r);
 /* Answer instead of the upstream. type NULL: by the body. RP_E_PHASE once the head is sent. */
 rp_err rp_abi_answer(struct rp_req *r, uint32_t status, const char *type, size_t type_n,
                      const char *body, size_t body_n);
@@ -785,6 +791,8 @@ rp_err rp_abi_conf_add_peer(struct rp_conf *c, uint32_t upstream, const char *te
                             uint32_t weight, bool backup, struct rp_conf_error *e);
 rp_err rp_abi_conf_set_peer(struct rp_conf *c, uint32_t upstream, const char *key, size_t key_n,
                             double value);
+rp_err rp_abi_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
+                                uint32_t high);
 rp_err rp_abi_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, const char *name,
                             size_t name_n);
 rp_err rp_abi_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index);

@@ -153,8 +153,8 @@ rp_err rp_abi_res_buffer(struct rp_req *r, double max)
 double rp_abi_res_time(const struct rp_req *r, uint32_t which)
 {
     const rp_ns at[] = {
-        [RP_TIME_START] = r->start_ns,         [RP_TIME_CONNECT] = r->connect_start_ns,
-        [RP_TIME_CONNECTED] = r->connected_ns, [RP_TIME_SENT] = r->sent_ns,
+        [RP_TIME_START] = r->start_ns,           [RP_TIME_CONNECT] = r->connect_start_ns,
+        [RP_TIME_CONNECTED] = r->connected_ns,   [RP_TIME_SENT] = r->sent_ns,
         [RP_TIME_FIRST_BYTE] = r->first_byte_ns, [RP_TIME_END] = r->end_ns,
     };
     if (which >= RP_COUNT(at) || at[which] == 0) return -1;

@@ -4,6 +4,9 @@
  */
 #include "script/journal.h"
 
+#include "proxy/payload.h"
+
+enum { PIECE_BYTES = 64 * 1024 }; /* most that a reader gets at once */
 enum { STATUS_FIRST = 200, STATUS_LAST = 599 };
 
 /* ---- request body --------------------------------------------------------------------------- */
@@ -32,6 +35,46 @@ rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n)
     if (r->phase > RP_PHASE_BALANCE) return RP_E_PHASE;
     if (rp_journal_only(r)) return RP_OK;
     return rp_req_set_body(r, rp_str_of(p, n));
+}
+
+/* The function that makes the body may be what reads, and changes, the client's. */
+static bool may_read(const struct rp_task *t, const struct rp_req *r)
+{
+    if (!t || !t->is_hook || t->req != r || r->body_whole || r->spool) return false;
+    return t->phase <= RP_PHASE_CONTENT || (t->phase == RP_PHASE_REQUEST_BODY && !t->chain);
+}
+
+rp_err rp_abi_body_read(struct rp_host_face *f, struct rp_req *r, double max)
+{
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_task *t = h->current;
+    if (!may_read(t, r)) return RP_E_PHASE;
+    if (rp_journal_only(r)) return RP_E_PHASE; /* it would take what others are to have */
+    if (!rp_payload_get(r)) return RP_E_CAP;
+    size_t most = (size_t)RP_MIN(RP_MAX(max, 1), (double)PIECE_BYTES);
+    rp_err e = rp_payload_read(r, most);
+    if (e == RP_AGAIN) {
+        t->wants_body = RP_WANTS_PIECE;
+        t->body_max = (double)most;
+    }
+    if (e != RP_OK) return e;
+    size_t n = RP_MIN(r->body.bytes, most);
+    rp_arena_reset(&h->scratch);
+    char *bytes = rp_arena_alloc(&h->scratch, n);
+    if (!bytes) return RP_E_CAP;
+    rp_payload_take(r, bytes, n);
+    f->out = rp_str_of(bytes, n);
+    return RP_OK;
+}
+
+rp_err rp_abi_body_source(struct rp_host_face *f, struct rp_req *r)
+{
+    struct rp_host *h = rp_vm_of(f);
+    if (r->phase > RP_PHASE_BALANCE) return RP_E_PHASE;
+    if (rp_journal_only(r)) return RP_OK;
+    rp_err e = rp_payload_set_source(r);
+    if (e == RP_OK) rp_phase_slot(h, r)->source_by = rp_vm_running(h) + 1; /* none: 0 */
+    return e;
 }
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -119,7 +162,7 @@ rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n)
     if (peer < 0 || !r->pick.group || (uint32_t)peer >= r->pick.group->peers_n)
         return RP_E_NOT_FOUND;
     if (rp_journal_only(r)) return RP_OK;
-    for (int i = 0; i < RP_PICK_TRIED; i++) {
+    for (int i = 0; i < RP_PICK_TRIED_MOST; i++) {
         if (r->pick.tried[i] == &r->pick.group->peers[peer]) return RP_OK;
         if (r->pick.tried[i]) continue;
         r->pick.tried[i] = &r->pick.group->peers[peer];

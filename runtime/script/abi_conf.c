@@ -92,6 +92,12 @@ rp_err rp_abi_conf_set_peer(struct rp_conf *c, uint32_t upstream, const char *ke
     return rp_conf_set_peer(c, upstream, rp_str_of(key, key_n), value);
 }
 
+rp_err rp_abi_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
+                                uint32_t high)
+{
+    return rp_conf_add_statuses(c, upstream, retry, low, high);
+}
+
 rp_err rp_abi_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, const char *name,
                             size_t name_n)
 {

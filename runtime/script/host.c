@@ -145,6 +145,8 @@ void rp_host_open_library(lua_State *L, struct rp_host *h)
     lua_pushlightuserdata(L, h);
     rp_vm_json_open(L);
     lua_pushlightuserdata(L, h);
+    rp_ask_open(L);
+    lua_pushlightuserdata(L, h);
     rp_guests_open(L);
     lua_pushlightuserdata(L, h);
     rp_journal_open(L);
@@ -281,6 +283,7 @@ void rp_host_free(struct rp_host *h)
 {
     rp_lab_free(h);
     rp_life_fini(h);
+    rp_ask_fini(h);
     rp_sched_fini(h);
     rp_account_fini(h);
     rp_sock_close_idle(h);

@@ -45,6 +45,12 @@ void rp_host_retire(struct rp_conf *c);
 void rp_host_stop(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
                   void *arg);
 
+/* Ask the VM something for a person: text as lua/rproxy/ask.lua reads it. done(arg, ticket, status, text)
+ * comes once, perhaps before this returns. */
+typedef void (*rp_host_answer_fn)(void *arg, uint32_t ticket, int status, rp_str text);
+void rp_host_ask(struct rp_conf *c, uint32_t ticket, rp_str text, rp_host_answer_fn done,
+                 void *arg);
+
 /* ---- tools of the command line -------------------------------------------------------------- */
 
 /* require("rproxy.cli").run(name, args) in a VM of its own: the layer, with all of Lua's libraries and

@@ -34,6 +34,7 @@ enum {
     START_LIMIT_MS = 30 * 1000, /* start hooks; as a worker's */
     CLOSE_ROUNDS = 10000,
     WAIT_MS = 20, /* for what runs elsewhere */
+    NS_PER_S = 1000000000,
 };
 
 /* What connecting to an address does. */
@@ -168,8 +169,8 @@ static bool keep_generation(struct rp_conf *c)
 
 static void open_loop(struct rp_lab *lab)
 {
-    lab->now_ns = rp_clock_mono_ns();
-    lab->wall = rp_clock_wall();
+    lab->now_ns = rp_clock_mono_ns() / NS_PER_S * NS_PER_S; /* whole seconds: easy to read */
+    lab->wall = (double)(int64_t)rp_clock_wall();
     rp_clock_hold(lab->now_ns, lab->wall);
     lab->mem = rp_mem_new();
     lab->loop = rp_loop_new(lab->mem);
@@ -273,8 +274,10 @@ static void leave_slots(struct rp_host *h)
 
 static void leave_chains(struct rp_host *h)
 {
-    for (uint32_t i = 0; i < h->chains_n; i++)
+    for (uint32_t i = 0; i < h->chains_n; i++) {
         luaL_unref(h->L, LUA_REGISTRYINDEX, h->chains[i].fn);
+        luaL_unref(h->L, LUA_REGISTRYINDEX, h->chains[i].timed_fn);
+    }
     rp_chain_fini(h);
     h->chains = NULL;
     h->chains_n = h->chains_room = 0;

@@ -12,8 +12,8 @@ static rp_err failed(const struct rp_conn_pass *a, struct rp_task *t, rp_str wha
     uint32_t plugin = rp_chain_plugin(a->h, chain, at);
     bool forgiven =
         a->of->forgive(a, plugin == UINT32_MAX ? NULL : &a->h->conf->plugins[plugin], what);
-    rp_account_error(a->h, plugin);
     rp_task_drop(t);
+    rp_account_error(a->h, plugin);
     if (!forgiven) return e;
     rp_err found = rp_chain_rest(a->h, chain, at, &rest);
     if (found != RP_OK) return found;

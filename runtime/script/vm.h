@@ -202,6 +202,7 @@ struct rp_host {
     struct rp_hooks hooks;
     struct rp_bundle *bundle; /* while the site is evaluated; of a tool always */
     const struct rp_host_tool *tool; /* whose VM this is; NULL: a generation's */
+    struct rp_vm_ask *asks;          /* of people, not answered yet */
 
     /* heap: LuaJIT's own allocator behind a counter */
     lua_Alloc alloc;
@@ -426,6 +427,12 @@ void rp_account_denial(struct rp_host *h, uint32_t plugin); /* a connection or h
 void rp_life_fini(struct rp_host *h);
 /* The hook of the same name: let what the layer still has to send be sent. */
 bool rp_life_keep(struct rp_conf *c);
+
+/* ---- host_ask.c ----------------------------------------------------------------------------- */
+
+/* host.answer; the library table and the host lie on top of L, the host goes. */
+void rp_ask_open(lua_State *L);
+void rp_ask_fini(struct rp_host *h); /* before the VM is closed */
 
 /* ---- vm_json.c ------------------------------------------------------------------------------ */
 

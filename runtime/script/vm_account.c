@@ -48,6 +48,18 @@ static double *cells_of(struct rp_host *h, uint32_t family, const struct rp_conf
     return h->nowhere;
 }
 
+static double failures(const struct rp_vm_account *a)
+{
+    return a->cells[RP_ACCOUNT_ERRORS] + a->cells[RP_ACCOUNT_SLOW];
+}
+
+static void take_window(struct rp_vm_window *w, const struct rp_vm_account *a, uint64_t now)
+{
+    w->at_ms = now;
+    w->calls = a->cells[RP_ACCOUNT_CALLS];
+    w->failures = failures(a);
+}
+
 static void look(struct rp_timer *timer);
 
 void rp_account_open(struct rp_host *h)
@@ -70,6 +82,8 @@ void rp_account_open(struct rp_host *h)
         struct rp_vm_account *a = &h->accounts[i];
         a->cells = cells_of(h, family, &c->plugins[i], &a->cell);
         a->slow_ns = c->plugins[i].breaker.slow_ms * 1000000;
+        take_window(&a->window, a, now_ms());
+        a->before = a->window;
         h->has_breakers |= c->plugins[i].breaker.policy != RP_BREAK_NONE;
     }
     for (uint32_t i = 1; i < h->chains_n; i++)
@@ -200,26 +214,13 @@ void rp_abi_mark(struct rp_host_face *f)
 
 /* ---- breakers ------------------------------------------------------------------------------- */
 
-static double failures(const struct rp_vm_account *a)
-{
-    return a->cells[RP_ACCOUNT_ERRORS] + a->cells[RP_ACCOUNT_SLOW];
-}
-
-static void take_window(struct rp_vm_window *w, const struct rp_vm_account *a, uint64_t now,
-                        double besides)
-{
-    w->at_ms = now;
-    w->calls = a->cells[RP_ACCOUNT_CALLS];
-    w->failures = failures(a) - besides;
-}
-
-/* The window is between a half and the whole of `within` long. */
+/* What is judged is between a half and the whole of `within` long. */
 static void turn_window(struct rp_vm_account *a, uint64_t now, rp_ms within)
 {
     if (now - a->window.at_ms < within / 2) return;
-    if (now - a->window.at_ms < within) a->before = a->window;
-    else take_window(&a->before, a, now, 1);
-    take_window(&a->window, a, now, 1);
+    a->before = a->window;
+    take_window(&a->window, a, now);
+    if (now - a->before.at_ms > within + LOOK_MS) a->before = a->window;
 }
 
 static void set_breaker(struct rp_host *h, uint32_t plugin, enum rp_metric_breaker state,
@@ -243,13 +244,13 @@ static void trip(struct rp_host *h, uint32_t plugin, const char *why)
            a->cells[RP_ACCOUNT_CALLS] - a->before.calls,
            p->breaker.policy == RP_BREAK_DENY ? "deny" : "bypass",
            (unsigned long long)p->breaker.open_ms);
-    take_window(&a->before, a, now, 0);
-    take_window(&a->window, a, now, 0);
+    take_window(&a->before, a, now);
+    take_window(&a->window, a, now);
     set_breaker(h, plugin, RP_BREAKER_OPEN, now + p->breaker.open_ms);
 }
 
-/* One more failure of it was counted. */
-static void judge(struct rp_host *h, uint32_t plugin)
+/* One more failure of it was counted; uncounted: calls of the pass that is not over. */
+static void judge(struct rp_host *h, uint32_t plugin, double uncounted)
 {
     struct rp_vm_account *a = &h->accounts[plugin];
     const struct rp_conf_breaker *b = &h->conf->plugins[plugin].breaker;
@@ -259,8 +260,7 @@ static void judge(struct rp_host *h, uint32_t plugin)
         return;
     }
     turn_window(a, now_ms(), b->within_ms);
-    /* The call that failed is not counted as one yet. */
-    double calls = a->cells[RP_ACCOUNT_CALLS] + 1 - a->before.calls;
+    double calls = a->cells[RP_ACCOUNT_CALLS] + uncounted - a->before.calls;
     double failed = failures(a) - a->before.failures;
     if (calls >= b->least && failed >= b->errors * calls) trip(h, plugin, "too many failures");
 }
@@ -270,13 +270,13 @@ void rp_account_error(struct rp_host *h, uint32_t plugin)
     struct rp_vm_account *a = rp_account_of(h, plugin);
     if (!a) return;
     a->cells[RP_ACCOUNT_ERRORS]++;
-    if (RP_UNLIKELY(h->has_breakers)) judge(h, plugin);
+    if (RP_UNLIKELY(h->has_breakers)) judge(h, plugin, 0);
 }
 
 static void slow(struct rp_host *h, uint32_t plugin)
 {
     h->accounts[plugin].cells[RP_ACCOUNT_SLOW]++;
-    judge(h, plugin);
+    judge(h, plugin, 1);
 }
 
 void rp_abi_failed(struct rp_host_face *f)
@@ -291,7 +291,7 @@ void rp_abi_breaker_passed(struct rp_host_face *f, uint32_t plugin)
     struct rp_vm_account *a = rp_account_of(h, plugin);
     if (!a || a->linked != RP_BREAKER_HALF || ++a->passed < PROBES) return;
     rp_log(notice, "breaker closed plugin=%s", rp_log_esc(h->conf->plugins[plugin].label));
-    take_window(&a->before, a, now_ms(), 0);
+    take_window(&a->before, a, now_ms());
     a->window = a->before;
     set_breaker(h, plugin, RP_BREAKER_CLOSED, 0);
 }
@@ -325,8 +325,9 @@ static enum rp_metric_breaker heard(struct rp_host *h, uint32_t plugin, uint64_t
     uint64_t until;
     if (a->cell) {
         uint64_t word = rp_metric_word(h->metrics, a->cell);
-        if (rp_metric_breaker_generation(word) == (h->conf->generation & mask)) a->word = word;
-        else set_breaker(h, plugin, RP_BREAKER_CLOSED, 0);
+        uint32_t ahead = (rp_metric_breaker_generation(word) - h->conf->generation) & mask;
+        if (ahead == 0) a->word = word;
+        else if (ahead > mask / 2) set_breaker(h, plugin, RP_BREAKER_CLOSED, 0); /* it is behind us */
     }
     enum rp_metric_breaker state = rp_metric_breaker_now(a->word, now, &until);
     /* Nothing stays open for longer than it was told to, whatever a wild worker wrote. */
@@ -341,6 +342,7 @@ static void follow(struct rp_host *h)
     for (uint32_t i = 0; i < h->conf->plugins_n; i++) {
         struct rp_vm_account *a = &h->accounts[i];
         if (h->conf->plugins[i].breaker.policy == RP_BREAK_NONE) continue;
+        turn_window(a, now, h->conf->plugins[i].breaker.within_ms);
         enum rp_metric_breaker state = heard(h, i, now);
         if (state == a->linked || !relink_one(h, i, state)) continue;
         a->linked = (uint8_t)state;

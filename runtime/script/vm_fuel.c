@@ -55,6 +55,7 @@ static struct rp_host *host_of(lua_State *L)
 }
 
 static void on_step(lua_State *L, lua_Debug *ar);
+static void disarm(struct rp_host *h, lua_State *L);
 
 /* Allow the next step; false: there is none. */
 static bool allow(lua_State *L, struct rp_fuel *m)
@@ -68,9 +69,11 @@ static bool allow(lua_State *L, struct rp_fuel *m)
 
 static void on_step(lua_State *L, lua_Debug *ar)
 {
-    struct rp_fuel *m = host_of(L)->fuel;
+    struct rp_host *h = host_of(L);
     (void)ar;
-    if (m && m->armed && !allow(L, m)) luaL_error(L, "it used up its instructions");
+    if (!h->fuel || !h->fuel->armed || allow(L, h->fuel)) return;
+    disarm(h, L);
+    luaL_error(L, "it used up its instructions");
 }
 
 /* ---- on and off ----------------------------------------------------------------------------- */
@@ -98,14 +101,15 @@ static void disarm(struct rp_host *h, lua_State *L)
 static void arm(struct rp_host *h, lua_State *L)
 {
     struct rp_fuel *m = h->fuel;
-    if (!m->armed) {
-        m->armed = true;
-        set_strings(h, L, m->strings_ref);
+    m->spent |= m->left == 0;
+    if (m->spent || m->memory_spent) {
+        disarm(h, L);
+        luaL_error(L, "it used up its %s", m->memory_spent ? "memory" : "instructions");
     }
-    bool allowed = !m->spent && allow(L, m);
+    if (!m->armed) set_strings(h, L, m->strings_ref);
+    m->armed = true;
+    (void)allow(L, m); /* there is some */
     if (rp_watchdog_fired(h)) rp_watchdog_insist(h, L);
-    if (m->memory_spent) luaL_error(L, "it used up its memory");
-    if (!allowed) luaL_error(L, "it used up its instructions");
 }
 
 void rp_fuel_leave(struct rp_host *h, struct rp_task *t)
@@ -153,14 +157,12 @@ static int lua_fuel_strings(lua_State *L)
     return 1;
 }
 
-/* fuel_begin(instructions, bytes, strings) -> true; false: this task has one, which is armed again. */
+/* fuel_begin(instructions, bytes, strings): where the task has none; else what it has is armed again. */
 static int lua_fuel_begin(lua_State *L)
 {
     struct rp_host *h = rp_host_of(L);
     double instructions = luaL_checknumber(L, 1), bytes = luaL_checknumber(L, 2);
-    bool begun = h->fuel == NULL;
-    lua_pushboolean(L, begun);
-    if (begun) {
+    if (!h->fuel) {
         struct rp_fuel *m = rp_alloc(sizeof *m);
         m->refs = 1;
         m->left = (uint64_t)instructions;
@@ -169,7 +171,7 @@ static int lua_fuel_begin(lua_State *L)
         h->fuel = m;
     }
     arm(h, L);
-    return 1;
+    return 0;
 }
 
 static int lua_fuel_pause(lua_State *L)
@@ -185,6 +187,30 @@ static int lua_fuel_resume(lua_State *L)
     if (!h->fuel) return luaL_error(L, "no meter runs");
     arm(h, L);
     return 0;
+}
+
+/* fuel_charge(n): so many instructions are taken off for work that C does in one. */
+static int lua_fuel_charge(lua_State *L)
+{
+    struct rp_host *h = rp_host_of(L);
+    double n = luaL_checknumber(L, 1);
+    struct rp_fuel *m = h->fuel;
+    if (!m || !m->armed) return 0;
+    if (n >= 0 && n < (double)m->left) {
+        m->left -= (uint64_t)n;
+        return 0;
+    }
+    m->left = 0;
+    m->spent = true;
+    disarm(h, L);
+    return luaL_error(L, "it used up its instructions");
+}
+
+/* fuel_runs() -> does the running task have any? */
+static int lua_fuel_runs(lua_State *L)
+{
+    lua_pushboolean(L, rp_host_of(L)->fuel != NULL);
+    return 1;
 }
 
 static void push_spent(lua_State *L, const struct rp_fuel *m)
@@ -218,6 +244,7 @@ static int lua_fuel_end(lua_State *L)
 static const luaL_Reg LIBRARY[] = {
     {"fuel_strings", lua_fuel_strings}, {"fuel_begin", lua_fuel_begin},
     {"fuel_pause", lua_fuel_pause},     {"fuel_resume", lua_fuel_resume},
+    {"fuel_charge", lua_fuel_charge},   {"fuel_runs", lua_fuel_runs},
     {"fuel_spent", lua_fuel_spent},     {"fuel_end", lua_fuel_end},
     {NULL, NULL},
 };

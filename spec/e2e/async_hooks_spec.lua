@@ -94,6 +94,20 @@ local SITE = [==[
             check("content")
             return req:exit(200, "made")
         end },
+        rp.route { "/written", content = function(req)
+            local out = req:respond(200)
+            check("content")
+            assert(out:write("wri"))
+            check("content")
+            assert(out:flush())
+            assert(rp.all { function() rp.sleep(0.001) return out:write("tten") end })
+        end },
+        rp.route { "/events", content = function(req)
+            local es = req:events()
+            check("content")
+            assert(es:send("e"))
+            check("content")
+        end },
         rp.route { "/abandoned", content = function(req)
             rp.spawn(function()
                 local s = assert(rp.tcp.connect { host = "127.0.0.1", port = ${quiet} })
@@ -160,6 +174,16 @@ describe("waiting in hooks", function()
             local mark = #rp:stderr()
             assert.equal("made+filtered", curl(version, "/content"))
             wait_checked(mark, { "early", "access", "content", "header_filter", "body_filter", "log" })
+        end)
+    end
+
+    for name, version in pairs { ["HTTP/1.1"] = "--http1.1", ["HTTP/2"] = "--http2-prior-knowledge" } do
+        it("works while a hook writes its answer in " .. name, function()
+            for target, body in pairs { ["/written"] = "written", ["/events"] = "data: e\n\n" } do
+                local mark = #rp:stderr()
+                assert.equal(body .. "+filtered", curl(version, target))
+                wait_checked(mark, { "access", "content", "header_filter", "body_filter", "log" })
+            end
         end)
     end
 

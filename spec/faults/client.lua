@@ -23,6 +23,10 @@ local OF_ORIGIN = { [101] = true, [200] = true, [204] = true, [503] = true }
 -- Letters of a 200 by kind of route; others: those of the origin.
 local says = {
     upper = function(ex, n) return http.body(ex.id, n):upper() end,
+    once = function(ex, n) return http.body(ex.id, n):upper() end,
+    write = function(ex)
+        return ("w" .. ex.id .. ";"):rep(ex.n / (#ex.id + 2) + 1):sub(1, ex.n)
+    end,
     ["local"] = function(ex) return "local " .. ex.id end,
     replace = function(ex) return "replaced " .. ex.id end,
     echo = function(ex) return ex.body end,

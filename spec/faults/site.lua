@@ -46,6 +46,15 @@ local kinds = {
     replace = pass("header_filter", function(req, res)
         return res:replace(200, "replaced " .. id_of(req), { ["x-id"] = id_of(req) })
     end),
+    whole = pass("header_filter", function(req, res)
+        local body = res:body { max = 100000 }
+        if body then res:set_body(body) end
+    end),
+    once = { header_filter = function(req, res) res:buffer { max = 100000 } end,
+        body_filter = function(req, res, chunk)
+            rp.sleep(0.001)
+            return chunk:upper()
+        end },
     detach = pass("log", function(req)
         local id = id_of(req)
         rp.detach(function() rp.sleep(0.01) ask(req, id) end)
@@ -61,6 +70,18 @@ local routes = {
         local body, err = req:body { max = 2 ^ 20 }
         if not body then return req:exit(503, err) end
         return req:exit(200, body, { ["x-id"] = id_of(req) })
+    end },
+    rp.route { "/write/*", content = function(req)
+        local id, n = id_of(req), tonumber(req:arg("n"))
+        req:early_hints { link = "</" .. id .. ">" }
+        local out = req:respond(200, { ["x-id"] = id }, n % 2 == 0 and { length = n } or nil)
+        local text, at = ("w" .. id .. ";"):rep(n / (#id + 2) + 1):sub(1, n), 1
+        while at <= n do
+            if n % 3 == 0 then rp.sleep(0.001) end
+            if n % 5 == 0 then ask(req, id) end
+            if not out:write(text:sub(at, at + 29999)) then return end
+            at = at + 30000
+        end
     end },
     rp.route { "/two/*", upstream = "two" },
     rp.route { "/half/*", upstream = "half" },
@@ -111,7 +132,7 @@ return rp.site {
 ]=]
 
 M.KINDS = { "plain", "sleep", "sock", "spawn", "read", "set", "upper", "replace", "detach", "local",
-    "echo", "two", "half", "name", "pp", "small", "tls" }
+    "echo", "two", "half", "name", "pp", "small", "tls", "write", "whole", "once" }
 M.LISTENERS = { "127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83",
     "udp:127.0.0.1:84", "127.0.0.1:85", "127.0.0.1:86" }
 

@@ -27,7 +27,7 @@ describe("plugin ip-restriction", function()
         assert.equal(404, status 'deny = { "127.0.0.1" }, status = 404')
         assert.equal(403, status 'allow = { "127.0.0.0/8" }, deny = { "127.0.0.1/32" }')
         assert.equal(200, status 'deny = { "::/0" }')
-        assert.equal(200, status 'deny = { "127.0.0.1" }, action = "shadow"')
+        assert.equal(200, status 'deny = { "127.0.0.1" }, mode = "shadow"')
     end)
 
     it("looks at the client behind trusted proxies, or at the connection", function()

@@ -81,18 +81,6 @@ describe("plugin ratelimit", function()
         assert.equal("31622400", req.exited[3]["retry-after"])
     end)
 
-    it("only logs in shadow mode", function()
-        answer = { false, 0, 2.1, 4 }
-        local req, run = request(), of 'rate = 1, action = "shadow"'
-        assert.is_nil(run.access(req))
-        assert.is_nil(req.exited)
-        assert.is_nil(run.header_filter)
-        assert.same({ policy = "default", key = "192.0.2.1" }, logged[1][2])
-        of('rate = 1, action = "shadow", key = "header:x-key"').access(
-            request { ["x-key"] = "secret" })
-        assert.same({ policy = "default" }, logged[2][2])
-    end)
-
     it("counts whom the key says", function()
         local req = request { ["x-key"] = "abc" }
         req.route, req.consumer = { id = "r1" }, "alice"

@@ -17,9 +17,10 @@ local M = {}
 
 M.BIN = os.getenv("RP_BIN") or "build/rproxy"
 
---- Text of a site. opt: workers (2), routes, more (further options), listen (extra listeners).
+--- Text of a site. opt: workers (2), routes, more (further options), listen (extra listeners), before
+--- (Lua text before it).
 function M.site(opt)
-    return ([[return rp.site { workers = %s, %s
+    return (opt.before or "") .. ([[ return rp.site { workers = %s, %s
         listeners = { rp.listen { "127.0.0.1:${port}" }, %s },
         hosts = { rp.host { default = true, routes = { %s } } } }]]):format(opt.workers or 2,
         opt.more or "", opt.listen or "",

@@ -9,6 +9,7 @@ local options = require("rproxy.config.options")
 local plugin = require("rproxy.plugin")
 local recording = require("rproxy.config.recording")
 local tls = require("rproxy.config.tls")
+local trouble = require("rproxy.config.trouble")
 local validate = require("rproxy.config.validate")
 
 local M = {}
@@ -174,6 +175,18 @@ function Builder:policy(up, what)
     end
 end
 
+-- "retry" and "fail": what another attempt is for, what counts against a peer.
+function Builder:trouble(up, kind, given)
+    local found = given and trouble.read(given)
+    if not found then return end
+    local what = ("upstreams.%s.%s"):format(up.name, kind == "retry" and "retry.on" or "fail_on")
+    self:try(up.at, what, self.sink:set_upstream(up.index, kind .. "_on", found.bits))
+    for _, range in ipairs(found.ranges) do
+        self:try(up.at, what, self.sink:add_statuses(up.index, kind == "retry", range[1],
+            range[2]))
+    end
+end
+
 function Builder:upstreams()
     local sink, indices = self.sink, {}
     for _, up in ipairs(self.model.upstreams) do
@@ -201,6 +214,8 @@ function Builder:upstreams()
                 end
             end
             if up.policy then self:policy(up, what) end
+            self:trouble(up, "retry", up.opts.retry.on)
+            self:trouble(up, "fail", up.opts.fail_on)
             tls.build_upstream(self, up)
         end
     end
@@ -253,6 +268,7 @@ function Builder:setups()
             self:try(instance.at, "mode", self.sink:shadow_plugin(instance.index))
         end
         self:breaker(instance)
+        if instance.index then self.sink:policy(instance.index, instance.policy) end
         self:running(instance)
         for _, err in ipairs(plugin.open(instance) or {}) do
             failed = true

@@ -13,6 +13,7 @@
 
 local balance = require("rproxy.config.balance")
 local schema = require("rproxy.schema")
+local trouble = require("rproxy.config.trouble")
 
 local M = {}
 
@@ -262,7 +263,7 @@ M.site = {
 
     { name = "trace", type = "object", or_false = true, optional = true,
         doc = "Tell who knows a secret what hooks do to a request of his. There is none unless "
-            .. "this is given. See [tracing one request](../guide/shadow.md#tracing-one-request)." },
+            .. "this is given: [tracing](../guide/shadow.md#tracing-one-request)." },
     { name = "trace.token", type = "string", required = true, check = is_token_of_trace,
         shown = "required", secret = true, conf = "trace.token",
         doc = "The secret, at least 16 bytes: `os.getenv(\"TRACE_TOKEN\")`, or `rp.file(path)`." },
@@ -474,19 +475,44 @@ M.upstream = {
     { name = "timeouts.idle", type = "duration", default = "60s", min = 0.001,
         conf = "idle_ms", scale = MS, doc = "Between two pieces of the response body." },
     { name = "tries", type = "integer", default = 3, min = 1, max = 32, conf = "tries",
-        doc = "Attempts in all, each on another peer: after a failure to connect. Not counted: a "
-            .. "kept connection that broke before the response; an idempotent request without "
-            .. "a body, or with a buffered one, is then sent once more, on a new one." },
+        doc = "Attempts in all, each on another peer. Not counted: a kept connection that broke "
+            .. "before the response; an idempotent request without a body, or with a buffered one, "
+            .. "is then sent once more, on a new one." },
+    { name = "retry.on", type = "any", takes = "list", shown = '{ "connect", "reset" }',
+        check = trouble.check,
+        doc = 'What another attempt is for: "connect" (no connection came about), "reset" (it '
+            .. 'broke before the response head), "timeout" (timeouts.first_byte or retry.per_try '
+            .. 'is over), and statuses: 503, "502-504", "5xx". All but the first only for '
+            .. "idempotent requests whose body can be had again (none, or buffered)." },
+    { name = "retry.per_try", type = "duration", default = 0, conf = "try_ms", scale = MS,
+        doc = "One attempt may last so long until the response head; 0: as timeouts.first_byte." },
+    { name = "retry.budget", type = "integer", default = 20, min = 0, max = 100,
+        conf = "retry_budget", doc = "At most this percentage of the upstream's requests under "
+            .. "way in a worker may be retries (three always may), so that retries never make a "
+            .. "bad moment worse. Attempts to connect are not counted." },
+    { name = "retry.backoff", type = "duration", default = "25ms", conf = "retry_pause_ms",
+        scale = MS, doc = "Before a retry: a time by chance up to this, doubled each time. Not "
+            .. "after a failure to connect." },
+    { name = "retry.backoff_max", type = "duration", default = "250ms", scale = MS,
+        conf = "retry_pause_max_ms", doc = "... and at most up to this." },
+    { name = "retry.non_idempotent", type = "boolean", default = false, conf = "retry_any",
+        doc = "Repeat any request, also a POST that a peer may have carried out." },
+    { name = "fail_on", type = "any", takes = "list", shown = '{ "connect" }',
+        check = trouble.check,
+        doc = "What counts as a failure of a peer: as retry.on. With more than connecting, only an "
+            .. "answer that is none of these ends a row of failures." },
     { name = "max_fails", type = "integer", default = 1, min = 0, max = 2 ^ 32 - 1,
-        conf = "max_fails", doc = "Failures in a row before a peer rests; 0: it never does. "
-            .. "An only peer never rests." },
+        conf = "max_fails", doc = "Failures in a row, seen by any worker, before a peer rests; 0: "
+            .. "it never does. An only peer never rests." },
+    { name = "max_rest", type = "integer", default = 50, min = 0, max = 100, conf = "rest_share",
+        doc = "Most of the weights that may rest at the same time, in percent; one peer always "
+            .. "may." },
     { name = "fail_rest", type = "duration", default = "10s", min = 0.001,
         conf = "fail_rest_ms", scale = MS, doc = "How long a peer rests; twice as long each time "
             .. "that it fails again soon after." },
     { name = "fail_rest_max", type = "duration", default = "300s", min = 0.001,
         conf = "fail_rest_max_ms", scale = MS, doc = "The longest rest." },
 
-    { name = "retry", type = "unbuilt", doc = "rules of retrying (tries says how often)" },
     { name = "health", type = "unbuilt", doc = "active health checks (max_fails and fail_rest "
         .. "rest a peer that fails)" },
     { name = "tls", type = "any", takes = "`true` or table",

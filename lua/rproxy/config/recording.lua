@@ -7,37 +7,45 @@ local plugin = require("rproxy.plugin")
 
 local M = {}
 
--- Does this VM record? Only where C has loaded the tape before the site.
-local function has_tape()
+-- "record" where C has loaded the tape before the site, "replay" in `rproxy replay`; else nil.
+local function mode()
     local tape = package.loaded["rproxy.tape"]
-    return tape ~= nil and tape.mode == "record"
+    return tape and tape.mode
+end
+
+local function instance(name, hooks, at)
+    local given = { name = name, on_error = "open" }
+    for hook, fn in pairs(hooks) do given[hook] = fn end
+    return plugin.inline(given, at)
+end
+
+-- Replayed, every site has them, and nothing is written down.
+local function for_replay(model)
+    local replay = require("rproxy.replay")
+    return { conf = {}, at = model.at, outer = instance("record", replay.OUTER, model.at) }
 end
 
 --- The instances; nil: nothing is recorded here.
 function M.check(model, report)
     local conf = model.opts and model.opts.record
-    if not conf then return nil end
-    local at = model.place("record")
-    if conf.to == nil then
-        report:add(at, 'record: to is missing: write to = "/var/lib/rproxy/capture"')
+    if conf and conf.to == nil then
+        report:add(model.place("record"),
+            'record: to is missing: write to = "/var/lib/rproxy/capture"')
         return nil
     end
-    if not has_tape() then return { conf = conf } end
-    local record = require("rproxy.record")
-    local function instance(name, hooks)
-        local given = { name = name, on_error = "open" }
-        for hook, fn in pairs(hooks) do given[hook] = fn end
-        return plugin.inline(given, at)
-    end
-    return { conf = conf, at = at, outer = instance("record", record.OUTER),
-        inner = instance("record-inner", record.INNER) }
+    if mode() == "replay" then return for_replay(model) end
+    if not conf then return nil end
+    if mode() ~= "record" then return { conf = conf } end
+    local record, at = require("rproxy.record"), model.place("record")
+    return { conf = conf, at = at, outer = instance("record", record.OUTER, at),
+        inner = instance("record-inner", record.INNER, at) }
 end
 
 --- Tell C whether this VM has to have a tape, and begin to record.
 function M.open(builder)
     local model = builder.model
     local record = model.record
-    if not record then return end
+    if not record or mode() == "replay" then return end
     builder:try(model.place("record"), "record", builder.sink:number("record.on", 1))
     if not record.outer then return end
     builder:try(record.at, "record", require("rproxy.record").open(record.conf, model.opts.via))

@@ -5,6 +5,7 @@
 
 local abi = require("rproxy.abi")
 local chain = require("rproxy.chain")
+local grant = require("rproxy.grant")
 local schema = require("rproxy.schema")
 local shared = require("rproxy.shared")
 local zones = require("rproxy.config.zones")
@@ -201,6 +202,10 @@ function Sink:set_peer(upstream, key, value)
     return answer(self, C.rp_abi_conf_set_peer(self.conf, upstream, key, #key, value), true)
 end
 
+function Sink:add_statuses(upstream, retry, low, high)
+    return answer(self, C.rp_abi_conf_add_statuses(self.conf, upstream, retry, low, high), true)
+end
+
 function Sink:add_hash(upstream, part, name)
     return answer(self, C.rp_abi_conf_add_hash(self.conf, upstream, part, name, #name), true)
 end
@@ -303,6 +308,11 @@ function Sink:plugin(name, on_error)
     fault(self)
     return index_of(self, C.rp_abi_conf_add_plugin(self.conf, name, #name, ON_ERROR[on_error],
         self.index))
+end
+
+--- What code of the instance may do; nil: everything.
+function Sink:policy(index, policy)
+    grant.install(index, policy)
 end
 
 --- The instance whose code runs from now on; nil: nobody's.

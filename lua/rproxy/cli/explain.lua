@@ -1,0 +1,139 @@
+-- SPDX-License-Identifier: MIT
+--
+-- explain: `rproxy explain -p site.lua 'GET https://host/path'`.
+
+local args = require("rproxy.cli.args")
+local cli = require("rproxy.cli")
+local json = require("rproxy.json")
+
+local M = {}
+
+M.SPEC = {
+    usage = "explain -p site.lua [options] '[METHOD] URL'",
+    about = [[Tell what a site would do with a request, and why: each route of its host and what
+        speaks against it, the hooks in their order with what each decides and changes, what
+        would go upstream, and the answer.
+
+        The request runs through the real core and the site's own hooks, in this process. It
+        reaches nobody: an upstream is played and answers 200 (or what --answer says), and what
+        else hooks ask for (HTTP, Redis, names, sockets) is refused unless --serve plays it.
+        Files and programs that hooks use are real.
+
+        Exit status: 0 the request goes through, 1 the site refuses it (a status from 400 on that is
+        not the upstream's), 2 trouble.]],
+    site = "needed",
+    options = {
+        { "header", short = "H", value = "'NAME: VALUE'", list = true, doc = "a header" },
+        { "data", short = "d", value = "TEXT", doc = "a body; @FILE reads it from a file" },
+        { "from", value = "IP", default = "127.0.0.1", doc = "the client's address" },
+        { "answer", value = "STATUS", default = "200", doc = "what upstreams answer" },
+        { "serve", value = "HOST:PORT=FILE", list = true,
+            doc = "answer calls of hooks to that place with the bytes of a file as body" },
+        { "time", value = "SECONDS", doc = "the wall clock, seconds since 1970 (now)" },
+        { "json", doc = "as JSON" },
+    },
+    words = { 1, 2 },
+}
+
+local function ask_of(opts, words)
+    local text = table.concat(words, " ")
+    local method, url = text:match("^(%u[%u%-]*)%s+(%S+)$")
+    if not method then method, url = opts.data and "POST" or "GET", text:match("^(%S+)$") end
+    if not url then cli.fail("expected 'METHOD URL', got '" .. text .. "'") end
+    if not url:find("^https?://") and not url:find("^/") then
+        cli.fail(("%q is no http:// or https:// URL and no path"):format(url))
+    end
+    local lines = {}
+    for i, header in ipairs(opts.header or {}) do
+        if not header:find("^[%w!#$%%&'*+%-.^_`|~]+:") or header:find("[\r\n%z]") then
+            cli.fail(("%q is no 'name: value'"):format(header))
+        end
+        lines[i] = header
+    end
+    local body = opts.data
+    if body and body:sub(1, 1) == "@" then
+        local err
+        body, err = cli.read(body:sub(2))
+        if not body then cli.fail(("%s: %s"):format(opts.data:sub(2), err)) end
+    end
+    local host
+    for i = #lines, 1, -1 do
+        local given = lines[i]:match("^[Hh][Oo][Ss][Tt]:%s*(.-)%s*$")
+        if given then
+            host = given
+            table.remove(lines, i)
+        end
+    end
+    return { method = method, url = url, headers = lines, body = body, from = opts.from, host = host }
+end
+
+-- The site in a lab; without its start hooks when they fail for want of a network.
+local function open(lab_of, opts, notes)
+    local settings = { strays = "refuse", overrides = opts.overrides, budget = false,
+        time = tonumber(opts.time) or os.time() }
+    local path = cli.path(opts.site)
+    local ok, lab = pcall(lab_of.open, path, settings)
+    if ok then return lab end
+    settings.start = false
+    local bare, again = pcall(lab_of.open, path, settings)
+    if not bare then cli.fail(tostring(lab)) end
+    notes[#notes + 1] = "start hooks failed and are left out: " .. tostring(lab):gsub("\n.*", "")
+    return again
+end
+
+local function serve(lab, list)
+    for _, text in ipairs(list or {}) do
+        local place, file = text:match("^([^=]+:%d+)=(.+)$")
+        if not place then cli.fail(("--serve takes HOST:PORT=FILE, not %q"):format(text)) end
+        local body, err = cli.read(file)
+        if not body then cli.fail(("%s: %s"):format(file, err)) end
+        lab:serve(place, function() return 200, body end)
+    end
+    lab.world:apply()
+end
+
+-- What was refused is told once by the core, and the lab asks.
+local function keep_strays(core)
+    local ask, kept = core.strays, {}
+    core.strays = function()
+        local text = ask()
+        kept[#kept + 1] = text
+        return text
+    end
+    return function()
+        core.strays()
+        return table.concat(kept)
+    end
+end
+
+local function note_refused(strays, notes)
+    local seen = {}
+    for kind, where in strays():gmatch("(%S+) ([^\n]*)\n?") do
+        local note = ("refused: %s %s"):format(kind, where)
+        if not seen[note] then notes[#notes + 1] = note end
+        seen[note] = true
+    end
+end
+
+function M.main(argv)
+    local opts, words = args.read(argv, M.SPEC)
+    local status = tonumber(opts.answer)
+    if not status or status < 200 or status > 599 or status % 1 ~= 0 then
+        cli.fail("--answer takes a status from 200 to 599")
+    end
+    local ask = ask_of(opts, words)
+    local lab_of, explain = require("rproxy.lab"), require("rproxy.explain")
+    local notes, strays = {}, keep_strays(lab_of.core)
+    local lab = open(lab_of, opts, notes)
+    serve(lab, opts.serve)
+    local ran, story = pcall(explain.run, lab, ask,
+        { status = status, body = "stand-in\n", headers = { ["content-type"] = "text/plain" } })
+    if not ran then cli.fail(tostring(story)) end
+    note_refused(strays, notes)
+    story.notes = notes
+    if opts.json then io.stdout:write(json.encode(story, { sort = true, invalid = "replace" }), "\n")
+    else io.stdout:write(explain.text(story, ask, notes)) end
+    return explain.is_refused(story) and 1 or 0
+end
+
+return M

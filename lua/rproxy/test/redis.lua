@@ -1,0 +1,721 @@
+-- SPDX-License-Identifier: MIT
+--
+-- redis: a Redis server that a spec plays: strings, numbers, hashes, lists, sets, sorted sets, expiry
+-- by the virtual clock, MULTI, publish and subscribe. Scripts are functions that the spec registers:
+-- EVAL of a text that nobody registered is an error, as is every command that is not here.
+--
+--   local redis = t.redis("cache.test:6379")
+--   redis.data["user:1"] = { value = "..." }      what is there
+--   redis.commands                                { { "GET", "user:1" }, .. }: what came
+--   redis:script("return redis.call(...)", function(call, keys, args) return .. end)
+--   redis:fail("LOADING Redis is loading")        each command is answered by that; nil: no more
+
+local M = {}
+
+local Server, Session = {}, {}
+Server.__index, Session.__index = Server, Session
+
+local commands = {} -- NAME -> fn(server, args, session)
+
+-- ---------------------------------------------------------------- RESP
+
+local OK = { status = "OK" }
+local QUEUED = { status = "QUEUED" }
+local NULL = setmetatable({}, { __tostring = function() return "null" end })
+
+local function fail(text)
+    error({ err = text }, 0)
+end
+
+local function encode(value)
+    local kind = type(value)
+    if value == nil or value == NULL then return "$-1\r\n" end
+    if kind == "boolean" then return value and ":1\r\n" or ":0\r\n" end
+    if kind == "number" then return (":%d\r\n"):format(value) end
+    if kind == "string" then return ("$%d\r\n%s\r\n"):format(#value, value) end
+    if value.err then return "-" .. value.err .. "\r\n" end
+    if value.status then return "+" .. value.status .. "\r\n" end
+    local out = { ("*%d\r\n"):format(value.n or #value) }
+    for i = 1, value.n or #value do out[i + 1] = encode(value[i]) end
+    return table.concat(out)
+end
+
+-- One command off the front: words, rest | nil
+local function take_command(buf)
+    local count, at = buf:match("^%*(%d+)\r\n()")
+    if not count then
+        local line, rest = buf:match("^([^*\r\n][^\r\n]*)\r\n()")
+        if not line then return nil end
+        local words = {}
+        for word in line:gmatch("%S+") do words[#words + 1] = word end
+        return words, buf:sub(rest)
+    end
+    local words = {}
+    for i = 1, tonumber(count) do
+        local n, from = buf:match("^%$(%d+)\r\n()", at)
+        if not n or #buf < from + n + 1 then return nil end
+        words[i], at = buf:sub(from, from + n - 1), from + n + 2
+    end
+    return words, buf:sub(at)
+end
+
+-- ---------------------------------------------------------------- keys
+
+function Server:entry(key, kind)
+    local entry = self.data[key]
+    if entry and entry.expires and entry.expires <= self.clock.now() then
+        self.data[key], entry = nil, nil
+    end
+    if entry and kind and (entry.kind or "string") ~= kind then
+        fail("WRONGTYPE Operation against a key holding the wrong kind of value")
+    end
+    return entry
+end
+
+function Server:make(key, kind)
+    local entry = self:entry(key, kind)
+    if not entry then
+        entry = { kind = kind, value = kind == "string" and "" or {} }
+        self.data[key] = entry
+    end
+    return entry
+end
+
+local function drop_if_empty(server, key)
+    local entry = server.data[key]
+    if entry and type(entry.value) == "table" and next(entry.value) == nil then
+        server.data[key] = nil
+    end
+end
+
+local function whole(text)
+    local n = tonumber(text)
+    if not n or n % 1 ~= 0 then fail("ERR value is not an integer or out of range") end
+    return n
+end
+
+local function float(text)
+    return tonumber(text) or fail("ERR value is not a valid float")
+end
+
+local function sorted(map)
+    local list = {}
+    for key in pairs(map) do list[#list + 1] = key end
+    table.sort(list)
+    return list
+end
+
+-- ---------------------------------------------------------------- strings
+
+function commands.PING(_, args) return args[1] or { status = "PONG" } end
+function commands.ECHO(_, args) return args[1] end
+function commands.SELECT() return OK end
+function commands.AUTH(server, args)
+    if not server.password then return OK end
+    if args[#args] == server.password then return OK end
+    return fail("WRONGPASS invalid username-password pair or user is disabled.")
+end
+function commands.CLIENT() return OK end
+function commands.HELLO() return fail("ERR unknown command 'HELLO'") end
+function commands.FLUSHALL(server) server:flush() return OK end
+commands.FLUSHDB = commands.FLUSHALL
+function commands.DBSIZE(server) return #sorted(server.data) end
+
+function commands.GET(server, args)
+    local entry = server:entry(args[1], "string")
+    return entry and entry.value or NULL
+end
+
+function commands.SET(server, args)
+    local key, value, i, expires, only, get, keep = args[1], args[2], 3, nil, nil, false, false
+    while args[i] do
+        local word = args[i]:upper()
+        if word == "EX" or word == "PX" then
+            expires = server.clock.now() + whole(args[i + 1]) / (word == "PX" and 1000 or 1)
+            i = i + 1
+        elseif word == "NX" or word == "XX" then only = word
+        elseif word == "GET" then get = true
+        elseif word == "KEEPTTL" then keep = true
+        else fail("ERR syntax error") end
+        i = i + 1
+    end
+    local old = server:entry(key)
+    local blocked = (only == "NX" and old) or (only == "XX" and not old)
+    if not blocked then
+        server.data[key] = { value = value, expires = expires or keep and old and old.expires }
+    end
+    if get then return old and old.value or NULL end
+    return blocked and NULL or OK
+end
+
+function commands.SETEX(server, args)
+    return commands.SET(server, { args[1], args[3], "EX", args[2] })
+end
+
+function commands.PSETEX(server, args)
+    return commands.SET(server, { args[1], args[3], "PX", args[2] })
+end
+
+function commands.SETNX(server, args)
+    return commands.SET(server, { args[1], args[2], "NX" }) == OK
+end
+
+function commands.GETSET(server, args)
+    return commands.SET(server, { args[1], args[2], "GET" })
+end
+
+function commands.GETDEL(server, args)
+    local value = commands.GET(server, args)
+    server.data[args[1]] = nil
+    return value
+end
+
+function commands.APPEND(server, args)
+    local entry = server:make(args[1], "string")
+    entry.value = entry.value .. args[2]
+    return #entry.value
+end
+
+function commands.STRLEN(server, args)
+    local entry = server:entry(args[1], "string")
+    return entry and #entry.value or 0
+end
+
+function commands.MGET(server, args)
+    local out = { n = #args }
+    for i, key in ipairs(args) do
+        local entry = server:entry(key)
+        out[i] = entry and (entry.kind or "string") == "string" and entry.value or NULL
+    end
+    return out
+end
+
+function commands.MSET(server, args)
+    for i = 1, #args, 2 do server.data[args[i]] = { value = args[i + 1] } end
+    return OK
+end
+
+local function add(server, key, by)
+    local entry = server:entry(key, "string") or { value = "0" }
+    local sum = whole(entry.value) + by
+    entry.value = ("%d"):format(sum)
+    server.data[key] = entry
+    return sum
+end
+
+function commands.INCR(server, args) return add(server, args[1], 1) end
+function commands.DECR(server, args) return add(server, args[1], -1) end
+function commands.INCRBY(server, args) return add(server, args[1], whole(args[2])) end
+function commands.DECRBY(server, args) return add(server, args[1], -whole(args[2])) end
+
+function commands.INCRBYFLOAT(server, args)
+    local entry = server:entry(args[1], "string") or { value = "0" }
+    entry.value = ("%.17g"):format(float(entry.value) + float(args[2]))
+    server.data[args[1]] = entry
+    return entry.value
+end
+
+-- ---------------------------------------------------------------- any key
+
+function commands.DEL(server, args)
+    local n = 0
+    for _, key in ipairs(args) do
+        if server:entry(key) then n = n + 1 end
+        server.data[key] = nil
+    end
+    return n
+end
+commands.UNLINK = commands.DEL
+
+function commands.EXISTS(server, args)
+    local n = 0
+    for _, key in ipairs(args) do n = n + (server:entry(key) and 1 or 0) end
+    return n
+end
+
+function commands.TYPE(server, args)
+    local entry = server:entry(args[1])
+    return { status = entry and (entry.kind or "string") or "none" }
+end
+
+local function matches(pattern)
+    return "^" .. pattern:gsub("[%^%$%(%)%%%.%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".") .. "$"
+end
+
+function commands.KEYS(server, args)
+    local out, pattern = {}, matches(args[1])
+    for _, key in ipairs(sorted(server.data)) do
+        if key:find(pattern) and server:entry(key) then out[#out + 1] = key end
+    end
+    return out
+end
+
+function commands.SCAN(server, args)
+    local pattern = "*"
+    for i, word in ipairs(args) do
+        if word:upper() == "MATCH" then pattern = args[i + 1] end
+    end
+    return { "0", commands.KEYS(server, { pattern }) }
+end
+
+local function expire(server, key, at)
+    local entry = server:entry(key)
+    if not entry then return 0 end
+    entry.expires = at
+    return 1
+end
+
+function commands.EXPIRE(server, args)
+    return expire(server, args[1], server.clock.now() + whole(args[2]))
+end
+
+function commands.PEXPIRE(server, args)
+    return expire(server, args[1], server.clock.now() + whole(args[2]) / 1000)
+end
+
+function commands.EXPIREAT(server, args)
+    return expire(server, args[1], server.clock.now() + whole(args[2]) - server.clock.time())
+end
+
+function commands.PERSIST(server, args)
+    local entry = server:entry(args[1])
+    if not entry or not entry.expires then return 0 end
+    entry.expires = nil
+    return 1
+end
+
+local function left(server, key, unit)
+    local entry = server:entry(key)
+    if not entry then return -2 end
+    if not entry.expires then return -1 end
+    return math.floor((entry.expires - server.clock.now()) * unit + 0.5)
+end
+
+function commands.TTL(server, args) return left(server, args[1], 1) end
+function commands.PTTL(server, args) return left(server, args[1], 1000) end
+
+-- ---------------------------------------------------------------- hashes
+
+function commands.HSET(server, args)
+    local hash, n = server:make(args[1], "hash").value, 0
+    for i = 2, #args, 2 do
+        if hash[args[i]] == nil then n = n + 1 end
+        hash[args[i]] = args[i + 1]
+    end
+    return n
+end
+
+function commands.HMSET(server, args)
+    commands.HSET(server, args)
+    return OK
+end
+
+local function hash_of(server, key)
+    local entry = server:entry(key, "hash")
+    return entry and entry.value or {}
+end
+
+function commands.HGET(server, args) return hash_of(server, args[1])[args[2]] or NULL end
+function commands.HEXISTS(server, args) return hash_of(server, args[1])[args[2]] ~= nil end
+function commands.HLEN(server, args) return #sorted(hash_of(server, args[1])) end
+function commands.HKEYS(server, args) return sorted(hash_of(server, args[1])) end
+
+function commands.HMGET(server, args)
+    local hash, out = hash_of(server, args[1]), { n = #args - 1 }
+    for i = 2, #args do out[i - 1] = hash[args[i]] or NULL end
+    return out
+end
+
+function commands.HGETALL(server, args)
+    local hash, out = hash_of(server, args[1]), {}
+    for _, field in ipairs(sorted(hash)) do
+        out[#out + 1], out[#out + 2] = field, hash[field]
+    end
+    return out
+end
+
+function commands.HDEL(server, args)
+    local hash, n = hash_of(server, args[1]), 0
+    for i = 2, #args do
+        n = n + (hash[args[i]] ~= nil and 1 or 0)
+        hash[args[i]] = nil
+    end
+    drop_if_empty(server, args[1])
+    return n
+end
+
+function commands.HINCRBY(server, args)
+    local hash = server:make(args[1], "hash").value
+    local sum = whole(hash[args[2]] or "0") + whole(args[3])
+    hash[args[2]] = ("%d"):format(sum)
+    return sum
+end
+
+-- ---------------------------------------------------------------- lists
+
+local function push(server, args, front)
+    local list = server:make(args[1], "list").value
+    for i = 2, #args do table.insert(list, front and 1 or #list + 1, args[i]) end
+    return #list
+end
+
+function commands.LPUSH(server, args) return push(server, args, true) end
+function commands.RPUSH(server, args) return push(server, args, false) end
+
+local function list_of(server, key)
+    local entry = server:entry(key, "list")
+    return entry and entry.value or {}
+end
+
+local function pop(server, key, front)
+    local list = list_of(server, key)
+    if #list == 0 then return NULL end
+    local value = table.remove(list, front and 1 or #list)
+    drop_if_empty(server, key)
+    return value
+end
+
+function commands.LPOP(server, args) return pop(server, args[1], true) end
+function commands.RPOP(server, args) return pop(server, args[1], false) end
+function commands.LLEN(server, args) return #list_of(server, args[1]) end
+
+-- Redis counts from 0, and from the end with -1.
+local function range(n, from, to)
+    from, to = whole(from), whole(to)
+    if from < 0 then from = n + from end
+    if to < 0 then to = n + to end
+    return math.max(from, 0) + 1, math.min(to, n - 1) + 1
+end
+
+function commands.LRANGE(server, args)
+    local list, out = list_of(server, args[1]), {}
+    local from, to = range(#list, args[2], args[3])
+    for i = from, to do out[#out + 1] = list[i] end
+    return out
+end
+
+function commands.LTRIM(server, args)
+    local kept = commands.LRANGE(server, args)
+    if server:entry(args[1], "list") then server.data[args[1]].value = kept end
+    drop_if_empty(server, args[1])
+    return OK
+end
+
+function commands.LREM(server, args)
+    local list, n = list_of(server, args[1]), 0
+    for i = #list, 1, -1 do
+        if list[i] == args[3] then
+            table.remove(list, i)
+            n = n + 1
+        end
+    end
+    drop_if_empty(server, args[1])
+    return n
+end
+
+-- ---------------------------------------------------------------- sets
+
+local function set_of(server, key)
+    local entry = server:entry(key, "set")
+    return entry and entry.value or {}
+end
+
+function commands.SADD(server, args)
+    local set, n = server:make(args[1], "set").value, 0
+    for i = 2, #args do
+        if not set[args[i]] then n = n + 1 end
+        set[args[i]] = true
+    end
+    return n
+end
+
+function commands.SREM(server, args)
+    local set, n = set_of(server, args[1]), 0
+    for i = 2, #args do
+        if set[args[i]] then n = n + 1 end
+        set[args[i]] = nil
+    end
+    drop_if_empty(server, args[1])
+    return n
+end
+
+function commands.SISMEMBER(server, args) return set_of(server, args[1])[args[2]] == true end
+function commands.SMEMBERS(server, args) return sorted(set_of(server, args[1])) end
+function commands.SCARD(server, args) return #sorted(set_of(server, args[1])) end
+
+-- ---------------------------------------------------------------- sorted sets: value is member -> score
+
+local function ranked(server, key)
+    local entry, list = server:entry(key, "zset"), {}
+    for member, score in pairs(entry and entry.value or {}) do list[#list + 1] = { member, score } end
+    table.sort(list, function(a, b)
+        if a[2] ~= b[2] then return a[2] < b[2] end
+        return a[1] < b[1]
+    end)
+    return list
+end
+
+function commands.ZADD(server, args)
+    local set, n = server:make(args[1], "zset").value, 0
+    for i = 2, #args, 2 do
+        if set[args[i + 1]] == nil then n = n + 1 end
+        set[args[i + 1]] = float(args[i])
+    end
+    return n
+end
+
+function commands.ZINCRBY(server, args)
+    local set = server:make(args[1], "zset").value
+    set[args[3]] = (set[args[3]] or 0) + float(args[2])
+    return ("%.17g"):format(set[args[3]])
+end
+
+function commands.ZSCORE(server, args)
+    local entry = server:entry(args[1], "zset")
+    local score = entry and entry.value[args[2]]
+    return score and ("%.17g"):format(score) or NULL
+end
+
+function commands.ZCARD(server, args) return #ranked(server, args[1]) end
+
+function commands.ZREM(server, args)
+    local entry, n = server:entry(args[1], "zset"), 0
+    for i = 2, entry and #args or 0 do
+        if entry.value[args[i]] then n = n + 1 end
+        entry.value[args[i]] = nil
+    end
+    drop_if_empty(server, args[1])
+    return n
+end
+
+local function put(out, one, with_scores)
+    out[#out + 1] = one[1]
+    if with_scores then out[#out + 1] = ("%.17g"):format(one[2]) end
+end
+
+function commands.ZRANGE(server, args)
+    local list, out = ranked(server, args[1]), {}
+    local from, to = range(#list, args[2], args[3])
+    for i = from, to do put(out, list[i], (args[4] or ""):upper() == "WITHSCORES") end
+    return out
+end
+
+local function bound(text, default_open)
+    local open = text:sub(1, 1) == "("
+    local value = open and text:sub(2) or text
+    if value == "-inf" then return -math.huge, default_open end
+    if value == "+inf" or value == "inf" then return math.huge, default_open end
+    return float(value), open
+end
+
+local function within(server, key, from, to)
+    local low, low_open = bound(from, false)
+    local high, high_open = bound(to, false)
+    local out = {}
+    for _, one in ipairs(ranked(server, key)) do
+        local above = low_open and one[2] > low or not low_open and one[2] >= low
+        local below = high_open and one[2] < high or not high_open and one[2] <= high
+        if above and below then out[#out + 1] = one end
+    end
+    return out
+end
+
+function commands.ZRANGEBYSCORE(server, args)
+    local out = {}
+    for _, one in ipairs(within(server, args[1], args[2], args[3])) do
+        put(out, one, (args[4] or ""):upper() == "WITHSCORES")
+    end
+    return out
+end
+
+function commands.ZCOUNT(server, args) return #within(server, args[1], args[2], args[3]) end
+
+function commands.ZREMRANGEBYSCORE(server, args)
+    local list = within(server, args[1], args[2], args[3])
+    for _, one in ipairs(list) do server.data[args[1]].value[one[1]] = nil end
+    drop_if_empty(server, args[1])
+    return #list
+end
+
+-- ---------------------------------------------------------------- scripts
+
+local function words_from(args, from, n)
+    local list = {}
+    for i = 1, n do list[i] = args[from + i - 1] end
+    return list
+end
+
+local function run_script(server, script, args)
+    if not script then
+        fail("NOSCRIPT No matching script. Register it: redis:script(text, function)")
+    end
+    local n = whole(args[2])
+    local function call(...)
+        local words = { ... }
+        for i, word in ipairs(words) do words[i] = tostring(word) end
+        return server:run(words)
+    end
+    return script(call, words_from(args, 3, n), words_from(args, 3 + n, #args - 2 - n))
+end
+
+function commands.EVAL(server, args) return run_script(server, server.scripts[args[1]], args) end
+function commands.EVALSHA(server, args)
+    return run_script(server, server.by_sha[args[1]:lower()], args)
+end
+
+function commands.SCRIPT(server, args)
+    local what = args[1]:upper()
+    if what == "LOAD" then
+        local sha = server.sha_of(args[2])
+        if not server.scripts[args[2]] then
+            fail("ERR nobody registered this script: redis:script(text, function)")
+        end
+        return sha
+    elseif what == "EXISTS" then
+        local out = {}
+        for i = 2, #args do out[i - 1] = server.by_sha[args[i]:lower()] and 1 or 0 end
+        return out
+    end
+    return OK
+end
+
+--- What EVAL of this text does: fn(call, keys, args) -> value; call("GET", key).
+function Server:script(text, fn)
+    self.scripts[text] = fn
+    self.by_sha[self.sha_of(text)] = fn
+end
+
+-- ---------------------------------------------------------------- publish and subscribe
+
+function commands.PUBLISH(server, args)
+    local n = 0
+    for session in pairs(server.sessions) do
+        if session.channels[args[1]] then
+            n = n + 1
+            session.conn:send(encode { "message", args[1], args[2] })
+        end
+    end
+    return n
+end
+
+function commands.SUBSCRIBE(_, args, session)
+    for _, channel in ipairs(args) do
+        session.channels[channel] = true
+        session.conn:send(encode { "subscribe", channel, #sorted(session.channels) })
+    end
+end
+
+function commands.UNSUBSCRIBE(_, args, session)
+    for _, channel in ipairs(args[1] and args or sorted(session.channels)) do
+        session.channels[channel] = nil
+        session.conn:send(encode { "unsubscribe", channel, #sorted(session.channels) })
+    end
+end
+
+-- ---------------------------------------------------------------- transactions
+
+function commands.MULTI(_, _, session)
+    session.queue = {}
+    return OK
+end
+
+function commands.DISCARD(_, _, session)
+    session.queue = nil
+    return OK
+end
+
+function commands.EXEC(server, _, session)
+    local queue = session.queue or fail("ERR EXEC without MULTI")
+    session.queue = nil
+    local out = { n = #queue }
+    for i, words in ipairs(queue) do out[i] = server:run(words, session) end
+    return out
+end
+
+function commands.WATCH() return OK end
+commands.UNWATCH = commands.WATCH
+
+local NOT_QUEUED = { EXEC = true, DISCARD = true, MULTI = true, WATCH = true }
+
+-- ---------------------------------------------------------------- the server
+
+--- Run one command as if it came: { "GET", "a" }.
+function Server:run(words, session)
+    local name = words[1]:upper()
+    local fn = commands[name]
+    if not fn then
+        return { err = ("ERR unknown command '%s' (the server of the test does not play it)")
+            :format(words[1]) }
+    end
+    local args = {}
+    for i = 2, #words do args[i - 1] = words[i] end
+    local ran, value = pcall(fn, self, args, session)
+    if ran then return value end
+    if type(value) == "table" and value.err then return value end
+    return { err = "ERR wrong arguments: " .. tostring(value) }
+end
+
+function Session:take(words)
+    local server = self.server
+    table.insert(server.commands, words)
+    if server.failure then return self.conn:send(encode { err = server.failure }) end
+    local name = words[1]:upper()
+    if name == "QUIT" then
+        self.conn:send(encode(OK))
+        return self.conn:close()
+    end
+    if self.queue and not NOT_QUEUED[name] then
+        table.insert(self.queue, words)
+        return self.conn:send(encode(QUEUED))
+    end
+    local value = server:run(words, self)
+    local silent = name == "SUBSCRIBE" or name == "UNSUBSCRIBE"
+    if not silent then self.conn:send(encode(value)) end
+end
+
+--- Each command is answered by this error from now on; nil: no more.
+function Server:fail(text)
+    self.failure = text
+end
+
+function Server:flush()
+    for key in pairs(self.data) do self.data[key] = nil end
+end
+
+--- A value, as GET gives it; nil when it is not there.
+function Server:get(key)
+    local entry = self:entry(key)
+    return entry and entry.value
+end
+
+local function sha1_of(text)
+    local crypto = require("rproxy.crypto")
+    return require("rproxy.text").hex(crypto.sha1(text))
+end
+
+--- @param clock table  rproxy.lab's
+function M.new(clock)
+    local server = setmetatable({ clock = clock, data = {}, commands = {}, scripts = {},
+        by_sha = {}, sessions = {}, sha_of = sha1_of }, Server)
+    server.handlers = {
+        on_open = function(conn)
+            conn.session = setmetatable({ server = server, conn = conn, channels = {}, buf = "" },
+                Session)
+            server.sessions[conn.session] = true
+        end,
+        on_data = function(conn, bytes)
+            local session = conn.session
+            session.buf = session.buf .. bytes
+            while true do
+                local words, rest = take_command(session.buf)
+                if not words then return end
+                session.buf = rest
+                if words[1] then session:take(words) end
+            end
+        end,
+        on_end = function(conn) server.sessions[conn.session] = nil end,
+    }
+    return server
+end
+
+return M
