@@ -55,6 +55,11 @@ local abi = preprocessed_abi()
 if abi then
     entries[#entries + 1] = { name = "rproxy.abi.h", text = abi, path = ABI }
 end
+-- LuaJIT's words for why it gave a trace up: a module of its own distribution, made with it.
+local words = package.searchpath("jit.vmdef", package.path)
+if words then
+    entries[#entries + 1] = { name = "rproxy.vmdef", text = assert(read(words)), path = words }
+end
 table.sort(entries, function(a, b) return a.name < b.name end)
 for i = 2, #entries do
     if entries[i].name == entries[i - 1].name then

@@ -52,7 +52,9 @@
 ---@field cpu_budget? number|string CPU time of one hook before it is stopped; 0 is no limit.
 ---@field ffi? boolean May plugins be granted the FFI? With it a plugin can do whatever the worker can.
 ---@field heap? number|string Memory of one Lua VM.
+---@field jit_report? boolean Count from the start what LuaJIT compiles and where it gives up, for `rproxy jit` and `rp.jit.report()`. Without it `rproxy jit` counts while it runs.
 ---@field path? string Where require looks for the site's own modules; relative to the folder of site.lua. It holds from the moment the site is checked: site.lua itself is run with the default, or with `-g lua.path=...`.
+---@field repl? boolean May `rproxy repl` run code in workers? Only root and the account of the master reach it, and every line is logged. See [tools](../guide/tools.md#repl).
 
 ---@class rproxy.SiteRecordRedact
 ---@field args? string[] Query arguments and fields of forms and JSON bodies whose values are redacted, beside those that always are (token, password, api_key and others).
@@ -894,6 +896,17 @@ local buckets = {}
 --- Take tokens out of a bucket, all or nothing, in one step for all workers.
 --- phases: all   yields: no
 ---@param key string
+---@param rate number tokens that come back in a second
+---@param burst number tokens of a full bucket
+---@param cost number|nil tokens (1)
+---@return number|nil left # tokens left; nil: it was not allowed
+---@return number|nil wait # seconds until it would be; nil: the zone cannot tell
+---@return string|nil err # why it cannot ("busy", "invalid")
+function buckets:take(key, rate, burst, cost) end
+
+--- The same, with all that there is to say of the bucket.
+--- phases: all   yields: no
+---@param key string
 ---@param cost number tokens; 0 only looks
 ---@param rate number tokens that come back in a second
 ---@param burst number tokens of a full bucket
@@ -901,7 +914,7 @@ local buckets = {}
 ---@return number remaining # tokens left
 ---@return nil nil
 ---@return number reset # seconds until the bucket is full
-function buckets:take(key, cost, rate, burst) end
+function buckets:spend(key, cost, rate, burst) end
 
 --- Stand in a queue that `rate` leave each second and that holds `burst` beside the one whose turn
 --- it is. When it is allowed the third result is how long to wait for one's turn (rp.sleep does).

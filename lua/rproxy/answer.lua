@@ -12,8 +12,8 @@
 local abi = require("rproxy.abi")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
-local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
+local options = require("rproxy.opts")
 local task = require("rproxy.task")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -21,22 +21,10 @@ local raise = object.raise
 local cast = abi.cast
 local rawget, tonumber, type = rawget, tonumber, type
 
-local M = {}
+local methods = {} -- of req
+local M = { methods = methods }
 
 -- ---------------------------------------------------------------- options
-
---- Options of a call, a table even when there are none; unknown ones raise.
-function M.check_opts(what, opts, known)
-    if opts == nil then return {} end
-    if type(opts) ~= "table" then raise("%s: the options are a table", what) end
-    for name in pairs(opts) do
-        if not known[name] then
-            raise("%s: unknown option %q%s", what, tostring(name),
-                nearest.hint(tostring(name), nearest.names(known)))
-        end
-    end
-    return opts
-end
 
 --- Seconds of an option; false: 0.
 function M.seconds(what, name, value, unsaid)
@@ -201,7 +189,7 @@ function M.begin(self, what, status, headers, given)
     return r.slot_gen
 end
 
-local OUT_OPTS = { length = true, idle = true }
+local OUT_OPTS = { length = "whole", idle = "any" }
 
 --- Begin a response whose body this hook writes piece by piece.
 --- phases: early access rewrite content   yields: no
@@ -210,15 +198,12 @@ local OUT_OPTS = { length = true, idle = true }
 --- @param opts table|nil  length: bytes of the body, when known; idle: most seconds without a write
 ---   (as timeouts.hook_wait; false: no limit)
 --- @return rproxy.Out out
-function M.respond(self, status, headers, opts)
+function methods.respond(self, status, headers, opts)
     local what = "req:respond"
     M.check_status(what, status)
-    opts = M.check_opts(what, opts, OUT_OPTS)
-    local length = opts.length
-    if length ~= nil and (type(length) ~= "number" or length < 0 or length % 1 ~= 0) then
-        raise("%s: length is a number of bytes", what)
-    end
-    local given = { length = length, idle = M.seconds(what, "idle", opts.idle, -1), keepalive = 0 }
+    opts = options.check(what, opts, OUT_OPTS)
+    local given = { length = opts.length, keepalive = 0,
+        idle = M.seconds(what, "idle", opts.idle, -1) }
     return setmetatable({ self, M.begin(self, what, status, headers, given) }, Out)
 end
 
@@ -229,7 +214,7 @@ end
 --- phases: early access rewrite content balance   yields: no
 --- @param headers table  name -> value or list of values: { link = { "</a.css>; rel=preload" } }
 --- @return boolean|nil sent, string|nil err  false: this client knows no hints; err: "too many"
-function M.early_hints(self, headers)
+function methods.early_hints(self, headers)
     local r, what = self[1], "req:early_hints"
     if type(headers) ~= "table" or next(headers) == nil then
         raise("%s takes a table of headers", what)
@@ -254,12 +239,6 @@ function M.early_hints(self, headers)
     if code ~= 0 then return nil, abi.text(code) end
     if H.notes ~= 0 then journal.note(self, "hint", what, "103") end
     return true
-end
-
---- Give the methods of req those of this module.
-function M.attach(req)
-    req.respond, req.early_hints = M.respond, M.early_hints
-    require("rproxy.events").attach(req)
 end
 
 return M

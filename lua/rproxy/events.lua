@@ -7,17 +7,20 @@ local answer = require("rproxy.answer")
 local header = require("rproxy.header")
 local nearest = require("rproxy.config.nearest")
 local object = require("rproxy.object")
+local options = require("rproxy.opts")
 
 local raise = object.raise
 local rawget, type = rawget, type
 
-local M = {}
+local methods = {} -- of req
+local M = { methods = methods }
 
 -- ---------------------------------------------------------------- events
 
 local KEEPALIVE = 15 -- seconds; what lies between gives up a silent connection after 30 to 60
 
-local EVENT_OPTS = { retry = true, keepalive = true, idle = true, status = true, headers = true }
+local EVENT_OPTS = { retry = "wait", keepalive = "any", idle = "any", status = "count",
+    headers = "table" }
 local EVENT_FIELDS = { event = true, data = true, id = true, retry = true }
 
 local function one_line(what, name, value)
@@ -123,9 +126,9 @@ local Events = object.class("es", events_methods, events_get, {})
 ---   silence after which a comment is sent (15; false: none); idle: most seconds without an event
 ---   (no limit); headers; status
 --- @return rproxy.Events es
-function M.events(self, opts)
+function methods.events(self, opts)
     local what = "req:events"
-    opts = answer.check_opts(what, opts, EVENT_OPTS)
+    opts = options.check(what, opts, EVENT_OPTS)
     local given = { keepalive = answer.seconds(what, "keepalive", opts.keepalive, KEEPALIVE) }
     -- Comments show that the client is there; without them its hook has to show that it is.
     given.idle = answer.seconds(what, "idle", opts.idle, given.keepalive > 0 and 0 or -1)
@@ -141,11 +144,6 @@ function M.events(self, opts)
     local es = setmetatable({ self, gen }, Events)
     if lines[1] then answer.write_all(es, what, lines[1] .. "\n\n") end
     return es
-end
-
---- Give the methods of req that of this module.
-function M.attach(req)
-    req.events = M.events
 end
 
 return M

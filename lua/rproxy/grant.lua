@@ -54,6 +54,11 @@ function M.install(index, policy)
         ffi_allowed = policy.ffi_allowed, noted = {}, noted_n = 0 }
 end
 
+--- The site is gone (rproxy.lab): indexes are another one's.
+function M.forget_site()
+    policies = {}
+end
+
 -- ---------------------------------------------------------------- modules
 
 --- A module's chunk begins: what it uses is noted.

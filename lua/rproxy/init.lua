@@ -14,6 +14,7 @@ local header = require("rproxy.header")
 local ip = require("rproxy.ip")
 local http = require("rproxy.http")
 local json = require("rproxy.json")
+local jit_report = require("rproxy.jit_report")
 local jwe = require("rproxy.jwe")
 local jwt = require("rproxy.jwt")
 local lock = require("rproxy.lock")
@@ -71,7 +72,7 @@ local rp = {
     gzip_stream = gzip.gzip_stream, gunzip_stream = gzip.gunzip_stream,
     hex = text.hex, unhex = text.unhex, uri = text.uri, html_escape = text.html_escape,
     now = time.now, time = time.time, clock = time.clock,
-    date = date, form = text.form, uuid = uuid,
+    date = date, form = text.form, uuid = uuid, jit = { report = jit_report.report },
 }
 
 --- A number below 2^52 from strings, the same in every process and release.

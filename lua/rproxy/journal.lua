@@ -234,7 +234,9 @@ end
 
 function M.leave_conn(frame, verdict)
     H.notes = frame.was
-    return end_of(frame, verdict)
+    local entry = end_of(frame, verdict)
+    entry.instance = M.label(frame.index)
+    return entry
 end
 
 --- Note what the running hook of a connection does. Only where H.notes ~= 0.

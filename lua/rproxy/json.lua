@@ -75,13 +75,14 @@ function M.encode(value, opts)
     return host.json_encode(value, depth_of("json.encode", opts.depth), flags, LIST)
 end
 
---- A text as values.
+--- A text as values. nil, as a decoder gives it that failed, is no text: nil and what it said.
 --- phases: all   yields: no
---- @param text string
+--- @param text string|nil
 --- @param opts table|nil  depth: most nesting (128), max: most bytes (16 MB), big = "string",
 ---   duplicates = "last", invalid = "replace"
 --- @return any|nil value, string|nil err
 function M.decode(text, opts)
+    if text == nil then return nil, type(opts) == "string" and opts or "nothing to decode" end
     if type(text) ~= "string" then raise("json.decode takes a string") end
     if not opts then
         if #text > MAX then return nil, "too large" end

@@ -217,6 +217,20 @@ function M.globals()
     return out
 end
 
+--- A line that a person writes, as a function; its globals are those of `env`.
+--- @param source string
+--- @param env table  of session_env
+--- @return function|nil chunk, string|nil err
+function M.line(source, env)
+    if source:byte(1) == 27 then return nil, "bytecode is not taken" end
+    return load(source, "=repl", "t", env)
+end
+
+--- Globals for a person's lines: those of sites, and whatever is assigned.
+function M.session_env()
+    return setmetatable({ rp = require("rproxy") }, { __index = base })
+end
+
 --- Paths of all files of Lua that were loaded: site.lua first; what is built in has relative ones.
 --- @return string[]
 function M.sources()

@@ -129,7 +129,7 @@ local FIND = {
     end,
 }
 
-local Metric = {}
+local Metric, CLASSES = {}, {} -- the latter by kind
 local Counter, Gauge, Histogram = {}, {}, {}
 
 local function check(self, value, least)
@@ -213,7 +213,7 @@ function Metric:with(...)
             local at = find(of, unpack(values))
             if at ~= of.other then bound.cell = at end
             return at
-        end }, getmetatable(self))
+        end }, CLASSES[self.kind])
 end
 
 local function class(methods)
@@ -231,6 +231,16 @@ end
 -- ---------------------------------------------------------------- definitions
 
 local known = {} -- name -> metric
+local all = setmetatable({}, { __mode = "k" })
+
+--- The site is gone (rproxy.lab): cells are another one's.
+function M.forget_site()
+    for metric in pairs(all) do
+        metric.at, metric.known, metric.cell, metric.other, metric.family = {}, 0, false, false,
+            false
+    end
+    known = {}
+end
 
 local function is_list(list)
     return type(list) == "table" and (#list > 0 or next(list) == nil)
@@ -293,7 +303,7 @@ local function bind()
     end
 end
 
-local function define(what, kind, given, meta)
+local function define(what, kind, given)
     if type(given) ~= "table" then raise("%s takes a table, got a %s", what, type(given)) end
     check_fields(what, given, kind)
     local name, labels = given[1] or given.name, given.labels or {}
@@ -326,19 +336,20 @@ local function define(what, kind, given, meta)
     local metric = setmetatable({ name = name, kind = kind, help = given.help or "", labels = copy,
         buckets = list, bounds = abi.new("double[?]", math.max(#list, 1), list), bounds_n = #list,
         most = most, find = FIND[#copy], at = {}, known = 0, cell = false, other = false,
-        family = false }, meta)
-    known[name] = metric
+        family = false }, CLASSES[kind])
+    known[name], all[metric] = metric, true
     return metric
 end
 
-local COUNTERS, GAUGES, HISTOGRAMS = class(Counter), class(Gauge), class(Histogram)
+CLASSES[COUNTER], CLASSES[GAUGE], CLASSES[HISTOGRAM] = class(Counter), class(Gauge), class(Histogram)
+CLASSES[GAUGE_MAX] = CLASSES[GAUGE]
 
 --- A metric that only grows. One that is defined twice in the same way is one.
 --- phases: load, start   yields: no
 --- @param opts table  name (or [1]), help, labels: a list of at most 4 names, most: label sets it may have (1000)
 --- @return table counter  counter:inc(labels..), counter:add(n, labels..), counter:with(labels..)
 function M.counter(opts)
-    return define("rp.metric.counter", COUNTER, opts, COUNTERS)
+    return define("rp.metric.counter", COUNTER, opts)
 end
 
 --- A metric that goes up and down. What workers have is added up, or with over = "max" the greatest is
@@ -347,7 +358,7 @@ end
 --- @param opts table  as of a counter, and over: "sum" or "max"
 --- @return table gauge  gauge:set(v, labels..), :inc(labels..), :dec(labels..), :add(v, labels..), :with(labels..)
 function M.gauge(opts)
-    return define("rp.metric.gauge", GAUGE, opts, GAUGES)
+    return define("rp.metric.gauge", GAUGE, opts)
 end
 
 --- Counts values by size.
@@ -355,7 +366,7 @@ end
 --- @param opts table  as of a counter, and buckets: at most 32 rising bounds (seconds from 0.005 to 10)
 --- @return table histogram  histogram:observe(v, labels..), histogram:with(labels..)
 function M.histogram(opts)
-    return define("rp.metric.histogram", HISTOGRAM, opts, HISTOGRAMS)
+    return define("rp.metric.histogram", HISTOGRAM, opts)
 end
 
 --- All metrics of all workers as Prometheus reads them (text format 0.0.4), the proxy's own and the

@@ -4,12 +4,15 @@
 -- nothing is copied before it is asked for.
 
 local abi = require("rproxy.abi")
+local answer = require("rproxy.answer")
 local chain = require("rproxy.chain")
 local decision = require("rproxy.decision")
+local events = require("rproxy.events")
 local guest = require("rproxy.guest")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
+local opts = require("rproxy.opts")
 local outside = require("rproxy.outside")
 local regex = require("rproxy.regex")
 local request_body = require("rproxy.request_body")
@@ -317,6 +320,48 @@ end
 for name, method in pairs(request_body.methods) do methods[name] = method end
 for name, getter in pairs(request_body.get) do get[name] = getter end
 
+-- ---------------------------------------------------------------- timeouts, log
+
+local WAITS = { connect = 0, send = 1, first_byte = 2, idle = 3 } -- enum rp_req_wait
+local WAIT_KINDS = { connect = "seconds", send = "seconds", first_byte = "seconds",
+    idle = "seconds" }
+
+--- How long this request waits for its upstream, whatever route and upstream say.
+--- phases: all before the response   yields: no
+--- @param waits table  connect, send, first_byte, idle: seconds
+function methods.timeout(self, waits)
+    if type(waits) ~= "table" then raise("req:timeout takes a table") end
+    for name, seconds in pairs(opts.check("req:timeout", waits, WAIT_KINDS)) do
+        local code = C.rp_abi_req_wait(self[1], WAITS[name], seconds)
+        if code ~= 0 then raise("req:timeout: %s", abi.text(code)) end
+        if H.notes ~= 0 then journal.note(self, "assign", "timeout." .. name, seconds) end
+    end
+end
+
+local LOGGED = { string = true, number = true, boolean = true }
+
+--- Add fields to the request's line in the access log: `log` in JSON, name="value" behind a line of
+--- the combined format. A name that comes again gets the new value.
+--- phases: all   yields: no
+--- @param fields table  name (letters, digits, "_", "." and "-") -> string, number or boolean; at
+---   most 32, and 1 KB of a value
+function methods.log(self, fields)
+    if type(fields) ~= "table" then raise("req:log takes a table") end
+    local r = self[1]
+    for name, value in pairs(fields) do
+        if type(name) ~= "string" or not LOGGED[type(value)] then
+            raise("req:log: %s is no string, number or boolean by name", tostring(name))
+        end
+        local bare = type(value) == "boolean"
+            or (type(value) == "number" and value - value == 0) -- JSON has no infinity
+        local text_of = tostring(value)
+        local code = C.rp_abi_req_note(r, name, #name, text_of, #text_of, bare)
+        if code == E.INVALID then raise("req:log: %q is no name of a field", name) end
+        if code ~= 0 then raise("req:log: too many fields") end
+        if H.notes ~= 0 then journal.note(self, "assign", "log." .. name, value) end
+    end
+end
+
 -- ---------------------------------------------------------------- answers
 
 --- Answer now: return req:exit(..) ends the chain.
@@ -413,7 +458,8 @@ function conn_get.sni(self)
 end
 
 local Conn = object.class("conn", {}, conn_get, {})
-require("rproxy.answer").attach(methods)
+for name, method in pairs(answer.methods) do methods[name] = method end
+for name, method in pairs(events.methods) do methods[name] = method end
 local Request = object.class("req", methods, get, set)
 outside.class("req", methods)
 

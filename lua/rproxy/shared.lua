@@ -335,6 +335,24 @@ end
 --- Take tokens out of a bucket, all or nothing, in one step for all workers.
 --- phases: all   yields: no
 --- @param key string
+--- @param rate number   tokens that come back in a second
+--- @param burst number  tokens of a full bucket
+--- @param cost number|nil  tokens (1)
+--- @return number|nil left  tokens left; nil: it was not allowed
+--- @return number|nil wait  seconds until it would be; nil: the zone cannot tell
+--- @return string|nil err   why it cannot ("busy", "invalid")
+function Buckets:take(key, rate, burst, cost)
+    if type(key) ~= "string" then bad_key("take", key) end
+    local code = C.rp_abi_shared_take(H, self[1] or open(self), key, #key, cost or 1, rate, burst)
+    local v = H.verdict
+    if code ~= OK then return nil, nil, words(code) end
+    if v.allowed then return v.remaining end
+    return nil, v.wait
+end
+
+--- The same, with all that there is to say of the bucket.
+--- phases: all   yields: no
+--- @param key string
 --- @param cost number   tokens; 0 only looks
 --- @param rate number   tokens that come back in a second
 --- @param burst number  tokens of a full bucket
@@ -342,8 +360,8 @@ end
 --- @return number remaining   tokens left
 --- @return number retry_after seconds until this would be allowed; 0 when it was
 --- @return number reset       seconds until the bucket is full
-function Buckets:take(key, cost, rate, burst)
-    if type(key) ~= "string" then bad_key("take", key) end
+function Buckets:spend(key, cost, rate, burst)
+    if type(key) ~= "string" then bad_key("spend", key) end
     return verdict(C.rp_abi_shared_take(H, self[1] or open(self), key, #key, cost, rate, burst))
 end
 

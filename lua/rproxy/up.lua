@@ -13,7 +13,7 @@ local raise = object.raise
 
 local M = {}
 
-local UP_PATH, UP_HOST, UP_PEER = 8, 9, 10 -- enum rp_abi_text
+local UP_PATH, UP_HOST, UP_PEER, UP_ERROR = 8, 9, 10, 12 -- enum rp_abi_text
 
 -- ---------------------------------------------------------------- upstreams by name
 
@@ -78,6 +78,9 @@ function get.peer_name(self) return text(self, UP_PEER) end
 function get.attempt(self)
     return self[1][1].tries + 1
 end
+
+--- Why the last attempt failed, a word as in the access log's reason; nil in the first.
+function get.last_error(self) return text(self, UP_ERROR) end
 
 local function assign(self, what, name, value)
     if type(value) ~= "string" then raise("up.%s takes a string", name) end

@@ -102,7 +102,7 @@ local function asker(conf, zone)
     end
     local rate = conf.rate / conf.per
     local burst = conf.burst or math.max(conf.rate, 1)
-    return function(key) return zone:take(key, cost, rate, burst) end, burst, burst / rate
+    return function(key) return zone:spend(key, cost, rate, burst) end, burst, burst / rate
 end
 
 local MOST_SECONDS = 86400 * 366

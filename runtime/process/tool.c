@@ -26,9 +26,9 @@
 enum {
     STATUS_FAILED = 1,
     STATUS_TROUBLE = 2,
+    NO_ANSWER = 255,
     TEXT_MOST = 1 << 28,
     ARGUMENT_MOST = 1 << 30, /* bytes of a file named on the command line */
-    ASK_LIMIT_MS = 10000,
 };
 
 static const struct tool {
@@ -37,9 +37,11 @@ static const struct tool {
 } TOOLS[] = {
     {"diff", "diff OLD NEW", "what changes from one site to the other", false},
     {"explain", "explain -p SITE 'METHOD URL'", "what a site does with a request, and why", true},
+    {"jit", "jit -p site.lua", "where LuaJIT gives up compiling, in a live worker", false},
     {"lint", "lint [-p site.lua] [FILE..]", "mistakes in a site and its plugins", false},
     {"new", "new plugin|site NAME", "write a plugin or a site to begin with", false},
     {"replay", "replay -p SITE CAPTURE..", "what a site decides otherwise than was recorded", true},
+    {"repl", "repl -p site.lua", "run lines of Lua in a live worker", false},
     {"test", "test [FILE..]", "run the specs of plugins and sites", false},
     {"types", "types [FOLDER]", "write types for the editor", false},
 };
@@ -81,7 +83,8 @@ struct running {
     const struct tool *tool;
     char **args; /* without the tool's name */
     int args_n;
-    int reader; /* channel to the process with root's rights; -1: our own are enough */
+    int reader;  /* channel to the process with root's rights; -1: our own are enough */
+    int control; /* connection to a master; -1 */
     struct rp_message m;
 };
 
@@ -229,21 +232,44 @@ static int call_check(struct running *r, const rp_str *args, struct rp_buf *out)
     return e == RP_OK ? 0 : STATUS_FAILED;
 }
 
-/* ask(absolute path, pid file or "", command) -> status, text */
-static int call_ask(struct running *r, const rp_str *args, struct rp_buf *out)
+/* connect(absolute path, pid file or "") -> 0 | 1, what is wrong: to the master of a site */
+static int call_connect(struct running *r, const rp_str *args, struct rp_buf *out)
 {
     struct rp_pidfile p;
-    int stale, status = STATUS_FAILED;
-    (void)r; /* the same for all */
+    int stale;
     const char *pid_path = args[1].len ? args[1].ptr : NULL;
     if (rp_pidfile_locate(&p, args[0].ptr, pid_path, false, out) != RP_OK) return STATUS_FAILED;
     if (rp_pidfile_find(&p, &stale) == 0) {
         rp_buf_addf(out, "not running: %s (no pid file %s)", args[0].ptr, p.path);
         return STATUS_FAILED;
     }
-    rp_err e = rp_control_ask(p.sock, args[2], ASK_LIMIT_MS, &status, out);
-    if (e != RP_OK) rp_buf_addf(out, "the master did not answer on %s: %s", p.sock, rp_err_text(e));
-    return e == RP_OK ? status : STATUS_FAILED;
+    rp_os_close(&r->control);
+    rp_err e = rp_control_connect(p.sock, &r->control);
+    if (e != RP_OK) rp_buf_addf(out, "nobody listens on %s: %s", p.sock, strerror(errno));
+    return e == RP_OK ? 0 : STATUS_FAILED;
+}
+
+/* say(command, seconds) -> status, answer; 255: there is none, and why */
+static int call_say(struct running *r, const rp_str *args, struct rp_buf *out)
+{
+    uint64_t seconds;
+    int status = 0;
+    if (rp_str_u64(args[1], &seconds) != RP_OK || seconds > 3600) seconds = 10;
+    rp_err e = r->control < 0 ? RP_E_CLOSED
+                              : rp_control_say(r->control, args[0], seconds * 1000, &status, out);
+    if (e == RP_OK) return status;
+    rp_buf_clear(out);
+    rp_buf_addf(out, "the master does not answer: %s", rp_err_text(e));
+    return NO_ANSWER;
+}
+
+/* tty() -> 0: standard input is a terminal; 1: it is none */
+static int call_tty(struct running *r, const rp_str *args, struct rp_buf *out)
+{
+    (void)r; /* these three are the same for all */
+    (void)args;
+    (void)out;
+    return isatty(STDIN_FILENO) ? 0 : 1;
 }
 
 /* mkdir(path) -> 0 | 1, what is wrong: a folder, with those above it */
@@ -276,8 +302,9 @@ static int call(void *arg, rp_str what, const rp_str *args, size_t n, struct rp_
         size_t args;
         int (*run)(struct running *r, const rp_str *args, struct rp_buf *out);
     } calls[] = {
-        {"argument", 1, call_argument}, {"path", 1, call_path},   {"check", 3, call_check},
-        {"ask", 3, call_ask},           {"mkdir", 1, call_mkdir},
+        {"argument", 1, call_argument}, {"path", 1, call_path}, {"check", 3, call_check},
+        {"connect", 2, call_connect},   {"say", 2, call_say},   {"tty", 0, call_tty},
+        {"mkdir", 1, call_mkdir},
     };
     for (size_t i = 0; i < RP_COUNT(calls); i++)
         if (rp_str_eq(what, rp_str_z(calls[i].name)) && n == calls[i].args)
@@ -362,10 +389,11 @@ int rp_tool_run(int argc, char **argv, int at)
 {
     struct running *r = rp_alloc(sizeof *r);
     char **args = rp_alloc((size_t)argc * sizeof *args);
-    *r = (struct running){.tool = tool_of(argv[at]), .args = args, .reader = -1};
+    *r = (struct running){.tool = tool_of(argv[at]), .args = args, .reader = -1, .control = -1};
     for (int i = 1; i < argc; i++)
         if (i != at) args[r->args_n++] = argv[i];
     int status = r->tool->runs_site && geteuid() == 0 ? run_apart(r) : run_here(r);
+    rp_os_close(&r->control);
     rp_free(args);
     rp_free(r);
     return status;

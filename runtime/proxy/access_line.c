@@ -154,6 +154,18 @@ static size_t put_status(char *out, unsigned status)
     return 3;
 }
 
+/* ` name="value"` of what hooks added. */
+static void add_pairs(struct rp_buf *out, const struct rp_req_note *n)
+{
+    for (; n; n = n->next) {
+        rp_buf_add_ch(out, ' ');
+        rp_buf_add(out, n->name);
+        rp_buf_add(out, RP_STR("=\""));
+        add_escaped(out, n->value);
+        rp_buf_add_ch(out, '"');
+    }
+}
+
 static void add_combined(struct line *l)
 {
     const struct rp_req *r = l->r;
@@ -175,7 +187,9 @@ static void add_combined(struct line *l)
     add_or_dash(out, rp_msg_get(&r->x.head, RP_H_REFERER));
     rp_buf_add(out, RP_STR("\" \""));
     add_or_dash(out, rp_msg_get(&r->x.head, RP_H_USER_AGENT));
-    rp_buf_add(out, RP_STR("\"\n"));
+    rp_buf_add(out, RP_STR("\""));
+    if (RP_UNLIKELY(r->own != NULL)) add_pairs(out, r->own->notes);
+    rp_buf_add(out, RP_STR("\n"));
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
@@ -319,6 +333,22 @@ static void add_value(struct line *l, const struct rp_access_field *field)
     }
 }
 
+/* What hooks added: an object of its own, so no name can stand twice in the line. */
+static void add_notes(struct line *l, bool first)
+{
+    const struct rp_req_note *n = l->r->own->notes;
+    if (!n) return;
+    rp_buf_add(l->out, first ? RP_STR("\"log\":{") : RP_STR(",\"log\":{"));
+    for (; n; n = n->next) {
+        add_string(l, n->name);
+        rp_buf_add_ch(l->out, ':');
+        if (n->bare) rp_buf_add(l->out, n->value);
+        else add_string(l, n->value);
+        if (n->next) rp_buf_add_ch(l->out, ',');
+    }
+    rp_buf_add_ch(l->out, '}');
+}
+
 static void add_json(struct line *l)
 {
     const struct rp_conf_access_log *log = &l->r->conf->access;
@@ -328,6 +358,7 @@ static void add_json(struct line *l)
         rp_buf_add(l->out, i > 0 ? label : rp_str_from(label, 1)); /* it starts with a comma */
         add_value(l, &log->chosen[i]);
     }
+    if (RP_UNLIKELY(l->r->own != NULL)) add_notes(l, log->fields_n == 0);
     rp_buf_add(l->out, RP_STR("}\n"));
 }
 

@@ -134,6 +134,7 @@ rp_err rp_answer_finish(struct rp_req *r)
 static rp_err returned(struct rp_req *r)
 {
     struct rp_answer *a = r->answer;
+    if (r->x.fail != RP_OK) return r->x.fail; /* it may have returned for that reason */
     if (is_short(a) && !has_no_body(r)) {
         rp_log(error, "a hook wrote fewer bytes than it had announced missing=%llu request=%s",
                (unsigned long long)a->left, rp_req_id(r).ptr);

@@ -23,6 +23,7 @@
 #include "proxy/lifecycle.h"
 #include "proxy/payload.h"
 #include "proxy/proxy.h"
+#include "proxy/queue.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -31,10 +32,20 @@ enum {
     INTERIM_MOST = 32,      /* 1xx before one response: more is no information */
 };
 
-/* A route's own timeout wins over its upstream's. */
-static rp_ms pick_ms(rp_ms of_route, rp_ms of_upstream)
+static rp_ms connect_ms(const struct rp_req *r)
 {
-    return of_route ? of_route : of_upstream;
+    return rp_req_wait_ms(r, RP_WAIT_CONNECT, r->route->connect_ms, r->upstream->connect_ms);
+}
+
+static rp_ms send_ms(const struct rp_req *r)
+{
+    return rp_req_wait_ms(r, RP_WAIT_SEND, r->route->send_ms, r->upstream->send_ms);
+}
+
+static rp_ms first_byte_ms(const struct rp_req *r)
+{
+    rp_ms of_route = r->route->first_byte_ms;
+    return rp_req_wait_ms(r, RP_WAIT_FIRST_BYTE, of_route, r->upstream->first_byte_ms);
 }
 
 static void on_up_event(void *user, struct rp_up *u)
@@ -67,6 +78,7 @@ static void end_settled_dial(struct rp_req *r)
 void rp_attempt_release(struct rp_req *r)
 {
     end_dial(r);
+    rp_queue_leave(r);
     struct rp_up *u = r->up;
     if (!u) return;
     rp_splice_drop(&r->body_pipe);
@@ -98,6 +110,21 @@ static bool has_payload(const struct rp_req *r)
     return r->payload || r->route->chains.at[RP_PHASE_REQUEST_BODY];
 }
 
+/* Who waits already goes first. */
+static rp_err take_seat(struct rp_req *r)
+{
+    if (RP_UNLIKELY(rp_queue_is_behind(r))) return RP_E_UP_FULL;
+    return rp_upstream_pick(r->proxy, &r->pick);
+}
+
+static enum rp_verdict wait_for_seat(struct rp_req *r)
+{
+    if (r->timer_means != RP_E_UP_FULL || !rp_timer_is_armed(&r->timer))
+        return rp_step_wait(r, "a peer with a free seat", r->upstream->queue_ms, RP_E_UP_FULL);
+    r->waiting_for = "a peer with a free seat"; /* the deadline stands */
+    return RP_STEP_WAIT;
+}
+
 enum rp_verdict rp_step_pick(struct rp_req *r)
 {
     enum rp_verdict v;
@@ -119,7 +146,9 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
     }
     if (r->upstream->hash_n && !rp_hash_key_of(r, r->upstream, &r->pick.hash))
         r->pick.hash = rp_random_u64(&r->proxy->dice);
-    rp_err e = rp_upstream_pick(r->proxy, &r->pick);
+    rp_err e = take_seat(r);
+    if (e == RP_E_UP_FULL && rp_queue_join(r) == RP_OK) return wait_for_seat(r);
+    rp_queue_leave(r);
     if (e == RP_AGAIN) {
         return rp_step_wait(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
     }
@@ -235,8 +264,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
     struct rp_conn_fail fail = {0};
     char text[RP_PROXY_ADD_MOST];
     if (waits_for_dial(r)) {
-        return rp_step_wait(r, "upstream connect of another request",
-                            pick_ms(r->route->connect_ms, r->upstream->connect_ms),
+        return rp_step_wait(r, "upstream connect of another request", connect_ms(r),
                             RP_E_UP_CONNECT_TIMEOUT);
     }
     r->connect_start_ns = rp_loop_now_ns(r->proxy->loop);
@@ -253,9 +281,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
     bool one = r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_up_bind(r->up, on_up_event, r);
-    return rp_step_wait(r, "upstream connect",
-                        pick_ms(r->route->connect_ms, r->upstream->connect_ms),
-                        RP_E_UP_CONNECT_TIMEOUT);
+    return rp_step_wait(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
 }
 
 /* In HTTP/2 a WebSocket is an extended CONNECT (RFC 8441), for peers that said that they take it; the
@@ -434,7 +460,7 @@ enum rp_verdict rp_attempt_wait_body(struct rp_req *r)
 /* From now on; one try may last less than its first byte. */
 static rp_ms answer_ms(const struct rp_req *r)
 {
-    rp_ms most = pick_ms(r->route->first_byte_ms, r->upstream->first_byte_ms);
+    rp_ms most = first_byte_ms(r);
     if (!r->upstream->try_ms) return most;
     rp_ms spent = (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000000;
     rp_ms left = r->upstream->try_ms > spent ? r->upstream->try_ms - spent : 1;
@@ -448,13 +474,11 @@ static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
         return rp_step_wait(r, "upstream response head", answer_ms(r), RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
     if (!rp_up_is_flushed(r->up) || r->body_pipe) {
-        return rp_step_wait(r, "upstream to take the body", pick_ms(r->route->send_ms, c->send_ms),
-                            RP_E_UP_SEND_TIMEOUT);
+        return rp_step_wait(r, "upstream to take the body", send_ms(r), RP_E_UP_SEND_TIMEOUT);
     }
     if (rp_payload_is_parked(r)) return rp_step_wait_hook(r);
     if (!r->spool && r->x.head.expect_continue && r->x.body_in_bytes == 0) {
-        return rp_step_wait(r, "upstream to ask for the body",
-                            pick_ms(r->route->first_byte_ms, c->first_byte_ms),
+        return rp_step_wait(r, "upstream to ask for the body", first_byte_ms(r),
                             RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
     return r->spool ? rp_buffering_wait(r) : rp_attempt_wait_body(r);

@@ -128,6 +128,8 @@ struct rp_conf_upstream {
     uint32_t tries;        /* attempts in all, >= 1 */
     uint32_t retry_on;     /* RP_ON_ bits (retry.h): what another attempt is for, and ... */
     struct rp_conf_statuses retry_statuses; /* ... these answers */
+    uint32_t queue_max;                     /* requests that may wait for a free seat, per worker */
+    rp_ms queue_ms;                         /* ... and how long */
     uint32_t retry_any;                     /* not only idempotent requests */
     uint32_t retry_budget;                  /* most retries, percent of the active requests */
     rp_ms retry_pause_ms, retry_pause_max_ms;

@@ -197,6 +197,55 @@ rp_err rp_req_set_body(struct rp_req *r, rp_str body)
     return RP_OK;
 }
 
+/* ---- what hooks say of one request ---------------------------------------------------------- */
+
+struct rp_req_own *rp_req_own_of(struct rp_req *r)
+{
+    if (!r->own) r->own = rp_arena_zalloc(&r->x.arena, sizeof *r->own);
+    return r->own;
+}
+
+static bool is_note_name(rp_str s)
+{
+    if (s.len == 0 || s.len > 64) return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char ch = s.ptr[i];
+        bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+        bool ok = letter || (ch >= '0' && ch <= '9') || ch == '_' || ch == '.' || ch == '-';
+        if (!ok) return false;
+    }
+    return true;
+}
+
+/* The note of that name, or a new one behind the others; NULL over a cap. */
+static struct rp_req_note *note_of(struct rp_req *r, rp_str name)
+{
+    struct rp_req_own *own = rp_req_own_of(r);
+    if (!own) return NULL;
+    struct rp_req_note **at = &own->notes;
+    for (; *at; at = &(*at)->next)
+        if (rp_str_eq((*at)->name, name)) return *at;
+    rp_str kept = rp_arena_copy(&r->x.arena, name);
+    if (own->notes_n == RP_REQ_NOTES_MOST || !kept.ptr) return NULL;
+    *at = rp_arena_zalloc(&r->x.arena, sizeof **at);
+    if (!*at) return NULL;
+    own->notes_n++;
+    (*at)->name = kept;
+    return *at;
+}
+
+rp_err rp_req_note(struct rp_req *r, rp_str name, rp_str value, bool bare)
+{
+    if (!is_note_name(name)) return RP_E_INVALID;
+    rp_str some = rp_str_head(value, RP_MIN(value.len, (size_t)RP_REQ_NOTE_BYTES));
+    rp_str kept = rp_arena_copy(&r->x.arena, some);
+    struct rp_req_note *note = kept.ptr ? note_of(r, name) : NULL;
+    if (!note) return RP_E_CAP;
+    note->value = kept;
+    note->bare = bare;
+    return RP_OK;
+}
+
 rp_err rp_req_set_upstream(struct rp_req *r, uint32_t index)
 {
     if (r->step > RP_STEP_PICK) return RP_E_PHASE;

@@ -40,15 +40,36 @@ struct rp_proxy;
 struct rp_up;
 struct rp_spool;
 struct rp_payload; /* payload.h */
-struct rp_answer; /* answer.h */
-struct rp_dial;   /* dial.h */
-struct rp_shake;  /* tls_door.c */
-struct rp_tunnel; /* tunnel.h */
+struct rp_answer;  /* answer.h */
+struct rp_dial;    /* dial.h */
+struct rp_shake;   /* tls_door.c */
+struct rp_tunnel;  /* tunnel.h */
 
 /* What is still told of a connection's TLS when it serves others already. */
 struct rp_req_tls {
     rp_str version, cipher, sni; /* sni in x.arena */
     struct rp_guest *guest;      /* held; NULL: no hook had a say */
+};
+
+enum rp_req_wait { RP_WAIT_CONNECT, RP_WAIT_SEND, RP_WAIT_FIRST_BYTE, RP_WAIT_IDLE, RP_WAITS };
+
+enum {
+    RP_REQ_NOTES_MOST = 32,   /* fields that hooks add to the access log's line */
+    RP_REQ_NOTE_BYTES = 1024, /* of one's value; more is cut off */
+};
+
+/* A field of the access log's line. bare: the value is a number, true or false. */
+struct rp_req_note {
+    struct rp_req_note *next;
+    rp_str name, value;
+    bool bare;
+};
+
+/* What hooks said of this request alone; in its arena. */
+struct rp_req_own {
+    rp_ms wait_ms[RP_WAITS]; /* for the upstream; 0: as the route says */
+    struct rp_req_note *notes;
+    uint32_t notes_n;
 };
 
 struct rp_req {
@@ -70,9 +91,12 @@ struct rp_req {
     rp_err timer_means;           /* failure to report when the timer fires */
     rp_err fail;                  /* first failure of this request: access log's reason */
     rp_err try_fail;              /* how the last attempt failed */
-    rp_ms again_ms;               /* not before then the next one; 0: at once */
-    struct rp_defer run;          /* end-of-tick job */
-    struct rp_timer timer;        /* the one deadline */
+    int32_t priority;             /* in a queue; higher ones first */
+    struct rp_group *queue;       /* it waits for a seat there */
+    struct rp_req *queue_next, *queue_prev;
+    rp_ms again_ms;        /* not before then the next one; 0: at once */
+    struct rp_defer run;   /* end-of-tick job */
+    struct rp_timer timer; /* the one deadline */
 
     /* request, upstream side */
     bool from_trusted;         /* the connection's other end is in `trust` */
@@ -119,8 +143,9 @@ struct rp_req {
     char id[33];       /* request id, NUL-terminated; "" until asked (rp_req_id) */
 
     /* script */
-    void *task;      /* parked hook, owned by script/ */
-    rp_str consumer; /* set by authentication hooks, in x.arena; logged */
+    void *task;             /* parked hook, owned by script/ */
+    rp_str consumer;        /* set by authentication hooks, in x.arena; logged */
+    struct rp_req_own *own; /* NULL: hooks said nothing */
 
     struct rp_shake *shake;     /* it waits for this handshake's end, see rp_tls_door_wait; */
     struct rp_req *shake_next;  /* so does that one */
@@ -172,6 +197,20 @@ RP_MUST rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max);
 RP_MUST rp_err rp_req_invite_body(struct rp_req *r);
 /* Replace the request body that goes upstream (copied). RP_E_PHASE once sending began. */
 RP_MUST rp_err rp_req_set_body(struct rp_req *r, rp_str body);
+/* r->own, made when it is not there. NULL over the arena's cap. */
+struct rp_req_own *rp_req_own_of(struct rp_req *r);
+/* Add a field to its line in the access log, or give it another value. Copies. RP_E_INVALID: a name
+ * that is not of letters, digits, "_", "." and "-"; RP_E_CAP. */
+RP_MUST rp_err rp_req_note(struct rp_req *r, rp_str name, rp_str value, bool bare);
+#ifndef RP_CDEF
+/* How long it waits for its upstream: a hook's word, the route's, the upstream's. */
+static inline rp_ms rp_req_wait_ms(const struct rp_req *r, enum rp_req_wait what, rp_ms of_route,
+                                   rp_ms of_upstream)
+{
+    if (RP_UNLIKELY(r->own != NULL) && r->own->wait_ms[what]) return r->own->wait_ms[what];
+    return of_route ? of_route : of_upstream;
+}
+#endif
 /* Use another upstream of this generation, by index. RP_E_NOT_FOUND; RP_E_PHASE after PICK;
  * RP_E_INVALID: the route answers without one. */
 RP_MUST rp_err rp_req_set_upstream(struct rp_req *r, uint32_t index);

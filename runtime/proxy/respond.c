@@ -40,8 +40,8 @@ static bool is_filtered(const struct rp_req *r)
 
 static enum rp_verdict wait_for_upstream(struct rp_req *r)
 {
-    rp_ms of_route = r->route->idle_ms;
-    return rp_step_wait(r, "upstream response body", of_route ? of_route : r->upstream->idle_ms,
+    rp_ms most = rp_req_wait_ms(r, RP_WAIT_IDLE, r->route->idle_ms, r->upstream->idle_ms);
+    return rp_step_wait(r, "upstream response body", most,
                         RP_E_UP_IDLE_TIMEOUT);
 }
 

@@ -29,6 +29,12 @@ struct rp_peer {
     bool looked_up; /* a first answer came, good or bad */
 };
 
+/* Requests that wait for a free seat, queue.h. */
+struct rp_queue {
+    struct rp_req *first, *last;
+    uint32_t n;
+};
+
 struct rp_group {
     const struct rp_conf_upstream *conf;
     struct rp_proxy *proxy;
@@ -36,7 +42,9 @@ struct rp_group {
     struct rp_balance_view view; /* what the policy sees */
     uint64_t epoch;              /* of the roster when it was settled; 0: never */
     rp_ms settle_ms;             /* then again, whatever the roster says */
-    bool stale;                  /* ... or now */
+    struct rp_queue queue;
+    struct rp_timer look; /* of the queue */
+    bool stale;           /* ... or now */
     uint32_t peers_n;
     uint32_t active, retrying; /* users of a peer, and those that had one before */
     uint64_t pool_key; /* whose connections may be used: everything that one is made with counts,

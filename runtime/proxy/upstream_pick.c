@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "net/tls_client.h"
 #include "proxy/proxy.h"
+#include "proxy/queue.h"
 #include "proxy/retry.h"
 #include "proxy/upstream.h"
 
@@ -136,15 +137,14 @@ static bool is_spare(struct rp_group *g, const struct rp_balance_ask *ask, uint3
  * than no answer. */
 static int choose_spare(struct rp_group *g, const struct rp_balance_ask *ask)
 {
-    int best = -1;
+    const struct rp_balance_peer *best = NULL;
     for (uint32_t i = 0; i < g->peers_n; i++) {
-        const struct rp_balance_peer *v = &g->view.peers[i],
-                                     *b = &g->view.peers[best < 0 ? i : best];
-        bool better =
-            best < 0 || v->health > b->health || (v->health == b->health && v->tier < b->tier);
-        if (better && is_spare(g, ask, i)) best = (int)i;
+        const struct rp_balance_peer *v = &g->view.peers[i];
+        bool better = !best || v->health > best->health ||
+                      (v->health == best->health && v->tier < best->tier);
+        if (better && is_spare(g, ask, i)) best = v;
     }
-    return best;
+    return best ? (int)(best - g->view.peers) : -1;
 }
 
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
@@ -175,10 +175,20 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
 
 /* ---- picking -------------------------------------------------------------------------------- */
 
+static bool is_full(const struct rp_group *g)
+{
+    for (uint32_t i = 0; i < g->view.live_n; i++) {
+        const struct rp_balance_peer *p = &g->view.peers[g->view.live[i]];
+        if (p->seats && p->in_flight >= p->seats) return true;
+    }
+    return false;
+}
+
 /* No usable peer: are names on their way, do none resolve, is everything full or down? */
 static rp_err why_none(const struct rp_group *g)
 {
     bool any = false;
+    if (is_full(g)) return RP_E_UP_FULL;
     for (uint32_t i = 0; i < g->peers_n; i++) {
         if (!g->peers[i].looked_up) return RP_AGAIN;
         any |= g->peers[i].slots_n > 0;
@@ -349,6 +359,7 @@ void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end 
         if (peer->place != RP_PEER_UNPLACED)
             rp_roster_leave(p->roster, p->roster_row, peer->place, end >= RP_PICK_FAILED);
         if (end != RP_PICK_WELL) note_tried(p, k, peer, end);
+        rp_queue_wake(peer->group);
     }
     if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
     k->pool_slot = NULL;
@@ -377,6 +388,7 @@ void rp_group_open_view(struct rp_group *g)
 
 void rp_group_close_view(struct rp_group *g)
 {
+    rp_queue_fini(g);
     rp_balance_ring_free(&g->view);
     rp_balance_maglev_free(&g->view);
     rp_free(g->view.peers);

@@ -73,6 +73,7 @@ enum rp_abi_text {
     RP_TEXT_UP_HOST,  /* Host that goes upstream; absent: the upstream's rule decides */
     RP_TEXT_UP_PEER,  /* text of the peer bound or last tried */
     RP_TEXT_UPSTREAM, /* name of the chosen upstream */
+    RP_TEXT_UP_ERROR, /* how the last attempt failed, by its err.tbl word */
 };
 /* Into out; false when absent. */
 bool rp_abi_req_text(struct rp_host_face *h, struct rp_req *r, uint32_t what);
@@ -93,6 +94,11 @@ bool rp_abi_req_arg(struct rp_host_face *h, const struct rp_req *r, const char *
  * the next one starts, 0 at the end. */
 size_t rp_abi_form_next(struct rp_host_face *h, const char *p, size_t n, size_t from);
 bool rp_abi_req_cookie(struct rp_host_face *h, const struct rp_req *r, const char *name, size_t n);
+/* How long this request waits for its upstream: what is enum rp_req_wait; 0: as the route says. */
+rp_err rp_abi_req_wait(struct rp_req *r, uint32_t what, double seconds);
+/* A field of its line in the access log. RP_E_INVALID: no such name; RP_E_CAP. */
+rp_err rp_abi_req_note(struct rp_req *r, const char *name, size_t n, const char *value,
+                       size_t value_n, bool bare);
 double rp_abi_req_duration(const struct rp_req *r); /* seconds so far, or in all */
 /* Seconds an attempt took: 0 connect, 1 to the first byte, 2 whole; < 0 when it did not happen. */
 double rp_abi_up_time(const struct rp_req *r, uint32_t which);

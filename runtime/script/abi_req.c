@@ -93,6 +93,8 @@ bool rp_abi_req_text(struct rp_host_face *f, struct rp_req *r, uint32_t what)
     case RP_TEXT_UP_HOST: return give(f, r->up_host);
     case RP_TEXT_UP_PEER: return give(f, peer_text(rp_vm_of(f), r));
     case RP_TEXT_UPSTREAM: return give(f, r->upstream ? r->upstream->name : RP_STR_NONE);
+    case RP_TEXT_UP_ERROR:
+        return give(f, r->try_fail < 0 ? rp_str_z(rp_err_reason(r->try_fail)) : RP_STR_NONE);
     }
     return give(f, RP_STR_NONE);
 }
@@ -291,4 +293,21 @@ rp_err rp_abi_req_assign(struct rp_host_face *f, struct rp_req *r, uint32_t what
     if (what == RP_TEXT_PATH) return set_path(r, s, early);
     if (what == RP_TEXT_QUERY) return set_query(r, s, early);
     return RP_E_INVALID;
+}
+
+rp_err rp_abi_req_wait(struct rp_req *r, uint32_t what, double seconds)
+{
+    if (what >= RP_WAITS || !(seconds >= 0 && seconds <= 1e9)) return RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
+    struct rp_req_own *own = rp_req_own_of(r);
+    if (!own) return RP_E_CAP;
+    own->wait_ms[what] = (rp_ms)(seconds * 1000 + 0.999);
+    return RP_OK;
+}
+
+rp_err rp_abi_req_note(struct rp_req *r, const char *name, size_t n, const char *value,
+                       size_t value_n, bool bare)
+{
+    if (rp_journal_only(r)) return RP_OK;
+    return rp_req_note(r, rp_str_of(name, n), rp_str_of(value, value_n), bare);
 }

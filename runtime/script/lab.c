@@ -289,6 +289,7 @@ static void leave(struct rp_host *h)
     if (h->proxy) {
         rp_life_fini(h);
         leave_tasks(h);
+        rp_account_fini(h);
         rp_sock_close_idle(h);
         rp_watchdog_free(h);
     }
@@ -300,7 +301,9 @@ static void leave(struct rp_host *h)
     rp_host_leave_conf(h);
     h->proxy = NULL;
     h->starting = h->stopping = h->leaving = (struct rp_vm_life){0};
-    h->retired = h->farewell_said = false;
+    h->retired = h->farewell_said = h->has_breakers = false;
+    h->metrics = NULL;
+    h->face.cells = NULL;
     h->conf = h->lab->own_conf;
     h->face.conf = h->conf;
 }

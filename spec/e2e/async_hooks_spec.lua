@@ -66,6 +66,9 @@ local BEFORE = [==[
         body_filter = function(req, res, piece, last)
             if last then check("body_filter") return piece .. "+filtered" end
         end,
+        request_body = function(req, piece, last)
+            if last then check("request_body") return piece:upper() end
+        end,
         log = request_hook("log"),
         start = function(worker)
             check("start")
@@ -108,6 +111,16 @@ local SITE = [==[
             assert(es:send("e"))
             check("content")
         end },
+        rp.route { "/read", content = function(req)
+            local pieces, reader = {}, req:body_reader()
+            check("reading")
+            for piece in reader:chunks() do pieces[#pieces + 1] = piece end
+            return req:exit(200, table.concat(pieces))
+        end },
+        rp.route { "/make", upstream = "o", use = { { rewrite = function(req)
+            local reader = req:body_reader()
+            req:set_body(function() check("source") return reader:read() end)
+        end } } },
         rp.route { "/abandoned", content = function(req)
             rp.spawn(function()
                 local s = assert(rp.tcp.connect { host = "127.0.0.1", port = ${quiet} })
@@ -123,11 +136,11 @@ local SITE = [==[
 local ALL = "tcp,udp,http,dns,any,deadline,spawn"
 
 describe("waiting in hooks", function()
-    local rp, quiet
+    local rp, up, quiet
 
     setup(function()
         quiet = e2e.listen()
-        rp = e2e.pair({ ["*"] = { status = 200, body = "one" } }, { before = BEFORE, site = SITE,
+        rp, up = e2e.pair({ ["*"] = { status = 200, body = "one" } }, { before = BEFORE, site = SITE,
             vars = { udp = posix.free_port(), raw = posix.free_port(), quiet = quiet.port } })
     end)
     teardown(function() e2e.stop(rp) end)
@@ -151,9 +164,9 @@ describe("waiting in hooks", function()
         end
     end
 
-    local function curl(version, target)
+    local function curl(version, target, body)
         local _, out, err = proc.run { "curl", "-s", "-S", version, "--max-time", "50",
-            ("http://127.0.0.1:%d%s"):format(rp.port, target) }
+            ("http://127.0.0.1:%d%s"):format(rp.port, target), body and "-d", body }
         assert.equal("", err)
         return out
     end
@@ -168,6 +181,17 @@ describe("waiting in hooks", function()
             assert.equal("one+filtered", curl(version, "/x"))
             wait_checked(mark, { "early", "access", "rewrite", "balance", "header_filter",
                 "body_filter", "log" })
+        end)
+
+        it("works in hooks of request bodies, and beside their readers, in " .. name, function()
+            local mark = #rp:stderr()
+            assert.equal("one+filtered", curl(version, "/x", "body"))
+            wait_checked(mark, { "request_body" })
+            assert.equal("BODY", e2e.last(up).body)
+            assert.equal("body+filtered", curl(version, "/read", "body"))
+            assert.equal("one+filtered", curl(version, "/make", "more"))
+            assert.equal("MORE", e2e.last(up).body)
+            wait_checked(mark, { "reading", "source" })
         end)
 
         it("works in content hooks in " .. name, function()

@@ -9,6 +9,7 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
+local wire = require("spec.support.wire")
 
 local function answer(name)
     return { ["*"] = { status = 200, body = name } }
@@ -132,7 +133,6 @@ describe("balancing", function()
             upstreams = { o = rp.upstream { balance = "first", peers = {
                 { "127.0.0.1:${held}", max_conns = 1 }, "127.0.0.1:${b}" } } },
             hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "o" } } } } ]] }
-        local wire = require("spec.support.wire")
         local w = wire.connect(site.port)
         w:send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
         held:wait_requests(1)
@@ -155,5 +155,98 @@ describe("balancing", function()
         process.must(rp, "reload")
         assert.same({ a = 10 }, names(10, "/resting"))
         assert.equal(before, failures())
+    end)
+
+    describe("with all seats taken", function()
+        local held, site
+
+        before_each(function()
+            held = origin.start { ["*"] = { turns = { HOLD, { status = 200, body = "second" },
+                { status = 200, body = "third" }, { status = 200, body = "fourth" } } } }
+            site = e2e.proxy { vars = { held = held.port }, site = [[
+                upstreams = {
+                    few = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } },
+                        queue = { max = 2, timeout = "10s" } },
+                    none = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } } },
+                    brief = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } },
+                        queue = { max = 9, timeout = "50ms" } },
+                },
+                hosts = { rp.host { default = true, routes = {
+                    rp.route { "/few/*", upstream = "few" }, rp.route { "/none/*", upstream = "none" },
+                    rp.route { "/brief/*", upstream = "brief" } } } } ]] }
+        end)
+
+        after_each(function() site:stop() end)
+
+        local function ask(target)
+            local w = wire.connect(site.port)
+            w:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+            return w
+        end
+
+        -- Requests that the proxy holds, by what they wait for.
+        local function fill(target)
+            local first = ask(target)
+            held:wait_requests(1)
+            return first
+        end
+
+        it("some requests wait, one after the other, and the others are refused", function()
+            local first, wires, bodies, refused = fill("/few/1"), {}, {}, 0
+            for i = 1, 4 do wires[i] = ask("/few/" .. i) end
+            assert.truthy(posix.poll(function() -- two answers come while nobody has a seat
+                for i = 1, 4 do
+                    local text = wires[i] and wires[i]:recv_some(0.05) or ""
+                    if text:find("503", 1, true) then
+                        refused, wires[i] = refused + 1, nil
+                    end
+                end
+                return refused == 2
+            end))
+            assert.equal(1, #held:requests())
+            held:open_gate("go")
+            first:recv_until("ok")
+            for _, w in pairs(wires) do
+                local status, length = w:recv_until("\r\n\r\n"):match(" (%d+) .*Length: (%d+)")
+                assert.equal("200", status)
+                bodies[#bodies + 1] = w:recv(tonumber(length))
+            end
+            table.sort(bodies)
+            assert.same({ "second", "third" }, bodies)
+        end)
+
+        it("requests are refused at once where there is no queue", function()
+            local first = fill("/none/1")
+            local res = http.get(site.port, "/none/2", { Accept = "application/json" })
+            assert.equal(503, res.status)
+            assert.matches("upstream_full", res.body)
+            held:open_gate("go")
+            first:recv_until("ok")
+        end)
+
+        it("requests wait no longer than they may", function()
+            local first = fill("/brief/1")
+            assert.equal(503, http.get(site.port, "/brief/2").status)
+            held:open_gate("go")
+            first:recv_until("ok")
+            assert.equal("second", http.get(site.port, "/brief/3").body)
+        end)
+
+        it("a client that goes away leaves its place", function()
+            local first = fill("/few/1")
+            local gone, second = ask("/few/gone"), ask("/few/2")
+            assert.equal(503, http.get(site.port, "/few/full").status)
+            gone:close()
+            local third -- there is room again once the proxy has seen it
+            assert.truthy(posix.poll(function()
+                third = ask("/few/3")
+                local answer = third:recv_some(0.1)
+                return not answer:find("503", 1, true)
+            end))
+            held:open_gate("go")
+            first:recv_until("ok")
+            second:recv_until("second")
+            third:recv_until("third")
+        end)
     end)
 end)

@@ -23,7 +23,7 @@ describe("limiters of rp.shared", function()
             use = { { name = "exact", access = function(req)
                 local clock, allowed = rp.clock(), nil
                 if req.path == "/take" then
-                    allowed = rp.shared.limits:take("k", 1, %d, %d)
+                    allowed = rp.shared.limits:spend("k", 1, %d, %d)
                 elseif req.path == "/leak" then
                     allowed = rp.shared.limits:leak("k", 1, %d, %d)
                 else

@@ -53,7 +53,7 @@ local ZONES = [[
                 table.sort(keys)
                 out = table.concat(keys, " ")
             elseif req.path == "/take" then
-                out = rp.shared.limits:take("k", 1, 0.001, 5)
+                out = rp.shared.limits:spend("k", 1, 0.001, 5)
             elseif req.path == "/seat" then
                 out = rp.shared.limits:acquire("seats", 3, 60) and true or false
             elseif req.path == "/wrong" then rp.shared.flags:take("k", 1, 1, 1)

@@ -46,6 +46,30 @@ describe("examples", function()
         rp:stop()
     end)
 
+    it("events: tells everybody what was said, also those who come late or come back", function()
+        local rp = start("events")
+        assert.truthy(http.get(rp.port, "/").body:find("EventSource", 1, true))
+        local function listen(last)
+            local w = wire.connect(rp.port)
+            w:send(("GET /events HTTP/1.1\r\nHost: a\r\nLast-Event-ID: %s\r\n\r\n"):format(last))
+            w:recv_until("retry: 2000\n\n")
+            return w
+        end
+        local function say(text)
+            local res = http.request(wire.connect(rp.port), { method = "POST", target = "/say",
+                body = text })
+            return res.body
+        end
+        local first = listen("")
+        assert.equal('{"id":1}', say("hello"))
+        first:recv_until("event: said\nid: 1\ndata: hello\n\n")
+        assert.equal('{"id":2}', say("two\nlines"))
+        first:recv_until("event: said\nid: 2\ndata: two\ndata: lines\n\n")
+        local back = listen("1")
+        assert.truthy(back:recv_until("lines\n\n"):find("id: 2", 1, true))
+        rp:stop()
+    end)
+
     it("gateway: lets known keys in and says who they are", function()
         local rp = start("gateway")
         local alice = { ["x-api-key"] = "key-of-alice" }

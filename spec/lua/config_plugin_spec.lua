@@ -163,7 +163,8 @@ describe("rproxy.plugin", function()
             define({ name = "tried" }, hooks_of(""))
             assert.matches('tried.on_error: expected one of "500", "closed", "open", got "close"',
                 errors('tried { on_error = "close" }'))
-            assert.matches("mode: not built yet: shadow mode", errors('tried { mode = "shadow" }'))
+            assert.matches('tried.mode: expected one of "enforce", "shadow", got "off"',
+                errors('tried { mode = "off" }'))
         end)
     end)
 

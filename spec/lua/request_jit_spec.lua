@@ -92,7 +92,7 @@ describe("a hook that", function()
         end)
 
         local CALLS = {
-            ["and takes a token"] = function() return zones.buckets:take("k", 1, 1e6, 100) end,
+            ["and takes a token"] = function() return zones.buckets:take("k", 1e6, 100) end,
             ["and counts in a window"] = function() return zones.buckets:window("k", 1, 9, 1) end,
             ["and counts"] = function() return zones.store:incr("n", 1, 0) end,
             ["and reads"] = function() return zones.store:get("n") end,

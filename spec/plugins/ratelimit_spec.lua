@@ -9,7 +9,7 @@ describe("plugin ratelimit", function()
         calls, logged = {}, {}
         answer = { true, 3, 0, 1.2 }
         local zone = {}
-        for _, name in ipairs { "take", "window" } do
+        for _, name in ipairs { "spend", "window" } do
             zone[name] = function(_, ...)
                 calls[#calls + 1] = { name, ... }
                 return unpack(answer, 1, 4)
@@ -57,7 +57,7 @@ describe("plugin ratelimit", function()
         local req, res = request(), hooks.response()
         local run = of 'rate = 10, per = "1m", burst = 5'
         assert.is_nil(run.access(req))
-        assert.same({ { "take", "default\000192.0.2.1", 1, 10 / 60, 5 } }, calls)
+        assert.same({ { "spend", "default\000192.0.2.1", 1, 10 / 60, 5 } }, calls)
         run.header_filter(req, res)
         assert.same({ 'set ratelimit-policy="default";q=5;w=30',
             'set ratelimit="default";r=3;t=2' }, res.done)

@@ -13,7 +13,8 @@
 --   cli.path(path)           absolute path of a site
 --   cli.check(path, over)    a site's model (rproxy.config.model), evaluated by a check
 --   cli.read(path)           bytes of a file that is named on the command line
---   cli.ask(path, over, ..)  what the running master answers
+--   cli.connect(path, over)  to the master that serves a site
+--   cli.ask(worker, text, s) what a worker of it answers (rproxy.ask)
 --
 -- A tool whose row says `runs_site` may run site code in its own VM; called by root it has the
 -- account of workers. It reads a site's files by host.read, never by io.
@@ -61,14 +62,27 @@ function M.read(path)
     return text
 end
 
---- Ask the master that serves a site.
+--- Connect to the master that serves a site; the tool ends when there is none.
 --- @param path string
 --- @param overrides string  pid= counts
---- @param command string
---- @return number status, string text
-function M.ask(path, overrides, command)
+function M.connect(path, overrides)
     local pid = ("\n" .. (overrides or "")):match("^.*\npid=([^\n]*)") or ""
-    return host.tool_call("ask", M.path(path), pid, command)
+    local status, text = host.tool_call("connect", M.path(path), pid)
+    if status ~= 0 then M.fail(text, 1) end
+end
+
+--- Ask a worker of that master: rproxy.ask says what they understand. The tool ends when no answer
+--- comes.
+--- @param worker string|nil  its number; nil: any
+--- @param text string
+--- @param seconds number  to wait for the answer
+--- @return number status, string text
+function M.ask(worker, text, seconds)
+    if worker and not worker:find("^%d+$") then M.fail("--worker takes a number") end
+    local status, answer = host.tool_call("say", ("ask %s %s"):format(worker or "any", text),
+        ("%d"):format(seconds))
+    if status == 255 then M.fail(answer, 1) end
+    return status, answer
 end
 
 -- The folder we are in is nobody's module path: who may write there would be run by who looks.

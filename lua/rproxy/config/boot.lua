@@ -83,8 +83,14 @@ function M.build(conf, path, source, text)
     local loader = require("rproxy.loader")
     local regex = require("rproxy.regex")
     schema.compile_regex = regex.new
-    M.build_to(require("rproxy.config.sink").new(conf), path, source, text, loader.run,
-        loader.set_path)
+    local model = M.build_to(require("rproxy.config.sink").new(conf), path, source, text,
+        loader.run, loader.set_path)
+    if model.opts.lua.jit_report then require("rproxy.jit_report").start() end
+end
+
+--- The options of the site that was built last; nil: none was.
+function M.opts()
+    return last and last.opts
 end
 
 --- Text of `rproxy -T` for what was built last.

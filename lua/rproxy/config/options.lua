@@ -223,6 +223,12 @@ M.site = {
         doc = "Memory of one Lua VM." },
     { name = "lua.ffi", type = "boolean", default = false,
         doc = "May plugins be granted the FFI? With it a plugin can do whatever the worker can." },
+    { name = "lua.repl", type = "boolean", default = false,
+        doc = "May `rproxy repl` run code in workers? Only root and the account of the master "
+            .. "reach it, and every line is logged. See [tools](../guide/tools.md#repl)." },
+    { name = "lua.jit_report", type = "boolean", default = false,
+        doc = "Count from the start what LuaJIT compiles and where it gives up, for `rproxy jit` "
+            .. "and `rp.jit.report()`. Without it `rproxy jit` counts while it runs." },
     { name = "lua.background_tasks", type = "integer", default = 10000, min = 0, max = 200000,
         conf = "lua.background_tasks", doc = "Background tasks and timers (rp.detach, rp.after, "
             .. "rp.every) that one worker runs at a time. More are refused, and counted." },
@@ -292,8 +298,8 @@ M.site = {
         doc = "Files that are kept beside it, FILE.1 the newest." },
     { name = "record.background", type = "boolean", default = true,
         doc = "Also record what start hooks and timers get, each time it is another result." },
-    { name = "record.key", type = "string", check = is_line,
-        doc = "File with a secret of 32 bytes or more. With it redacted values are kept, "
+    { name = "record.key", type = "string", match = "^[%g ]+%.key$",
+        doc = "File (NAME.key) with a secret of 32 bytes or more. With it redacted values are kept, "
             .. "encrypted, and `rproxy replay --key` can use them." },
     { name = "record.redact.headers", type = "list<header>", default = {},
         doc = "Headers whose values are redacted, beside those that always are (Authorization, "
@@ -478,6 +484,11 @@ M.upstream = {
         doc = "Attempts in all, each on another peer. Not counted: a kept connection that broke "
             .. "before the response; an idempotent request without a body, or with a buffered one, "
             .. "is then sent once more, on a new one." },
+    { name = "queue.max", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "queue_max", doc = "Requests that may wait, per worker, until a peer has a free seat "
+            .. "(max_conns); 0: they are answered 503 at once." },
+    { name = "queue.timeout", type = "duration", default = "5s", min = 0.001, scale = MS,
+        conf = "queue_ms", doc = "... and how long; then 503." },
     { name = "retry.on", type = "any", takes = "list", shown = '{ "connect", "reset" }',
         check = trouble.check,
         doc = 'What another attempt is for: "connect" (no connection came about), "reset" (it '

@@ -174,7 +174,7 @@ end
 function read.content(route, given, report)
     if type(given) == "function" then
         route.content = plugin.inline({ content = given }, route.at)
-    elseif plugin.is_instance(given) then
+    elseif plugin.is_instance(given) or type(given) == "string" then
         route.content = use.entry(given, route.at, "content", report)
     else
         report:add(route.at, "content: expected a function(req) or a plugin with a content hook, "

@@ -61,6 +61,18 @@ local function reason_of(code, what)
     return (vmdef.traceerr[code] or "abort %s"):gsub("%%%a", function() return tostring(what) end)
 end
 
+-- Said of a place that is tried from elsewhere, too: as a part of its caller's trace, from the loop
+-- inside or the one outside. What is in the way says so by another reason.
+local SOFT = { "^NYI: return to lower frame", "^leaving loop", "^inner loop", "unroll limit",
+    "^blacklisted", "^retry recording", "^down%-recursion" }
+
+local function is_soft(reason)
+    for _, pattern in ipairs(SOFT) do
+        if reason:find(pattern) then return true end
+    end
+    return false
+end
+
 -- ---------------------------------------------------------------- watching
 
 local function watcher()
@@ -76,7 +88,7 @@ local function watcher()
             now.compiled, now = true, nil
         elseif what == "abort" and now then
             local reason = reason_of(otr, oex)
-            if not (now.reason and now.reason:find("^NYI")) then -- that is why it is tried in vain
+            if not is_soft(reason) then
                 now.at_source, now.at_line = place_of(func, pc)
                 now.reason = reason
             end
