@@ -52,6 +52,7 @@ local SOURCES = {
     { "gzip", "Stream", "rproxy.GzipStream" },
     { "multipart", "M", { reader = "rp.form", parts = "rp.form" } },
     { "multipart", "Reader", "rproxy.FormReader" },
+    { "request_body", "Reader", "rproxy.BodyReader" },
     { "ring", "M", { new = "=rp.ring", jump = "=rp.jump_hash" } },
     { "ring", "Ring", "rproxy.Ring" },
     { "crypto", "M", { hmac = "rp.crypto", random = "rp.crypto", equal = "rp.crypto",
@@ -77,6 +78,7 @@ local FIELDS = {
     ["rproxy.Certificate"] = { "subject string RFC 2253", "issuer string", "serial string hex",
         "fingerprint string SHA-256, hex", "sans string[]", "not_before number", "not_after number",
         "is_ca boolean", "version number", "pem string", "der string" },
+    ["rproxy.BodyReader"] = { "bytes number of the pieces so far" },
     ["rproxy.Lock"] = { "token number greater than that of each holder before" },
 }
 
@@ -161,6 +163,7 @@ local VALUES = { string = "string", text = "string", number = "number", boolean 
 local OBJECTS = { req = "rproxy.Request", up = "rproxy.Up", res = "rproxy.Result",
     conn = "rproxy.Conn", client = "rproxy.HttpClient", response = "rproxy.HttpResponse",
     headers = "rproxy.HttpHeaders", cert = "rproxy.Certificate", reader = "rproxy.FormReader",
+    body_reader = "rproxy.BodyReader",
     stream = "rproxy.GzipStream", zone = false, task = "rproxy.Task", keys = false }
 local FIELD_TYPES = { ["req.up"] = "rproxy.Up", ["req.conn"] = "rproxy.Conn",
     ["conn.tls"] = "rproxy.ConnTls?", ["req.upstream"] = "rproxy.Handle|string?" }

@@ -66,7 +66,7 @@
 ---@field bodies? ("read"|"all") Whose bodies: those that hooks read or filter, or all of them, which then pass through Lua.
 ---@field body? number|string Bytes of a body that are kept; the rest is only counted.
 ---@field keep? integer Files that are kept beside it, FILE.1 the newest.
----@field key? string File with a secret of 32 bytes or more. With it redacted values are kept, encrypted, and `rproxy replay --key` can use them.
+---@field key? string File (NAME.key) with a secret of 32 bytes or more. With it redacted values are kept, encrypted, and `rproxy replay --key` can use them.
 ---@field max? number|string Bytes of the file before another one is begun.
 ---@field redact? rproxy.SiteRecordRedact
 ---@field sample? any Which requests: a share from 0 to 1, or { share = number, header = name, token = text }: those that carry the token in that header, too. The header is redacted.
@@ -130,6 +130,10 @@
 ---@field max? integer Idle connections kept per peer and worker; 0 keeps none.
 ---@field requests? integer Requests on one connection; 0 is no limit.
 
+---@class rproxy.UpstreamQueue
+---@field max? integer Requests that may wait, per worker, until a peer has a free seat (max_conns); 0: they are answered 503 at once.
+---@field timeout? number|string ... and how long; then 503.
+
 ---@class rproxy.UpstreamRetry
 ---@field backoff? number|string Before a retry: a time by chance up to this, doubled each time. Not after a failure to connect.
 ---@field backoff_max? number|string ... and at most up to this.
@@ -158,6 +162,7 @@
 ---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
 ---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.
+---@field queue? rproxy.UpstreamQueue
 ---@field retry? rproxy.UpstreamRetry
 ---@field slow_start? number|string A peer that comes back (from rest, maintenance or failed checks) grows from a tenth of its weight to the whole in this time. Hashing takes no notice of it.
 ---@field spill? integer When less than this percentage of the weights of a priority are usable, peers of the next priority take part; 0: when none is.
@@ -1157,6 +1162,22 @@ function formreader:feed(piece, on) end
 ---@return string|nil err # "invalid": it was cut off
 function formreader:finish() end
 
+---@class rproxy.BodyReader
+---@field bytes number of the pieces so far
+local bodyreader = {}
+
+--- The next piece of the body, as it comes.
+--- phases: early access rewrite content   yields: yes
+---@param n number|nil most bytes of it (65536)
+---@return string|nil piece
+---@return string|nil err # nil alone: that was all; "too large": it has more than
+--- the reader's max; "consumed"; or why it did not come
+function bodyreader:read(n) end
+
+--- for piece in reader:chunks() do .. end; raises what reader:read would return as err.
+--- phases: early access rewrite content   yields: yes
+function bodyreader:chunks() end
+
 --- Made once, at load: a ring of nodes. The order of the list does not matter.
 ---@param list table names, or { name, weight = 2 }
 ---@return rproxy.Ring ring
@@ -1345,8 +1366,21 @@ function rp.jwe.encrypt(data, opts) end
 ---@field tls rproxy.ConnTls? what TLS agreed on; nil without TLS. A new table each time: keep it in a local. In `log` hooks it has `sni`, `version` and `cipher` only
 local conn = {}
 
+---@class rproxy.Es
+---@field open boolean is anybody there to write to?
+---@field bytes number? bytes of the body sent so far
+---@field leaving boolean a reload or the end of the worker waits for it
+---@field last_event_id string? where the client stopped before
+local es = {}
+
 ---@class rproxy.Lru
 local lru = {}
+
+---@class rproxy.Out
+---@field open boolean is anybody there to write to?
+---@field bytes number? bytes of the body sent so far
+---@field leaving boolean a reload or the end of the worker waits for it
+local out = {}
 
 ---@class rproxy.Regex
 local regex = {}
@@ -1376,6 +1410,7 @@ local regexset = {}
 ---@field ctx table yours, for this request: hand values to later hooks. The access log writes `ctx.NAME`
 ---@field up rproxy.Up what goes upstream: req.up
 ---@field conn rproxy.Conn the client's connection: req.conn
+---@field trailers table? what the client sent behind the body, by name, once that was read; nil: nothing, or not yet
 local req = {}
 
 ---@class rproxy.Result
@@ -1385,6 +1420,8 @@ local req = {}
 ---@field upstream table? nil when none was asked, else `name`, `peer`, `attempts`, `reused` (a kept connection), and in seconds `connect`, `first_byte`, `time`, each nil when it did not happen
 ---@field bytes number body bytes sent so far; in log, in all
 ---@field duration number seconds, as `req.duration`
+---@field trailers table? trailers by name, those known so far; nil: none
+---@field timings table seconds: `queue`, `connect`, `send`, `wait`, `receive` and `total`, each nil when it did not happen: times
 local res = {}
 
 ---@class rproxy.Up
@@ -1392,6 +1429,7 @@ local res = {}
 ---@field host string? Host header that goes upstream; nil: as the upstream's `host` says. Assignable there, too
 ---@field attempt number of the attempt about to be made, from 1
 ---@field peer_name string? the peer of the last attempt, as configured
+---@field last_error string? how the last attempt failed, a word as in `reason` of the access log; nil in the first
 local up = {}
 
 --- first value of a request header
@@ -1438,23 +1476,33 @@ function req:args() end
 ---@return string?
 function req:cookie(name) end
 
---- the whole body. Waits. `opts.max`: most bytes (1 MB). err: `"too large"`, or why it did not come. early to balance, while nothing of it was sent on
+--- the whole body. Waits. `opts.max`: most bytes (1 MB); `opts.as = "buffer"`: a `string.buffer` of your own. err: `"too large"`, `"consumed"` (by a reader), or why it did not come. early to balance, while nothing of it was sent on
 ---@return string?
 ---@return string?
 function req:body(opts) end
 
---- the body as JSON. Waits. `opts`: `max`, `depth`. Does not look at Content-Type
+--- the body as JSON. Waits. `opts`: `max`, and those of `rp.json.decode`. Does not look at Content-Type
 ---@return any
 ---@return string?
 function req:json(opts) end
 
---- a url-encoded body: name to first value. Waits. err: `"not a form"` and those of body
+--- a form: name to first value, name to `{ name, filename, type, body }`. Waits. `opts`: `max`, `parts`, `on`. err: `"not a form"`, `"too many"`, `"invalid"` and those of body
 ---@return table?
----@return string?
+---@return any
 function req:form(opts) end
 
---- another body for the upstream; Content-Length follows. Until the first attempt
-function req:set_body(text) end
+--- read the body piece by piece. `opts.max`. early, access, rewrite, content
+---@return rproxy.BodyReader
+function req:body_reader(opts) end
+
+--- another body for the upstream: a text, or a function that makes it. Until the first attempt
+function req:set_body(body) end
+
+--- how long this request waits for its upstream, in seconds, whatever the route says: `connect`, `send`, `first_byte`, `idle`
+function req:timeout(waits) end
+
+--- add fields (strings, numbers, booleans by name) to the request's line in the access log: member `log` in JSON, `name="value"` behind combined ones. At most 32; of a value 1 KB
+function req:log(fields) end
 
 --- answer now: `return req:exit(...)`. A table as body is sent as JSON, nil is empty; headers by name or handle. early to header_filter
 ---@return true
@@ -1465,6 +1513,19 @@ function req:exit(status, body, headers) end
 ---@return true
 ---@nodiscard
 function req:redirect(url, status) end
+
+--- begin an answer that the hook writes piece by piece. `opts`: `length`, `idle`. early, access, rewrite, content
+---@return rproxy.Out
+function req:respond(status, headers, opts) end
+
+--- begin a stream of server-sent events. `opts`: `retry`, `keepalive` (15), `idle`, `headers`, `status`
+---@return rproxy.Es
+function req:events(opts) end
+
+--- send a 103 now. false: not to this client; err: `"too many"`. Before the response
+---@return boolean?
+---@return string?
+function req:early_hints(headers) end
 
 --- as exit, from deep inside a function: raises what the host understands
 ---@return nil
@@ -1525,6 +1586,58 @@ function res:set_cookie(cookie) end
 ---@return true
 ---@nodiscard
 function res:replace(status, body, headers) end
+
+--- the whole body, before the head goes out. Waits. `opts.max`: most bytes (1 MB). err: `"too large"` (it goes on untouched), `"streamed"`, or why it did not come
+---@return string?
+---@return string?
+function res:body(opts) end
+
+--- the body as JSON. Waits. `opts`: `max`, and those of `rp.json.decode`
+---@return any
+---@return string?
+function res:json(opts) end
+
+--- another body; a table is sent as JSON. Content-Length and validators follow
+function res:set_body(body) end
+
+--- `body_filter` runs once, with the whole body, unless that is larger than `opts.max` (1 MB)
+function res:buffer(opts) end
+
+--- set a trailer; nil removes it. header_filter, body_filter, and while the answer is written
+function res:trailer(name, value) end
+
+--- waits for a slow client. A string or a list of strings. err: `"closed"`, `"busy"`
+---@return true?
+---@return string?
+function out:write(data) end
+
+--- waits until all is in the client's socket
+---@return true?
+---@return string?
+function out:flush() end
+
+--- waits until all is in the client's socket
+---@return true?
+---@return string?
+function es:flush() end
+
+--- the end; returning from the hook is one, too
+---@return true
+function out:close(trailers) end
+
+--- the end; returning from the hook is one, too
+---@return true
+function es:close() end
+
+--- waits. `{ event =, data =, id =, retry = }` or its data
+---@return true?
+---@return string?
+function es:send(event) end
+
+--- waits. What clients ignore
+---@return true?
+---@return string?
+function es:comment(text) end
 
 --- an interned header name: make it at load, use it in hooks
 ---@return rproxy.Handle

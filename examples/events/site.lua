@@ -33,7 +33,7 @@ local KEEP = 100 -- of what was said, for those who come late
 -- The last number is in memory of all workers: each browser may be served by another one.
 local function say(text)
     local said = rp.shared.said
-    local id = assert(said:incr("last", 1))
+    local id = assert(said:incr("last", 1, 0))
     said:set("text:" .. id, text, 3600)
     return id
 end

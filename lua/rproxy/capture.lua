@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- capture: reads what `record` wrote: lines of JSON, one for each request or call of the background. A
--- line that is no such thing is counted and passed over, the end of a file that is torn too.
+-- capture: reads what `record` wrote: lines of JSON, one for each request or call of the
+-- background. A line that is no such thing is counted and passed over, the end of a file that is
+-- torn too.
 
 local json = require("rproxy.json")
 

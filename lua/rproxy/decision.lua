@@ -88,7 +88,8 @@ end
 local function public(entry)
     local out = { instance = entry.instance, hook = entry.hook, kind = entry.kind,
         what = entry.what, value = shown(entry), status = entry.status, bytes = entry.bytes,
-        headers = headers_shown(entry.headers), port = entry.port }
+        headers = headers_shown(entry.headers), port = entry.port,
+        calls = entry.calls }
     if entry.kind == "verdict" then
         out.kind, out.verdict = nil, entry.verdict
         out.cpu_us, out.wait_us = micros(entry.cpu_ns), micros(entry.wait_ns)

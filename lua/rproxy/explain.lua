@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- explain: what a site would do with one request, and why: routes, hooks, upstream, answer. The request
--- runs through the real core in a lab; upstreams give a stand-in answer, and every other way out is
--- refused.
+-- explain: what a site would do with one request, and why: routes, hooks, upstream, answer. The
+-- request runs through the real core in a lab; upstreams give a stand-in answer, and every other
+-- way out is refused.
 
 local chains = require("rproxy.config.chains")
 local explain_route = require("rproxy.explain_route")
@@ -40,8 +40,8 @@ local function model_host(model, name)
     end
 end
 
-local PHASES = { { name = "early" }, { name = "access" }, { name = "rewrite" }, { name = "content" },
-    { name = "request_body" }, { name = "header_filter", reverse = true },
+local PHASES = { { name = "early" }, { name = "access" }, { name = "rewrite" },
+    { name = "content" }, { name = "request_body" }, { name = "header_filter", reverse = true },
     { name = "body_filter", reverse = true }, { name = "log", reverse = true } }
 
 -- What the entries of one handler come to.
@@ -168,9 +168,12 @@ local function route_lines(out, story)
     local by = { name = "by its name", default = "as the default host" }
     out[#out + 1] = ("host      %s"):format(route.by == "none" and "none has this name"
         or ("%s (%s)"):format(route.host, by[route.by]))
-    out[#out + 1] = "route     " .. (route.chosen or ("none: " .. tostring(route.miss):gsub("_", " ")))
+    local none = "none: " .. tostring(route.miss):gsub("_", " ")
+    out[#out + 1] = "route     " .. (route.chosen or none)
     local names = {}
-    for name, value in pairs(story.params or {}) do names[#names + 1] = ("%s=%s"):format(name, value) end
+    for name, value in pairs(story.params or {}) do
+        names[#names + 1] = ("%s=%s"):format(name, value)
+    end
     table.sort(names)
     if names[1] then out[#out + 1] = "params    " .. table.concat(names, " ") end
     local widest = 0
@@ -210,7 +213,9 @@ local function field_lines(out, lines)
     for name in pairs(lines or {}) do names[#names + 1] = name end
     table.sort(names)
     for _, name in ipairs(names) do
-        for _, value in ipairs(lines[name]) do out[#out + 1] = ("      %s: %s"):format(name, value) end
+        for _, value in ipairs(lines[name]) do
+            out[#out + 1] = ("      %s: %s"):format(name, value)
+        end
     end
 end
 
@@ -219,7 +224,8 @@ local SHOWN_MOST = 400
 local function body_line(out, body)
     if not body or body == "" then return end
     local text = body:sub(1, SHOWN_MOST):gsub("[^\t -~]", ".")
-    out[#out + 1] = "      " .. text .. (#body > SHOWN_MOST and (" .. %d bytes"):format(#body) or "")
+    local more = #body > SHOWN_MOST and (" .. %d bytes"):format(#body) or ""
+    out[#out + 1] = "      " .. text .. more
 end
 
 local function upstream_lines(out, story)

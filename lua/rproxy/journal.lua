@@ -17,11 +17,12 @@
 --   kind      "answer": one was made: what = "req:exit" .., status, type, value (body), headers
 --             "set" "add" "del": a header: what = "up.x-user", "res.server", value
 --             "assign": what = "path", "up.host", "consumer", "upstream", "res.status" .., value
---             "body": another body: what = "req", "res" or "piece" (of a response), bytes
+--             "body": another body: what = "req", "res", "req piece" or "res piece", bytes
 --             "pick" "exclude": a peer: value, port
 --             "verdict": how a handler ended: verdict = "next", "answer" (status), "refuse" (of
 --               connections), "error" (value: text); cpu_ns, wait_ns, waits
 --   value     text; at most 1 KB of it, then `bytes` is its length
+--   calls     of hooks that run for each piece of a body: how many went on in that way (one entry)
 --   applied   false: only noted, as the instance is in shadow mode
 --
 -- How a setter of req, up or res takes part (script/journal.h has the C side): after the ABI call
@@ -97,21 +98,42 @@ local function frame_now()
     return frame and frame.task == task and frame or nil
 end
 
+-- Hooks that run once for each piece of a body have one entry for all that went on in the same way.
+local PIECES = { body_filter = "res piece", request_body = "req piece" }
+
+local function sum_up(journal, entry)
+    if not PIECES[entry.hook] or (entry.kind ~= "body" and entry.verdict ~= "next") then
+        return false
+    end
+    local key = ("%s %s %s"):format(entry.kind, entry.hook, tostring(entry.index))
+    local sum = journal.sums[key]
+    if not sum then
+        journal.sums[key], entry.calls = entry, 1
+        return false
+    end
+    sum.calls = sum.calls + 1
+    for _, name in ipairs { "bytes", "cpu_ns", "wait_ns", "waits" } do
+        if entry[name] then sum[name] = (sum[name] or 0) + entry[name] end
+    end
+    return true
+end
+
 --- Put an entry into the journal of a wrapper, if it has one. For the layer.
 function M.put(wrapper, entry)
     local journal = rawget(wrapper, SLOT)
     if not journal then return end
-    if #journal >= M.ENTRIES_MOST or journal.bytes > BYTES_MOST then
-        journal.lost = journal.lost + 1
-        return
-    end
     local frame = not entry.hook and frame_now()
+    if frame and entry.kind == "answer" then frame.answer = entry end -- also when it is lost
     entry.index = entry.index or (frame and frame.index) or tonumber(C.rp_abi_running(H))
     if entry.index < 0 then entry.index = nil end
     entry.instance = entry.index and M.label(entry.index)
     entry.hook = entry.hook or (frame and frame.hook) or HOOKS[wrapper[1].phase]
     if entry.applied == nil then entry.applied = H.notes ~= M.ONLY end
-    if not entry.applied then journal.shadow = true end
+    if sum_up(journal, entry) then return end
+    if #journal >= M.ENTRIES_MOST or journal.bytes > BYTES_MOST then
+        journal.lost = journal.lost + 1
+        return
+    end
     cut(journal, entry)
     journal[#journal + 1] = entry
     return entry
@@ -150,7 +172,7 @@ end
 local function begin(wrapper, traced)
     local journal = rawget(wrapper, SLOT)
     if not journal then
-        journal = { lost = 0, bytes = 0, traced = false, shadow = false }
+        journal = { lost = 0, bytes = 0, traced = false, sums = {} }
         rawset(wrapper, SLOT, journal)
     end
     journal.traced = journal.traced or traced or false
@@ -309,12 +331,23 @@ end
 --- The answer that the handler made; nil: none.
 function M.answer_of(wrapper, frame)
     local journal = rawget(wrapper, SLOT)
-    return journal and last_answer(journal, frame)
+    return frame.answer or (journal and last_answer(journal, frame))
 end
 
 -- ---------------------------------------------------------------- traced chains
 
+--- Is this a hook that makes pieces of a body?
+function M.makes_pieces(hook)
+    return PIECES[hook] ~= nil
+end
+
+--- Note the piece that the handler of a frame made.
+function M.note_piece(wrapper, frame, piece)
+    M.note_bytes(wrapper, PIECES[frame.hook], #piece)
+end
+
 local function close(wrapper, frame, result, ...)
+    if PIECES[frame.hook] and type(result) == "string" then M.note_piece(wrapper, frame, result) end
     local answer = M.answer_of(wrapper, frame)
     M.leave(wrapper, frame, answer and "answer" or "next", answer and { status = answer.status })
     return result, ...
@@ -361,7 +394,7 @@ end)
 keep_fn(FAILED, function(req, index, task, text)
     local journal, frame = rawget(req, SLOT), frames[task % PLACES]
     if not journal or not frame or frame.task ~= task then return end
-    local answer = text == nil and last_answer(journal, frame)
+    local answer = text == nil and (frame.answer or last_answer(journal, frame))
     M.put(req, end_of(frame, text and "error" or "answer", { value = text,
         status = answer and answer.status or nil }))
 end)

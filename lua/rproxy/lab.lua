@@ -41,6 +41,7 @@ local boot = require("rproxy.config.boot")
 local build = require("rproxy.config.build")
 local journal = require("rproxy.journal")
 local loader = require("rproxy.loader")
+local plugin = require("rproxy.plugin")
 local regex = require("rproxy.regex")
 local report = require("rproxy.config.report")
 local schema = require("rproxy.schema")
@@ -409,7 +410,10 @@ function Lab:stop()
     wait(self, function() return core.started() ~= nil end, 60)
 end
 
+-- Whoever the process has become: files of a site come through C, where it has them.
 local function read_all(path)
+    local known = abi.host.read(path)
+    if known then return known end
     local file, err = io.open(path, "rb")
     if not file then error(err, 0) end
     local text = file:read("*a")
@@ -430,10 +434,30 @@ local function check_model(self, what, opts, at)
     return boot.check(path or at, "", over, function() return node end, nil)
 end
 
+local used = setmetatable({}, { __mode = "k" }) -- plugins that a site had already
+
+-- What a plugin's module keeps outside of setup belongs to one site, as it does in a worker, whose VM
+-- is a generation's: where a plugin was used before, its module is loaded again.
+local function renew_plugins(model)
+    local _, order = validate.instances(model)
+    local renewed = false
+    for _, instance in ipairs(order) do
+        local before = instance.plugin
+        if before and before.module and used[before] then
+            if not renewed then loader.renew() end
+            renewed = true
+            local fresh = require(before.module)
+            if plugin.is_plugin(fresh) then instance.plugin = fresh end
+        end
+        if before then used[instance.plugin] = true end
+    end
+end
+
 local function build_site(self, what, opts, at)
     local found = report.new()
     local model = check_model(self, what, opts, at)
     self.model = model
+    if type(what) == "table" then renew_plugins(model) end
     build.run(model, sink.new(abi.cast("struct rp_conf *", self.draft)), found)
     if not found:is_empty() then error(found:text(), 0) end
     local ok, why = core.open()

@@ -15,6 +15,7 @@
 local abi = require("rproxy.abi")
 local grant = require("rproxy.grant")
 local nearest = require("rproxy.config.nearest")
+local outside = require("rproxy.outside")
 local plugin = require("rproxy.plugin")
 
 local M = {}
@@ -64,6 +65,7 @@ end
 M.getenv = os_of_site.getenv
 
 base.os = read_only("os", os_of_site)
+outside.class("os", os_of_site)
 
 -- Metatables that code of the site made; all others are the layer's.
 local own = setmetatable({}, { __mode = "k" })
@@ -331,12 +333,17 @@ function M.set_up(site_path, path)
     table.insert(package.loaders, search)
 end
 
---- Go to another site (rproxy.lab): modules of the one before are loaded anew.
+--- Have modules of the site loaded anew when they are required again (rproxy.lab).
+function M.renew()
+    for name in pairs(from_site) do package.loaded[name] = nil end
+    from_site = {}
+end
+
+--- Go to another site, whose modules are its own (rproxy.lab).
 --- @param site_path string
 function M.move(site_path)
     folder, patterns = site_path:match("^(.*/)") or "./", DEFAULT_PATH
-    for name in pairs(from_site) do package.loaded[name] = nil end
-    from_site, sources = {}, {}
+    M.renew()
 end
 
 --- Look elsewhere from now on: what the site itself says about lua.path.

@@ -208,10 +208,11 @@ function Metric:with(...)
     local of, values = self, { ... }
     local find = FIND[#self.labels]
     return setmetatable({ name = self.name, kind = self.kind, bounds = self.bounds,
-        bounds_n = self.bounds_n, labels = {}, find = function(bound)
+        bounds_n = self.bounds_n, labels = {}, cell = false,
+        other = false, find = function(bound)
             if bound.cell then return bound.cell end
             local at = find(of, unpack(values))
-            if at ~= of.other then bound.cell = at end
+            if at and at ~= of.other then bound.cell = at end
             return at
         end }, CLASSES[self.kind])
 end

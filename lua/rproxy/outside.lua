@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- outside: the classes of objects through which hooks get something from outside, by name, so that a
--- tape (rproxy.tape) can stand in between. Modules register theirs; the tape knows their functions.
+-- outside: the classes of objects through which hooks get something from outside, by name, so that
+-- a tape (rproxy.tape) can stand in between. Modules register theirs; the tape knows their
+-- functions.
 
 local M = {}
 
@@ -9,8 +10,9 @@ local classes = {} -- label -> methods table (also the metatable unless meta is 
 
 --- @param label string  "http.response"
 --- @param methods table  what objects find through __index
---- @param opts table|nil  meta: their metatable, where it is another table; ident: (object) -> text, which
----   one it is, of those that are made at load; fields: names of what makes a copy of it (all)
+--- @param opts table|nil  meta: their metatable, where it is another table; ident: (object) ->
+---   text, which one it is, of those that are made at load; fields: names of what makes a copy of
+---   it (all)
 function M.class(label, methods, opts)
     opts = opts or {}
     classes[label] = { label = label, methods = methods, meta = opts.meta or methods,

@@ -55,7 +55,7 @@ local COMMON = schema.compile({
         within = { "duration", default = 10, min = 0.1, max = 86400 },
         slow = { "duration", min = 0.001, max = 3600 },
         open = { "duration", default = 30, min = 0.1, max = 86400 },
-        policy = { "enum", { "bypass", "deny" } },
+        policy = { "enum", { "bypass", "deny", "last-good" } },
     } },
     mode = { "enum", { "enforce", "shadow" }, default = "enforce" },
 }, "plugin")
@@ -145,7 +145,8 @@ function M.instance(plugin, given, at)
     end
     return setmetatable({
         plugin = plugin, name = plugin.name, at = at, conf = conf, errors = ctx.errors,
-        mode = kept.mode, breaker = kept.breaker, refs = ctx.refs, on_error = kept.on_error or plugin.on_error, grant = kept.grant,
+        mode = kept.mode, breaker = kept.breaker, refs = ctx.refs,
+        on_error = kept.on_error or plugin.on_error, grant = kept.grant,
         places = ctx.places, wanted = ctx.wanted, order = kept.order,
         untrusted = plugin.confined ~= nil, limits = plugin.confined,
     }, Instance)

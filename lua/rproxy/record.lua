@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- record: samples requests of a site with `record`: what came, what hooks got from outside (tape), what
--- they decided (journal), what the upstream answered and what the client got: one line of JSON each, which
--- `rproxy replay` reads. docs/guide/record-replay.md has the form.
+-- record: samples requests of a site with `record`: what came, what hooks got from outside (tape),
+-- what they decided (journal), what the upstream answered and what the client got: one line of
+-- JSON each, which `rproxy replay` reads. docs/guide/record-replay.md has the form.
 --
--- In the chains stand two instances of the layer: `outer` before all others, which decides in `early`
--- whether a request is recorded, and `inner` behind all others, which sees the upstream's response
--- before any hook does. What ends a record is the end of the request's journal.
+-- In the chains stand two instances of the layer: `outer` before all others, which decides in
+-- `early` whether a request is recorded, and `inner` behind all others, which sees the upstream's
+-- response before any hook does. What ends a record is the end of the request's journal.
 
 local bit = require("bit")
 
@@ -23,7 +23,7 @@ local tape = require("rproxy.tape")
 local time = require("rproxy.time")
 local values = require("rproxy.tape_value")
 
-local C, H = abi.C, abi.H
+local C = abi.C
 local tonumber, type = tonumber, type
 
 local M = { VERSION = 1 }
@@ -39,7 +39,9 @@ local state -- of this VM: conf, redactor, file, dice; nil: nothing is recorded
 -- A generator of its own: sites that draw numbers draw the same with and without a record.
 local function new_dice()
     local word = 0
-    for i, byte in ipairs { random(4):byte(1, 4) } do word = bit.bor(word, bit.lshift(byte, 8 * (i - 1))) end
+    for i, byte in ipairs { random(4):byte(1, 4) } do
+        word = bit.bor(word, bit.lshift(byte, 8 * (i - 1)))
+    end
     if word == 0 then word = 1 end
     return function()
         word = bit.bxor(word, bit.lshift(word, 13))
@@ -61,10 +63,6 @@ local function is_sampled(req)
 end
 
 -- ---------------------------------------------------------------- reading a request
-
-local function text_of(s)
-    return s ~= nil and s or json.null
-end
 
 local function fields_of(secrets, each)
     local out = json.array()
@@ -212,26 +210,47 @@ end
 
 local function request_body(req, piece)
     local made = tape_of(req)
-    if made then gather(made, "request_body", piece) end
+    if made and not made.body_is_set then gather(made, "hook_body", piece) end
+end
+
+local BODY = 4 -- place in the wrapper: the body, once a hook has read it whole
+
+local function note_whole(req, made, text)
+    if type(text) == "string" and not made.whole_body and not made.body_is_set then
+        gather(made, "whole_body", text)
+    end
 end
 
 -- What hooks read of a body is what came, until one of them sets another.
 local function watch_bodies()
-    local class = outside.find("req")
-    local body, set_body = class.methods.body, class.methods.set_body
-    class.methods.body = function(self, opts)
-        local text, err = body(self, opts)
-        local made = type(text) == "string" and tape_of(self)
-        if made and not made.request_body and not made.body_is_set then
-            gather(made, "request_body", text)
-        end
-        return text, err
+    local class, reader = outside.find("req"), outside.find("req.reader")
+    local body, set_body, read = class.methods.body, class.methods.set_body, reader.methods.read
+    local function noted(req, ...)
+        local made, text = tape_of(req), ...
+        if made and text ~= nil then note_whole(req, made, tostring(text)) end
+        return ...
     end
+    class.methods.body = function(self, ...) return noted(self, body(self, ...)) end
     class.methods.set_body = function(self, ...)
         local made = tape_of(self)
-        if made then made.body_is_set = true end
+        if made then
+            note_whole(self, made, rawget(self, BODY))
+            made.body_is_set = true
+        end
         return set_body(self, ...)
     end
+    local function noted_piece(req, ...)
+        local made, piece = tape_of(req), ...
+        if made and type(piece) == "string" then gather(made, "reader_body", piece) end
+        return ...
+    end
+    reader.methods.read = function(self, ...) return noted_piece(self.req, read(self, ...)) end
+end
+
+-- The one of which most is known.
+local function body_that_came(req, made)
+    note_whole(req, made, rawget(req, BODY))
+    return made.whole_body or made.hook_body or made.reader_body
 end
 
 -- ---------------------------------------------------------------- lines
@@ -280,7 +299,8 @@ end
 --- Replays ask the same of theirs.
 function M.outcome(req, entries, secrets)
     local route, res = req.route, rawget(req, 7)
-    local made = { route = route and route.id or nil, consumer = values.pack(req.consumer, secrets.scrub),
+    local made = { route = route and route.id or nil,
+        consumer = values.pack(req.consumer, secrets.scrub),
         sent = sent_of(req, secrets), final = final_of(req, secrets),
         upstream = upstream_of { res_upstream = res.upstream } }
     made.decisions = values.pack(entries, secrets.scrub)
@@ -307,7 +327,7 @@ end
 
 local function line_of(req, entries, made)
     local secrets, request = made.secrets, made.request
-    request.body = body_of(made.request_body, secrets, kind_of(request.headers))
+    request.body = body_of(body_that_came(req, made), secrets, kind_of(request.headers))
     local answer = made.answer
     if answer then answer.body = body_of(made.answer_body, secrets, kind_of(answer.headers)) end
     local record = M.outcome(req, M.decisions(entries), secrets)
@@ -364,8 +384,8 @@ local function sample_of(given)
 end
 
 --- Hooks of the two instances.
-M.OUTER = { early = early }
-M.INNER = { header_filter = header_filter, body_filter = body_filter, request_body = request_body }
+M.OUTER = { early = early, request_body = request_body }
+M.INNER = { header_filter = header_filter, body_filter = body_filter }
 
 --- Make this VM record, as the site says. While it is built; the tape is there already.
 --- @param conf table  the options under `record`

@@ -1,11 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- record_file: where records go: one file, which all workers append to, opened anew for each write. So a
--- file that was moved away is followed at once, and a line is never torn but by a full disk or a crash.
+-- record_file: where records go: one file, which all workers append to, opened anew for each
+-- write. So a file that was moved away is followed at once, and a line is never torn but by a full
+-- disk or a crash.
 --
--- Lines wait in memory until a task of the layer has written those before; what does not fit there is
--- dropped and counted. A file that would grow past `max` gets the name FILE.1, that one FILE.2, and so
--- on up to `keep`; who turns them holds the folder FILE.turning meanwhile.
+-- Lines wait in memory until a task of the layer has written those before; what does not fit there
+-- is dropped and counted. A file that would grow past `max` gets the name FILE.1, that one FILE.2,
+-- and so on up to `keep`; who turns them holds the folder FILE.turning meanwhile.
 
 local chain = require("rproxy.chain")
 local fs = require("rproxy.fs")

@@ -2,14 +2,14 @@
 --
 -- record_redact: takes secrets out of what is recorded, before it is written.
 --
--- A secret is replaced by a mark, "redacted-" and 16 hex digits: a keyed digest of it. Equal secrets have
--- equal marks, so hooks that compare or look up by them behave the same when they are replayed. With a
--- key file (record.key) the marks are the same in all workers and each secret is also kept, encrypted:
--- who has the file can replay what verifies secrets, such as tokens. Without one the digest's key is
--- random, kept nowhere, and nothing leads back.
+-- A secret is replaced by a mark, "redacted-" and 16 hex digits: a keyed digest of it. Equal
+-- secrets have equal marks, so hooks that compare or look up by them behave the same when they are
+-- replayed. With a key file (record.key) the marks are the same in all workers and each secret is
+-- also kept, encrypted: who has the file can replay what verifies secrets, such as tokens. Without
+-- one the digest's key is random, kept nowhere, and nothing leads back.
 --
--- What is a secret: values of certain headers, cookies, query arguments and fields of bodies. Wherever a
--- secret of 8 bytes or more shows up in the rest of a record it is replaced there, too.
+-- What is a secret: values of certain headers, cookies, query arguments and fields of bodies.
+-- Wherever a secret of 8 bytes or more shows up in the rest of a record it is replaced there, too.
 
 local crypto = require("rproxy.crypto")
 local json = require("rproxy.json")
@@ -172,8 +172,8 @@ function Secrets:form(s)
     end))
 end
 
--- Fields of a decoded JSON text by name; true: one of them has a value that stands in the text otherwise
--- than as itself, or is too short to be looked for.
+-- Fields of a decoded JSON text by name; true: one of them has a value that stands in the text
+-- otherwise than as itself, or is too short to be looked for.
 local function walk_json(self, value, source, depth)
     local odd = false
     if type(value) ~= "table" or depth > 32 then return false end

@@ -142,7 +142,7 @@ function M.line(id, text)
         local said = lines_of(session, { n = 1 })
         return 1, said ~= "" and said .. "\n" .. message or message
     end
-    session.env._ = ok[2]
+    if ok[2] ~= nil then session.env._ = ok[2] end
     return 0, lines_of(session, ok)
 end
 

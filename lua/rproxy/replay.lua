@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- replay: runs a site in a lab over requests that were recorded, and compares what becomes of them. Calls
--- of hooks are answered by the records (replay_player, by the tape), upstreams by the recorded answers.
--- Nothing reaches the world.
+-- replay: runs a site in a lab over requests that were recorded, and compares what becomes of
+-- them. Calls of hooks are answered by the records (replay_player, by the tape), upstreams by the
+-- recorded answers. Nothing reaches the world.
 --
 -- The tape has to be there before any code of a site is loaded: M.open does it, once in a VM.
 
@@ -167,19 +167,20 @@ local function answer_of(record, opened)
     return { status = answer.status, headers = headers, body = body }, whole
 end
 
+local CONNECTS = { ["upstream connect failed"] = "refuse", ["upstream connect timed out"] = "hang" }
+local HANGS = { ["no response head from the upstream in time"] = true,
+    ["the upstream response stalled"] = true, ["the upstream stopped reading"] = true }
+
+-- How the upstreams failed: at connecting (manner), or later.
 local function failure_of(record)
     local fail = record.final.fail
     if type(fail) ~= "string" or type(record.upstream) ~= "table" then return nil end
-    if fail:find("timed out", 1, true) or fail:find("no answer", 1, true)
-        or fail:find("time", 1, true) then
-        return "hang"
-    end
-    return "reset"
+    return HANGS[fail] and "hang" or "reset", CONNECTS[fail]
 end
 
 local function upstream_fn()
     local playing = now_playing
-    if not playing then return 503, "" end
+    if not playing then return 200, "" end -- a health check
     if playing.answer then return playing.answer end
     if playing.failure then return playing.failure end
     playing.stand_in = true
@@ -217,10 +218,18 @@ local function prepare(self, record)
         playing.answer, answer_whole = answer_of(record, opened)
         playing.bodies = playing.bodies and answer_whole
     else
-        playing.failure = failure_of(record)
+        playing.failure, playing.manner = failure_of(record)
     end
     playing.redacted = left
     return playing, bytes
+end
+
+-- What connecting to upstreams does.
+function Replay:connect_by(manner)
+    if manner == self.manner then return end
+    self.manner = manner
+    for _, server in ipairs(self.servers) do server.manner = manner end
+    self.lab.world:apply()
 end
 
 --- Run one record. Raises when it cannot be replayed.
@@ -229,15 +238,17 @@ function Replay:run(record)
     local playing, bytes = prepare(self, record)
     move_clock(self, record.request.at)
     self.background.at = record.request.at
+    self:connect_by(playing.manner)
     now_playing = playing
-    local ran, err = pcall(self.lab.request, self.lab, { raw = bytes, method = record.request.method,
-        tls = record.request.scheme == "https", from = record.request.peer_ip })
+    local request = record.request
+    local ran, err = pcall(self.lab.request, self.lab, { raw = bytes, method = request.method,
+        tls = request.scheme == "https", from = request.peer_ip })
     now_playing = nil
     if playing.slot then tape.put(playing.slot, nil) end
     if not ran then error(err, 0) end
     if not playing.outcome then error("the core did not take it as a request", 0) end
     local differences, old, new = diff.compare(record, playing.outcome,
-        { stand_in = playing.stand_in, bodies = playing.bodies })
+        { stand_in = playing.stand_in, bodies = playing.bodies, failed = playing.failure ~= nil })
     local p = playing.player
     return { differences = differences, misses = p.misses, assumed = p.assumed,
         borrowed = p.borrowed, guessed = p.guessed, dice = p.dice, old = old, new = new,
@@ -264,7 +275,8 @@ function M.open(path, library, opts)
     self.background = player.new(nil, library, { on_miss = opts.on_miss, at = opts.at })
     tape.background = self.background
     local lab = require("rproxy.lab")
-    local settings = { strays = "refuse", overrides = opts.overrides, budget = false, time = opts.at }
+    local settings = { strays = "refuse", overrides = opts.overrides, budget = false,
+        time = opts.at }
     local ok, opened = pcall(lab.open, path, settings)
     if not ok then
         settings.start = false
@@ -273,8 +285,10 @@ function M.open(path, library, opts)
         again, opened = pcall(lab.open, path, settings)
         if not again then error(self.start_failed, 0) end
     end
-    self.lab = opened
-    for _, up in ipairs(opened.model.upstreams) do opened:upstream(up.name, upstream_fn) end
+    self.lab, self.servers = opened, {}
+    for i, up in ipairs(opened.model.upstreams) do
+        self.servers[i] = opened:upstream(up.name, upstream_fn)
+    end
     opened.world:apply()
     return self
 end

@@ -124,8 +124,8 @@ end
 local function compare_text(out, kind, old, new)
     old, new = text_of(old), text_of(new)
     if M.same(old, new) then return end
-    out[#out + 1] = { kind = kind, text = ("%s %s -> %s"):format(kind, old or "none", new or "none"),
-        old = old, new = new }
+    local text = ("%s %s -> %s"):format(kind, old or "none", new or "none")
+    out[#out + 1] = { kind = kind, text = text, old = old, new = new }
 end
 
 local function compare_sent(out, old, new)
@@ -133,7 +133,8 @@ local function compare_sent(out, old, new)
     for _, name in ipairs { "path", "host" } do
         local was, is = text_of(old[name]), text_of(new[name])
         if not M.same(was, is) then
-            out[#out + 1] = { kind = "sent", text = "sent " .. name .. " changed", old = was, new = is }
+            local text = "sent " .. name .. " changed"
+            out[#out + 1] = { kind = "sent", text = text, old = was, new = is }
         end
     end
     compare_fields(out, "sent header", old.headers, new.headers)
@@ -176,7 +177,8 @@ end
 --- Differences between two outcomes.
 --- @param old table  of the record
 --- @param new table  of the replay
---- @param how table  stand_in: the upstream's answer was not recorded; bodies: they were, whole
+--- @param how table  stand_in: the upstream's answer was not recorded; bodies: they were, whole;
+---   failed: the upstream gave none
 --- @return table[] differences, table old_decisions, table new_decisions
 function M.compare(old, new, how)
     local out = {}
@@ -188,9 +190,13 @@ function M.compare(old, new, how)
         new_verdict = ("goes to upstream %s, whose answer is not known"):format(
             upstream_name(new) or "?")
     end
+    -- A failing upstream is played by one that fails in some way.
+    if how.failed and new.final.from == "core" and new.final.fail and new.final.status >= 502 then
+        new_verdict = old_verdict
+    end
     if old_verdict ~= new_verdict then
-        out[#out + 1] = { kind = "answer", text = ("answer %s -> %s"):format(old_verdict, new_verdict),
-            old = old_verdict, new = new_verdict }
+        local text = ("answer %s -> %s"):format(old_verdict, new_verdict)
+        out[#out + 1] = { kind = "answer", text = text, old = old_verdict, new = new_verdict }
     end
     if old.final.from == new.final.from then
         compare_text(out, "upstream", upstream_name(old), upstream_name(new))
@@ -204,8 +210,8 @@ function M.compare(old, new, how)
                 old = old_answer.value, new = new_answer.value }
         end
         if how.bodies and body_edits(was) ~= body_edits(is) then
-            out[#out + 1] = { kind = "body", text = "edits of bodies changed", old = body_edits(was),
-                new = body_edits(is) }
+            out[#out + 1] = { kind = "body", text = "edits of bodies changed",
+                old = body_edits(was), new = body_edits(is) }
         end
     end
     compare_errors(out, was, is)

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- replay_player: gives recorded results to the calls of hooks that are replayed. Which one: the next of
--- this request's with the same name and arguments; once they are used up, the last of them again; else
--- what the same call gave elsewhere in the capture, as close before as there is. What was never
--- called is a miss.
+-- replay_player: gives recorded results to the calls of hooks that are replayed. Which one: the
+-- next of this request's with the same name and arguments; once they are used up, the last of them
+-- again; else what the same call gave elsewhere in the capture, as close before as there is. What
+-- was never called is a miss.
 
 local M = {}
 
@@ -69,11 +69,13 @@ end
 
 --- @param record table|nil  of a request; nil: what runs in the background
 --- @param library table
---- @param opts table  on_miss ("fail", "empty"), opened (secrets), redacted: some secrets are not known
+--- @param opts table  on_miss ("fail", "empty"), opened (secrets), redacted: some secrets are not
+---   known
 --- @return table player  a tape for rproxy.tape; misses, assumed, borrowed, guessed: lists of words
 function M.new(record, library, opts)
-    local self = setmetatable({ library = library, on_miss = opts.on_miss, misses = {}, assumed = {},
-        borrowed = {}, guessed = {}, used = {}, dice = 0, at = opts.at or 0, runs = {} }, Player)
+    local self = setmetatable({ library = library, on_miss = opts.on_miss, misses = {},
+        assumed = {}, borrowed = {}, guessed = {}, used = {}, dice = 0, at = opts.at or 0,
+        runs = {} }, Player)
     if opts.opened then self.unscrub, self.scrub = opts.opened.put_in, opts.opened.take_out end
     if record then
         self.at, self.seq, self.redacted = record.request.at, record.seq or {}, opts.redacted
@@ -84,8 +86,8 @@ function M.new(record, library, opts)
     return self
 end
 
--- With secrets that are not known arguments may differ only by their marks: then the next call of that
--- name that nobody asked for yet.
+-- With secrets that are not known arguments may differ only by their marks: then the next call of
+-- that name that nobody asked for yet.
 local function guess(self, name)
     for _, call in ipairs(self.redacted and self.by_name[name] or {}) do
         if not self.used[call] then return call end

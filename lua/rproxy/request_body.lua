@@ -12,6 +12,7 @@ local journal = require("rproxy.journal")
 local multipart = require("rproxy.multipart")
 local object = require("rproxy.object")
 local opts_of = require("rproxy.opts")
+local outside = require("rproxy.outside")
 local task = require("rproxy.task")
 local text = require("rproxy.text")
 
@@ -147,7 +148,8 @@ local function read_client(reader, n)
     if code == abi.OK then return abi.out() end
     if code == abi.END then return nil end
     if code == E.PHASE then
-        raise("a request body can be read piece by piece in early, access, rewrite and content")
+        raise("a request body can be read piece by piece in early, access, rewrite and content, "
+            .. "before the request is answered")
     end
     return fail(reader, code)
 end
@@ -184,6 +186,8 @@ function Reader:chunks()
         return piece
     end
 end
+
+outside.class("req.reader", Reader)
 
 local function check_most(what, most)
     if type(most) ~= "number" or most ~= most or most < 0 then

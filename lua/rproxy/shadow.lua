@@ -73,15 +73,14 @@ end
 -- ---------------------------------------------------------------- hooks of requests
 
 local MUST_ANSWER = { early = true, access = true, rewrite = true, balance = true }
-local PIECES = { body_filter = "res", request_body = "req" }
 
 -- What a handler that makes pieces returned; the same mistakes raise as in a chain (chain.lua).
-local function note_piece(req, hook, answer, result)
+local function note_piece(req, frame, hook, answer, result)
     if result == nil or (answer and result == true) then return end
     if type(result) ~= "string" then
         error(("%s returned a %s, not a string or nil"):format(hook, type(result)), 0)
     end
-    journal.note_bytes(req, PIECES[hook] .. " piece", #result)
+    journal.note_piece(req, frame, result)
 end
 
 -- enum rp_account
@@ -98,8 +97,8 @@ end
 
 local function after(req, frame, hook, result)
     local answer = journal.answer_of(req, frame)
-    if PIECES[hook] then
-        note_piece(req, hook, answer, result)
+    if journal.makes_pieces(hook) then
+        note_piece(req, frame, hook, answer, result)
     elseif result and not answer and MUST_ANSWER[hook] then
         error("it returned a true value without req:exit or req:redirect", 0)
     end

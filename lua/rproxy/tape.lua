@@ -1,15 +1,15 @@
 -- SPDX-License-Identifier: MIT
 --
--- tape: stands between hooks and what they get from outside: I/O, shared zones, clocks and dice. Recording,
--- it notes what each call gave while a request is sampled; replaying, it gives that again and nothing
--- else: no call reaches the world.
+-- tape: stands between hooks and what they get from outside: I/O, shared zones, clocks and dice.
+-- Recording, it notes what each call gave while a request is sampled; replaying, it gives that
+-- again and nothing else: no call reaches the world.
 --
--- It is put in place once, before any code of the site is loaded (tape.install), and only in VMs of sites
--- with `record` and of `rproxy replay`; no other VM has a trace of it.
+-- It is put in place once, before any code of the site is loaded (tape.install), and only in VMs
+-- of sites with `record` and of `rproxy replay`; no other VM has a trace of it.
 --
 -- A tape is a table:
---   calls   what was called: { f = name, a = digest of the arguments, w = words for people, i = instance,
---           r = packed results | e = what it raised }, in the order in which they ended
+--   calls   what was called: { f = name, a = digest of the arguments, w = words for people, i =
+--           instance, r = packed results | e = what it raised }, in the order in which they ended
 --   seq     clocks and dice: key -> runs { packed value, times }, in order
 --   lost    calls for which there was no room
 --   scrub   (string) -> string: takes secrets out
@@ -33,8 +33,8 @@ local M = {
 local tapes = {} -- by request slot
 local NO_TASK = -1
 
---- Calls outside of requests (start hooks, timers): recording, background(entry) gets them; replaying,
---- background(name, digest) gives the entry.
+--- Calls outside of requests (start hooks, timers): recording, background(entry) gets them;
+--- replaying, background(name, digest) gives the entry.
 M.background = nil
 
 --- The tape of a request slot.
@@ -119,7 +119,7 @@ local function note(tape, entry, ok, ...)
         tape.bytes = tape.bytes + size_of(entry.r)
     else
         local err = ...
-        if type(err) ~= "string" then return end -- req:abort within a callback: nothing from outside
+        if type(err) ~= "string" then return end -- req:abort within a callback
         entry.e = tape.scrub and tape.scrub(err) or err
     end
     if tape.take then tape.take(entry) else tape.calls[#tape.calls + 1] = entry end
@@ -134,14 +134,11 @@ end
 
 -- The tape that the running code writes to, and its task; nil: none.
 local function recorder(spec)
-    local r, tape = H.req, nil
-    if r ~= nil then
-        tape = tapes[r.slot]
-        if not tape then return nil end
-    else
-        tape = M.background
-        if not tape or not instance_now() then return nil end
-    end
+    local r = H.req
+    local tape = M.background
+    if r ~= nil then tape = tapes[r.slot]
+    elseif tape and not instance_now() then return nil end
+    if not tape then return nil end
     local task = C.rp_abi_task_self(H)
     if task == NO_TASK or tape.inside[task] then return nil end
     if spec.plumbing and is_plumbing(4) then return nil end
@@ -218,8 +215,8 @@ end
 
 -- ---------------------------------------------------------------- replaying
 
--- The player of a request, or of the background; see rproxy.replay: call(name, digest, words, instance)
--- -> entry, run(key) -> packed value.
+-- The player of a request, or of the background; see rproxy.replay: call(name, digest, words,
+-- instance) -> entry, run(key) -> packed value.
 local function player()
     local r = H.req
     if r ~= nil then return tapes[r.slot] end
@@ -268,6 +265,7 @@ end
 
 local function yes() return true end
 local function one() return 1 end
+local function zero() return 0 end
 local function no() return false end
 
 -- { module, field, spec }: functions of modules.
@@ -310,17 +308,17 @@ local FUNCTIONS = {
         words = function(o) return place(o) end } },
 }
 
--- Clocks and dice: called often, and with few different values.
+-- Clocks and dice: called often, and with few different values. "os": that of site code.
 local SEQUENCES = {
     { "rproxy.time", "now", { name = "now", clock = true } },
     { "rproxy.time", "time", { name = "time", clock = true, wall = true } },
     { "rproxy.time", "clock", { name = "clock", clock = true } },
     { "rproxy.crypto", "random", { name = "random" } },
     { math, "random", { name = "dice" } },
-    { os, "time", { name = "os.time", clock = true, wall = true,
+    { "os", "time", { name = "os.time", clock = true, wall = true,
         applies = function(t) return t == nil end } },
-    { os, "clock", { name = "os.clock", clock = true } },
-    { os, "date", { name = "os.date",
+    { "os", "clock", { name = "os.clock", clock = true } },
+    { "os", "date", { name = "os.date",
         applies = function(_, t) return t == nil end } },
 }
 
@@ -339,7 +337,8 @@ end
 local METHODS = {
     ["http.client"] = { request = { words = function(self, o)
         o = first(o)
-        return ("%s %s"):format(o.method or "GET", (self.base or "") .. tostring(o.url):gsub("%?.*", ""))
+        local url = tostring(o.url):gsub("%?.*", "")
+        return ("%s %s"):format(o.method or "GET", (self.base or "") .. url)
     end } },
     ["http.response"] = { read = {}, close = { quiet = true } },
     tcp = { read = { plumbing = true }, read_until = { plumbing = true },
@@ -355,9 +354,9 @@ local METHODS = {
     ["crypto.key"] = { sign = {} },
     ["shared.store"] = {}, ["shared.cache"] = {}, ["shared.buckets"] = {},
     ["shared.counters"] = {}, ["shared.top"] = {}, ["shared.distinct"] = {}, ["shared.set"] = {},
-    ["shared.counter"] = { add = { otherwise = yes }, get = { otherwise = function() return 0 end } },
+    ["shared.counter"] = { add = { otherwise = yes }, get = { otherwise = zero } },
     ["shared.gauge"] = { add = { otherwise = yes }, set = { otherwise = yes },
-        get = { otherwise = function() return 0 end } },
+        get = { otherwise = zero } },
 }
 
 -- What writing to a zone gives where nothing is recorded: nothing is written, all is well.
@@ -425,7 +424,7 @@ local function wrap_methods(label, class, methods, wrap)
     end
 end
 
-local MODULES = { "socket", "exec", "fs", "http", "lock", "redis", "shared", "shared_kinds",
+local MODULES = { "loader", "socket", "exec", "fs", "http", "lock", "redis", "shared", "shared_kinds",
     "shared_set", "time", "crypto" }
 
 --- Stand in between from now on. Once, before any code of the site is loaded.
@@ -441,7 +440,9 @@ function M.install(mode)
         module[row[2]] = wrap(row[3], module[row[2]])
     end
     for _, row in ipairs(SEQUENCES) do
-        local module = type(row[1]) == "string" and require(row[1]) or row[1]
+        local module = row[1]
+        if module == "os" then module = outside.find("os").methods
+        elseif module ~= math then module = require(module) end
         module[row[2]] = wrap_seq(row[3], module[row[2]])
     end
     local lock = require("rproxy.lock")

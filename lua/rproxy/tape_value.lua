@@ -4,8 +4,8 @@
 -- ASCII, lists and tables with any keys, NaN, null, and the objects of rproxy.outside.
 --
 --   "text"  1.5  true  null (nil)     as they are
---   { b = "base64" }                  a string with other bytes than printable ASCII, tabs and line ends
---   { n = "inf" | "-inf" | "nan" | "-0" }     { u = "null" }: rp.null
+--   { b = "base64" }                  a string with other bytes than printable ASCII, tabs and
+--   line ends { n = "inf" | "-inf" | "nan" | "-0" }     { u = "null" }: rp.null
 --   { l = [ .. ], e = true }          a list; e: one that was marked by rp.array
 --   { m = [ [ key, value ], .. ] }    any other table, keys in order
 --   { o = "http.response", i = "id", m = .. }  an object

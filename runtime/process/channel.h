@@ -29,6 +29,8 @@ enum rp_message_kind {
     RP_SAY_READY,
     RP_SAY_FAILED, /* text: why */
     RP_SAY_FLIPPED,
+    RP_SAY_WORN,    /* its Lua heap stays full: it would like a successor */
+    RP_SAY_RESTORE, /* text: the plugin that does not work since the last reload */
     RP_SAY_TOLD, /* a: ticket, b: status; text */
     /* evaluator, file reader, master */
     RP_SAY_FETCH,  /* text: path of a file that the site needs */

@@ -191,12 +191,13 @@ static int check(const struct rp_cli *c, const char *site)
     struct rp_check_order order = {.site = site,
                                    .overrides = rp_buf_str(&c->overrides),
                                    .describe = c->mode == RP_CLI_EXPLAIN ? RP_DESCRIBE_TEXT
-                                                                         : RP_DESCRIBE_NOT,
+                                                                         : RP_DESCRIBE_WARNINGS,
                                    .account = root ? &account : NULL};
     rp_err e = rp_check_run(&order, &checked, &error);
     if (e == RP_OK && c->mode == RP_CLI_EXPLAIN) {
         print(checked->plan->description); /* ends with a line's end */
     } else if (e == RP_OK) {
+        rp_ignore(rp_os_write_all(STDERR_FILENO, checked->plan->description));
         print(rp_str_z(c->site));
         print(RP_STR(": ok\n"));
     } else {

@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "process/master_in.h"
+#include "process/peers.h"
 
 enum {
     BACKLOG = 16,
@@ -281,20 +282,46 @@ static void forget(struct rp_master *m, struct client *k)
     *k = (struct client){.fd = -1};
 }
 
+/* ---- peers ------------------------------------------------------------------------------------ */
+
+static void do_upstreams(struct rp_master *m, struct client *k)
+{
+    struct rp_buf out;
+    rp_buf_init(&out, METRICS_MOST);
+    rp_peers_table(m->roster, m->turn_ms, &out);
+    answer_on(k, 0, rp_buf_str(&out));
+    rp_buf_fini(&out);
+}
+
+/* "peer UPSTREAM PEER WORD" */
+static void order_peer(struct rp_master *m, struct client *k, rp_str words)
+{
+    struct rp_buf out;
+    rp_buf_init(&out, TEXT_MOST);
+    rp_err e = rp_peers_order(m->roster, words, m->turn_ms, &out);
+    answer_on(k, e == RP_OK ? 0 : 1, rp_buf_str(&out));
+    rp_buf_fini(&out);
+}
+
 /* ---- all commands ---------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
     void (*run)(struct rp_master *m, struct client *k);
 } COMMANDS[] = {
-    {"reload", do_reload}, {"stop", do_stop},     {"quit", do_quit},
-    {"reopen", do_reopen}, {"status", do_status}, {"metrics", do_metrics},
+    {"reload", do_reload},       {"stop", do_stop},     {"quit", do_quit},
+    {"reopen", do_reopen},       {"status", do_status}, {"metrics", do_metrics},
+    {"upstreams", do_upstreams},
 };
 
 static void obey(struct rp_master *m, struct client *k, rp_str command)
 {
     if (rp_str_starts(command, RP_STR("ask "))) {
         ask_worker(m->control, m, k, rp_str_from(command, 4));
+        return;
+    }
+    if (rp_str_starts(command, RP_STR("peer "))) {
+        order_peer(m, k, rp_str_from(command, 5));
         return;
     }
     for (size_t i = 0; i < RP_COUNT(COMMANDS); i++) {

@@ -21,6 +21,7 @@ enum {
     START_LIMIT_MS = 45000, /* to READY: building (30 s) and start hooks (10 s) */
     STALL_MS = 10000,       /* without a heartbeat */
     WATCH_MS = 1000,        /* between two looks at heartbeats */
+    WORN_LEAST_MS = 5000,   /* a worker that is full so soon would have a successor that is */
     HANDSHAKE_MS = 1000,    /* a worker that leaves alone listens on for so long */
 };
 
@@ -161,11 +162,27 @@ static void on_failed(struct rp_master *m, uint32_t worker, const struct rp_mess
                rp_log_esc(rp_channel_text(answer)));
 }
 
+/* Not again and again: a site whose Lua needs more than lua.heap from the start is served as well as it
+ * can be. */
+static void on_worn(struct rp_master *m, uint32_t worker)
+{
+    const struct rp_slot *s = slot_of(m, worker);
+    bool soon = m->turn_ms - s->started_ms < WORN_LEAST_MS;
+    if (soon || s->state != RP_SLOT_SERVING || m->reload.step != RP_RELOAD_IDLE) return;
+    rp_log(error, "the Lua heap of a worker stays full, replacing it worker=%u pid=%d", worker,
+           s->pid);
+    rp_crew_end(m, worker, RP_SAY_DRAIN, m->site->plan->drain_ms + RP_MASTER_DRAIN_EXTRA_MS);
+}
+
 static void on_message(struct rp_master *m, uint32_t worker, const struct rp_message *answer)
 {
     struct rp_slot *s = slot_of(m, worker);
     if (answer->head.kind == RP_SAY_FAILED) {
         on_failed(m, worker, answer);
+    } else if (answer->head.kind == RP_SAY_WORN) {
+        on_worn(m, worker);
+    } else if (answer->head.kind == RP_SAY_RESTORE) {
+        if (s->generation == m->generation) rp_reload_restore(m, rp_channel_text(answer));
     } else if (answer->head.kind == RP_SAY_READY && s->state == RP_SLOT_STARTING) {
         s->state = RP_SLOT_SERVING;
         s->kill_ms = 0;

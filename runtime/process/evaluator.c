@@ -85,7 +85,7 @@ RP_NORETURN static void send_result(struct evaluator *v, const struct rp_check_o
     rp_buf_init(&sources, RP_PLAN_BYTES_MOST);
     rp_buf_init(&description, RP_PLAN_BYTES_MOST);
     rp_buf_init(&flat, RP_PLAN_BYTES_MOST);
-    rp_host_describe(conf, order->describe, &description);
+    rp_host_describe(conf, bundle, order->describe, &description);
     rp_err e = rp_bundle_save(bundle, &sources);
     if (e == RP_OK)
         rp_plan_save(conf, rp_buf_str(&sources), rp_buf_str(&description), v->watched, v->watched_n,

@@ -131,6 +131,9 @@ void rp_master_status(const struct rp_master *m, struct rp_buf *out)
     rp_buf_addf(out, "master: %s, pid %d, version %s, up %llu s\n", words[m->state], (int)getpid(),
                 RP_VERSION, (unsigned long long)((m->turn_ms - m->started_ms) / 1000));
     rp_buf_addf(out, "site: %s, generation %u\n", m->run->site, m->generation);
+    if (m->reload.restored)
+        rp_buf_addf(out, "restored: generation %u did not work, see the error log; its files are not "
+                         "what is served\n", m->reload.restored);
     for (uint32_t i = 0; i < m->site->plan->listeners_n; i++)
         rp_buf_addf(out, "listener: %.*s\n", RP_STR_ARG(m->site->plan->listeners[i].text));
     for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++)

@@ -77,6 +77,10 @@ struct rp_reload {
     struct rp_zones zones;
     rp_ms deadline_ms;
     rp_ms started_ms;
+    bool restores;             /* it goes back to `before` */
+    struct rp_checked *before; /* what served before the last reload; NULL: none, or long ago */
+    rp_ms before_ms;           /* since when it does not serve */
+    uint32_t restored;         /* the generation that was given up, whose sources are still on disk; 0 */
 };
 
 enum {
@@ -165,6 +169,8 @@ void rp_crew_fini(struct rp_master *m);
 void rp_reload_ask(struct rp_master *m);
 /* The same for files of certificates that changed; the rest of the site stays as it serves. */
 void rp_reload_renew(struct rp_master *m);
+/* Back to what served before the last reload, if that was just now: `plugin` fails since. */
+void rp_reload_restore(struct rp_master *m, rp_str plugin);
 void rp_reload_ask_again(struct rp_master *m); /* if that was put off */
 void rp_reload_on_check(struct rp_master *m);  /* the checker's channel is readable */
 void rp_reload_on_answer(struct rp_master *m, uint32_t worker, const struct rp_message *answer);

@@ -22,6 +22,7 @@ enum {
     GATHER_LIMIT_MS = 30000,
     COMMIT_LIMIT_MS = 10000, /* a flip takes milliseconds: whoever does not answer is broken */
     TEXT_MOST = 64 * 1024,
+    PROBATION_MS = 600000, /* after a reload, in which a breaker may undo it */
     RENEW_AGAIN_MS = 60000, /* changed certificates were good, and something else was not */
 };
 
@@ -132,7 +133,20 @@ void rp_reload_ask(struct rp_master *m)
     struct rp_check_order order = rp_master_order(m);
     rp_control_begin_reload(m->control);
     rp_log(info, "reloading site=%s", m->run->site);
+    r->renews = r->restores = false;
+    begin(m, &order);
+}
+
+void rp_reload_restore(struct rp_master *m, rp_str plugin)
+{
+    struct rp_reload *r = &m->reload;
+    if (m->state != RP_MASTER_SERVING || is_under_way(m) || !r->before) return;
+    struct rp_check_order order = rp_master_order(m);
+    order.sources = r->before->plan->bundle;
+    rp_log(alert, "going back to the site before the last reload generation=%u plugin=%s",
+           m->generation, rp_log_esc(plugin));
     r->renews = false;
+    r->restores = true;
     begin(m, &order);
 }
 
@@ -148,6 +162,7 @@ void rp_reload_renew(struct rp_master *m)
     struct rp_check_order order = rp_master_order(m);
     order.sources = m->site->plan->bundle;
     r->renews = true;
+    r->restores = false;
     begin(m, &order);
 }
 
@@ -251,6 +266,22 @@ static void warn_of_restart(const char *option, rp_str before, rp_str after, rp_
     rp_log(warn, "%s: the option %s changed: that takes a restart", rp_log_esc(at), option);
 }
 
+/* What served until now is what a breaker may go back to; not after going back, and changed certificates
+ * make no difference. */
+static void keep_before(struct rp_master *m)
+{
+    struct rp_reload *r = &m->reload;
+    r->restored = r->restores ? m->generation : r->renews ? r->restored : 0;
+    if (r->renews) {
+        rp_checked_free(&m->site);
+        return;
+    }
+    rp_checked_free(&r->before);
+    r->before = r->restores ? NULL : m->site;
+    r->before_ms = m->turn_ms;
+    if (r->restores) rp_checked_free(&m->site);
+}
+
 /* The new generation becomes the current one, here and for every worker that starts from now on. */
 static void take_over(struct rp_master *m)
 {
@@ -262,7 +293,7 @@ static void take_over(struct rp_master *m)
     rp_logs_close(&m->logs);
     rp_zones_tell(&r->zones, &m->zones);
     rp_zones_close(&m->zones);
-    rp_checked_free(&m->site);
+    keep_before(m);
     m->sockets = r->sockets;
     m->zones = r->zones;
     r->zones = (struct rp_zones){0};
@@ -365,6 +396,8 @@ void rp_reload_tick(struct rp_master *m)
     if (r->step == RP_RELOAD_GATHERING && rp_crew_count(m, RP_SLOT_STARTING) == 0) prepare(m);
     if (r->step == RP_RELOAD_COMMITTING) finish_if_all_serve(m);
     if (r->deadline_ms && m->turn_ms >= r->deadline_ms) on_deadline(m);
+    if (r->before && r->step == RP_RELOAD_IDLE && m->turn_ms - r->before_ms > PROBATION_MS)
+        rp_checked_free(&r->before);
 }
 
 rp_ms rp_reload_next(const struct rp_master *m)
@@ -383,6 +416,7 @@ void rp_reload_cancel(struct rp_master *m)
 void rp_reload_fini(struct rp_master *m)
 {
     forget_attempt(m);
+    rp_checked_free(&m->reload.before);
 }
 
 /* ---- log files ----------------------------------------------------------------------------- */

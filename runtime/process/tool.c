@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -40,10 +41,12 @@ static const struct tool {
     {"jit", "jit -p site.lua", "where LuaJIT gives up compiling, in a live worker", false},
     {"lint", "lint [-p site.lua] [FILE..]", "mistakes in a site and its plugins", false},
     {"new", "new plugin|site NAME", "write a plugin or a site to begin with", false},
+    {"peer", "peer -p site.lua UPSTREAM PEER WORD", "drain a peer, change its weight", false},
     {"replay", "replay -p SITE CAPTURE..", "what a site decides otherwise than was recorded", true},
     {"repl", "repl -p site.lua", "run lines of Lua in a live worker", false},
     {"test", "test [FILE..]", "run the specs of plugins and sites", false},
     {"types", "types [FOLDER]", "write types for the editor", false},
+    {"upstreams", "upstreams -p site.lua", "the peers of a running instance", false},
 };
 
 /* ---- finding ------------------------------------------------------------------------------- */
@@ -263,6 +266,17 @@ static int call_say(struct running *r, const rp_str *args, struct rp_buf *out)
     return NO_ANSWER;
 }
 
+/* pause(milliseconds) */
+static int call_pause(struct running *r, const rp_str *args, struct rp_buf *out)
+{
+    uint64_t ms;
+    (void)r, (void)out;
+    if (rp_str_u64(args[0], &ms) != RP_OK) ms = 0;
+    struct timespec nap = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    (void)nanosleep(&nap, NULL); /* woken early: no harm */
+    return 0;
+}
+
 /* tty() -> 0: standard input is a terminal; 1: it is none */
 static int call_tty(struct running *r, const rp_str *args, struct rp_buf *out)
 {
@@ -302,9 +316,9 @@ static int call(void *arg, rp_str what, const rp_str *args, size_t n, struct rp_
         size_t args;
         int (*run)(struct running *r, const rp_str *args, struct rp_buf *out);
     } calls[] = {
-        {"argument", 1, call_argument}, {"path", 1, call_path}, {"check", 3, call_check},
-        {"connect", 2, call_connect},   {"say", 2, call_say},   {"tty", 0, call_tty},
-        {"mkdir", 1, call_mkdir},
+        {"argument", 1, call_argument}, {"path", 1, call_path},   {"check", 3, call_check},
+        {"connect", 2, call_connect},   {"say", 2, call_say},     {"tty", 0, call_tty},
+        {"pause", 1, call_pause},       {"mkdir", 1, call_mkdir},
     };
     for (size_t i = 0; i < RP_COUNT(calls); i++)
         if (rp_str_eq(what, rp_str_z(calls[i].name)) && n == calls[i].args)

@@ -60,6 +60,16 @@ static void take_keys(struct rp_worker *w)
     explicit_bzero(&t, sizeof t);
 }
 
+/* What the script layer would like the master to do. */
+static void ask_master(struct rp_worker *w)
+{
+    struct rp_proxy_wishes *wish = &w->proxy->wishes;
+    if (w->state != RP_WORKER_SERVING) return;
+    if (wish->successor) rp_worker_say(w, RP_SAY_WORN, NULL, RP_STR_NONE);
+    if (wish->restore) rp_worker_say(w, RP_SAY_RESTORE, NULL, rp_str_z(wish->plugin));
+    wish->successor = wish->restore = false;
+}
+
 static void beat(struct rp_worker *w)
 {
     rp_crumb_tick(w->page, rp_os_now_ms());
@@ -67,6 +77,7 @@ static void beat(struct rp_worker *w)
     take_keys(w);
     rp_proxy_beat(w->proxy);
     rp_stats_publish(w->counts, &w->proxy->stats, &w->published);
+    ask_master(w);
     forget_old_names(w);
 }
 

@@ -276,6 +276,7 @@ enum rp_plugin_error { RP_PLUGIN_500, RP_PLUGIN_OPEN, RP_PLUGIN_CLOSED };
 enum rp_break { RP_BREAK_NONE, RP_BREAK_BYPASS, RP_BREAK_DENY, RP_BREAK_LAST_GOOD };
 struct rp_conf_breaker { /* when an instance is taken out of its chains */
     uint8_t policy;      /* enum rp_break */
+    bool deny;           /* last-good: what is done until then, or where there is none */
     double errors;       /* share of its calls that fail, 0..1 */
     uint64_t least;      /* calls in a window before that counts */
     rp_ms within_ms, open_ms;

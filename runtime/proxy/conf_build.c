@@ -187,6 +187,7 @@ rp_err rp_conf_set_plugin(struct rp_conf *c, uint32_t plugin, rp_str key, double
     uint64_t whole = (uint64_t)value;
     if (rp_str_eq(key, RP_STR("breaker.policy")) && whole <= RP_BREAK_LAST_GOOD)
         b->policy = (uint8_t)whole;
+    else if (rp_str_eq(key, RP_STR("breaker.deny"))) b->deny = whole != 0;
     else if (rp_str_eq(key, RP_STR("breaker.errors")) && value <= 1) b->errors = value;
     else if (rp_str_eq(key, RP_STR("breaker.min"))) b->least = whole;
     else if (rp_str_eq(key, RP_STR("breaker.within"))) b->within_ms = whole;

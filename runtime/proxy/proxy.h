@@ -91,6 +91,13 @@ struct rp_door {
     rp_ms uncounted_ms; /* of the last log line about these; 0: never */
 };
 
+/* What the script layer would like to be done about this worker. */
+struct rp_proxy_wishes {
+    bool successor;  /* its heap stays full */
+    bool restore;    /* `plugin` does not work since the last reload */
+    char plugin[96]; /* ends with a NUL */
+};
+
 struct rp_proxy {
     struct rp_loop *loop;
     struct rp_mem *mem;
@@ -116,6 +123,7 @@ struct rp_proxy {
     struct rp_door door;
     struct rp_tls_gate tls;
     struct rp_census *census;       /* shared by all workers; NULL: no caps */
+    struct rp_proxy_wishes wishes;
     struct rp_metrics *metrics;     /* of all workers; NULL: the script layer has its own */
     struct rp_counters *counters;   /* of all workers; NULL: none */
     uint32_t worker;                /* our number in it */

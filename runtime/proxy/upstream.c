@@ -128,8 +128,8 @@ static void place_peer(struct rp_group *g, struct rp_peer *p)
 {
     struct rp_proxy *proxy = g->proxy;
     bool fresh;
-    struct rp_roster_id id = rp_roster_id_of(proxy->roster, g->conf->name, p->conf->name);
-    rp_err e = rp_roster_hold(proxy->roster, proxy->roster_row, id, &p->place, &fresh);
+    rp_err e = rp_roster_hold(proxy->roster, proxy->roster_row, g->conf->name, p->conf->name,
+                              &p->place, &fresh);
     if (e == RP_OK) return;
     p->place = RP_PEER_UNPLACED;
     rp_log(warn, "a peer's state is not shared between workers: %s upstream=%s peer=%s",

@@ -37,10 +37,11 @@ rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n)
     return rp_req_set_body(r, rp_str_of(p, n));
 }
 
-/* The function that makes the body may be what reads, and changes, the client's. */
+/* The function that makes the body may be what reads, and changes, the client's. Once the request
+ * is answered, what is left of its body is thrown away. */
 static bool may_read(const struct rp_task *t, const struct rp_req *r)
 {
-    if (!t || !t->is_hook || t->req != r || r->body_whole || r->spool) return false;
+    if (r->answered || !t || !t->is_hook || t->req != r || r->body_whole || r->spool) return false;
     return t->phase <= RP_PHASE_CONTENT || (t->phase == RP_PHASE_REQUEST_BODY && !t->chain);
 }
 

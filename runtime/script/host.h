@@ -25,8 +25,11 @@ enum rp_describe {
     RP_DESCRIBE_NOT,
     RP_DESCRIBE_TEXT,  /* of `rproxy -T`: listeners, upstreams, hosts, routes with their chains */
     RP_DESCRIBE_MODEL, /* the same and more as JSON, for tools: see lua/rproxy/config/model.lua */
+    RP_DESCRIBE_WARNINGS, /* of `rproxy -t`: what is odd about the order of plugins, a line each */
 };
-void rp_host_describe(const struct rp_conf *c, enum rp_describe form, struct rp_buf *out);
+/* b: what c was built from. */
+void rp_host_describe(const struct rp_conf *c, struct rp_bundle *b, enum rp_describe form,
+                      struct rp_buf *out);
 
 /* Bind to this worker: loop, proxy, breadcrumb pages (NULL: none) and which of them is ours. Before
  * any request uses it. */

@@ -244,12 +244,19 @@ static int describe_protected(lua_State *L)
     return 0;
 }
 
-void rp_host_describe(const struct rp_conf *c, enum rp_describe form, struct rp_buf *out)
+void rp_host_describe(const struct rp_conf *c, struct rp_bundle *b, enum rp_describe form,
+                      struct rp_buf *out)
 {
     struct rp_host *h = attached(c);
-    struct describing d = {form == RP_DESCRIBE_MODEL ? "model" : "describe", out};
+    static const char *const FUNCTIONS[] = {[RP_DESCRIBE_TEXT] = "describe",
+                                            [RP_DESCRIBE_MODEL] = "model",
+                                            [RP_DESCRIBE_WARNINGS] = "warnings"};
+    struct describing d = {FUNCTIONS[form], out};
     if (form == RP_DESCRIBE_NOT) return;
-    if (lua_cpcall(h->L, describe_protected, &d) == 0) return;
+    h->bundle = b;
+    int failed = lua_cpcall(h->L, describe_protected, &d);
+    h->bundle = NULL;
+    if (!failed) return;
     rp_buf_addf(out, "%s\n", lua_tostring(h->L, -1) ? lua_tostring(h->L, -1) : "cannot describe");
     lua_pop(h->L, 1);
 }

@@ -9,6 +9,8 @@
 enum {
     RUN_MOST = 256,  /* tasks resumed in one go before sockets get their turn */
     GC_STEP_KB = 64, /* how much the collector does at the end of a tick */
+    HEAP_SPARE = RP_HEAP_SPARE,
+    FULL_MOST = 3, /* full collections that left it full, before the worker asks for a successor */
 };
 
 /* ---- running -------------------------------------------------------------------------------- */
@@ -187,6 +189,27 @@ void rp_sched_open(lua_State *L)
 
 /* ---- garbage -------------------------------------------------------------------------------- */
 
+/* The collector begins a new round when the heap has grown to so many percent of what was left of the
+ * last one: to twice of it, but in good time before the cap. */
+static void pace_gc(struct rp_host *h)
+{
+    size_t room = h->heap_cap - h->heap_cap / HEAP_SPARE, live = h->heap_bytes;
+    int percent = 200;
+    if (live > room / 2) percent = (int)RP_MAX((uint64_t)room * 100 / live, 105u);
+    (void)lua_gc(h->L, LUA_GCSETPAUSE, percent);
+}
+
+/* All was collected and it is full all the same: something in it grows. */
+static void judge_heap(struct rp_host *h)
+{
+    if (h->heap_bytes <= h->heap_cap - h->heap_cap / HEAP_SPARE) {
+        h->full_n = 0;
+    } else if (++h->full_n >= FULL_MOST && h->proxy->conf == h->conf) {
+        h->proxy->wishes.successor = true;
+        h->full_n = 0;
+    }
+}
+
 /* Not inside lua_cpcall, which allocates: there may be nothing left. Nothing in a collection can
  * raise: site code has no way to set a finaliser. */
 static void run_gc(struct rp_defer *d)
@@ -196,6 +219,19 @@ static void run_gc(struct rp_defer *d)
     h->heap_hit = false;
     h->since_gc_bytes = 0;
     (void)lua_gc(h->L, all ? LUA_GCCOLLECT : LUA_GCSTEP, all ? 0 : GC_STEP_KB);
+    pace_gc(h);
+    if (all) judge_heap(h);
+}
+
+/* Nobody shall fail for want of memory that is garbage: before Lua is entered with little of it left,
+ * all is collected, unless hardly anything was allocated since. */
+void rp_sched_make_room(struct rp_host *h)
+{
+    if (h->allocated_bytes - h->full_gc_bytes < h->heap_cap / 32) return;
+    h->full_gc_bytes = h->allocated_bytes;
+    (void)lua_gc(h->L, LUA_GCCOLLECT, 0);
+    pace_gc(h);
+    judge_heap(h);
 }
 
 void rp_sched_note_garbage(struct rp_host *h)

@@ -28,6 +28,7 @@ enum {
     RP_TASKS_MOST = 1 << 18,       /* live tasks of one VM; a coroutine takes about 1 KB */
     RP_HOLDS_MOST = 1 << 18,       /* locks, seats, jobs and processes of one VM */
     RP_SCRATCH_BYTES = 4096,       /* first block for decoded bytes */
+    RP_HEAP_SPARE = 8, /* a heap is full when less than this part of it is left */
     RP_GC_IDLE_BYTES = 256 * 1024, /* garbage after which the collector runs at the end of a tick */
 };
 
@@ -210,6 +211,8 @@ struct rp_host {
     size_t heap_bytes, heap_cap;
     size_t since_gc_bytes; /* allocated since the collector last ran in idle time */
     uint64_t allocated_bytes; /* ever */
+    uint64_t full_gc_bytes;   /* of these, at the last whole collection for want of room */
+    uint32_t full_n;          /* whole collections, in a row, that left it full */
     bool heap_hit;         /* an allocation was refused: collect everything soon */
     struct rp_defer gc;
 
@@ -342,6 +345,8 @@ void rp_sched_init(struct rp_host *h);
 void rp_sched_fini(struct rp_host *h); /* ends every task */
 /* Some garbage was made: let the collector work when the tick ends. */
 void rp_sched_note_garbage(struct rp_host *h);
+/* Little of the heap is left: collect, if that helps. */
+void rp_sched_make_room(struct rp_host *h);
 
 /* ---- phase.c -------------------------------------------------------------------------------- */
 

@@ -16,6 +16,8 @@
  */
 #include "script/vm.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -26,6 +28,8 @@ enum {
     LOOK_MS = 250,
     SERIES_MOST = 4096, /* instances that have accounts of their own, over all reloads */
 };
+
+static const char *const POLICIES[] = {"none", "bypass", "deny", "last-good"};
 
 static uint64_t now_ms(void)
 {
@@ -232,6 +236,16 @@ static void set_breaker(struct rp_host *h, uint32_t plugin, enum rp_metric_break
     rp_loop_defer(h->proxy->loop, &h->relink);
 }
 
+/* The generation that brought what does not work is given up, if it is young; the stub serves until
+ * then, and if there is nothing to go back to. */
+static void ask_restore(struct rp_host *h, const struct rp_conf_plugin *p)
+{
+    struct rp_proxy_wishes *wish = &h->proxy->wishes;
+    if (p->breaker.policy != RP_BREAK_LAST_GOOD) return;
+    wish->restore = true;
+    snprintf(wish->plugin, sizeof wish->plugin, "%.*s", RP_STR_ARG(p->label));
+}
+
 static void trip(struct rp_host *h, uint32_t plugin, const char *why)
 {
     struct rp_vm_account *a = &h->accounts[plugin];
@@ -242,10 +256,11 @@ static void trip(struct rp_host *h, uint32_t plugin, const char *why)
     rp_log(error, "breaker opened plugin=%s why=\"%s\" failures=%.0f calls=%.0f policy=%s open_ms=%llu",
            rp_log_esc(p->label), why, failures(a) - a->before.failures,
            a->cells[RP_ACCOUNT_CALLS] - a->before.calls,
-           p->breaker.policy == RP_BREAK_DENY ? "deny" : "bypass",
+           POLICIES[p->breaker.policy],
            (unsigned long long)p->breaker.open_ms);
     take_window(&a->before, a, now);
     take_window(&a->window, a, now);
+    ask_restore(h, p);
     set_breaker(h, plugin, RP_BREAKER_OPEN, now + p->breaker.open_ms);
 }
 
@@ -310,7 +325,8 @@ static bool relink_one(struct rp_host *h, uint32_t plugin, enum rp_metric_breake
     lua_rawgeti(h->L, LUA_REGISTRYINDEX, h->relink_fn);
     lua_pushnumber(h->L, plugin);
     lua_pushnumber(h->L, state);
-    lua_pushboolean(h->L, h->conf->plugins[plugin].breaker.policy == RP_BREAK_DENY);
+    lua_pushboolean(h->L, h->conf->plugins[plugin].breaker.policy == RP_BREAK_DENY ||
+                              h->conf->plugins[plugin].breaker.deny);
     bool done = rp_host_call(h, 3, 0);
     if (!done) lua_pop(h->L, 1);
     return done;

@@ -48,6 +48,8 @@ static void on_deadline(struct rp_timer *timer)
 
 struct rp_task *rp_task_get(struct rp_host *h)
 {
+    if (RP_UNLIKELY(h->heap_bytes > h->heap_cap - h->heap_cap / RP_HEAP_SPARE))
+        rp_sched_make_room(h);
     struct rp_task *t = h->free_tasks;
     if (t) h->free_tasks = t->next;
     else if (!(t = task_new(h))) return NULL;

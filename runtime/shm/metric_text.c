@@ -240,6 +240,10 @@ static void put_row(const struct rp_metrics *m, const struct row *r, uint64_t no
                 v[RP_ACCOUNT_ANSWERS], v[RP_ACCOUNT_DENIALS], v[RP_ACCOUNT_BYTES] / 1048576,
                 breaker_of(m, r->cell, now_ms));
     rp_buf_add_escaped(out, r->label);
+    if (v[RP_ACCOUNT_SHADOW_ANSWERS] + v[RP_ACCOUNT_SHADOW_DENIALS] + v[RP_ACCOUNT_SHADOW_EDITS] > 0)
+        rp_buf_addf(out, " (held back: answers=%.0f denials=%.0f edits=%.0f)",
+                    v[RP_ACCOUNT_SHADOW_ANSWERS], v[RP_ACCOUNT_SHADOW_DENIALS],
+                    v[RP_ACCOUNT_SHADOW_EDITS]);
     rp_buf_add_ch(out, '\n');
 }
 

@@ -31,12 +31,17 @@ struct roster_head {
     char fill2[LINE_BYTES - 8];
 };
 
+struct roster_id {
+    uint64_t high, low; /* low is odd: a place that was never used has none */
+};
+
 struct roster_place {
-    struct rp_roster_id id;
+    struct roster_id id;
     uint64_t latency;
     uint64_t rest_until_ms, up_since_ms;
     uint32_t health, order, weight, fails, ejections;
     char fill[LINE_BYTES - 60];
+    char upstream[RP_ROSTER_UPSTREAM_BYTES], peer[RP_ROSTER_PEER_BYTES]; /* for people */
 };
 
 struct roster_count {
@@ -55,7 +60,7 @@ struct rp_roster {
 };
 
 _Static_assert(sizeof(struct roster_head) == 2 * LINE_BYTES, "what follows starts on a line");
-_Static_assert(sizeof(struct roster_place) == LINE_BYTES, "peers do not share lines");
+_Static_assert(sizeof(struct roster_place) == 2 * LINE_BYTES, "peers do not share lines");
 _Static_assert(sizeof(struct roster_count) == 32, "two to a line");
 
 /* ---- words ---------------------------------------------------------------------------------- */
@@ -182,13 +187,14 @@ uint64_t rp_roster_epoch(const struct rp_roster *r)
     return __atomic_load_n(&r->head->epoch, __ATOMIC_ACQUIRE);
 }
 
-struct rp_roster_id rp_roster_id_of(const struct rp_roster *r, rp_str upstream, rp_str peer)
+/* Of a peer, the same in all processes of the instance. */
+static struct roster_id id_of(const struct rp_roster *r, rp_str upstream, rp_str peer)
 {
     struct rp_hash_key other = {.k0 = r->key.k1 ^ rp_hash_keyed(&r->key, upstream),
                                 .k1 = r->key.k0};
-    struct rp_roster_id id = {.high = rp_hash_keyed(&other, peer)};
+    struct roster_id id = {.high = rp_hash_keyed(&other, peer)};
     other.k1 = ~other.k1;
-    id.low = rp_hash_keyed(&other, peer) | 1; /* never all 0 */
+    id.low = rp_hash_keyed(&other, peer) | 1;
     return id;
 }
 
@@ -202,19 +208,32 @@ static bool is_held(const struct rp_roster *r, uint32_t place)
     return false;
 }
 
+static void put_name(char *to, size_t room, rp_str name)
+{
+    size_t n = RP_MIN(name.len, room - 1);
+    memcpy(to, name.ptr, n);
+    to[n] = 0;
+}
+
 /* It is another peer's from now on. */
-static void settle(struct rp_roster *r, uint32_t place, struct rp_roster_id id)
+static void settle(struct rp_roster *r, uint32_t place, struct roster_id id, rp_str upstream,
+                   rp_str peer)
 {
     uint32_t n = workers_seen(r);
-    r->places[place] = (struct roster_place){.id = id, .weight = UINT32_MAX};
+    struct roster_place *p = &r->places[place];
+    *p = (struct roster_place){.id = id, .weight = UINT32_MAX};
+    put_name(p->upstream, sizeof p->upstream, upstream);
+    put_name(p->peer, sizeof p->peer, peer);
     for (uint32_t w = 0; w < n; w++) {
         struct roster_count *c = count_of(r, w, place);
         if (get64(&c->requests)) *c = (struct roster_count){0};
     }
 }
 
-static rp_err find_place(struct rp_roster *r, struct rp_roster_id id, uint32_t *place, bool *fresh)
+static rp_err find_place(struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place,
+                         bool *fresh)
 {
+    struct roster_id id = id_of(r, upstream, peer);
     uint32_t first = (uint32_t)id.high & (r->place_n - 1), found = UINT32_MAX;
     for (uint32_t i = 0; i < WINDOW; i++) {
         uint32_t at = (first + i) & (r->place_n - 1);
@@ -228,20 +247,20 @@ static rp_err find_place(struct rp_roster *r, struct rp_roster_id id, uint32_t *
         if (better && (unused || !is_held(r, at))) found = at;
     }
     if (found == UINT32_MAX) return RP_E_CAP;
-    settle(r, found, id);
+    settle(r, found, id, upstream, peer);
     *place = found;
     *fresh = true;
     return RP_OK;
 }
 
-rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, struct rp_roster_id id, uint32_t *place,
-                      bool *fresh)
+rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
+                      uint32_t *place, bool *fresh)
 {
     rp_err taken = rp_lock_take(&r->head->lock);
     /* Who died inside left a place old or new, or new and partly cleared: all are whole. */
     if (taken == RP_END) taken = rp_lock_mend(&r->head->lock);
     if (taken < 0) return taken;
-    rp_err e = find_place(r, id, place, fresh);
+    rp_err e = find_place(r, upstream, peer, place, fresh);
     if (e == RP_OK) {
         struct roster_count *c = count_of(r, worker, *place);
         put32(&c->held, get32(&c->held) + 1);
@@ -388,4 +407,24 @@ void rp_roster_set_weight(struct rp_roster *r, uint32_t place, uint32_t weight)
 {
     if (__atomic_exchange_n(&place_of(r, place)->weight, weight, __ATOMIC_ACQ_REL) != weight)
         tell(r);
+}
+
+/* ---- telling -------------------------------------------------------------------------------- */
+
+bool rp_roster_next(const struct rp_roster *r, uint32_t *at, struct rp_roster_report *out)
+{
+    while (*at < r->place_n) {
+        uint32_t place = (*at)++;
+        const struct roster_place *p = &r->places[place];
+        if (p->id.low == 0 || !is_held(r, place)) continue;
+        out->place = place;
+        memcpy(out->upstream, p->upstream, sizeof out->upstream);
+        memcpy(out->peer, p->peer, sizeof out->peer);
+        out->upstream[sizeof out->upstream - 1] = out->peer[sizeof out->peer - 1] = 0;
+        out->facts = rp_roster_facts(r, place);
+        out->totals = rp_roster_totals(r, place);
+        out->latency_us = (uint32_t)rp_roster_latency(r, place);
+        return true;
+    }
+    return false;
 }

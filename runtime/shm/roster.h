@@ -15,7 +15,9 @@
 
 enum {
     RP_ROSTER_PLACES_MIN = 256,
-    RP_ROSTER_PLACES_DEFAULT = 16384, /* 2 MB, and 512 KB per worker, where they are used */
+    RP_ROSTER_PLACES_DEFAULT = 16384, /* 4 MB, and 512 KB per worker, where they are used */
+    RP_ROSTER_UPSTREAM_BYTES = 48,    /* kept of the names, a NUL included */
+    RP_ROSTER_PEER_BYTES = 80,
 };
 
 /* What active checks say. */
@@ -26,10 +28,6 @@ enum rp_roster_order {
     RP_ROSTER_READY,
     RP_ROSTER_DRAIN, /* nothing new but for clients that are bound to it */
     RP_ROSTER_MAINT, /* nothing at all */
-};
-
-struct rp_roster_id {
-    uint64_t high, low; /* not both 0 */
 };
 
 /* A copy; times are of the monotonic clock, which all processes share. */
@@ -53,10 +51,8 @@ struct rp_roster *rp_roster_own(uint32_t place_n);
 void rp_roster_free(struct rp_roster **r); /* this process's handle */
 size_t rp_roster_bytes(uint32_t worker_n, uint32_t place_n);
 
-/* Id of a peer, the same in all processes of the instance. */
-struct rp_roster_id rp_roster_id_of(const struct rp_roster *r, rp_str upstream, rp_str peer);
 /* Hold the peer's place; *fresh: nobody knew it. RP_E_CAP: all places are taken. */
-RP_MUST rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, struct rp_roster_id id,
+RP_MUST rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
                               uint32_t *place, bool *fresh);
 void rp_roster_drop(struct rp_roster *r, uint32_t worker, uint32_t place);
 /* The worker has nothing: it is about to start, or it is dead. */
@@ -78,6 +74,17 @@ struct rp_roster_totals rp_roster_totals(const struct rp_roster *r, uint32_t pla
 /* The mean latency: a word that is changed by what was read before. False: another did, look again. */
 uint64_t rp_roster_latency(const struct rp_roster *r, uint32_t place);
 bool rp_roster_swap_latency(struct rp_roster *r, uint32_t place, uint64_t was, uint64_t is);
+
+/* What is told of a peer that somebody holds; names may be cut. */
+struct rp_roster_report {
+    uint32_t place;
+    char upstream[RP_ROSTER_UPSTREAM_BYTES], peer[RP_ROSTER_PEER_BYTES];
+    struct rp_roster_facts facts;
+    struct rp_roster_totals totals;
+    uint32_t latency_us;
+};
+/* The next one from place *at on, which moves behind it. False: there is none. */
+bool rp_roster_next(const struct rp_roster *r, uint32_t *at, struct rp_roster_report *out);
 
 /* ---- facts ---------------------------------------------------------------------------------- */
 

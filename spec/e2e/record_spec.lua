@@ -154,6 +154,16 @@ local paths = {
         return list, select(2, a:wait())
     end,
     ["/body"] = function(req) return #req:body(), rp.hex(rp.crypto.sha256(req:body())) end,
+    ["/form"] = function(req)
+        local form = req:form()
+        return form.a, #form.b, form.password ~= nil
+    end,
+    ["/reader"] = function(req)
+        local n, reader = 0, req:body_reader()
+        for piece in reader:chunks() do n = n + #piece:gsub("x", "") end
+        return n, reader.bytes
+    end,
+    ["/json"] = function(req) return req:json().list end,
     ["/secret"] = function(req)
         local token = (req:get("authorization") or ""):match("^Bearer (.+)$")
         return token == "aaaaaaaaaaaa.bbbbbbbbbbbb.cccccccccccc", r:get("token:" .. token),
@@ -253,6 +263,11 @@ describe_with_servers("a recorded site", function()
         get("/bytes", { { "X-Bytes", "\200\255 \"\\ x" } })
         get("/secret?api_key=very+secret%20key", { { "Authorization",
             "Bearer aaaaaaaaaaaa.bbbbbbbbbbbb.cccccccccccc" }, { "Cookie", "sid=0123456789abcdef; a=b" } })
+        get("/form", { { "Content-Type", "application/x-www-form-urlencoded" } },
+            "a=1&b=%FFxx&password=correct+horse")
+        get("/reader", {}, ("xy"):rep(50000))
+        get("/json", { { "Content-Type", "application/json" } },
+            '{"list":[1,"\195\188"],"password":"battery staple"}')
         capture_lines(dir, n)
         rp:stop()
         redis.stop(server)
@@ -282,7 +297,7 @@ describe_with_servers("a recorded site", function()
     it("keeps no secret as it was", function()
         local all = posix.read_file(dir .. "/out/capture")
         for _, secret in ipairs { "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", "0123456789abcdef",
-            "very+secret", "very secret" } do
+            "very+secret", "very secret", "correct+horse", "correct horse", "battery staple" } do
             assert.falsy(all:find(secret, 1, true), secret)
         end
     end)
@@ -344,5 +359,159 @@ describe_with_servers("a recorded site", function()
         assert.match("no record in it", err)
         how = replay(rp, dir .. "/is-not-there")
         assert.same({ exit = 2 }, how)
+    end)
+end)
+
+-- ---------------------------------------------------------------- which requests, and where to
+
+local SMALL = [[ return rp.site { workers = ${workers},
+    listeners = { rp.listen { "127.0.0.1:${port}" } },
+    record = { to = "${dir}/out/capture", ${record} },
+    hosts = { rp.host { default = true, routes = { rp.route { "/*", content = function(req)
+        return req:exit(200, #(req:body() or "") .. " " .. rp.uuid.v4())
+    end } } } } }]]
+
+describe("record", function()
+    local rp, dir
+
+    after_each(function()
+        if rp then rp:stop() end
+        rp = nil
+        proc.cleanup()
+    end)
+
+    local function start_small(record, workers)
+        dir = folders()
+        rp = proc.rproxy { site = SMALL, vars = { record = record, dir = dir, workers = workers or 1 } }
+        return rp
+    end
+
+    it("takes the requests that carry the token, and hides it", function()
+        start_small("sample = { header = 'X-Record', token = 'a-long-token' }")
+        http.get(rp.port, "/none")
+        http.get(rp.port, "/wrong", { ["X-Record"] = "another-token" })
+        http.get(rp.port, "/right", { ["X-Record"] = "a-long-token" })
+        local lines = capture_lines(dir, 1)
+        rp:stop()
+        rp = nil
+        assert.equal(1, #capture_lines(dir, 1))
+        assert.match('"path":"/right"', lines[1])
+        assert.falsy(lines[1]:find("a-long-token", 1, true))
+    end)
+
+    it("takes about the share that it is told", function()
+        start_small("sample = 0.3")
+        for i = 1, 200 do http.get(rp.port, "/" .. i) end
+        rp:stop()
+        rp = nil
+        local n = #capture_lines(dir, 1)
+        assert.is_true(n > 20 and n < 120, tostring(n))
+    end)
+
+    it("bounds the file and keeps as many old ones as it is told", function()
+        start_small("sample = 1, max = '64k', keep = 2, body = '16k'", 2)
+        for _ = 1, 24 do
+            http.get(rp.port, { target = "/", method = "POST", body = ("b"):rep(16000) })
+        end
+        rp:stop()
+        rp = nil
+        local all = 0
+        for _, name in ipairs { "capture", "capture.1", "capture.2" } do
+            local text = assert(posix.read_file(dir .. "/out/" .. name), name)
+            assert.is_true(#text <= 65536 + 20000, name)
+            for line in text:gmatch("[^\n]+") do
+                assert.same(1, json.decode(line).v)
+                all = all + 1
+            end
+        end
+        assert.is_true(all >= 6)
+        assert.falsy(posix.exists(dir .. "/out/capture.3"))
+        assert.falsy(posix.exists(dir .. "/out/capture.turning"))
+    end)
+
+    it("keeps so much of a body, and counts the rest", function()
+        start_small("sample = 1, body = '1k'")
+        http.get(rp.port, { target = "/", method = "POST", body = ("b"):rep(5000) })
+        local line = json.decode(capture_lines(dir, 1)[1])
+        assert.same({ bytes = 5000, cut = true, data = ("b"):rep(1024) }, line.request.body)
+    end)
+
+    it("serves on when its file cannot be written, and says so", function()
+        start_small("sample = 1")
+        os.execute("chmod 500 " .. dir .. "/out && chown 0:0 " .. dir .. "/out")
+        for i = 1, 5 do assert.equal(200, http.get(rp.port, "/" .. i).status) end
+        if io.popen("id -u"):read("*l") == "0" then
+            rp:wait_stderr("records cannot be written")
+            rp = nil -- complaints are expected
+        end
+    end)
+
+    it("survives a reload", function()
+        start_small("sample = 1")
+        http.get(rp.port, "/before")
+        process.must(rp, "reload")
+        http.get(rp.port, "/after")
+        local lines = capture_lines(dir, 2)
+        assert.match('"path":"/before"', lines[1])
+        assert.match('"path":"/after"', lines[2])
+    end)
+
+    it("is refused without a file, and with a share that is none", function()
+        local path = proc.temp_dir() .. "/site.lua"
+        local function complaint(record)
+            posix.write_file(path, ([[local rp = require("rproxy") return rp.site {
+                record = { %s }, listeners = { rp.listen { "127.0.0.1:1" } },
+                hosts = { rp.host { default = true, routes = {
+                    rp.route { "/", respond = { 200 } } } } } }]]):format(record))
+            local how, _, err = proc.run { process.BIN, "-t", "-p", path }
+            assert.not_same({ exit = 0 }, how)
+            return err
+        end
+        assert.match("record: to is missing", complaint("sample = 1"))
+        assert.match("record.sample", complaint("to = '/tmp/x', sample = 2"))
+        assert.match("record.sample", complaint("to = '/tmp/x', sample = { header = 'x' }"))
+        assert.match("record.to", complaint("to = 'x'"))
+        assert.match("record.key", complaint("to = '/tmp/x', key = 'none.key'"))
+    end)
+end)
+
+-- ---------------------------------------------------------------- what others write
+
+describe("a capture that somebody tampered with", function()
+    teardown(proc.cleanup)
+
+    it("is trouble, a difference or nothing, but never the end of replay", function()
+        local dir = folders()
+        local rp = proc.rproxy { site = SMALL, vars = { record = "sample = 1", dir = dir, workers = 1 } }
+        for i = 1, 3 do
+            http.get(rp.port, { target = "/" .. i, method = "POST", body = "body", fields = {
+                ["X-A"] = "\200" } })
+        end
+        local lines = capture_lines(dir, 3)
+        rp:stop()
+        math.randomseed(11)
+        local pieces = { "null", "[]", "{}", "-1", "1e308", '"\\u0000"', '"x\\r\\ny: z"', "true",
+            '{"b":"%%"}', '{"o":"tcp","m":[[1,2]]}', '{"m":[[null,1]]}', '{"n":"nan"}', ("["):rep(300) }
+        local out = {}
+        for i = 1, 400 do
+            local line = lines[i % 3 + 1]
+            -- Something else for a value somewhere, or a byte changed.
+            local at = math.random(#line)
+            if math.random(3) == 1 then
+                line = line:sub(1, at - 1) .. string.char(math.random(32, 126)) .. line:sub(at + 1)
+            else
+                local first, last = line:find(':"[^"]*"', at)
+                if not first then first, last = line:find(":%d+", at) end
+                if first then
+                    line = line:sub(1, first) .. pieces[math.random(#pieces)] .. line:sub(last + 1)
+                end
+            end
+            out[i] = line
+        end
+        posix.write_file(dir .. "/bad", table.concat(out, "\n") .. "\n")
+        os.execute("chmod a+r " .. dir .. "/bad")
+        local how, text, err = replay(rp, dir .. "/bad")
+        assert.is_true(how.exit == 0 or how.exit == 1, text .. err)
+        assert.equal("", err)
     end)
 end)

@@ -119,8 +119,8 @@ describe("retries", function()
 
     it("pass on the peer's own answer when it may not be repeated", function()
         local res = post("/picky/503")
-        assert.same({ 503, "bad", "7", "yes" }, { res.status, res.body, e2e.values(res.fields, "retry-after")[1],
-            e2e.values(res.fields, "x-own")[1] })
+        assert.same({ 503, "bad", { "7" }, { "yes" } }, { res.status, res.body,
+            e2e.values(res.fields, "retry-after"), e2e.values(res.fields, "x-own") })
         assert.equal("bad", get("/alone/503").body)
     end)
 

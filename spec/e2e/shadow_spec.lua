@@ -146,6 +146,36 @@ local SITE = [[
                     if req:get("x-bad") then return req:exit(400, "bad") end
                     req.up:set("x-after", "ran")
                 end } } },
+            rp.route { "/upload", upstream = "o", use = {
+                shadow { request_body = function(req, piece, last)
+                    rp.sleep(0.001)
+                    if piece:find("bad") then return req:exit(400) end
+                    return piece:upper()
+                end },
+                { request_body = function(req, piece) return piece .. "." end } } },
+            rp.route { "/reads", upstream = "o", use = {
+                shadow { access = function(req)
+                    local reader, n = req:body_reader(), 0
+                    while true do
+                        local piece = reader:read()
+                        if not piece then break end
+                        n = n + #piece
+                    end
+                    req:set_body(tostring(n))
+                end } } },
+            rp.route { "/writes", upstream = "o", use = { shadow { access = function(req)
+                req:early_hints { link = "</a.css>; rel=preload" }
+                local out = req:respond(200, { ["x-from"] = "shadow" })
+                local ok, err = out:write("hello")
+                req.ctx.wrote = tostring(ok) .. " " .. tostring(err)
+                out:close()
+                return true
+            end, header_filter = function(req, res)
+                res:set("x-wrote", req.ctx.wrote)
+                local body = res:body()
+                res:set_body(body:rep(3))
+                res:trailer("x-sum", "1")
+            end } } },
             rp.route { "/*", upstream = "o" },
         } },
     },
@@ -284,6 +314,37 @@ describe("an instance in shadow mode", function()
         assert.equal(1, #e2e.log_since(rp, before, "shadow saw bytes=300000"))
     end)
 
+    it("lets request bodies through while it waits at each piece", function()
+        local res = http.request(wire.connect(rp.port),
+            { method = "POST", target = "/upload", body = "a bad body" })
+        assert.equal(200, res.status)
+        assert.truthy(e2e.last(up).body:find("^a bad body%.+$"), e2e.last(up).body)
+        local line = decided("/upload")
+        assert.equal(400, entry(line, { hook = "request_body", verdict = "answer" }).status)
+    end)
+
+    it("takes no body from the others by reading it", function()
+        local res = http.request(wire.connect(rp.port),
+            { method = "POST", target = "/reads", body = ("x"):rep(100000) })
+        assert.equal(200, res.status)
+        assert.equal(100000, #e2e.last(up).body)
+        assert.equal(6, entry(decided("/reads"), { kind = "body", what = "req" }).bytes)
+    end)
+
+    it("writes no response of its own", function()
+        local res = get("/writes")
+        assert.equal(200, res.status)
+        assert.equal("ok", res.body)
+        assert.is_nil(res:header("x-from"))
+        assert.equal(0, #(res.interim or {}))
+        local line = decided("/writes")
+        assert.equal(200, entry(line, { kind = "answer", what = "req:respond" }).status)
+        assert.equal("nil closed", entry(line, { what = "res.x-wrote" }).value)
+        assert.equal(6, entry(line, { kind = "body", what = "res" }).bytes)
+        assert.truthy(entry(line, { kind = "hint" }))
+        assert.truthy(entry(line, { what = "trailer.x-sum" }))
+    end)
+
     it("has log hooks that see the response", function()
         local before = #rp:stderr()
         assert.equal(200, get("/log").status)
@@ -373,6 +434,8 @@ describe("an instance in shadow mode", function()
         local before = answers()
         assert.equal(200, get("/twice").status)
         assert.is_true(posix.poll(function() return answers() == before + 1 end, 20))
+        assert.truthy(process.must(rp, "status"):find(
+            "rule %(held back: answers=%d+ denials=%d+ edits=0%)"))
     end)
 end)
 

@@ -56,15 +56,6 @@ local function get(rp, name)
     return http.get(rp.port, "/" .. name)
 end
 
-local function check(attacks, opt)
-    local dir = proc.temp_dir()
-    posix.write_file(dir .. "/site.lua", 'local rp = require("rproxy")' .. SITE:format(opt.more or "",
-        opt.before or "", opt.instance or "", opt.after or ""):gsub("%${port}", "1"))
-    posix.write_file(dir .. "/hostile.lua", plugin(attacks, opt.top))
-    local how, out, err = proc.run { process.BIN, "-t", "-p", dir .. "/site.lua" }
-    return how.exit, out .. err
-end
-
 describe("untrusted plugins", function()
     after_each(function()
         wire.close_all()
@@ -131,9 +122,9 @@ describe("untrusted plugins", function()
             given = "return conf.fn(20)",
         }, { instance = 'zone = "own", fn = function(n) return n + 1 end' })
         assert.equal("host seen GET3nil2b", (get(rp, "request").body:gsub("^(%S+) .*seen", "%1 seen")))
-        assert.equal('3{"x":[]}truebbbaBaBca97', (get(rp, "library").body:gsub("aBaB2", "aBaB")))
-        assert.equal("a1|b2|hell0 world|1|5|trim|(a(b)c)|aabbcc|3|x-x-x  3.1|s", (get(rp, "strings").body
-            :gsub("hell0 world|1|", "hell0 world|1|"):match("^(.-)|the fox"):gsub("|5|11|quick|", "|5|")))
+        assert.matches('^3{"x":%[%]}truebbbaBaB2?ca97$', get(rp, "library").body)
+        assert.equal("a1|b2|hell0 world|5|trim|(a(b)c)|aabbcc|x-x-x  3.1|s|the fox|932113",
+            (get(rp, "strings").body))
         assert.equal("ab2", get(rp, "waits").body)
         assert.equal("falsefalse7x!", get(rp, "errors").body)
         assert.equal(418, get(rp, "abort").status)
@@ -229,13 +220,6 @@ describe("untrusted plugins", function()
         assert.equal("site", get(rp, "loop").body)
         rp = start({ loop = "while true do end" }, { instance = 'on_error = "closed"' })
         assert.equal(503, get(rp, "loop").status)
-    end)
-
-    it("are bounded in setup, and where the module is loaded", function()
-        local status, text = check({}, { top = "while true do end" })
-        -- The site has required it as it is, so the trusted copy hangs: rp.untrusted does not.
-        assert.is_truthy(status)
-        assert.is_truthy(text)
     end)
 
     it("reach no pointers, no other libraries, no code of others", function()
@@ -357,23 +341,6 @@ describe("untrusted plugins", function()
         assert.equal(200, get(rp, "tamper").status)
         assert.equal(before, get(rp, "look").body)
     end)
-
-    it("are not compiled, and compile nothing else away", function()
-        local rp = start({ hot = [[
-            local n = 0
-            for i = 1, 2000 do n = n + (i % 3) end
-            return n ]] }, { more = 'lua = { ffi = true },', before = [[
-            (function()
-                local spy = rp.plugin { name = "spy" }
-                function spy.setup()
-                    -- With the FFI the machine code's owner can be asked: require("jit.util") is not for
-                    -- sites, so the traces are counted by the plugin's own lines below.
-                    return {}
-                end
-                return spy { grant = { ffi = true } }
-            end)(), ]] })
-        for _ = 1, 50 do assert.equal("1999", get(rp, "hot").body) end
-    end)
 end)
 
 describe("rp.untrusted", function()
@@ -404,7 +371,7 @@ describe("rp.untrusted", function()
         for _, top in ipairs { "while true do end", 'local s = ("x"):rep(1e9)',
             'while true do pcall(function() while true do end end) end',
             "local t = {} while true do t[#t + 1] = {} end" } do
-            status, text = check_module(HEAD .. top .. PLUGIN .. TAIL)
+            status, text = check_module(HEAD .. top .. " " .. PLUGIN .. TAIL)
             assert.equal(1, status)
             assert.matches("site.lua:2: rp.untrusted \"bad\": .*is untrusted and used up its", text)
         end

@@ -81,8 +81,17 @@ local PAGE = read("docs/guide/api.md")
 
 describe("docs/guide/api.md", function()
     it("has the fields and methods of req", function()
-        same_names(defined("lua/rproxy/request.lua", "get", "set", "methods"),
-            rows(section(PAGE, "req")))
+        local names = defined("lua/rproxy/request.lua", "get", "set", "methods")
+        add(names, "", defined("lua/rproxy/request_body.lua", "get", "methods"))
+        add(names, "", defined("lua/rproxy/answer.lua", "methods"))
+        add(names, "", defined("lua/rproxy/events.lua", "methods"))
+        same_names(names, rows(section(PAGE, "req")))
+    end)
+
+    it("has the fields and methods of written answers", function()
+        local names = defined("lua/rproxy/answer.lua", "shown", "out_methods")
+        add(names, "", defined("lua/rproxy/events.lua", "events_get", "events_methods"))
+        same_names(names, rows(section(PAGE, "Written answers")))
     end)
 
     it("has the fields and methods of req.up", function()

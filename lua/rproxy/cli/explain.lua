@@ -64,7 +64,8 @@ local function ask_of(opts, words)
             table.remove(lines, i)
         end
     end
-    return { method = method, url = url, headers = lines, body = body, from = opts.from, host = host }
+    return { method = method, url = url, headers = lines, body = body, from = opts.from,
+        host = host }
 end
 
 -- The site in a lab; without its start hooks when they fail for want of a network.
@@ -131,8 +132,9 @@ function M.main(argv)
     if not ran then cli.fail(tostring(story)) end
     note_refused(strays, notes)
     story.notes = notes
-    if opts.json then io.stdout:write(json.encode(story, { sort = true, invalid = "replace" }), "\n")
-    else io.stdout:write(explain.text(story, ask, notes)) end
+    local text = opts.json and json.encode(story, { sort = true, invalid = "replace" }) .. "\n"
+        or explain.text(story, ask, notes)
+    io.stdout:write(text)
     return explain.is_refused(story) and 1 or 0
 end
 

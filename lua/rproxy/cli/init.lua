@@ -15,6 +15,8 @@
 --   cli.read(path)           bytes of a file that is named on the command line
 --   cli.connect(path, over)  to the master that serves a site
 --   cli.ask(worker, text, s) what a worker of it answers (rproxy.ask)
+--   cli.order(text, s)       what the master itself answers
+--   cli.pause(s)             wait
 --
 -- A tool whose row says `runs_site` may run site code in its own VM; called by root it has the
 -- account of workers. It reads a site's files by host.read, never by io.
@@ -83,6 +85,19 @@ function M.ask(worker, text, seconds)
         ("%d"):format(seconds))
     if status == 255 then M.fail(answer, 1) end
     return status, answer
+end
+
+--- Tell that master itself something ("upstreams", "peer ..").
+--- @return number status, string text
+function M.order(text, seconds)
+    local status, answer = host.tool_call("say", text, ("%d"):format(seconds))
+    if status == 255 then M.fail(answer) end
+    return status, answer
+end
+
+--- Do nothing for so long.
+function M.pause(seconds)
+    host.tool_call("pause", ("%d"):format(math.floor(seconds * 1000)))
 end
 
 -- The folder we are in is nobody's module path: who may write there would be run by who looks.

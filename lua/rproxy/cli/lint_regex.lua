@@ -65,6 +65,16 @@ local function prefix_of(source)
     return prefix
 end
 
+-- A pattern that wants some letter at its end is given one, behind what spoils the match: without
+-- it nothing is tried at all.
+local function ends_of(source)
+    local list = { unpack(ENDS) }
+    for letter in source:gsub("\\.", ""):gsub("%b[]", ""):gmatch("%w") do
+        list[#ENDS + 1] = "!" .. letter
+    end
+    return list
+end
+
 -- nil, or the failure of a test.
 local function fails(re, subject)
     local ran, err = pcall(re.test, re, subject)
@@ -84,10 +94,10 @@ function M.danger(source, flags)
     local compiled, re = pcall(regex.new, source, flags)
     if not compiled or not re then return nil end -- the site says so itself
     if not source:find("[*+{]") then return nil end
-    local prefix = prefix_of(source)
+    local prefix, ends = prefix_of(source), ends_of(source)
     for _, n in ipairs(REPEATS) do
         for _, pump in ipairs(pumps_of(source)) do
-            for _, last in ipairs(ENDS) do
+            for _, last in ipairs(ends) do
                 if fails(re, prefix .. pump:rep(n) .. last) then
                     return ("pattern %s hits the limit of matching on %d times %s%s; a request can "
                         .. "make it raise (no repetition inside a repetition, or possessive ones: "

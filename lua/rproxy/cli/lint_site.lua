@@ -122,13 +122,16 @@ local function check_twice(model, route, found, told)
     end
 end
 
-local ANYWHERE = { ["*"] = true, ["*:*"] = true, ["0.0.0.0/0"] = true, ["::/0"] = true,
-    ["0.0.0.0/0:*"] = true, ["[::]/0:*"] = true, ["::/0:*"] = true }
+-- Networks of all addresses, with whatever ports.
+local function is_anywhere(where)
+    return where:find("^0%.0%.0%.0/0:") or where:find("^%[?::/0%]?:") or where:find("^%[::%]/0:")
+        or where:find("^%*:")
+end
 
 local function check_connect(route, found)
     if route.action ~= "connect" then return end
     for _, where in ipairs(route.target.allow or {}) do
-        if ANYWHERE[where] then
+        if is_anywhere(where) then
             found(route.at, "open-proxy", ("route %s connects its clients to any host (name hosts "
                 .. "and ports in connect.allow)"):format(route.id))
         end

@@ -31,6 +31,9 @@ local function check_name(name)
         cli.fail(("%q is no name of a plugin: lower case letters, digits and \"-\", a letter "
             .. "first"):format(name))
     end
+    if loadstring("local " .. name:gsub("-", "_")) == nil then
+        cli.fail(name .. " is a word of Lua")
+    end
     for _, known in ipairs(use.BUILT_IN) do
         if known == name then cli.fail(name .. " is a plugin that comes with rproxy") end
     end

@@ -21,8 +21,8 @@ local M = rp.plugin {
     },
 }
 
--- Called once for each `$IDENT { ... }` of a site, when it is loaded; conf is checked already. What is
--- made here is there for all requests.
+-- Called once for each `$IDENT { ... }` of a site, when it is loaded; conf is checked already. What
+-- is made here is there for all requests.
 function M.setup(conf)
     local header, agent = rp.header(conf.header), rp.header("user-agent")
 
@@ -100,9 +100,10 @@ end)
 
 M.NEXT = [=[
 
-local $IDENT = require("$MODULE")   in site.lua, and in a use list: $IDENT { value = "hello" }
-rproxy test $FOLDER                 runs its spec
-rproxy lint -p site.lua             looks for mistakes
+Run its spec:      rproxy test $FOLDER
+Put into the site: local $IDENT = require("$MODULE")
+                   ... use = { $IDENT { value = "hello" } } ...
+Look for mistakes: rproxy lint -p site.lua
 ]=]
 
 M.SITE = [=[

@@ -187,8 +187,11 @@ local function group_lines(out, group)
     for _, example in ipairs(group.examples) do
         out[#out + 1] = ("          %s  id=%s"):format(short(example.request), tostring(example.id))
         local told = group.text:find("->", 1, true)
-        if not told and example.old ~= nil then out[#out + 1] = "            was: " .. short(example.old) end
-        if not told and example.new ~= nil then out[#out + 1] = "            now: " .. short(example.new) end
+        for _, side in ipairs { { "was", example.old }, { "now", example.new } } do
+            if not told and side[2] ~= nil then
+                out[#out + 1] = ("            %s: %s"):format(side[1], short(side[2]))
+            end
+        end
     end
 end
 
@@ -198,8 +201,8 @@ local NOTES = {
     { "assumed", "calls that only write had no record; they were taken to succeed" },
     { "dice", "random values had no record; they were drawn anew" },
     { "lost", "records are not whole: a request had more calls than are kept" },
-    { "redacted", "of the different requests have redacted secrets, whose values nothing could verify; "
-        .. "--key FILE brings back what record.key kept" },
+    { "redacted", "of the different requests have redacted secrets, whose values nothing could "
+        .. "verify; --key FILE brings back what record.key kept" },
 }
 
 function Report:text(counts, background)
@@ -212,7 +215,8 @@ function Report:text(counts, background)
     table.sort(self.groups, by_count)
     for _, group in ipairs(self.groups) do group_lines(out, group) end
     if self.misses_n > 0 then
-        out[#out + 1] = ("%d calls without a record, in %d requests"):format(self.misses_n, self.missing)
+        out[#out + 1] = ("%d calls without a record, in %d requests"):format(self.misses_n,
+            self.missing)
         for _, row in ipairs(rows_of(self.misses)) do
             out[#out + 1] = ("%6d  %s"):format(row.count, short(row.text))
         end
@@ -221,17 +225,20 @@ function Report:text(counts, background)
         if self[note[1]] > 0 then out[#out + 1] = ("%d %s"):format(self[note[1]], note[2]) end
     end
     if #background.misses > 0 then
-        out[#out + 1] = ("%d calls of start hooks and timers without a record"):format(#background.misses)
+        out[#out + 1] = ("%d calls of start hooks and timers without a record"):format(
+            #background.misses)
     end
     for _, row in ipairs(rows_of(self.skipped)) do
         out[#out + 1] = ("%d not replayed: %s"):format(row.count, row.text)
     end
     if counts.unreadable > 0 then
-        out[#out + 1] = ("%d lines are no records: %s"):format(counts.unreadable, tostring(counts.why))
+        out[#out + 1] = ("%d lines are no records: %s"):format(counts.unreadable,
+            tostring(counts.why))
     end
     if counts.torn > 0 then out[#out + 1] = "the last line is torn" end
     if self.start_failed then
-        out[#out + 1] = "start hooks failed and were left out: " .. self.start_failed:gsub("\n.*", "")
+        local why = self.start_failed:gsub("\n.*", "")
+        out[#out + 1] = "start hooks failed and were left out: " .. why
     end
     return table.concat(out, "\n") .. "\n"
 end

@@ -91,7 +91,8 @@ end
 --- Check of the option's row.
 function M.check(value)
     if type(value) == "function" then return true end
-    if type(value) == "table" and value[1] ~= "hash" then return true end -- a plugin: looked at later
+    -- A plugin is looked at later.
+    if type(value) == "table" and value[1] ~= "hash" then return true end
     local policy, err = M.read(value)
     if policy then return true end
     return nil, err or 'a policy\'s name, { "hash", key = .. }, a function(req, up), or a plugin '

@@ -6,6 +6,7 @@ local build = require("rproxy.config.build")
 local data = require("rproxy.config.model")
 local describe = require("rproxy.config.describe")
 local locate = require("rproxy.config.locate")
+local order = require("rproxy.config.order")
 local overrides = require("rproxy.config.overrides")
 local report = require("rproxy.config.report")
 local schema = require("rproxy.schema")
@@ -97,6 +98,12 @@ end
 function M.describe()
     if not last then error("no configuration was built", 2) end
     return describe.text(last)
+end
+
+--- What is odd about it, a line each; "" when nothing is.
+function M.warnings()
+    if not last then error("no configuration was built", 2) end
+    return order.text(last)
 end
 
 --- The same as data, for tools: JSON.

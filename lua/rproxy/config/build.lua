@@ -247,9 +247,12 @@ end
 function Builder:breaker(instance)
     local b = instance.breaker
     if not b or not instance.index then return end
-    local deny = (b.policy or (instance.on_error == "open" and "bypass" or "deny")) == "deny"
-        and instance.mode ~= "shadow"
-    local values = { policy = deny and 2 or 1, errors = b.errors, min = b.min,
+    local deny = instance.on_error ~= "open"
+    if b.policy == "bypass" or b.policy == "deny" then deny = b.policy == "deny" end
+    deny = deny and instance.mode ~= "shadow"
+    local policy = deny and 2 or 1
+    if b.policy == "last-good" then policy = 3 end
+    local values = { policy = policy, deny = deny and 1 or 0, errors = b.errors, min = b.min,
         within = b.within * 1000, open = b.open * 1000, slow = (b.slow or 0) * 1000 }
     for key, value in pairs(values) do
         self:try(instance.at, "breaker." .. key, self.sink:set_plugin(instance.index,

@@ -4,7 +4,10 @@
 -- Request phases are shown in the order in which they run; so are the plugins of each phase.
 
 local chains = require("rproxy.config.chains")
+local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
+local order = require("rproxy.config.order")
+local rules = require("rproxy.grant_rules")
 local schema = require("rproxy.schema")
 local units = require("rproxy.config.units")
 
@@ -239,11 +242,48 @@ local function show_cond(c)
         c.name ~= "" and " " .. c.name or "", what[c.op])
 end
 
+-- "ratelimit (shadow, untrusted)"
+local function marked(instance)
+    local marks = {}
+    if instance.mode == "shadow" then marks[#marks + 1] = "shadow" end
+    if instance.untrusted then marks[#marks + 1] = "untrusted" end
+    return instance.name .. (marks[1] and " (" .. table.concat(marks, ", ") .. ")" or "")
+end
+
 local function write_chain(out, depth, phase, entries)
     for i, entry in ipairs(entries) do
-        out:line(depth, ("%-14s %s"):format(i == 1 and phase or "", entry.instance.name),
+        out:line(depth, ("%-14s %s"):format(i == 1 and phase or "", marked(entry.instance)),
             entry.instance.at)
     end
+end
+
+local BREAKER_SHOW = { within = units.show_duration, rest = units.show_duration,
+    slow = units.show_duration }
+
+local function breaker_of(breaker)
+    local parts = {}
+    for _, name in ipairs(nearest.names(breaker)) do
+        local value = breaker[name]
+        if type(value) ~= "table" then
+            local text = BREAKER_SHOW[name] and type(value) == "number" and BREAKER_SHOW[name](value)
+            parts[#parts + 1] = name .. " " .. (text or tostring(value))
+        end
+    end
+    return #parts > 0 and table.concat(parts, ", ") or "yes"
+end
+
+-- What an instance of a plugin is and may do.
+local function write_instance(out, depth, instance)
+    local plugin = instance.plugin
+    out:line(depth, ("plugin %s: stage %s, on_error %s%s"):format(instance.name, plugin.stage or "none",
+        instance.on_error, instance.mode == "shadow" and ", mode shadow" or ""), instance.at)
+    if instance.limits then
+        out:line(depth + 1, ("untrusted: %.0f instructions and %s of memory in each call"):format(
+            instance.limits.instructions, units.show_size(instance.limits.memory)))
+    end
+    if instance.breaker then out:line(depth + 1, "breaker: " .. breaker_of(instance.breaker)) end
+    local grants = instance.policy and rules.texts(instance.policy.set) or {}
+    if grants[1] then out:line(depth + 1, "granted: " .. table.concat(grants, ", ")) end
 end
 
 local function write_chains(out, depth, model, host, route)
@@ -253,6 +293,9 @@ local function write_chains(out, depth, model, host, route)
         if phase.name == "rewrite" and route and route.content then
             write_chain(out, depth, "content", chains.entries({ route.content }, "content"))
         end
+    end
+    for _, instance in ipairs(instances) do
+        if instance.plugin then write_instance(out, depth, instance) end
     end
 end
 
@@ -329,6 +372,9 @@ function M.text(model)
         out:line(1, "any other name: respond 421")
         write_chains(out, 2, model, nil, nil)
     end
+    local warnings = order.warnings(model)
+    if warnings[1] then out:line(0, "warnings") end
+    for _, warning in ipairs(warnings) do out:line(1, warning.text, warning.at) end
     return table.concat(out, "\n") .. "\n"
 end
 

@@ -22,6 +22,7 @@
 
 local chains = require("rproxy.config.chains")
 local options = require("rproxy.config.options")
+local order = require("rproxy.config.order")
 local validate = require("rproxy.config.validate")
 
 local M = {}
@@ -325,7 +326,7 @@ function M.data(model, sources)
         listeners = self:listeners(), streams = self:streams(), zones = self:zones(),
         upstreams = self:upstreams(), hosts = self:hosts(),
         has_default = model.default_host ~= nil,
-        early = self:entries(chains.entries(model.use, "early")),
+        early = self:entries(chains.entries(model.use, "early")), order = order.warnings(model),
         nowhere = self:chains(chains.instances_of(model, nil, nil)) }
 end
 

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- recording: what `record` of a site means for its chains: an instance of the layer before all others and
--- one behind them, in a VM that has a tape.
+-- recording: what `record` of a site means for its chains: an instance of the layer before all
+-- others and one behind them, in a VM that has a tape.
 
 local plugin = require("rproxy.plugin")
 
@@ -45,7 +45,11 @@ end
 function M.open(builder)
     local model = builder.model
     local record = model.record
-    if not record or mode() == "replay" then return end
+    if not record then return end
+    if mode() == "replay" then -- what failed once says nothing about the next record
+        for _, up in ipairs(model.upstreams) do up.opts.max_fails = 0 end
+        return
+    end
     builder:try(model.place("record"), "record", builder.sink:number("record.on", 1))
     if not record.outer then return end
     builder:try(record.at, "record", require("rproxy.record").open(record.conf, model.opts.via))
@@ -57,7 +61,8 @@ local OF_BODIES = { body_filter = true, request_body = true }
 function M.is_idle(model, phase, entries)
     local record = model.record
     if not record or not OF_BODIES[phase] or record.conf.bodies == "all" then return false end
-    return #entries == 1 and entries[1].instance == record.inner
+    local instance = entries[1].instance
+    return #entries == 1 and (instance == record.inner or instance == record.outer)
 end
 
 return M

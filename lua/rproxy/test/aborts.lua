@@ -5,10 +5,10 @@
 -- interpreted in service too.
 
 local chain = require("rproxy.chain")
+local code = require("rproxy.test.code")
 local journal = require("rproxy.journal")
 local lab = require("rproxy.lab")
 
-local loader = require("rproxy.loader")
 
 local M = {}
 
@@ -32,9 +32,7 @@ end
 
 local function is_site_code(source, line, ranges)
     if source:find("^@lua/rproxy/") or source:sub(1, 1) ~= "@" then return false end
-    for _, path in ipairs(loader.sources()) do
-        if path == source:sub(2) then return true end
-    end
+    if code.is_of_site(source) then return true end
     for _, range in ipairs(ranges[source] or {}) do
         if line >= range[1] and line <= range[2] then return true end
     end
@@ -110,7 +108,7 @@ local function told(starts, ranges)
                 source, line = one.source, one.line
             end
             if source and is_site_code(source, line, ranges) then
-                local text = ("%s:%d: %s"):format(source:sub(2), line, one.reason)
+                local text = ("%s:%d: %s"):format(code.short(source:sub(2)), line, one.reason)
                 if not seen[text] then lines[#lines + 1] = text end
                 seen[text] = true
             end

@@ -3,19 +3,12 @@
 -- coverage: which lines of plugins and sites were run, by a debug hook. Nothing is compiled meanwhile,
 -- and hooks have no CPU budget.
 
-local loader = require("rproxy.loader")
+local code = require("rproxy.test.code")
 
 local M = {}
 
 local Cover = {}
 Cover.__index = Cover
-
-local function is_of_site(source)
-    for _, path in ipairs(loader.sources()) do
-        if source == "@" .. path then return true end
-    end
-    return false
-end
 
 -- ---------------------------------------------------------------- counting
 
@@ -25,7 +18,7 @@ local function count_lines(lines)
         local source = debug.getinfo(2, "S").source
         local counts = known[source]
         if counts == nil then
-            counts = is_of_site(source) and (lines[source] or {}) or false
+            counts = code.is_of_site(source) and (lines[source] or {}) or false
             known[source] = counts
             if counts then lines[source] = counts end
         end
@@ -144,7 +137,8 @@ function Cover:report(path)
     io.stdout:write("\ncoverage by line\n")
     for _, file in ipairs(files) do
         io.stdout:write(("  %5.1f%%  %d/%d  %s%s\n"):format(
-            file.total > 0 and file.hit / file.total * 100 or 100, file.hit, file.total, file.path,
+            file.total > 0 and file.hit / file.total * 100 or 100, file.hit, file.total,
+            code.short(file.path),
             file.missed[1] and "  not run: " .. spans(file.missed) or ""))
     end
     if not files[1] then io.stdout:write("  no line of a plugin or site was run\n") end

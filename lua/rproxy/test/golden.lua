@@ -8,7 +8,9 @@ local M = {}
 
 -- What differs from run to run says nothing about a decision.
 local function line_of(entry)
-    local words = { entry.hook or "-", entry.instance or "-", entry.kind }
+    -- The line on which hooks are written is not what is decided.
+    local name = (entry.instance or "-"):gsub("^(inline)@.-(#?%d*)$", "%1")
+    local words = { entry.hook or "-", name, entry.kind }
     local function add(word) if word ~= nil then words[#words + 1] = tostring(word) end end
     if entry.kind == "verdict" then
         add(entry.verdict)

@@ -203,6 +203,7 @@ function M.main(argv)
     t.run.folder = require("lfs").currentdir() .. "/"
     require("rproxy.lab").look_in(t.run.folder)
     local busted = set_up(opts, seed)
+    t.run.fail = busted.fail
     local said, count = {}, { passed = 0, failed = 0, stop = opts.stop or nil }
     watch(busted, t, said, count)
     add_assertions(t)
