@@ -31,6 +31,11 @@ export LUA_PATH="./?.lua;./?/init.lua;./lua/?.lua;./lua/?/init.lua;;"
 
 needs_proxy() { # does this spec file run the binary?
     case $1 in spec/e2e/* | spec/regress/* | spec/examples/*) return 0 ;; esac
+    runs_inside "$1"
+}
+
+runs_inside() { # ... and is run by it (rproxy test)?
+    case $1 in plugins/* | spec/kit/*) return 0 ;; esac
     return 1
 }
 
@@ -67,9 +72,11 @@ run_one() { # mode file
     local vars=(RP_MODE="$(build_of "$mode")" RP_BIN="$PWD/$dir/rproxy"
         RP_TEST_LIB="$PWD/$dir/librproxy_test.so" RP_PROTOCOL="$(protocol_of "$mode")")
     [ "$(build_of "$mode")" = debug ] && mapfile -t -O 4 vars < <(sanitizer_env "$file")
+    local runner=(luajit "$(command -v busted)")
+    ! runs_inside "$file" || runner=("$PWD/$dir/rproxy" test)
     started=$(date +%s%N)
     { timeout -k 5 "$SPEC_TIMEOUT" env "${vars[@]}" \
-        luajit "$(command -v busted)" -o spec/support/tap.lua "$file" </dev/null >"$log" 2>&1; } 2>/dev/null
+        "${runner[@]}" -o spec/support/tap.lua "$file" </dev/null >"$log" 2>&1; } 2>/dev/null
     rc=$?
     local ms=$((($(date +%s%N) - started) / 1000000))
 
@@ -125,7 +132,7 @@ specs_in() { # folders -> spec files
     local d
     for d in "$@"; do [ ! -d "$d" ] || find "$d" -name '*_spec.lua'; done | sort
 }
-unit_specs() { specs_in spec/unit spec/lua spec/plugins plugins; }
+unit_specs() { specs_in spec/unit spec/lua spec/plugins spec/kit plugins; }
 e2e_specs() { specs_in spec/e2e spec/regress spec/examples; }
 
 files=()

@@ -137,7 +137,7 @@
 ---@class rproxy.UpstreamRetry
 ---@field backoff? number|string Before a retry: a time by chance up to this, doubled each time. Not after a failure to connect.
 ---@field backoff_max? number|string ... and at most up to this.
----@field budget? integer At most this percentage of the upstream's requests under way in a worker may be retries (three always may), so that retries never make a bad moment worse. Attempts to connect are not counted.
+---@field budget? integer At most this percentage of the upstream's requests under way in a worker may be retries (ten always may), so that retries never make a bad moment worse. Attempts to connect are not counted.
 ---@field non_idempotent? boolean Repeat any request, also a POST that a peer may have carried out.
 ---@field on? any What another attempt is for: "connect" (no connection came about), "reset" (it broke before the response head), "timeout" (timeouts.first_byte or retry.per_try is over), and statuses: 503, "502-504", "5xx". All but the first only for idempotent requests whose body can be had again (none, or buffered).
 ---@field per_try? number|string One attempt may last so long until the response head; 0: as timeouts.first_byte.
@@ -499,7 +499,9 @@ local httpclient = {}
 
 --- Make a request.
 --- phases: all   yields: yes
----@param opts table method ("GET"), url, headers, body, query, timeout, max_body, stream
+---@param opts table method ("GET"), url, headers, body, query, timeout, max_body, stream. body: a
+--- string, a list of strings, or a function that gives it piece by piece (nil: that was all; nil and
+--- why: it gives up, err is "body"); it may wait. length: bytes of such a body, when known
 ---@return rproxy.HttpResponse|nil response
 ---@return string|nil err
 ---@return string|nil detail

@@ -236,7 +236,7 @@ local function host_of(given, default)
 end
 
 local OPTIONS = { method = true, url = true, headers = true, body = true, query = true,
-    stream = true, timeout = true, max_body = true }
+    length = true, stream = true, timeout = true, max_body = true }
 
 local function check_names(what, given, known)
     if type(given) ~= "table" then raise("%s takes a table", what) end
@@ -256,6 +256,13 @@ local function check_number(what, value, default, least)
     return value
 end
 
+-- A function gives the body piece by piece, once the call is under way.
+local function announce(opts, handle)
+    local length = check_number("length", opts.length, -1, 0)
+    local code = C.rp_abi_call_stream(H, handle, length)
+    if code ~= 0 then raise("the request's length: %s", abi.text(code)) end
+end
+
 -- Header fields and body; raises what they should not be.
 local function fill(self, opts, method, handle)
     local seen = {}
@@ -263,10 +270,14 @@ local function fill(self, opts, method, handle)
     add_fields(handle, self.headers, seen)
     if not seen["user-agent"] then add_field(handle, "user-agent", "rproxy") end
     local body = opts.body
+    if type(body) == "function" then return announce(opts, handle) end
+    if opts.length ~= nil then raise("length goes with a body that a function gives") end
     if type(body) == "table" then body = table.concat(body) end
     if body == nil and HAS_BODY[method] then body = "" end
     if body ~= nil then
-        if type(body) ~= "string" then raise("body is a string or a list of strings") end
+        if type(body) ~= "string" then
+            raise("body is a string, a list of strings or a function")
+        end
         local code = C.rp_abi_call_body(H, handle, body, #body)
         if code ~= 0 then raise("the request's body: %s", abi.text(code)) end
     end
@@ -293,13 +304,36 @@ local function start(self, handle, url)
         #url.host, self.keep_most, self.keep_seconds)
 end
 
+-- One piece after the other, as fast as they are taken. 0: all were, or nobody wants more.
+local function send_pieces(handle, give, at)
+    while true do
+        local code = go_on(C.rp_abi_call_ready, handle, at)
+        if code == END then return 0 end
+        if code ~= 0 then return code end
+        if at and C.rp_abi_now(H) >= at then return nil end
+        local ok, piece, err = pcall(give)
+        if ok and piece ~= nil and type(piece) ~= "string" then
+            ok, piece = false, "the function of body returned a " .. type(piece)
+        end
+        if not ok then
+            C.rp_abi_call_close(H, handle)
+            error(piece, 0)
+        end
+        if piece == nil and err ~= nil then return E.CANCELLED, tostring(err) end
+        code = C.rp_abi_call_send(H, handle, piece or "", piece and #piece or 0, piece == nil)
+        if code ~= 0 or piece == nil then return code end
+    end
+end
+
 -- Make it, and read the response's head. The handle is closed when it fails.
-local function perform(self, handle, url, at)
-    local code = start(self, handle, url)
+local function perform(self, handle, url, at, give)
+    local code, why = start(self, handle, url), nil
+    if code == 0 and give then code, why = send_pieces(handle, give, at) end
     if code == 0 then code = go_on(C.rp_abi_call_head, handle, at) end
     if code == 0 then return true end
     local _, err, detail
-    if code == nil then err, detail = "timeout", "no response in time"
+    if why then err, detail = "body", why
+    elseif code == nil then err, detail = "timeout", "no response in time"
     else _, err, detail = failure() end
     C.rp_abi_call_close(H, handle)
     return nil, err, detail
@@ -307,7 +341,9 @@ end
 
 --- Make a request.
 --- phases: all   yields: yes
---- @param opts table  method ("GET"), url, headers, body, query, timeout, max_body, stream
+--- @param opts table  method ("GET"), url, headers, body, query, timeout, max_body, stream. body: a
+---   string, a list of strings, or a function that gives it piece by piece (nil: that was all; nil
+---   and why: it gives up, err is "body"); it may wait. length: bytes of such a body, when known
 --- @return table|nil response, string|nil err, string|nil detail
 function Client:request(opts)
     check_names("client:request", opts, OPTIONS)
@@ -324,7 +360,7 @@ function Client:request(opts)
     local handle, err, detail = write_request(self, opts, method, url)
     if not handle then return nil, err, detail end
     local ok
-    ok, err, detail = perform(self, handle, url, at)
+    ok, err, detail = perform(self, handle, url, at, type(opts.body) == "function" and opts.body)
     if not ok then return nil, err, detail end
     local m = C.rp_abi_call_msg(H, handle, false)
     local res = setmetatable({ status = m.status, version = m.version == 20 and "2" or "1.1",

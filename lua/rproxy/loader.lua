@@ -196,11 +196,16 @@ local function candidates(name)
     return list
 end
 
+local compiled = {} -- path -> { source, chunk }, for who loads modules again (M.renew)
+
 local function compile(source, path, env)
+    local before = not env and compiled[path]
+    if before and before[1] == source then return before[2] end
     if source:byte(1) == 27 then error(path .. ":1: is bytecode, not Lua text", 0) end
     local chunk, err = load(source, "@" .. path, "t", env or setmetatable({}, ENV))
     if not chunk then error(err, 0) end
     sources[#sources + 1] = path
+    if not env and host.lab then compiled[path] = { source, chunk } end
     return chunk
 end
 

@@ -41,14 +41,18 @@ local SPEC = schema.compile({
 
 -- Keys of an instance that are not the plugin's own.
 local COMMON = schema.compile({
-    on_error = { "enum", M.ON_ERROR },
-    grant = { "any" },
-    untrusted = { "boolean", default = false },
+    on_error = { "enum", M.ON_ERROR, doc = "What happens when a hook of the plugin raises: answer "
+        .. "500, go on without it, or refuse." },
+    grant = { "any", doc = "What it may do outside of its request: net, fs, exec, env, ffi." },
+    untrusted = { "boolean", default = false,
+        doc = "Run a copy of the module in a box, under the bounds of limits." },
     limits = { "object", optional = true, fields = {
-        instructions = { "integer", default = 1e6, min = 100, max = 1e12 },
-        memory = { "size", default = "8m", min = 4096, max = 2 ^ 40 },
+        instructions = { "integer", default = 1e6, min = 100, max = 1e12,
+            doc = "Of one call of an untrusted instance." },
+        memory = { "size", default = "8m", min = 4096, max = 2 ^ 40,
+            doc = "That one call of an untrusted instance may allocate." },
     } },
-    order = { "enum", { "as listed" } },
+    order = { "enum", { "as listed" }, doc = "No warnings about where it is listed." },
     breaker = { "object", optional = true, fields = {
         errors = { "number", default = 0.5, min = 0.001, max = 1 },
         min = { "integer", default = 20, min = 1, max = 1e9 },
@@ -59,6 +63,9 @@ local COMMON = schema.compile({
     } },
     mode = { "enum", { "enforce", "shadow" }, default = "enforce" },
 }, "plugin")
+
+--- Settings of every instance, compiled; for documentation.
+M.common = COMMON
 
 -- ---------------------------------------------------------------- plugins
 
@@ -248,6 +255,7 @@ function M.inline(given, at)
     return setmetatable({
         name = name or "inline@" .. place:match("[^/]*$"), at = place, given_hooks = hooks,
         errors = errors, refs = {}, on_error = kept.on_error or "500", mode = kept.mode,
+        order = kept.order,
         breaker = kept.breaker,
     }, Instance)
 end

@@ -399,6 +399,7 @@ end
 --- @return string[] lines
 function M.aborts(site)
     check_open(site, 2)
+    if M.run.coverage then return {} end -- nothing is compiled there
     return aborts.of(site)
 end
 

@@ -206,10 +206,22 @@ void rp_wheel_remove(struct rp_timer *t)
     t->link.next = t->link.prev = NULL;
 }
 
+enum { ALL_SLOTS = RP_WHEEL_LEVELS * RP_WHEEL_SLOTS };
+
+/* The first slot from i on that may have timers; ALL_SLOTS: none has. */
+static int next_used(const struct rp_wheel *w, int i)
+{
+    for (; i < ALL_SLOTS; i = (i / 64 + 1) * 64) {
+        uint64_t bits = w->used[i / RP_WHEEL_SLOTS][i % RP_WHEEL_SLOTS / 64] >> (i % 64);
+        if (bits) return i + __builtin_ctzll(bits);
+    }
+    return ALL_SLOTS;
+}
+
 rp_ms rp_wheel_first(const struct rp_wheel *w)
 {
     rp_ms first = NEVER;
-    for (int i = 0; i < RP_WHEEL_LEVELS * RP_WHEEL_SLOTS; i++) {
+    for (int i = 0; (i = next_used(w, i)) < ALL_SLOTS; i++) {
         const struct rp_timer_link *head = &w->slots[i / RP_WHEEL_SLOTS][i % RP_WHEEL_SLOTS];
         for (struct rp_timer_link *k = head->next; k != head; k = k->next)
             first = RP_MIN(first, timer_of(k)->at_ms);
@@ -220,7 +232,7 @@ rp_ms rp_wheel_first(const struct rp_wheel *w)
 /* What is due by its own time and lies in a slot that has not ended. */
 static void take_exact(struct rp_wheel *w, rp_ms now)
 {
-    for (int i = 0; i < RP_WHEEL_LEVELS * RP_WHEEL_SLOTS; i++) {
+    for (int i = 0; (i = next_used(w, i)) < ALL_SLOTS; i++) {
         struct rp_timer_link *head = &w->slots[i / RP_WHEEL_SLOTS][i % RP_WHEEL_SLOTS], *next;
         for (struct rp_timer_link *k = head->next; k != head; k = next) {
             next = k->next;

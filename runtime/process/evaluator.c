@@ -137,6 +137,7 @@ void rp_evaluate(const struct rp_check_order *order, int reader, int channel)
     struct evaluator *v = rp_alloc(sizeof *v);
     v->channel = channel;
     rp_os_reset_signals();
+    rp_os_raise_stack();
     if (order->account && rp_os_become(order->account) != RP_OK)
         answer(v, RP_SAY_FAILED, RP_STR("cannot become the unprivileged user"), -1);
     if (!rp_os_die_with(reader, SIGKILL)) _exit(1);

@@ -176,6 +176,17 @@ uint32_t rp_os_cores(void)
     return n > 0 ? (uint32_t)n : 1;
 }
 
+enum { STACK_BYTES = 96 << 20 };
+
+void rp_os_raise_stack(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) != 0) return;
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= STACK_BYTES) return;
+    limit.rlim_cur = RP_MIN(limit.rlim_max, (rlim_t)STACK_BYTES);
+    (void)setrlimit(RLIMIT_STACK, &limit); /* lower is worse, and no reason not to serve */
+}
+
 uint64_t rp_os_raise_files(void)
 {
     struct rlimit limit;

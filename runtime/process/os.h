@@ -46,6 +46,10 @@ rp_ms rp_os_now_ms(void);
 char rp_os_process_state(int pid);
 /* Processors that this process may use; at least 1. */
 uint32_t rp_os_cores(void);
+/* Room for the deepest recursion that Lua allows, where each level is a C function that calls back (gsub:
+ * 9 KB of 5,400 levels): without it that is a crash instead of an error. The stack grows into it as
+ * it is used; the kernel keeps 128 MB free below it. */
+void rp_os_raise_stack(void);
 /* Raise the soft limit of open files to the hard one; returns what it is now. */
 uint64_t rp_os_raise_files(void);
 

@@ -35,18 +35,23 @@ enum {
 static const struct tool {
     const char *name, *usage, *line;
     bool runs_site;
+    const char *runs_with; /* ... only when this word is on the command line */
 } TOOLS[] = {
-    {"diff", "diff OLD NEW", "what changes from one site to the other", false},
-    {"explain", "explain -p SITE 'METHOD URL'", "what a site does with a request, and why", true},
-    {"jit", "jit -p site.lua", "where LuaJIT gives up compiling, in a live worker", false},
-    {"lint", "lint [-p site.lua] [FILE..]", "mistakes in a site and its plugins", false},
-    {"new", "new plugin|site NAME", "write a plugin or a site to begin with", false},
-    {"peer", "peer -p site.lua UPSTREAM PEER WORD", "drain a peer, change its weight", false},
-    {"replay", "replay -p SITE CAPTURE..", "what a site decides otherwise than was recorded", true},
-    {"repl", "repl -p site.lua", "run lines of Lua in a live worker", false},
-    {"test", "test [FILE..]", "run the specs of plugins and sites", false},
-    {"types", "types [FOLDER]", "write types for the editor", false},
-    {"upstreams", "upstreams -p site.lua", "the peers of a running instance", false},
+    {"diff", "diff OLD NEW", "what changes from one site to the other", false, NULL},
+    {"explain", "explain -p SITE 'METHOD URL'", "what a site does with a request, and why", true,
+     NULL},
+    {"jit", "jit -p site.lua", "where LuaJIT gives up compiling, live or in a lab", true,
+     "--requests"},
+    {"lint", "lint [-p site.lua] [FILE..]", "mistakes in a site and its plugins", false, NULL},
+    {"new", "new plugin|site NAME", "write a plugin or a site to begin with", false, NULL},
+    {"peer", "peer -p site.lua UPSTREAM PEER WORD", "drain a peer, change its weight", false, NULL},
+    {"replay", "replay -p SITE CAPTURE..", "what a site decides otherwise than was recorded", true,
+     NULL},
+    {"repl", "repl -p site.lua", "run lines of Lua in a live worker", false, NULL},
+    {"schema", "schema PLUGIN", "settings of a plugin as JSON Schema, or as types", true, NULL},
+    {"test", "test [FILE..]", "run the specs of plugins and sites", false, NULL},
+    {"types", "types [FOLDER]", "write types for the editor", false, NULL},
+    {"upstreams", "upstreams -p site.lua", "the peers of a running instance", false, NULL},
 };
 
 /* ---- finding ------------------------------------------------------------------------------- */
@@ -119,6 +124,12 @@ static bool is_argument(const struct running *r, rp_str path)
     for (int i = 0; i < r->args_n; i++)
         if (rp_str_eq(path, rp_str_z(r->args[i]))) return true;
     return false;
+}
+
+static bool runs_site(const struct running *r)
+{
+    const char *with = r->tool->runs_with;
+    return r->tool->runs_site && (!with || is_argument(r, rp_str_z(with)));
 }
 
 static rp_err open_argument(const struct running *r, rp_str path, int *fd)
@@ -406,7 +417,7 @@ int rp_tool_run(int argc, char **argv, int at)
     *r = (struct running){.tool = tool_of(argv[at]), .args = args, .reader = -1, .control = -1};
     for (int i = 1; i < argc; i++)
         if (i != at) args[r->args_n++] = argv[i];
-    int status = r->tool->runs_site && geteuid() == 0 ? run_apart(r) : run_here(r);
+    int status = runs_site(r) && geteuid() == 0 ? run_apart(r) : run_here(r);
     rp_os_close(&r->control);
     rp_free(args);
     rp_free(r);

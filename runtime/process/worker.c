@@ -339,6 +339,7 @@ static void worker_free(struct rp_worker *w)
 void rp_worker_run(const struct rp_inherit *in)
 {
     set_signals();
+    rp_os_raise_stack();
     close_the_rest(in);
     if (in->account && rp_os_become(in->account) != RP_OK) {
         rp_log(alert, "cannot become the unprivileged user user=%s", in->account->name);

@@ -141,6 +141,8 @@ static void obey(struct rp_worker *w)
     case RP_SAY_READY:
     case RP_SAY_FAILED:
     case RP_SAY_FLIPPED:
+    case RP_SAY_WORN:
+    case RP_SAY_RESTORE:
     case RP_SAY_TOLD:
     case RP_SAY_FETCH:
     case RP_SAY_FILE:

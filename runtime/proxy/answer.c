@@ -167,6 +167,15 @@ rp_err rp_answer_settle(struct rp_req *r)
     return RP_OK;
 }
 
+void rp_answer_skip_body(struct rp_req *r)
+{
+    struct rp_answer *a = r->answer;
+    bool goes_on = a && a->streamed && a->task && r->payload;
+    if (goes_on) return;
+    if (a) a->skipped = true;
+    r->x.ops->skip_body(&r->x);
+}
+
 /* Nothing came of the hook's turn. RP_OK; < 0 it is over. */
 static rp_err look_at_clock(struct rp_req *r)
 {
@@ -210,6 +219,8 @@ rp_err rp_answer_read(struct rp_req *r)
 enum rp_verdict rp_answer_wait(struct rp_req *r)
 {
     const struct rp_answer *a = r->answer;
+    if (a->awaits_body && a->task && !r->body_ended)
+        return rp_attempt_wait_body(r); /* this time is the client's */
     rp_ms now = now_of(r), due = UINT64_MAX;
     if (a->idle_ms) due = a->last_ms + a->idle_ms;
     if (a->keepalive_ms) due = RP_MIN(due, a->sent_ms + a->keepalive_ms);

@@ -33,6 +33,8 @@ struct rp_answer {
     bool taken;              /* the client has taken all that was written */
     bool cut;                /* only a part of the last piece had room: the rest follows */
     bool reading;            /* RELAY is asking the hook: nobody needs to be woken */
+    bool awaits_body;        /* the hook waits for more of the request's body */
+    bool skipped;            /* what was left of that is thrown away */
     bool filtered;           /* the body_filter hooks saw the whole body before the head went out */
     uint8_t hints_n;
     rp_err fail; /* how its hook ended, when not well; told by every rp_answer_read */
@@ -66,12 +68,20 @@ RP_MUST rp_err rp_answer_finish(struct rp_req *r);
 
 /* RESPOND, behind the header_filter hooks: what is known of it by now. < 0: it is broken. */
 RP_MUST rp_err rp_answer_settle(struct rp_req *r);
+/* RESPOND: nobody reads what is left of the request's body. */
+void rp_answer_skip_body(struct rp_req *r);
 /* RELAY: go on with the hook and move what it wrote to r->out. RP_OK something, or the end;
  * RP_AGAIN; < 0 the hook failed. */
 RP_MUST rp_err rp_answer_read(struct rp_req *r);
 /* RELAY: wait for the hook. */
 enum rp_verdict rp_answer_wait(struct rp_req *r);
 #ifndef RP_CDEF
+/* A hook that has begun to read the request's body piece by piece may go on while it writes. */
+static inline bool rp_answer_may_read(const struct rp_req *r)
+{
+    const struct rp_answer *a = r->answer;
+    return a && a->streamed && !a->skipped;
+}
 static inline bool rp_answer_is_writing(const struct rp_req *r)
 {
     const struct rp_answer *a = r->answer;

@@ -195,7 +195,7 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
     if ((r->res.status == 101 && r->up) || rp_dial_is_tunnel(r)) return begin_tunnel(r);
     if (r->x.head.method == RP_M_CONNECT) rp_dial_refuse(r);
     bool is_made = r->answered || !r->up; /* or a hook has read all of it */
-    if (is_made && !r->body_ended) r->x.ops->skip_body(&r->x);
+    if (is_made && !r->body_ended) rp_answer_skip_body(r);
     if (is_early_end(r)) r->x.close_after = true;
     if (is_filtered(r)) {
         r->res.framing = RP_BODY_CHUNKED; /* its length is known only when the hooks are done */

@@ -4,7 +4,7 @@
  */
 #include "proxy/retry.h"
 
-enum { ALWAYS = 3, DOUBLINGS = 16 };
+enum { ALWAYS = 10, DOUBLINGS = 16 };
 
 /* Sent, or partly, and nothing is known of it: may a copy follow? */
 static bool is_harmless(const struct rp_retry_facts *f)

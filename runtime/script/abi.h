@@ -372,6 +372,13 @@ double rp_abi_call_new(struct rp_host_face *h, const char *method, size_t method
 rp_err rp_abi_call_field(struct rp_host_face *h, double call, const char *name, size_t n,
                          const char *value, size_t value_n);
 rp_err rp_abi_call_body(struct rp_host_face *h, double call, const char *p, size_t n); /* copies */
+/* ... which will be given by pieces, behind the start: length bytes of it, < 0: nobody knows. */
+rp_err rp_abi_call_stream(struct rp_host_face *h, double call, double length);
+/* May the next piece be sent? RP_AGAIN as above; RP_END: nobody wants it, the response is there (as
+ * rp_abi_call_head says). */
+rp_err rp_abi_call_ready(struct rp_host_face *h, double call);
+rp_err rp_abi_call_send(struct rp_host_face *h, double call, const char *p, size_t n,
+                        bool last); /* copies. After ready */
 /* It is whole: to whom it goes (as rp_abi_sock_connect). mode: enum rp_abi_http. The connection is kept
  * with at most keep_n others, for keep_s seconds. */
 rp_err rp_abi_call_start(struct rp_host_face *h, double call, uint32_t mode, const char *host,

@@ -4,6 +4,7 @@
  */
 #include "script/journal.h"
 
+#include "proxy/answer.h"
 #include "proxy/payload.h"
 
 enum { PIECE_BYTES = 64 * 1024 }; /* most that a reader gets at once */
@@ -38,10 +39,11 @@ rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n)
 }
 
 /* The function that makes the body may be what reads, and changes, the client's. Once the request
- * is answered, what is left of its body is thrown away. */
+ * is answered, what is left of its body is thrown away, unless the hook is writing its answer still. */
 static bool may_read(const struct rp_task *t, const struct rp_req *r)
 {
-    if (r->answered || !t || !t->is_hook || t->req != r || r->body_whole || r->spool) return false;
+    if (r->answered && !rp_answer_may_read(r)) return false;
+    if (!t || !t->is_hook || t->req != r || r->body_whole || r->spool) return false;
     return t->phase <= RP_PHASE_CONTENT || (t->phase == RP_PHASE_REQUEST_BODY && !t->chain);
 }
 

@@ -5,9 +5,11 @@
  * worker.
  *
  * WRITING (fields are added) -> FINDING (the name) -> CONNECTING -> AWAITING (its head) -> BODY ->
- * DONE, or FAILED from any. QUEUED instead of CONNECTING while another call makes a connection in HTTP/2
+ * DONE, or FAILED from any. SENDING before AWAITING while a body is given piece by piece; a response
+ * that comes meanwhile ends that. QUEUED instead of CONNECTING while another call makes a connection in HTTP/2
  * to the same place, which both will use. A hold: of the task and the scope that made it. A connection that was
- * reused and had been closed costs one more try, where that is no second effect (RFC 9110 §9.2.2).
+ * reused and had been closed costs one more try, where that is no second effect (RFC 9110 §9.2.2) and
+ * the body can be had again.
  */
 #include "script/vm_net.h"
 
@@ -30,7 +32,7 @@ enum {
     WHY_BYTES = 160,
 };
 
-enum state { WRITING, FINDING, QUEUED, CONNECTING, AWAITING, BODY, DONE, FAILED };
+enum state { WRITING, FINDING, QUEUED, CONNECTING, SENDING, AWAITING, BODY, DONE, FAILED };
 
 struct rp_call {
     uint32_t magic;
@@ -41,6 +43,8 @@ struct rp_call {
     bool reused;          /* the connection comes from the pool */
     bool retried;         /* ... and the one before it did, and was closed */
     bool has_body;
+    bool streamed;        /* ... which is given piece by piece */
+    uint64_t length;      /* ... of so many bytes; UINT64_MAX: nobody knows */
     bool dials;                  /* others may wait for its connection */
     struct rp_call *next, *prev; /* the host's */
     uint8_t interim_n;
@@ -133,7 +137,7 @@ static bool wants_h2(const struct rp_call *c)
 /* What cannot be repeated takes a used connection only after a look at it. */
 static struct rp_up *find_used(struct rp_call *c)
 {
-    bool repeatable = rp_token_method_is_idempotent(c->method);
+    bool repeatable = rp_token_method_is_idempotent(c->method) && !c->streamed;
     for (;;) {
         struct rp_up *u = NULL;
         struct rp_h2_links *links = rp_connpool_links(c->slot);
@@ -193,6 +197,12 @@ static rp_err wait_for(struct rp_call *c)
 
 /* ---- connecting ----------------------------------------------------------------------------- */
 
+static enum rp_framing framing_of(const struct rp_call *c)
+{
+    if (!c->has_body) return RP_BODY_NONE;
+    return c->streamed && c->length == UINT64_MAX ? RP_BODY_CHUNKED : RP_BODY_LENGTH;
+}
+
 static void send_request(struct rp_call *c)
 {
     struct rp_mem *mem = c->host->proxy->mem;
@@ -201,13 +211,13 @@ static void send_request(struct rp_call *c)
     rp_chain_init(&head, mem);
     rp_chain_init(&body, mem);
     rp_chain_add_copy(&head, rp_buf_str(&c->head));
-    rp_up_start(c->up, &head, c->method, c->has_body ? RP_BODY_LENGTH : RP_BODY_NONE, n);
+    rp_up_start(c->up, &head, c->method, framing_of(c), c->streamed ? c->length : n);
     if (n) {
         rp_chain_add(&body, c->body, c->body->data, n);
         /* All is taken; flushing says when it is gone, reading why it is not. */
         RP_IGNORE(rp_up_send(c->up, &body, true, NULL));
     }
-    c->state = AWAITING;
+    c->state = c->streamed ? SENDING : AWAITING;
 }
 
 /* Connected: which protocol is it? A stream takes the place of the connection. */
@@ -302,20 +312,19 @@ static rp_err no_head(struct rp_call *c, rp_err e)
     bool again = rp_up_is_unprocessed(c->up) ||
                  (c->reused && !rp_up_has_answer(c->up) && e != RP_E_UP_BAD_RESPONSE &&
                   rp_token_method_is_idempotent(c->method));
-    if (!again || c->retried) return failed(c, e);
+    if (!again || c->retried || c->streamed) return failed(c, e);
     c->retried = true;
     drop_up(c);
     return connect_next(c, true);
 }
 
-static rp_err read_head(struct rp_call *c)
+/* RP_AGAIN: there is none yet, and nobody waits. */
+static rp_err take_head(struct rp_call *c)
 {
     struct rp_proxy *p = c->host->proxy;
-    end_settled_dial(c);
-    RP_IGNORE(rp_up_flush(c->up)); /* a response, if any, tells more than its failure */
     for (;;) {
         rp_err e = rp_up_read_head(c->up, &p->up_limits, &c->arena, &c->res, &c->chunk);
-        if (e == RP_AGAIN) return wait_for(c);
+        if (e == RP_AGAIN) return e;
         if (e != RP_OK) return no_head(c, e);
         if (c->res.status >= 200) break;
         if (c->res.status == 101 || ++c->interim_n > INTERIM_MOST)
@@ -324,6 +333,31 @@ static rp_err read_head(struct rp_call *c)
     }
     c->state = BODY;
     return RP_OK;
+}
+
+static rp_err read_head(struct rp_call *c)
+{
+    end_settled_dial(c);
+    RP_IGNORE(rp_up_flush(c->up)); /* a response, if any, tells more than its failure */
+    rp_err e = take_head(c);
+    bool waits = e == RP_AGAIN && c->state == AWAITING; /* else another try waits already */
+    return waits ? wait_for(c) : e;
+}
+
+/* ---- a body by pieces ----------------------------------------------------------------------- */
+
+/* May a piece follow? RP_END: no, there is a response, or the connection takes no more: what comes of
+ * it is read like any head. */
+static rp_err has_room(struct rp_call *c)
+{
+    end_settled_dial(c);
+    rp_err e = rp_up_flush(c->up);
+    rp_err head = take_head(c);
+    if (head != RP_AGAIN) return head == RP_OK ? RP_END : head;
+    if (e == RP_AGAIN) return wait_for(c);
+    if (e == RP_OK) return e;
+    c->state = AWAITING;
+    return RP_END;
 }
 
 /* ---- for Lua -------------------------------------------------------------------------------- */
@@ -433,6 +467,18 @@ rp_err rp_abi_call_body(struct rp_host_face *f, double handle, const char *p, si
     return RP_OK;
 }
 
+rp_err rp_abi_call_stream(struct rp_host_face *f, double handle, double length)
+{
+    struct rp_call *c = find(f, handle);
+    if (!c || c->state != WRITING || c->has_body) return RP_E_STALE;
+    if (length > 9007199254740992.0) return RP_E_TOO_BIG;
+    c->has_body = c->streamed = true;
+    c->length = length >= 0 ? (uint64_t)length : UINT64_MAX;
+    if (length >= 0) rp_buf_addf(&c->head, "Content-Length: %llu\r\n", (unsigned long long)length);
+    else rp_buf_add_z(&c->head, "Transfer-Encoding: chunked\r\n");
+    return RP_OK;
+}
+
 rp_err rp_abi_call_start(struct rp_host_face *f, double handle, uint32_t mode, const char *host,
                          size_t n, uint32_t port, struct rp_tls_client *tls, const char *name,
                          size_t name_n, uint32_t keep_n, double keep_s)
@@ -455,6 +501,15 @@ rp_err rp_abi_call_start(struct rp_host_face *f, double handle, uint32_t mode, c
     return e == RP_OK ? e : failed(c, e);
 }
 
+/* On the way to a connection. */
+static rp_err go_on(struct rp_call *c)
+{
+    if (c->state == QUEUED) return connect_next(c, false);
+    if (c->state == CONNECTING) return finish_connect(c);
+    if (c->target.query) return wait_for(c); /* FINDING */
+    return c->target.status == RP_OK ? connect_next(c, false) : failed(c, c->target.status);
+}
+
 rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
 {
     struct rp_call *c = find(f, handle);
@@ -462,13 +517,11 @@ rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
     if (!c) return RP_E_STALE;
     while (e == RP_OK) {
         switch (c->state) {
-        case WRITING: return rp_vm_say(c->host, RP_E_STALE, 0);
+        case WRITING:
+        case SENDING: return rp_vm_say(c->host, RP_E_STALE, 0);
         case FINDING:
-            if (c->target.query) return wait_for(c);
-            e = c->target.status == RP_OK ? connect_next(c, false) : failed(c, c->target.status);
-            break;
-        case QUEUED: e = connect_next(c, false); break;
-        case CONNECTING: e = finish_connect(c); break;
+        case QUEUED:
+        case CONNECTING: e = go_on(c); break;
         case AWAITING: e = read_head(c); break;
         case BODY:
         case DONE: return RP_OK;
@@ -476,6 +529,34 @@ rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
         }
     }
     return e;
+}
+
+rp_err rp_abi_call_ready(struct rp_host_face *f, double handle)
+{
+    struct rp_call *c = find(f, handle);
+    rp_err e = RP_OK;
+    if (!c) return RP_E_STALE;
+    while (e == RP_OK && (c->state == FINDING || c->state == QUEUED || c->state == CONNECTING))
+        e = go_on(c);
+    if (e != RP_OK) return e;
+    if (c->state == SENDING) return has_room(c);
+    return c->state == FAILED ? tell(c) : rp_vm_say(c->host, RP_E_STALE, 0);
+}
+
+rp_err rp_abi_call_send(struct rp_host_face *f, double handle, const char *p, size_t n, bool last)
+{
+    struct rp_call *c = find(f, handle);
+    if (!c) return RP_E_STALE;
+    if (c->state != SENDING) return rp_vm_say(c->host, RP_E_STALE, 0);
+    struct rp_chain piece;
+    rp_chain_init(&piece, c->host->proxy->mem);
+    rp_chain_add_copy(&piece, rp_str_of(p, n));
+    if (n == 0 && !last) return RP_OK; /* it would be the last chunk */
+    rp_err e = rp_up_send(c->up, &piece, last, NULL);
+    rp_chain_clear(&piece);
+    if (e < 0) return failed(c, e); /* it is not as long as was said */
+    if (last) c->state = AWAITING;
+    return RP_OK;
 }
 
 const struct rp_msg *rp_abi_call_msg(struct rp_host_face *f, double handle, bool trailers)

@@ -231,7 +231,8 @@ static rp_err park(const struct rp_pass *a, struct rp_task *t)
     bool reads = t->wants_body != RP_WANTS_NOTHING;
     if (begins) w->task = t;
     else *place(a) = t;
-    if (a->phase == RP_PHASE_REQUEST_BODY) a->r->payload->reads = reads;
+    if (begins || a->writes) w->awaits_body = reads;
+    else if (a->phase == RP_PHASE_REQUEST_BODY) a->r->payload->reads = reads;
     else a->r->hook_reads = reads;
     return begins ? RP_END : RP_AGAIN;
 }

@@ -215,6 +215,20 @@ local SITE = [==[
             rp.sleep(0.002)
             out:write(body)
         end),
+        content("/transform", function(req)
+            local reader = req:body_reader()
+            local out = req:respond(200)
+            for piece in reader:chunks() do
+                if not out:write(piece:upper()) then return end
+            end
+            out:write("!")
+        end),
+        content("/late-reader", function(req)
+            local out = req:respond(200)
+            rp.sleep(0.002)
+            local ok, err = pcall(function() return req:body_reader():read() end)
+            out:write(ok and "read" or "refused")
+        end),
         content("/unread", function(req)
             local out = req:respond(200)
             out:write("a")
@@ -492,6 +506,36 @@ describe("answers that hooks write", function()
             body = "body" }).body)
         assert.equal("ab", http.request(w, { method = "POST", target = "/unread",
             body = "body" }).body)
+    end)
+
+    it("may be made of the request body while that comes", function()
+        local w = wire.connect(rp.port)
+        w:send("POST /transform HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        e2e.head(w)
+        for _, word in ipairs { "one", "two", "three" } do
+            w:send(("%x\r\n%s\r\n"):format(#word, word))
+            w:recv_until(word:upper())
+        end
+        w:send("0\r\n\r\n")
+        w:recv_until("!")
+        local big = ("The quick brown fox. "):rep(100000)
+        local res = http.request(wire.connect(rp.port), { method = "POST", target = "/transform",
+            body = big })
+        assert.is_true(res.body == big:upper() .. "!")
+    end)
+
+    it("let no reader begin when they are under way", function()
+        assert.equal("refused", http.request(wire.connect(rp.port), { method = "POST",
+            target = "/late-reader", body = "x" }).body)
+    end)
+
+    it("made of the request body end when its client goes away", function()
+        local mark = #rp:stderr()
+        local w = wire.connect(rp.port)
+        w:send("POST /transform HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+        w:recv_until("ABC")
+        w:reset()
+        wait_ended("/transform", mark)
     end)
 
     it("end what their hook waits for by its request's deadline", function()

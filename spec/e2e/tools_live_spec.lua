@@ -196,7 +196,7 @@ describe("rproxy jit", function()
         assert.is_truthy(out:find((":%d: NYI: bytecode FNEW"):format(
             line_of(rp.site_path, "for i = 1, 200")), 1, true), out)
         how, out = process.run(rp, "jit", "--seconds", "0", "--json")
-        assert.same({ exit = 0 }, how)
+        assert.same({ exit = 1 }, how)
         assert.match('"reason":"NYI: bytecode FNEW"', out)
     end)
 
@@ -209,6 +209,32 @@ describe("rproxy jit", function()
         how, out = process.run(rp, "jit", "--seconds", "1")
         assert.same({ exit = 0 }, how)
         assert.match("^%d+ traces compiled, %d+ recordings given up\n$", out)
+    end)
+
+    it("runs requests of a file through a site that nobody serves", function()
+        local dir = proc.temp_dir()
+        posix.write_file(dir .. "/site.lua", 'local rp = require("rproxy")\n'
+            .. process.site { workers = 1, routes = SLOW .. [[, rp.route { "/up/*",
+                upstream = "u", use = { { access = function(req) req.ctx.x = req.path end } } }]],
+                more = 'upstreams = { u = rp.upstream { peers = { "127.0.0.1:1" } } },' }
+                :gsub("${port}", "1"))
+        posix.write_file(dir .. "/requests", "# a comment\nGET http://a.example/slow\n/up/x\n"
+            .. '{"method":"POST","host":"a.example","path":"/slow","query":"a=b"}\n')
+        local how, out, err = process.run { "jit", "-p", dir .. "/site.lua", "--requests",
+            dir .. "/requests" }
+        assert.equal("", err)
+        assert.same({ exit = 1 }, how)
+        assert.match("^[^\n]*site.lua:%d+: NYI: bytecode FNEW\n", out)
+        posix.write_file(dir .. "/requests", "/up/x\n")
+        how, out = process.run { "jit", "-p", dir .. "/site.lua", "--requests", dir .. "/requests" }
+        assert.equal("all hooks that ran were compiled\n", out)
+        assert.same({ exit = 0 }, how)
+        posix.write_file(dir .. "/requests", "GET\n")
+        how, out, err = process.run { "jit", "-p", dir .. "/site.lua", "--requests",
+            dir .. "/requests" }
+        assert.equal("", out)
+        assert.same({ exit = 2 }, how)
+        assert.match("requests:1: expected METHOD and URL", err)
     end)
 
     it("is there for the site itself", function()

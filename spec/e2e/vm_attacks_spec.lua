@@ -14,7 +14,6 @@ local BEFORE = [[
     local function answer(fn)
         return function(req) return req:exit(200, tostring(fn(req))) end
     end
-    local kept = {}
     local forever = setmetatable({}, { __tostring = function()
         local keep
         while true do keep = function() return keep end end end })
@@ -81,8 +80,6 @@ local ATTACKS = {
     ["wait-sort"] = "table.sort({ 3, 1, 2 }, function(a, b) rp.sleep(0.001) return a < b end)",
     ["wait-gsub"] = "return (('abc'):gsub('.', function() rp.sleep(0.001) end))",
     ["wait-wrap"] = "return coroutine.wrap(function() rp.sleep(0.001) end)()",
-    ["wait-tostring"] = "return tostring(setmetatable({}, { __tostring = function() "
-        .. "rp.sleep(0.001) return 'x' end }))",
     ["dead"] = "local co = coroutine.wrap(function() end) co() co()",
     ["error-tostring"] = "error(forever)",
     ["error-raising"] = "error(setmetatable({}, { __tostring = function() error('again') end }))",
@@ -103,6 +100,8 @@ local FINE = {
         .. "function(e) return e .. '!' end))", "e!" },
     ["metamethod"] = { "return setmetatable({}, { __index = function() rp.sleep(0.001) "
         .. "return 'ok' end }).x", "ok" },
+    ["tostring"] = { "return tostring(setmetatable({}, { __tostring = function() "
+        .. "rp.sleep(0.001) return 'ok' end }))", "ok" },
     ["iterator"] = { "local n = 0 for i in function(_, i) rp.sleep(0.001) i = (i or 0) + 1 "
         .. "return i < 4 and i or nil end do n = n + i end return n", "6" },
     ["coroutine"] = { "local co = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end "
@@ -114,6 +113,13 @@ local FINE = {
     ["log-evil"] = { "rp.log.notice('evil', { value = setmetatable({}, "
         .. "{ __tostring = function() error('x') end }) }) return 'ok'", "ok" },
 }
+
+local function sorted(set)
+    local names = {}
+    for name in pairs(set) do names[#names + 1] = name end
+    table.sort(names)
+    return ipairs(names)
+end
 
 local function routes()
     local out = {}
@@ -129,14 +135,6 @@ local function routes()
 end
 
 local MORE = [[
-    rp.route { "/keep", content = function(req)
-        kept.req, kept.co = req, coroutine.create(function() coroutine.yield() return req.path end)
-        coroutine.resume(kept.co)
-        return req:exit(200, "kept") end },
-    rp.route { "/use-kept", content = function(req) return req:exit(200, kept.req.path) end },
-    rp.route { "/resume-kept", content = function(req)
-        local ok, what = coroutine.resume(kept.co)
-        return req:exit(ok and 200 or 418, tostring(what)) end },
     rp.route { "/leak/tcp", content = function(req)
         for i = 1, 5 do assert(rp.tcp.connect { host = "127.0.0.1", port = ${port} }) end
         return req:exit(200, "leaked") end },
@@ -174,11 +172,13 @@ describe("code that attacks its VM", function()
         local res = http.get(rp.port, target)
         assert.equal("slow", http.read(other).body)
         assert.equal("ok", process.body(rp, "/x"))
-        assert.same(workers, process.workers(rp))
+        local before = workers
+        workers = process.workers(rp)
+        assert.same(before, workers)
         return res
     end
 
-    for name in pairs(ATTACKS) do
+    for _, name in sorted(ATTACKS) do
         it("by " .. name .. " hurts its own request only", function()
             local mark = #rp:stderr()
             local res = attack("/" .. name)
@@ -193,26 +193,18 @@ describe("code that attacks its VM", function()
             assert.truthy(line and line:find("plugin=attack", 1, true), line)
             if name:find("^loop") then
                 assert.truthy(line:find("CPU budget", 1, true), line)
-                assert.truthy(line:find("stack traceback: | .-site%.lua:%d+: in"), line)
+                assert.truthy(line:find("stack traceback: | .-site%.lua:?%d*: in"), line)
             end
         end)
     end
 
-    for name, case in pairs(FINE) do
+    for _, name in sorted(FINE) do
+        local case = FINE[name]
         it("is none when it waits, or asks for little, by " .. name, function()
             local res = attack("/fine/" .. name)
             assert.same({ 200, case[2] }, { res.status, res.body })
         end)
     end
-
-    it("with a request that has ended finds none", function()
-        assert.equal("kept", process.body(rp, "/keep"))
-        assert.equal(500, attack("/use-kept").status)
-        assert.equal("kept", process.body(rp, "/keep"))
-        local res = attack("/resume-kept")
-        assert.equal(418, res.status)
-        assert.matches("ended", res.body)
-    end)
 
     local function fds()
         local n = 0

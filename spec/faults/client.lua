@@ -30,6 +30,7 @@ local says = {
     ["local"] = function(ex) return "local " .. ex.id end,
     replace = function(ex) return "replaced " .. ex.id end,
     echo = function(ex) return ex.body end,
+    turn = function(ex) return ex.body:upper() end,
 }
 
 local function expected(ex, status)

@@ -23,7 +23,7 @@ local function exchange(d, id, calm)
     local good = calm or not d:one_in(3)
     local ex = { id = id, kind = kind, method = d:pick { "GET", "GET", "GET", "POST", "PUT", "HEAD" },
         mode = d:pick(good and origin.good or origin.bad), n = d:size(1500000), version = "1.1" }
-    if kind == "echo" then ex.method = "POST" end
+    if kind == "echo" or kind == "turn" then ex.method = "POST" end
     if ex.method == "POST" or ex.method == "PUT" or (kind ~= "plain" and d:one_in(10)) then
         if ex.method == "HEAD" then ex.method = "GET" end
         local most = (kind == "read" and calm and 90000) or (kind == "small" and calm and 900) or 200000

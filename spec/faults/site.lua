@@ -83,6 +83,13 @@ local routes = {
             at = at + 30000
         end
     end },
+    rp.route { "/turn/*", limits = { body = "1m" }, content = function(req)
+        local reader = req:body_reader()
+        local out = req:respond(200, { ["x-id"] = id_of(req) })
+        for piece in reader:chunks() do
+            if not out:write(piece:upper()) then return end
+        end
+    end },
     rp.route { "/two/*", upstream = "two" },
     rp.route { "/half/*", upstream = "half" },
     rp.route { "/name/*", upstream = "name" },
@@ -132,7 +139,8 @@ return rp.site {
 ]=]
 
 M.KINDS = { "plain", "sleep", "sock", "spawn", "read", "set", "upper", "replace", "detach", "local",
-    "echo", "two", "half", "name", "pp", "small", "tls", "write", "whole", "once" }
+    "echo", "two", "half", "name", "pp", "small", "tls", "write", "whole", "once",
+    "turn" }
 M.LISTENERS = { "127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83",
     "udp:127.0.0.1:84", "127.0.0.1:85", "127.0.0.1:86" }
 

@@ -95,33 +95,6 @@ local function check_auth(model, route, found, level)
         .. "meant: meta = { public = true })"):format(route.id), level)
 end
 
-local function same(a, b)
-    if type(a) ~= "table" or type(b) ~= "table" then return a == b end
-    for key, value in pairs(a) do
-        if not same(value, b[key]) then return false end
-    end
-    for key in pairs(b) do
-        if a[key] == nil then return false end
-    end
-    return true
-end
-
-local function check_twice(model, route, found, told)
-    local list = instances_of(model, route)
-    for i, instance in ipairs(list) do
-        for k = 1, i - 1 do
-            local key = instance.at .. " " .. list[k].at
-            if not instance.inline and instance.name == list[k].name
-                and same(instance.conf, list[k].conf) and not told[key] then
-                told[key] = true
-                found(instance.at, "twice", ("%s runs twice on route %s with the same settings, "
-                    .. "from %s too (remove one, or skip it on the route)"):format(instance.name,
-                    route.id, list[k].at))
-            end
-        end
-    end
-end
-
 -- Networks of all addresses, with whatever ports.
 local function is_anywhere(where)
     return where:find("^0%.0%.0%.0/0:") or where:find("^%[?::/0%]?:") or where:find("^%[::%]/0:")
@@ -284,16 +257,14 @@ end
 --- @param opts table  auth: say "warning" of routes without authentication
 --- @param found fun(at, code, text, level)
 function M.check(model, sources, opts, found)
-    local told = {}
     for _, host in ipairs(model.hosts) do check_reach(host, found) end
     each_route(model, function(route)
         check_auth(model, route, found, opts.auth and "warning" or nil)
-        check_twice(model, route, found, told)
         check_connect(route, found)
         check_limits(route.opts, { "limits.body" }, route.at, ("route %s: "):format(route.id),
             found)
     end)
-    for _, finding in ipairs(model.order or {}) do found(finding.at, "order", finding.text) end
+    for _, finding in ipairs(model.order) do found(finding.at, "order", finding.text) end
     check_zones(model, sources, found)
     check_upstreams(model, sources, found)
     check_limits(model.opts, LIMITS, model.at, "", found)

@@ -257,7 +257,7 @@ local function write_chain(out, depth, phase, entries)
     end
 end
 
-local BREAKER_SHOW = { within = units.show_duration, rest = units.show_duration,
+local BREAKER_SHOW = { within = units.show_duration, open = units.show_duration,
     slow = units.show_duration }
 
 local function breaker_of(breaker)

@@ -499,7 +499,7 @@ M.upstream = {
         doc = "One attempt may last so long until the response head; 0: as timeouts.first_byte." },
     { name = "retry.budget", type = "integer", default = 20, min = 0, max = 100,
         conf = "retry_budget", doc = "At most this percentage of the upstream's requests under "
-            .. "way in a worker may be retries (three always may), so that retries never make a "
+            .. "way in a worker may be retries (ten always may), so that retries never make a "
             .. "bad moment worse. Attempts to connect are not counted." },
     { name = "retry.backoff", type = "duration", default = "25ms", conf = "retry_pause_ms",
         scale = MS, doc = "Before a retry: a time by chance up to this, doubled each time. Not "

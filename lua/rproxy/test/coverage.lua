@@ -30,7 +30,7 @@ end
 --- @param t table  rproxy.test: its sites get no CPU budget
 function M.start(t)
     local self = setmetatable({ lines = {} }, Cover)
-    t.run.budget = false
+    t.run.budget, t.run.coverage = false, true
     jit.off()
     jit.flush()
     debug.sethook(count_lines(self.lines), "l")

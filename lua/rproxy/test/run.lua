@@ -29,6 +29,7 @@ M.SPEC = {
         { "coverage", doc = "tell which lines of plugins were run (slower: nothing is compiled)" },
         { "coverage-file", value = "FILE", doc = "write that as lcov, too" },
         { "list", doc = "only list the tests" },
+        { "times", doc = "tell the processor time of each test" },
         { "stop", doc = "stop at the first failure" },
     },
     words = { 0, 10000 },
@@ -126,14 +127,15 @@ end
 
 -- What the core said during a test that failed, for the end.
 local function watch(busted, t, said, count)
-    local failed = {}
+    local failed, from = {}, 0
     busted.subscribe({ "test", "start" }, function()
-        failed = {}
+        failed, from = {}, os.clock()
         t.begin_test()
         return nil, true
     end, { priority = 1 })
     busted.subscribe({ "test", "end" }, function(element, parent, status)
         local log = t.end_test()
+        table.insert(count.times, { (os.clock() - from) * 1000, element.name })
         if status == "failure" or status == "error" then
             failed = { name = element.name, log = log, parent = parent }
             if log ~= "" then said[#said + 1] = failed end
@@ -179,6 +181,13 @@ local function load_files(busted, files)
     loader(files, { "" }, { excludes = {}, verbose = false, recursive = true })
 end
 
+local function tell_times(times)
+    table.sort(times, function(a, b) return a[1] > b[1] end)
+    for _, one in ipairs(times) do io.stdout:write(("%9.2f ms  %s\n"):format(one[1], one[2])) end
+    local middle = times[math.ceil(#times / 2)]
+    if middle then io.stdout:write(("%9.2f ms in the middle of %d\n"):format(middle[1], #times)) end
+end
+
 local function tell(said, count, seed)
     for _, one in ipairs(said) do
         io.stderr:write(("\nerror log during %q:\n  %s\n"):format(one.name,
@@ -204,7 +213,7 @@ function M.main(argv)
     require("rproxy.lab").look_in(t.run.folder)
     local busted = set_up(opts, seed)
     t.run.fail = busted.fail
-    local said, count = {}, { passed = 0, failed = 0, stop = opts.stop or nil }
+    local said, count = {}, { passed = 0, failed = 0, stop = opts.stop or nil, times = {} }
     watch(busted, t, said, count)
     add_assertions(t)
     load_files(busted, files)
@@ -216,6 +225,7 @@ function M.main(argv)
     local open = require("rproxy.lab").current()
     if open then open:close() end
     tell(said, count, seed)
+    if opts.times then tell_times(count.times) end
     if cover then cover:report(opts.coverage_file) end
     return count.failed > 0 and 1 or 0
 end

@@ -84,11 +84,11 @@ end)
 
 describe("the budget of retries", function()
     it("is a share of the active requests, and a few in any case", function()
-        for n = 0, 2 do assert.is_true(C.rp_retry_afford(0, n, 20)) end
-        assert.is_false(C.rp_retry_afford(0, 3, 20))
+        for n = 0, 9 do assert.is_true(C.rp_retry_afford(0, n, 20)) end
+        assert.is_false(C.rp_retry_afford(0, 10, 20))
         assert.is_true(C.rp_retry_afford(100, 19, 20))
         assert.is_false(C.rp_retry_afford(100, 20, 20))
-        assert.is_false(C.rp_retry_afford(1000000, 3, 0))
+        assert.is_false(C.rp_retry_afford(1000000, 10, 0))
         assert.is_true(C.rp_retry_afford(4294967295, 4294967294, 100))
     end)
 end)
