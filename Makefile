@@ -175,7 +175,7 @@ e2e: ## the specs that run the proxy: spec/e2e, spec/regress, examples
 matrix: ## the e2e specs over TLS, HTTP/2, HTTP/2 over TLS and HTTP/2 on both sides, on both builds
 	@$(RUN_SPECS) -b $(BUILD) matrix
 
-INTEROP := grpc websocket h2tools browser certs testssl
+INTEROP := grpc websocket h2tools browser certs schema testssl
 .PHONY: interop
 interop: all ## programs of others (gRPC, nghttp2, curl, Chromium, testssl.sh) through rproxy; I="browser certs": those only
 	@tools/deps.sh interop

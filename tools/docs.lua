@@ -11,6 +11,7 @@ package.path = "./?.lua;./?/init.lua;./lua/?.lua;./lua/?/init.lua;" .. package.p
 
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
+local emit = require("rproxy.schema_emit")
 local plugin = require("rproxy.plugin")
 local schema = require("rproxy.schema")
 local call_types = require("tools.types")
@@ -113,6 +114,8 @@ local TITLES = {
     upstream = { "rp.upstream", "A group of servers that requests are passed to." },
     peer = { "Peers of an upstream", "After the address: as words (`\"host:port weight=2 "
         .. "backup\"`) or in a table (`{ \"host:port\", weight = 2, backup = true }`)." },
+    health = { "Health checks", "`health` of `rp.upstream`. What they mean: "
+        .. "[docs/guide/balancing.md](../guide/balancing.md#health-checks)." },
     host = { "rp.host", "Names come first: `rp.host { \"example.com\", \"*.example.com\", "
         .. "routes = { ... } }`." },
     host_tls = { "TLS of a host", "`tls` of `rp.host`: rules for its clients' certificates." },
@@ -216,8 +219,12 @@ function M.plugins_page()
 # Plugins that come with rproxy
 
 Made from the plugins' schemas by `make docs`; do not edit. How to use and write plugins:
-[docs/guide/plugins.md](../guide/plugins.md).
-]] }
+[docs/guide/plugins.md](../guide/plugins.md). `rproxy schema NAME` prints the settings of a plugin as
+JSON Schema.
+
+## Every plugin
+
+]] .. table_of({ "name", "type", "default", "meaning" }, schema_rows(plugin.common, "", {})) .. "\n" }
     for _, made in ipairs(load_plugins()) do
         local folder = "plugins/" .. made.name:gsub("-", "_")
         parts[#parts + 1] = ("## %s\n\n%s Version %s, stage %s; an example is in "
@@ -239,49 +246,6 @@ end
 
 -- ---------------------------------------------------------------- editor types
 
-local LUA_TYPES = { string = "string", boolean = "boolean", number = "number",
-    integer = "integer", duration = "number|string", size = "number|string", header = "string",
-    ["function"] = "function", url = "string", address = "string", host = "string",
-    path = "string", any = "any" }
-
-local function lua_type(node, class)
-    if node.kind == "enum" then
-        local choices = {}
-        for i, choice in ipairs(node.values) do choices[i] = literal(choice) end
-        return "(" .. table.concat(choices, "|") .. ")"
-    elseif node.kind == "list" then
-        return lua_type(node.of) .. "[]"
-    elseif node.kind == "headers" then
-        return "table<string, string>"
-    elseif node.kind == "map" then
-        return ("table<string, %s>"):format(lua_type(node.of))
-    elseif node.kind == "object" then
-        return class .. (node.or_false and "|false" or "")
-    end
-    return LUA_TYPES[node.kind] .. (node.or_false and "|false" or "")
-end
-
-local function class_name(text)
-    return (text:gsub("^%l", string.upper):gsub("[_.](%l)", string.upper))
-end
-
--- One class per table, the inner ones first.
-local function class_of(node, name, docs, prefix, out)
-    local lines = { "---@class " .. name }
-    for _, key in ipairs(node.names) do
-        local field = node.fields[key]
-        if field.kind ~= "unbuilt" then
-            local inner = name .. class_name(key)
-            if field.kind == "object" then
-                class_of(field, inner, docs, prefix .. key .. ".", out)
-            end
-            lines[#lines + 1] = ("---@field %s? %s %s"):format(key, lua_type(field, inner),
-                docs[prefix .. key] or "")
-        end
-    end
-    out[#out + 1] = table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", "")
-end
-
 local CONSTRUCTORS = { "site", "listen", "upstream", "host", "route", "stream" }
 
 function M.types_file()
@@ -291,12 +255,14 @@ function M.types_file()
     for _, group in ipairs(CONSTRUCTORS) do
         local docs = {}
         for _, row in ipairs(options[group]) do docs[row.name] = row.doc end
-        class_of(options.nodes[group], "rproxy." .. class_name(group), docs, "", out)
+        emit.classes(options.nodes[group], "rproxy." .. emit.class_name(group), docs, "", out)
     end
+    out[#out + 1] = emit.common_types(plugin.common)
+    for _, made in ipairs(load_plugins()) do out[#out + 1] = emit.types(made) end
     out[#out + 1] = "---@class rproxy\nlocal rp = {}"
     for _, group in ipairs(CONSTRUCTORS) do
         out[#out + 1] = ("---@param given rproxy.%s\n---@return table\nfunction rp.%s(given) end")
-            :format(class_name(group), group)
+            :format(emit.class_name(group), group)
     end
     out[#out + 1] = call_types.calls()
     out[#out + 1] = "return rp"

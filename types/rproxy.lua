@@ -89,7 +89,7 @@
 
 ---@class rproxy.SiteTrace
 ---@field header? string The header that a request brings it in, and that the response has the answer in. It begins with `x-`, and no upstream gets to see it.
----@field token? string The secret, at least 16 bytes: `os.getenv("TRACE_TOKEN")`, or `rp.file(path)`.
+---@field token string The secret, at least 16 bytes: `os.getenv("TRACE_TOKEN")`, or `rp.file(path)`.
 
 ---@class rproxy.Site
 ---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
@@ -153,6 +153,7 @@
 ---@field fail_on? any What counts as a failure of a peer: as retry.on. With more than connecting, only an answer that is none of these ends a row of failures.
 ---@field fail_rest? number|string How long a peer rests; twice as long each time that it fails again soon after.
 ---@field fail_rest_max? number|string The longest rest.
+---@field health? any Ask the peers whether they are well, once per instance; see Health checks.
 ---@field host? string Host header that the peers get; unsaid, it is the client's.
 ---@field http? ("1.1"|"2"|"auto") What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1.
 ---@field keepalive? rproxy.UpstreamKeepalive
@@ -283,6 +284,119 @@
 ---@field upstream? string Where connections go that no rule of sni and alpn names; without it they are refused.
 ---@field use? any Plugins of these connections, in order: their hooks connect(conn) and log(conn).
 
+---@class rproxy.conf.PluginBreaker
+---@field errors? number
+---@field min? integer
+---@field open? number|string
+---@field policy? ("bypass"|"deny"|"last-good")
+---@field slow? number|string
+---@field within? number|string
+
+---@class rproxy.conf.PluginLimits
+---@field instructions? integer Of one call of an untrusted instance.
+---@field memory? number|string That one call of an untrusted instance may allocate.
+
+---@class rproxy.conf.Plugin
+---@field breaker? rproxy.conf.PluginBreaker
+---@field grant? any What it may do outside of its request: net, fs, exec, env, ffi.
+---@field limits? rproxy.conf.PluginLimits
+---@field mode? ("enforce"|"shadow")
+---@field on_error? ("500"|"closed"|"open") What happens when a hook of the plugin raises: answer 500, go on without it, or refuse.
+---@field order? ("as listed") No warnings about where it is listed.
+---@field untrusted? boolean Run a copy of the module in a box, under the bounds of limits.
+
+---@class rproxy.conf.BasicAuth: rproxy.conf.Plugin
+---@field at_once? integer Comparisons at the same time, per worker; more are answered 503.
+---@field file string File as htpasswd writes it: a line `name:hash` for each user. Read with the site.
+---@field forward? boolean Send the name and password upstream, too.
+---@field realm? string Realm that a refusal names.
+---@field remember? number|string How long a password that was right is not compared again; 0: always compare.
+---@field remember_most? integer Passwords that are remembered, per worker.
+
+---@class rproxy.conf.CanaryRules
+---@field equals? string The request is chosen when a value is this,
+---@field header string Name of a header field.
+---@field matches? string or matches this.
+
+---@class rproxy.conf.Canary: rproxy.conf.Plugin
+---@field abort_at? number Share of the chosen requests that may fail (5xx); more, and it is off.
+---@field abort_min? integer Requests in a window before that counts.
+---@field by? ("consumer"|"ip") consumer: who the request is from as an authentication plugin says, else the address. ip: the address.
+---@field off_for? number|string How long it is off.
+---@field percent? number How many of a hundred clients are chosen. Who is a client: `by`.
+---@field rules? rproxy.conf.CanaryRules[] Requests that are chosen whatever cookie and share say.
+---@field sticky? string A cookie that keeps a client on its side: `cookie:NAME`. 1 is the canary.
+---@field sticky_for? number|string How long the cookie lives.
+---@field store? string A zone of `shared` in which a canary that failed is switched off for all workers. Without one each worker judges for itself.
+---@field upstream string Where the chosen requests go.
+---@field window? number|string Over which is counted.
+
+---@class rproxy.conf.HeadersRequest
+---@field add? table<string, string> Adds one more line of the header.
+---@field remove? string[] Removes every line of the header.
+---@field set? table<string, string> Replaces the header, or adds it.
+
+---@class rproxy.conf.HeadersResponse
+---@field add? table<string, string> Adds one more line of the header.
+---@field remove? string[] Removes every line of the header.
+---@field set? table<string, string> Replaces the header, or adds it.
+
+---@class rproxy.conf.Headers: rproxy.conf.Plugin
+---@field request? rproxy.conf.HeadersRequest
+---@field response? rproxy.conf.HeadersResponse
+
+---@class rproxy.conf.IpRestriction: rproxy.conf.Plugin
+---@field allow? string[] Networks and addresses that may come in. When this or `allow_set` is given, nobody else may.
+---@field allow_set? string The same, a set of `shared` of type cidr.
+---@field by? ("client"|"peer") client: the address behind `trust`. peer: the other end of the connection.
+---@field deny? string[] Networks and addresses that may not, also when they are in `allow`.
+---@field deny_set? string The same, a set of `shared` of type cidr.
+---@field status? integer What a refusal answers.
+
+---@class rproxy.conf.Ja4Deny: rproxy.conf.Plugin
+---@field action? ("refuse"|"mark") mark: let them pass; requests find `req.conn.ctx.ja4_denied`, and the log a line.
+---@field allow? string[] Fingerprints that are never refused, written in the same way.
+---@field deny? string[] Fingerprints that are refused; a `*` at the end stands for any rest.
+---@field header? string Header that tells the fingerprint to upstreams; what the client put there is dropped. With it the plugin is listed in the site's use.
+
+---@class rproxy.conf.JwtAuth: rproxy.conf.Plugin
+---@field algorithms? ("ES256"|"ES384"|"ES512"|"EdDSA"|"HS256"|"HS384"|"HS512"|"PS256"|"PS384"|"PS512"|"RS256"|"RS384"|"RS512")[] Algorithms that are accepted; each works with keys of its own kind only.
+---@field any_audience? boolean Do not look at `aud`.
+---@field audience? string[] The token's `aud` must have one of these. A token that has an `aud` is refused while this is empty, unless `any_audience`.
+---@field consumer? string Claim that becomes `req.consumer`.
+---@field forward? boolean Send the token upstream, too.
+---@field headers? table<string, string> Headers that go upstream, by the claim they hold. What the client sent in them is removed.
+---@field issuer? string The token's `iss` must be this.
+---@field jwks? string Where the issuer publishes its public keys (JWKS, RFC 7517).
+---@field jwks_ca? string PEM file of the authorities to trust there, instead of the system's.
+---@field jwks_file? string File with the public keys, a JWKS (RFC 7517).
+---@field key_file? string File with one public key or certificate, PEM.
+---@field leeway? number|string How far clocks may differ.
+---@field realm? string Realm that a refusal names.
+---@field refresh? number|string How often they are fetched.
+---@field require? string[] Claims that a token must have.
+---@field scope? string[] Each must be in the token's `scope`; else 403.
+---@field secret_file? string File with a secret for HS256 and its like; a line end after it does not count.
+
+---@class rproxy.conf.Metrics: rproxy.conf.Plugin
+
+---@class rproxy.conf.Ratelimit: rproxy.conf.Plugin
+---@field algorithm? ("bucket"|"window") bucket: a token bucket of `burst`. window: at most `rate` in any `per`.
+---@field burst? number Requests that may come at once (bucket). Unsaid: `rate`, at least 1.
+---@field cost? number What one request counts.
+---@field fields? ("draft"|"x"|"none") Fields that tell the client: RateLimit and RateLimit-Policy, X-RateLimit-*, or none.
+---@field key? any Who is counted: "ip", "consumer" (or the ip, without one), "route", "all", "header:NAME" (or the ip, without the header), or a function(req) that returns a string, or nil for no limit.
+---@field name? string Name of the policy. Uses with the same name in one zone count together.
+---@field on_busy? ("open"|"closed") What happens when the zone cannot answer: let pass, or 503.
+---@field per? number|string Time that `rate` is about.
+---@field rate number Requests in each time of `per`.
+---@field zone string Zone of `shared` (rp.shm.buckets) that counts.
+
+---@class rproxy.conf.RequestId: rproxy.conf.Plugin
+---@field header? string Header that carries the id.
+---@field respond? boolean Send the id to the client, too.
+---@field trust_client? boolean Take over the id that the client sent, when it is 1 to 128 printable ASCII characters without spaces and quotes. Only for clients that are yours.
+
 ---@class rproxy
 local rp = {}
 
@@ -310,7 +424,7 @@ function rp.route(given) end
 ---@return table
 function rp.stream(given) end
 
-rp.date, rp.json, rp.jwt, rp.log, rp.shm, rp.uri, rp.uuid = {}, {}, {}, {}, {}, {}, {}
+rp.date, rp.jit, rp.json, rp.jwt, rp.log, rp.shm, rp.uri, rp.uuid = {}, {}, {}, {}, {}, {}, {}, {}
 
 ---@class rproxy.RegexCall
 ---@overload fun(source: any, flags: any): rproxy.Regex
@@ -500,8 +614,8 @@ local httpclient = {}
 --- Make a request.
 --- phases: all   yields: yes
 ---@param opts table method ("GET"), url, headers, body, query, timeout, max_body, stream. body: a
---- string, a list of strings, or a function that gives it piece by piece (nil: that was all; nil and
---- why: it gives up, err is "body"); it may wait. length: bytes of such a body, when known
+--- string, a list of strings, or a function that gives it piece by piece (nil: that was all; nil
+--- and why: it gives up, err is "body"); it may wait. length: bytes of such a body, when known
 ---@return rproxy.HttpResponse|nil response
 ---@return string|nil err
 ---@return string|nil detail
@@ -1832,6 +1946,11 @@ function rp.jwt.sign(claims, opts) end
 ---@return string?
 function rp.tls.certificate(given) end
 
+--- what LuaJIT compiled in this worker, and where it gave up: `traces`, `aborts`, `flushes`, `since`, `places` (`at`, `from`, `reason`, `n`). err: `"off"`, see jit
+---@return table?
+---@return string?
+function rp.jit.report() end
+
 --- text of a file, while the site is loaded; relative to the folder of site.lua
 ---@return string?
 ---@return string?
@@ -1854,6 +1973,9 @@ function rp.now() end
 function rp.time() end
 
 function rp.clock() end
+
+---@type any
+rp.untrusted = nil
 
 ---@type any
 rp.upstreams = nil

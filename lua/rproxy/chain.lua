@@ -230,11 +230,13 @@ end
 
 -- ---------------------------------------------------------------- start and stop
 
-local life = { start = {}, stop = {}, farewell = {} }
+local IS_END = { stop = true, agent_stop = true }
+local life = { start = {}, stop = {}, farewell = {}, agent = {}, agent_stop = {} }
 
 --- Have fn(worker) run before the worker accepts / when its drain is finished. May wait.
 --- @param what string  "start" or "stop"; "farewell": when nothing uses this VM any more, at the
----   worker's end or after a reload (for the layer: what it still has to send)
+---   worker's end or after a reload (for the layer: what it still has to send); "agent": once per
+---   instance, in the agent, instead of the start hooks
 --- @param fn function
 --- @param plugin number  index of its plugin, for messages
 function M.on(what, fn, plugin)
@@ -261,16 +263,16 @@ function M.run_life(what, id, pid, seconds)
             hook[1](worker, ends)
         end
     end
-    if what ~= "stop" then return run(life[what]) end
+    if not IS_END[what] then return run(life[what]) end
     -- A stop hook that raises is no reason to lose what waits in queues.
-    local ok, err = xpcall(run, abi.host.trace, life.stop)
+    local ok, err = xpcall(run, abi.host.trace, life[what])
     run(life.farewell)
     if not ok then error(err, 0) end
 end
 
 --- Are there start or stop hooks? Called by C.
 function M.has_life(what)
-    return #life[what] > 0 or (what == "stop" and #life.farewell > 0)
+    return #life[what] > 0 or (IS_END[what] and #life.farewell > 0) or false
 end
 
 return M

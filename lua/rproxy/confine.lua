@@ -103,11 +103,21 @@ local function convert(box, how, live, n, list)
     return list
 end
 
+-- An iterator and its state, which is the iterator's alone: the box calls it with what it likes.
+local function iterator(box, fn, state)
+    return function(_, control)
+        return box:outcall(false, function(at) return fn(state, at) end, control)
+    end
+end
+
 -- What the layer gave back, still paused.
 local function back(box, live, ok, ...)
     local n, list = select("#", ...), { ... }
-    -- An iterator's state is the iterator's: it must find it as it left it.
-    convert(box, "outbound", live or type(list[1]) == "function", n, list)
+    if type(list[1]) == "function" and n > 1 and type(list[2]) == "table" then
+        list[1], list[2] = iterator(box, list[1], list[2]), nil
+        box.real_of[list[1]] = false
+    end
+    convert(box, "outbound", live, n, list)
     host.fuel_resume()
     if not ok then error(list[1], 0) end
     return unpack(list, 1, n)
@@ -119,6 +129,23 @@ function Box:outcall(live, fn, ...)
     for i = 1, n do list[i] = self:inbound(list[i]) end
     host.fuel_pause()
     return back(self, live, pcall(fn, unpack(list, 1, n)))
+end
+
+-- A method, taken from an object of that metatable: it is called with such an object or not at all,
+-- as it would take any table's fields for its own.
+function Box:method(fn, mt)
+    local method = self.method_of[fn]
+    if not method then
+        method = function(view, ...)
+            local real = self.real_of[view]
+            if type(real) ~= "table" or getmeta(real) ~= mt then
+                error("a method is called with its object: object:method()", 2)
+            end
+            return self:outcall(false, fn, view, ...)
+        end
+        self.method_of[fn], self.real_of[method] = method, fn
+    end
+    return method
 end
 
 function Box:stub(fn)
@@ -193,8 +220,17 @@ end
 
 -- ---------------------------------------------------------------- views
 
-local function index(real, key)
-    return real[key]
+-- A method as such, for outbound; what else is read.
+local function read_field(box)
+    return function(real, key)
+        local value, mt = real[key], getmeta(real)
+        if type(value) == "function" and mt and not mt.library and not box.box_of[value] then
+            local method = box:method(value, mt)
+            box.real_of[method] = value
+            return method
+        end
+        return value
+    end
 end
 
 local function assign(real, key, value)
@@ -206,17 +242,30 @@ local function may_index(real, key)
     return type(real) == "table" and (type(key) == "string" or getmeta(real) == nil)
 end
 
+-- Objects whose class says what may be assigned, and plain tables.
+local function may_assign(real, key)
+    if not may_index(real, key) then return false end
+    local mt = getmeta(real)
+    return mt == nil or type(mt.__newindex) == "function"
+end
+
+-- Which plain tables are seen as they are: `ctx`, and what is in it.
+local function is_live(real, key)
+    return key == "ctx" or getmeta(real) == nil
+end
+
 local function view_meta(box)
+    local index = read_field(box)
     return {
         __index = function(view, key)
             local real = box.real_of[view]
             if not may_index(real, key) then return nil end
-            return box:outcall(true, index, view, key)
+            return box:outcall(is_live(real, key), index, view, key)
         end,
         __newindex = function(view, key, value)
             local real = box.real_of[view]
-            if not may_index(real, key) then error("this object has no such field", 2) end
-            box:outcall(true, assign, view, key, value)
+            if not may_assign(real, key) then error("this object has no such field", 2) end
+            box:outcall(false, assign, view, key, value)
         end,
         __call = function(view, ...)
             return box:outcall(false, box.real_of[view], ...)
@@ -323,6 +372,10 @@ local function bounded(box, fn, once)
         local work = args[at]
         if type(work) ~= "function" then return fn(...) end
         box.background_n = box.background_n + 1
+        local opts = args[at + 1]
+        if type(opts) == "table" and type(opts.name) == "string" then
+            opts.name = ("untrusted %s %s"):format(box.name, opts.name)
+        end
         if once then
             args[at] = function(...)
                 box.background_n = box.background_n - 1
@@ -360,6 +413,14 @@ end
 local function make_rp(box)
     local rp = loader.require("rproxy")
     local changed = { plugin = define(box), shared = box:view(zones_of(box, rp.shared)) }
+    -- Names that all share: a box has its own.
+    for _, name in ipairs { "once", "lock" } do
+        local fn = rp[name]
+        changed[name] = box:stub(function(key, ...)
+            if type(key) == "string" then key = ("untrusted %s %s"):format(box.name, key) end
+            return fn(key, ...)
+        end)
+    end
     for name, once in pairs { detach = true, after = true, every = false } do
         changed[name] = box:stub(bounded(box, rp[name], once))
     end
@@ -429,6 +490,7 @@ local function new_box(name, limits)
     local box = setmetatable({ name = name, limits = limits, zones = {}, background_n = 0,
         real_of = setmetatable({}, { __mode = "k" }), -- view or stub -> the layer's
         view_of = setmetatable({}, { __mode = "kv" }), -- the layer's -> view or stub
+        method_of = setmetatable({}, { __mode = "kv" }), -- the layer's -> its stub as a method
         entry_of = setmetatable({}, { __mode = "kv" }), -- the box's function -> entry
         box_of = setmetatable({}, { __mode = "k" }), -- entry -> the box's function
     }, Box)

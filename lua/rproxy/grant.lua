@@ -7,7 +7,7 @@
 -- its instance was granted: by `grant` of the instance, by `grants` of the site, and by settings
 -- whose schema type names a place (config/grants.lua puts these together). Whose code runs is C's
 -- knowledge (rp_abi_running) and passes on to what it spawns. Whatever is kept and used later by
--- others, a client, remembers its maker (M.owner): it may what the maker may.
+-- others, a client, is its maker's (M.own): it may what the maker may.
 --
 -- While a module is loaded nobody knows yet what it will be granted: what it uses there is noted
 -- (M.enter_module), and counts as a need of the plugin that the module defines.
@@ -96,10 +96,13 @@ local function running()
     return nil
 end
 
---- Whose rights a thing has that is made now and used later: nil: those of whoever uses it (it is
---- made while a module is loaded).
-function M.owner()
-    return running() or (#modules == 0 and SITE or nil)
+local owners = setmetatable({}, { __mode = "k" }) -- a thing that is kept -> its maker's policy
+
+--- A thing that is made now and used later has its maker's rights; one that is made while a module is
+--- loaded, those of whoever uses it.
+--- @param thing table
+function M.own(thing)
+    owners[thing] = running() or (#modules == 0 and SITE or nil)
 end
 
 -- ---------------------------------------------------------------- refusals
@@ -138,9 +141,9 @@ end
 --- May it connect there? Raises when not.
 --- @param host string  a name, an address, or with port 0 the path of a unix socket
 --- @param port number|nil  nil: only the name is asked for
---- @param owner table|nil  of M.owner
-function M.net(host, port, owner)
-    local policy = owner or running()
+--- @param thing table|nil  of M.own, that does it
+function M.net(host, port, thing)
+    local policy = thing and owners[thing] or running()
     if not policy or policy == SITE then return end
     if covered(policy.set.net, rules.net_covers, host, port) then return end
     local place = spell_place(host, port)
@@ -161,9 +164,9 @@ end
 --- @return string path  to be used
 --- @return number root_n  bytes of the folder that links must not lead out of; -1: any link may
 ---   be followed
-function M.fs(access, path, owner)
+function M.fs(access, path)
     if getmetatable(path) == Inner then return path[1], -1 end
-    local policy = owner or running()
+    local policy = running()
     local whole = M.path_of(path)
     if not policy then
         if #modules > 0 then note(access, assert(rules.path(path))) end

@@ -355,7 +355,7 @@ function Client:request(opts)
     local most = check_number("max_body", opts.max_body, self.max_body, 0)
     local url, why = parse_url(join(self.base, opts.url))
     if not url then return nil, "invalid", why end
-    grant.net(self.unix or url.host, self.unix and 0 or url.port, self.owner)
+    grant.net(self.unix or url.host, self.unix and 0 or url.port, self)
     local at = task.deadline_of(timeout)
     local handle, err, detail = write_request(self, opts, method, url)
     if not handle then return nil, err, detail end
@@ -417,7 +417,8 @@ end
 function M.client(opts)
     opts = opts or {}
     check_names("rp.http.client", opts, CLIENT_OPTIONS)
-    local self = setmetatable({ owner = grant.owner() }, Client)
+    local self = setmetatable({}, Client)
+    grant.own(self)
     self.base, self.unix = opts.base, opts.unix
     if self.base ~= nil then
         local url, why = parse_url(type(self.base) == "string" and self.base or "")

@@ -12,9 +12,6 @@ local M = {}
 local PLACES_MOST = 1000
 local SECONDS_MOST = 600
 
-local found_words, words = pcall(require, "rproxy.vmdef")
-if not found_words then words = nil end
-
 local watching -- { since, traces, aborts, flushes, by_key, list, started }
 
 -- ---------------------------------------------------------------- words
@@ -25,11 +22,17 @@ local function place_of(func, pc)
     return ("%s:%d"):format(info.source:gsub("^[@=]", ""), info.currentline or info.linedefined)
 end
 
+local words -- of this LuaJIT; false: they were not there when rproxy was built
+
 --- Why a recording ended: LuaJIT's own words for its numbers.
 --- @param code number
 --- @param what any
 --- @return string
 function M.reason(code, what)
+    if words == nil then
+        local found, module = pcall(require, "rproxy.vmdef")
+        words = found and module
+    end
     if not words or type(code) ~= "number" then return "abort " .. tostring(code) end
     local text = words.traceerr[code] or "abort " .. code
     if type(what) == "function" then

@@ -118,10 +118,24 @@ local function sum_up(journal, entry)
     return true
 end
 
+local function begin(wrapper, traced)
+    local journal = rawget(wrapper, SLOT)
+    if not journal then
+        journal = { lost = 0, bytes = 0, traced = false, sums = {} }
+        rawset(wrapper, SLOT, journal)
+    end
+    journal.traced = journal.traced or traced or false
+    C.rp_abi_journal_begin(H, wrapper[1], traced or false)
+    return journal
+end
+
 --- Put an entry into the journal of a wrapper, if it has one. For the layer.
 function M.put(wrapper, entry)
     local journal = rawget(wrapper, SLOT)
-    if not journal then return end
+    if not journal then
+        if H.notes ~= M.ONLY and entry.applied ~= false then return end
+        journal = begin(wrapper, false) -- the first word of a shadow
+    end
     local frame = not entry.hook and frame_now()
     if frame and entry.kind == "answer" then frame.answer = entry end -- also when it is lost
     entry.index = entry.index or (frame and frame.index) or tonumber(C.rp_abi_running(H))
@@ -169,17 +183,6 @@ end
 
 -- ---------------------------------------------------------------- asking for one
 
-local function begin(wrapper, traced)
-    local journal = rawget(wrapper, SLOT)
-    if not journal then
-        journal = { lost = 0, bytes = 0, traced = false, sums = {} }
-        rawset(wrapper, SLOT, journal)
-    end
-    journal.traced = journal.traced or traced or false
-    C.rp_abi_journal_begin(H, wrapper[1], traced or false)
-    return journal
-end
-
 --- Keep a journal for this request.
 --- phases: all that have a req   yields: no
 --- @param req table
@@ -207,11 +210,19 @@ end
 
 -- ---------------------------------------------------------------- handlers
 
+-- The place of a task keeps its table for the next one that comes there.
 local function open(index, hook, notes)
     local task = C.rp_abi_task_self(H)
-    local frame = { index = index, hook = hook, was = H.notes, notes = notes, wait_ns = 0,
-        waits = 0, task = task, first = 1, from_ns = C.rp_abi_real_ns() }
-    frames[task % PLACES] = frame
+    local place = task % PLACES
+    local frame = frames[place]
+    if not frame then
+        frame = {}
+        frames[place] = frame
+    end
+    frame.task, frame.index, frame.hook, frame.was, frame.notes = task, index, hook, H.notes, notes
+    frame.wait_ns, frame.waits, frame.first = 0, 0, 1
+    frame.ends, frame.answer, frame.entries = nil, nil, nil
+    frame.from_ns = C.rp_abi_real_ns()
     H.notes = notes
     return frame
 end
@@ -223,7 +234,7 @@ local function end_of(frame, verdict, entry)
     entry.wait_ns, entry.waits = frame.wait_ns, frame.waits
     entry.cpu_ns = C.rp_abi_real_ns() - frame.from_ns - frame.wait_ns
     entry.applied = frame.notes ~= M.ONLY
-    frames[frame.task % PLACES] = nil
+    frame.task = -1
     return entry
 end
 
@@ -233,10 +244,19 @@ end
 --- @param hook string
 --- @param notes number  H.notes for the time it runs
 function M.enter(wrapper, index, hook, notes)
-    local journal = rawget(wrapper, SLOT) or begin(wrapper, false)
-    local frame = open(index, hook, notes)
-    frame.first = #journal + 1
+    local journal, frame = rawget(wrapper, SLOT), open(index, hook, notes)
+    if journal then frame.first = #journal + 1 end
     return frame
+end
+
+--- ... and ends without a word: of a shadow that did nothing, where nobody asked for more.
+--- @return boolean left  false: it has to be told
+function M.leave_silently(wrapper, frame)
+    local journal = rawget(wrapper, SLOT)
+    if journal and (journal.traced or #journal >= frame.first) then return false end
+    frame.task = -1
+    H.notes = frame.was
+    return true
 end
 
 --- ... and ends: what it comes to is noted.
@@ -392,9 +412,9 @@ keep_fn(END, function(req)
 end)
 
 keep_fn(FAILED, function(req, index, task, text)
-    local journal, frame = rawget(req, SLOT), frames[task % PLACES]
-    if not journal or not frame or frame.task ~= task then return end
-    local answer = text == nil and (frame.answer or last_answer(journal, frame))
+    local frame = frames[task % PLACES]
+    if not frame or frame.task ~= task then return end
+    local answer = text == nil and M.answer_of(req, frame)
     M.put(req, end_of(frame, text and "error" or "answer", { value = text,
         status = answer and answer.status or nil }))
 end)

@@ -1,40 +1,43 @@
 -- SPDX-License-Identifier: MIT
 --
--- lab: a site served inside this VM by the real core, with nothing around it: connections are socket
--- pairs, upstreams and whatever else hooks reach are Lua functions, time stands until it is moved,
--- dice are seeded. `rproxy test`, explain and replay are made of it. Only tools have it: in a VM that
--- serves, this module does not load.
+-- lab: a site served inside this VM by the real core, with nothing around it: connections are
+-- socket pairs, upstreams and whatever else hooks reach are Lua functions, time stands until it is
+-- moved, dice are seeded. `rproxy test`, explain and replay are made of it. Only tools have it: in
+-- a VM that serves, this module does not load.
 --
 --   local lab = require("rproxy.lab").open(what, opts)
 --   what   a path of a site.lua, an rp.site { .. }, or a table: options of rp.site, of which
 --          `listeners`, `hosts` and `upstreams` may be left out; `routes` is short for one host,
 --          `upstream` for a function or a list of routes' upstream "origin"; a function may stand
 --          for an rp.upstream
---   opts   seed (number), time (wall clock, seconds), upstreams = { name = fn } for those of a file,
---          start = false (start hooks do not run), strays = "refuse" (what is not there is refused
---          and no mistake), overrides ("name=value" lines, as -g), budget = false (no CPU budget),
---          journal = false (requests keep none), world (of another lab: its servers and names)
+--   opts   seed (number), time (wall clock, seconds), upstreams = { name = fn } for those of a
+--          file, start = false (start hooks do not run), strays = "refuse" (what is not there is
+--          refused and no mistake), overrides ("name=value" lines, as -g), budget = false (no CPU
+--          budget), journal = false (requests keep none), world (of another lab: its servers and
+--          names)
 --
 --   lab:request { method =, url = or path =, host =, headers =, body =, trailers =, tls =, from =,
 --                 listener =, raw = } -> answer { status, reason, headers, all, body, interim,
 --                 trailers, journal, log, upstream (the last request an upstream got), ended,
---                 duration }; status nil: the connection ended ("closed", "reset") without an answer
+--                 duration }; status nil: the connection ended ("closed", "reset") without an
+--                 answer
 --   lab:begin { .. } -> pending; pending:wait() -> answer; pending.answer once it is there
 --   lab.clock:advance(seconds), :now(), :time(), :set(wall time), :hold(), :release()
 --   lab:upstream(name, fn)         all peers of that upstream are played by fn(req)
---   lab:serve("host:port", fn)     a server of HTTP; fn(req) -> status, body, headers | answer table |
---                                  "reset" | "close" | "hang"
+--   lab:serve("host:port", fn)     a server of HTTP; fn(req) -> status, body, headers | answer
+--                                  table | "reset" | "close" | "hang"
 --   lab:settle()                   all that can happen without time happens
 --   lab:close()
 --
--- Time. While anything can happen without it, it stands. When a request only waits for time, the clock
--- jumps to the next timer by itself (not while it is held: then the request stays pending, and
--- request{} says what it waits for). Threads and programs (passwords, files, rp.exec) are real and are
--- waited for.
+-- Time. While anything can happen without it, it stands. When a request only waits for time, the
+-- clock jumps to the next timer by itself (not while it is held: then the request stays pending,
+-- and request{} says what it waits for). Threads and programs (passwords, files, rp.exec) are real
+-- and are waited for.
 --
--- One lab is open at a time in a VM: opening another closes it. Site code runs as it does in a worker,
--- confined and by the same chains; of TLS there is none: `tls = true` makes a request `https` for all
--- that hooks and routes see, and what the site would seal for an upstream goes in the clear.
+-- One lab is open at a time in a VM: opening another closes it. Site code runs as it does in a
+-- worker, confined and by the same chains; of TLS there is none: `tls = true` makes a request
+-- `https` for all that hooks and routes see, and what the site would seal for an upstream goes in
+-- the clear.
 
 local abi = require("rproxy.abi")
 local boot = require("rproxy.config.boot")
@@ -199,6 +202,9 @@ end
 function Lab:begin(ask)
     if self ~= current then
         error("this site is closed: another was opened after it, one is open at a time", 2)
+    end
+    if self.world.serving then
+        error("a function that plays a server cannot ask the site: let it return its answer", 2)
     end
     ask = type(ask) == "string" and { url = ask } or ask or {}
     local parts = take_apart(ask)
@@ -436,8 +442,8 @@ end
 
 local used = setmetatable({}, { __mode = "k" }) -- plugins that a site had already
 
--- What a plugin's module keeps outside of setup belongs to one site, as it does in a worker, whose VM
--- is a generation's: where a plugin was used before, its module is loaded again.
+-- What a plugin's module keeps outside of setup belongs to one site, as it does in a worker, whose
+-- VM is a generation's: where a plugin was used before, its module is loaded again.
 local function renew_plugins(model)
     local _, order = validate.instances(model)
     local renewed = false
@@ -458,6 +464,9 @@ local function build_site(self, what, opts, at)
     local model = check_model(self, what, opts, at)
     self.model = model
     if type(what) == "table" then renew_plugins(model) end
+    -- Upstreams look their names up as soon as they are there.
+    self.world:apply()
+    for name, fn in pairs(opts.upstreams or {}) do self:upstream(name, fn) end
     build.run(model, sink.new(abi.cast("struct rp_conf *", self.draft)), found)
     if not found:is_empty() then error(found:text(), 0) end
     local ok, why = core.open()
@@ -493,8 +502,6 @@ function M.open(what, opts, at)
     current, self.draft = self, core.draft()
     local built, err = pcall(build_site, self, what, opts, at or "lab:1")
     if built then
-        self.world:apply()
-        for name, fn in pairs(opts.upstreams or {}) do self:upstream(name, fn) end
         journal.all(opts.journal ~= false)
         if opts.start ~= false then built, err = pcall(run_start_hooks, self) end
     end

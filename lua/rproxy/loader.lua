@@ -158,7 +158,7 @@ local VIEW_META = "read-only"
 local function view(name, from)
     if views[from] then return views[from] end
     local fields = {}
-    local meta = { __index = fields, __metatable = VIEW_META,
+    local meta = { __index = fields, __metatable = VIEW_META, library = true,
         __newindex = function(_, key)
             error(("cannot change %s.%s: it is read-only"):format(name, tostring(key)), 2)
         end }

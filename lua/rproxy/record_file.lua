@@ -23,6 +23,7 @@ local WAITING_MOST = 8 * 1024 * 1024 -- bytes of lines in memory
 local PIECE_MOST = 1024 * 1024       -- bytes of one write, unless one line is longer
 local MODE = 384                     -- rw-------
 local STALE_SECONDS = 60             -- after which whoever turned files is held to be dead
+local LOOK_SECONDS, LOOKS_MOST = 0.01, 100 -- at a file that another worker turns
 local SAY_SECONDS = 10
 local FAREWELL_SECONDS = 3
 
@@ -39,9 +40,13 @@ end
 
 -- ---------------------------------------------------------------- turning
 
-local function turn_held(self)
+local function has_room(self, bytes)
     local info = stat(self.path)
-    if not info or info.size < self.max then return end -- somebody else did
+    return not info or info.size == 0 or info.size + bytes <= self.max
+end
+
+local function turn_held(self, bytes)
+    if has_room(self, bytes) then return end -- somebody else did
     for i = self.keep - 1, 1, -1 do
         local from = ("%s.%d"):format(self.path, i)
         if stat(from) then rename(from, ("%s.%d"):format(self.path, i + 1)) end
@@ -49,16 +54,18 @@ local function turn_held(self)
     if self.keep > 0 then rename(self.path, self.path .. ".1") else remove(self.path) end
 end
 
-local function turn(self)
+-- One turns at a time; the others wait for it.
+local function turn(self, bytes)
     local folder = self.path .. ".turning"
     local ok, code = mkdir(folder)
     if not ok and code == "exists" then
         local info = stat(folder)
         if info and info.modified + STALE_SECONDS < self.wall() then remove(folder) end
-        return -- somebody else does
+        task.sleep(LOOK_SECONDS)
+        return
     end
     if not ok then return end
-    turn_held(self)
+    turn_held(self, bytes)
     remove(folder)
 end
 
@@ -66,7 +73,8 @@ end
 
 local function take_piece(self)
     local first, bytes, n = self.first, 0, 0
-    while first + n <= self.last and (n == 0 or bytes + #self.lines[first + n] <= PIECE_MOST) do
+    local most = math.min(PIECE_MOST, self.max / 8) -- others may write at the same moment
+    while first + n <= self.last and (n == 0 or bytes + #self.lines[first + n] <= most) do
         bytes, n = bytes + #self.lines[first + n], n + 1
     end
     local piece = table.concat(self.lines, "", first, first + n - 1)
@@ -77,8 +85,13 @@ end
 
 local function write_piece(self)
     local piece, n = take_piece(self)
-    local info = self.max < math.huge and stat(self.path)
-    if info and info.size > 0 and info.size + #piece > self.max then turn(self) end
+    if self.max < math.huge then
+        local looks = 0
+        while looks < LOOKS_MOST and not has_room(self, #piece) do
+            turn(self, #piece)
+            looks = looks + 1
+        end
+    end
     local ok, code, detail = append(self.path, piece, { mode = MODE })
     self.bytes = self.bytes - #piece
     if ok then

@@ -408,13 +408,14 @@ end
 -- Here, where the author's mistake is; and again at each connection, which sentinels and clusters
 -- may lead elsewhere.
 local function check_places(opts)
-    opts.owner = grant.owner()
-    if opts.host then grant.net(opts.host, opts.port, opts.owner) end
-    if opts.unix then grant.net(opts.unix, 0, opts.owner) end
+    opts.maker = {}
+    grant.own(opts.maker)
+    if opts.host then grant.net(opts.host, opts.port, opts.maker) end
+    if opts.unix then grant.net(opts.unix, 0, opts.maker) end
     for _, name in ipairs { "sentinels", "cluster" } do
         local port = name == "cluster" and 6379 or 26379
         for _, place in ipairs(opts[name] and addresses(name, opts[name], port) or {}) do
-            grant.net(place.host, place.port, opts.owner)
+            grant.net(place.host, place.port, opts.maker)
         end
     end
 end

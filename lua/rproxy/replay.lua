@@ -220,7 +220,8 @@ local function prepare(self, record)
     else
         playing.failure, playing.manner = failure_of(record)
     end
-    playing.redacted = left
+    playing.redacted, playing.cut = left, not playing.bodies
+    if left > 0 then playing.bodies = false end -- marks are of another length
     return playing, bytes
 end
 
@@ -252,7 +253,7 @@ function Replay:run(record)
     local p = playing.player
     return { differences = differences, misses = p.misses, assumed = p.assumed,
         borrowed = p.borrowed, guessed = p.guessed, dice = p.dice, old = old, new = new,
-        outcome = playing.outcome, redacted = playing.redacted }
+        outcome = playing.outcome, redacted = playing.redacted, cut = playing.cut }
 end
 
 -- ---------------------------------------------------------------- opening

@@ -5,8 +5,6 @@
 -- that checks, a zone that must exist) is left out, so what they refuse is wrong, and what they take
 -- may still be.
 
-local nearest = require("rproxy.config.nearest")
-
 local M = {}
 
 -- ---------------------------------------------------------------- Lua patterns as ECMA ones
@@ -242,8 +240,9 @@ end
 --- @param name string  of the class
 --- @param docs table  doc by path, where the nodes have none
 --- @param out string[]  takes the classes
-function M.classes(node, name, docs, prefix, out)
-    local lines = { "---@class " .. name }
+--- @param base string|nil  class that it extends
+function M.classes(node, name, docs, prefix, out, base)
+    local lines = { "---@class " .. name .. (base and ": " .. base or "") }
     for _, key in ipairs(node.names) do
         local field = node.fields[key]
         if field.kind ~= "unbuilt" then
@@ -258,15 +257,21 @@ function M.classes(node, name, docs, prefix, out)
     out[#out + 1] = table.concat(lines, "\n"):gsub(" +\n", "\n"):gsub(" +$", "")
 end
 
+local PLUGIN = "rproxy.conf.Plugin"
+
+--- What every plugin takes as LuaCATS classes.
+--- @return string
+function M.common_types(common)
+    local out = {}
+    M.classes(common, PLUGIN, {}, "", out)
+    return table.concat(out, "\n\n")
+end
+
 --- A plugin's settings as LuaCATS classes; the outer one is rproxy.conf.Name.
 --- @return string
-function M.types(plugin, common)
-    local fields = {}
-    for name, field in pairs(plugin.node.fields) do fields[name] = field end
-    for name, field in pairs(common.fields) do fields[name] = field end
+function M.types(plugin)
     local out = {}
-    M.classes({ kind = "object", fields = fields, names = nearest.names(fields) },
-        "rproxy.conf." .. M.class_name(plugin.name), {}, "", out)
+    M.classes(plugin.node, "rproxy.conf." .. M.class_name(plugin.name), {}, "", out, PLUGIN)
     return table.concat(out, "\n\n")
 end
 

@@ -53,7 +53,9 @@ local of_conns = setmetatable({}, { __mode = "k" }) -- wrapper of a connection -
 --- @param owner table  wrapper of a request or of a connection
 function M.ctx(owner)
     local made = rawget(owner, SLOT)
-    if not made then
+    if made == false then
+        made = journal.want(owner, false)
+    elseif made == nil then
         made = of_conns[owner]
         if not made then
             made = {}
@@ -96,6 +98,8 @@ local function count(req, frame, answer)
 end
 
 local function after(req, frame, hook, result)
+    C.rp_abi_shadow_leave(H)
+    if result == nil and not frame.answer and journal.leave_silently(req, frame) then return end
     local answer = journal.answer_of(req, frame)
     if journal.makes_pieces(hook) then
         note_piece(req, frame, hook, answer, result)
@@ -105,7 +109,6 @@ local function after(req, frame, hook, result)
     count(req, frame, answer)
     journal.leave(req, frame, answer and "answer" or "next",
         answer and { status = answer.status })
-    C.rp_abi_shadow_leave(H)
 end
 
 -- ---------------------------------------------------------------- hooks of connections
@@ -126,6 +129,7 @@ local REFUSES = {
 }
 
 local function after_conn(conn, frame, hook, result)
+    C.rp_abi_shadow_leave(H)
     if hook == "certificate" and result then
         journal.note_conn("assign", "certificate", "a certificate")
     end
@@ -133,7 +137,6 @@ local function after_conn(conn, frame, hook, result)
     if #entries > 0 then C.rp_abi_shadow_count(H, frame.index, EDITS) end
     if REFUSES[hook](result) then C.rp_abi_shadow_count(H, frame.index, DENIALS) end
     local verdict = journal.leave_conn(frame, REFUSES[hook](result) and "refuse" or "next")
-    C.rp_abi_shadow_leave(H)
     if verdict.verdict == "next" and #entries == 0 then return end
     for _, sink in ipairs(sinks) do sink(conn, verdict, entries) end
 end
@@ -149,10 +152,11 @@ local function enter(self, index, hook)
 end
 
 local function wrap(fn, hook, index)
-    return journal.notes_itself(function(self, ...)
+    return journal.notes_itself(function(self, res, piece, last)
         local frame = enter(self, index, hook)
-        if frame.entries then return after_conn(self, frame, hook, fn(self, ...)) end
-        return after(self, frame, hook, (fn(self, ...)))
+        local result = fn(self, res, piece, last)
+        if frame.entries then return after_conn(self, frame, hook, result) end
+        return after(self, frame, hook, result)
     end)
 end
 

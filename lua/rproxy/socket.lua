@@ -78,12 +78,12 @@ end
 local Socket = {}
 Socket.__index = Socket
 
-local function connect(opts, where, port, owner)
+local function connect(opts, where, port, maker)
     local timeout, pool = check_timeout(opts.timeout), opts.pool
     if pool ~= nil and pool ~= false and type(pool) ~= "string" then
         raise("pool is a name, or false: a new connection")
     end
-    grant.net(where, port, owner)
+    grant.net(where, port, maker)
     local client = tls.client(opts.tls)
     local name = port == 0 and "" or where:match("^%[(.*)%]$") or where
     local pool_name = pool or ""
@@ -117,10 +117,10 @@ local function with_place(what, opts)
 end
 
 --- Connect for whoever made a client. For the layer only.
---- @param owner table|nil  of grant.owner
-function M.connect_as(owner, opts)
-    if opts.unix then return connect(opts, opts.unix, 0, owner) end
-    return connect(opts, opts.host, opts.port, owner)
+--- @param maker table|nil  of grant.own; nil: whoever runs
+function M.connect_as(maker, opts)
+    if opts.unix then return connect(opts, opts.unix, 0, maker) end
+    return connect(opts, opts.host, opts.port, maker)
 end
 
 --- Connect.

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- test: what a spec gets from require "rproxy.test". The site that t.site opens is served by the real
--- core in this process (rproxy.lab): no port, no network, and time moves when the spec says so.
+-- test: what a spec gets from require "rproxy.test". The site that t.site opens is served by the
+-- real core in this process (rproxy.lab): no port, no network, and time moves when the spec says
+-- so.
 --
 --   local t = require "rproxy.test"
 --   describe("my plugin", function()
@@ -247,12 +248,12 @@ end })
 
 -- ---------------------------------------------------------------- servers
 
---- An upstream that the spec plays, for `upstreams` of a site: fn(req) -> status, body, headers. A list
---- of functions is as many peers.
+--- An upstream that the spec plays, for `upstreams` of a site: fn(req) -> status, body, headers. A
+--- list of functions is as many peers.
 --- @param fn function|function[]
 --- @param opts table|nil  options of rp.upstream
 function M.upstream(fn, opts)
-    return shape.server(fn, opts)
+    return shape.server(fn, opts, site_of.caller(2))
 end
 
 --- What is at "host:port": fn(req) answers as an upstream's.
@@ -328,7 +329,8 @@ function M.udp(place, fn)
     end })
 end
 
---- A Redis server with nothing in it: redis.data, redis.commands (those that came), redis:fail(text).
+--- A Redis server with nothing in it: redis.data, redis.commands (those that came),
+--- redis:fail(text).
 function M.redis(place)
     local server = redis.new(M.clock)
     outside:put(place or "127.0.0.1:6379", server.handlers)

@@ -3,6 +3,7 @@
 -- up: req.up, what goes upstream; the second argument of balance hooks. Also handles of upstreams.
 
 local abi = require("rproxy.abi")
+local grant = require("rproxy.grant")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
@@ -137,6 +138,7 @@ function methods.peer(self, name, port)
     if port ~= nil and (type(port) ~= "number" or port < 1 or port > 65535) then
         raise("up:peer: %s is no port", tostring(port))
     end
+    if port then grant.net(name, port) end
     local code = C.rp_abi_up_pick(self[1][1], name, #name, port or 0)
     if code == E.PHASE then raise("up:peer can be called in balance") end
     if code ~= 0 then

@@ -24,7 +24,8 @@ describe("plugin headers", function()
     end)
 
     it("never writes framing", function()
-        local site = t.site { use = { headers { request = { set = { ["content-length"] = "0" } } } } }
+        local site = t.site { use = { headers {
+            request = { set = { ["content-length"] = "0" } } } } }
         local res = site:post("/", { body = "hello" })
         assert.equal(500, res.status)
         assert.is_nil(res.upstream)

@@ -11,7 +11,8 @@ typedef uint64_t rp_ms; /* milliseconds of the monotonic clock */
 typedef uint64_t rp_ns; /* nanoseconds of the monotonic clock */
 
 rp_ns rp_clock_mono_ns(void);
-rp_ns rp_clock_real_ns(void); /* ... also where the clock is held: for measuring what something costs */
+/* ... also where the clock is held: for measuring what something costs. */
+rp_ns rp_clock_real_ns(void);
 double rp_clock_wall(void); /* seconds since the epoch */
 /* For the lab alone (script/lab.c): from now on these are the times. */
 void rp_clock_hold(rp_ns mono_ns, double wall);

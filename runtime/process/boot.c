@@ -109,29 +109,28 @@ static rp_err open_logs(struct rp_master *m, struct rp_buf *error)
  * no memory. */
 static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
 {
-    size_t bytes = rp_crumb_bytes(RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT) +
-                   rp_counter_bytes(RP_PLAN_WORKERS_MOST, RP_STATS_CAP) +
-                   rp_census_bytes(RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT) +
-                   rp_roster_bytes(RP_PLAN_WORKERS_MOST, RP_ROSTER_PLACES_DEFAULT) +
-                   rp_metric_bytes(RP_PLAN_WORKERS_MOST) + rp_keyring_bytes() + rp_once_bytes() + RP_ZONE_HEAD_BYTES;
+    size_t bytes = rp_crumb_bytes(RP_PLAN_SLOTS, RP_CRUMB_NAMES_DEFAULT) +
+                   rp_counter_bytes(RP_PLAN_SLOTS, RP_STATS_CAP) +
+                   rp_census_bytes(RP_PLAN_SLOTS, RP_CENSUS_NETS_DEFAULT) +
+                   rp_roster_bytes(RP_PLAN_SLOTS, RP_ROSTER_PLACES_DEFAULT) +
+                   rp_metric_bytes(RP_PLAN_SLOTS) + rp_keyring_bytes() + rp_once_bytes() +
+                   RP_ZONE_HEAD_BYTES;
     rp_err e = rp_zone_new(RP_STR("rproxy"), bytes, &m->zone);
     if (e == RP_OK)
-        e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_WORKERS_MOST, RP_CRUMB_NAMES_DEFAULT,
+        e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_SLOTS, RP_CRUMB_NAMES_DEFAULT,
                          &m->crumbs);
     if (e == RP_OK)
-        e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_WORKERS_MOST, RP_STATS_CAP,
-                           &m->counters);
-    if (e == RP_OK)
-        e = rp_metric_new(m->zone, RP_STR("metrics"), RP_PLAN_WORKERS_MOST, &m->metrics);
+        e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_SLOTS, RP_STATS_CAP, &m->counters);
+    if (e == RP_OK) e = rp_metric_new(m->zone, RP_STR("metrics"), RP_PLAN_SLOTS, &m->metrics);
     if (e == RP_OK) e = rp_keyring_new(m->zone, RP_STR("tickets"), &m->keyring);
     if (e == RP_OK) e = rp_once_new(m->zone, RP_STR("early"), &m->once);
     if (e == RP_OK) e = rp_stats_register(m->counters);
     if (e == RP_OK)
-        e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_WORKERS_MOST, RP_CENSUS_NETS_DEFAULT,
+        e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_SLOTS, RP_CENSUS_NETS_DEFAULT,
                           &m->census);
     if (e == RP_OK)
-        e = rp_roster_new(m->zone, RP_STR("roster"), RP_PLAN_WORKERS_MOST,
-                          RP_ROSTER_PLACES_DEFAULT, &m->roster);
+        e = rp_roster_new(m->zone, RP_STR("roster"), RP_PLAN_SLOTS, RP_ROSTER_PLACES_DEFAULT,
+                          &m->roster);
     if (e == RP_OK) e = rp_zone_new(RP_STR("rproxy-staples"), RP_STAPLES_BYTES, &m->staples_zone);
     if (e == RP_OK) e = rp_dict_new(m->staples_zone, RP_DICT_CACHE, &m->staples);
     if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
@@ -173,8 +172,8 @@ rp_err rp_boot(struct rp_master *m)
     m->pidfile.fd = m->extra.fd = m->signals = m->reload.check.channel = -1;
     m->watch.channel = -1;
     m->generation = 1;
-    m->crew.slots = rp_alloc(sizeof *m->crew.slots * RP_PLAN_WORKERS_MOST);
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) m->crew.slots[i].channel = -1;
+    m->crew.slots = rp_alloc(sizeof *m->crew.slots * RP_PLAN_SLOTS);
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) m->crew.slots[i].channel = -1;
     rp_errlog_open(&m->errlog);
     rp_buf_init(&error, TEXT_MOST);
     for (size_t i = 0; i < RP_COUNT(steps) && e == RP_OK; i++) e = steps[i](m, &error);

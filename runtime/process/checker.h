@@ -27,11 +27,11 @@ enum {
 };
 
 struct rp_check_order {
-    const char *site; /* absolute */
-    rp_str overrides; /* "name=value" lines of -g */
+    const char *site;          /* absolute */
+    rp_str overrides;          /* "name=value" lines of -g */
     enum rp_describe describe; /* fill plan->description */
-    rp_str sources;   /* bundle of the generation that serves: only certificates are read anew */
-    int log;          /* above 2: where the two log to; else their stderr */
+    rp_str sources; /* bundle of the generation that serves: only certificates are read anew */
+    int log;        /* above 2: where the two log to; else their stderr */
     const struct rp_os_account *account; /* whom the evaluator becomes; NULL: nobody else */
     rp_ms limit_ms;                      /* 0: RP_CHECK_LIMIT_MS */
 };

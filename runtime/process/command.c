@@ -27,8 +27,7 @@ enum {
 
 const char *rp_command_find(const char *word)
 {
-    static const char *const commands[] = {"reload", "stop", "quit", "reopen", "status",
-                                           "metrics"};
+    static const char *const commands[] = {"reload", "stop", "quit", "reopen", "status", "metrics"};
     for (size_t i = 0; i < RP_COUNT(commands); i++)
         if (strcmp(word, commands[i]) == 0) return commands[i];
     return NULL;

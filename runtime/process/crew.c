@@ -27,8 +27,20 @@ enum {
 
 static struct rp_slot *slot_of(struct rp_master *m, uint32_t worker)
 {
-    RP_CHECK(worker < RP_PLAN_WORKERS_MOST);
+    RP_CHECK(worker < RP_PLAN_SLOTS);
     return &m->crew.slots[worker];
+}
+
+bool rp_crew_wants(const struct rp_master *m, uint32_t worker)
+{
+    return worker < m->crew.n || (worker == RP_CREW_AGENT && m->crew.agent);
+}
+
+const char *rp_crew_name(uint32_t worker, char text[24])
+{
+    if (worker == RP_CREW_AGENT) return "agent";
+    snprintf(text, 24, "worker=%u", worker);
+    return text;
 }
 
 /* ---- start --------------------------------------------------------------------------------- */
@@ -36,7 +48,9 @@ static struct rp_slot *slot_of(struct rp_master *m, uint32_t worker)
 static int *listener_fds(const struct rp_master *m, uint32_t worker)
 {
     int *fds = rp_alloc(sizeof *fds * m->sockets.n);
-    for (uint32_t i = 0; i < m->sockets.n; i++) fds[i] = rp_sockets_fd(&m->sockets, i, worker);
+    bool agent = worker == RP_CREW_AGENT;
+    for (uint32_t i = 0; i < m->sockets.n; i++)
+        fds[i] = agent ? -1 : rp_sockets_fd(&m->sockets, i, worker);
     return fds;
 }
 
@@ -44,6 +58,7 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
 {
     struct rp_inherit in = {
         .worker = worker,
+        .agent = worker == RP_CREW_AGENT,
         .generation = m->generation,
         .master = master,
         .channel = channel,
@@ -81,7 +96,7 @@ static void wait_to_respawn(struct rp_slot *s, rp_ms now)
 static void fail_to_start(struct rp_master *m, uint32_t worker, const char *why)
 {
     struct rp_slot *s = slot_of(m, worker);
-    rp_log(alert, "cannot start a worker worker=%u why=\"%s\"", worker, why);
+    rp_log(alert, "cannot start a worker %s why=\"%s\"", rp_crew_name(worker, (char[24]){0}), why);
     s->early_deaths++;
     wait_to_respawn(s, m->turn_ms);
     s->respawn_ms = RP_MAX(s->respawn_ms, m->turn_ms + BACKOFF_FIRST_MS);
@@ -90,6 +105,7 @@ static void fail_to_start(struct rp_master *m, uint32_t worker, const char *why)
 /* Sockets that the worker lacks: it is one of those that a reload added. */
 static bool has_sockets(struct rp_master *m, uint32_t worker)
 {
+    if (worker == RP_CREW_AGENT) return true;
     struct rp_buf error;
     rp_buf_init(&error, 1024);
     rp_err e = rp_sockets_ensure(&m->sockets, worker, &error);
@@ -131,8 +147,8 @@ void rp_crew_say(struct rp_master *m, uint32_t worker, const struct rp_message_h
     if (s->channel < 0) return;
     rp_err e = rp_channel_send(s->channel, head, RP_STR_NONE, fds, fds_n);
     if (e == RP_OK || e == RP_E_CLOSED) return; /* a dead one is reaped soon */
-    rp_log(error, "a worker does not take orders, killing it worker=%u pid=%d error=%s", worker,
-           s->pid, rp_err_name(e));
+    rp_log(error, "a worker does not take orders, killing it %s pid=%d error=%s",
+           rp_crew_name(worker, (char[24]){0}), s->pid, rp_err_name(e));
     (void)kill(s->pid, SIGKILL);
 }
 
@@ -158,7 +174,7 @@ static void on_failed(struct rp_master *m, uint32_t worker, const struct rp_mess
     s->failed_told = true;
     if (m->state == RP_MASTER_STARTING) rp_master_fail(m, rp_channel_text(answer));
     else
-        rp_log(error, "a worker cannot start worker=%u why=\"%s\"", worker,
+        rp_log(error, "a worker cannot start %s why=\"%s\"", rp_crew_name(worker, (char[24]){0}),
                rp_log_esc(rp_channel_text(answer)));
 }
 
@@ -169,8 +185,8 @@ static void on_worn(struct rp_master *m, uint32_t worker)
     const struct rp_slot *s = slot_of(m, worker);
     bool soon = m->turn_ms - s->started_ms < WORN_LEAST_MS;
     if (soon || s->state != RP_SLOT_SERVING || m->reload.step != RP_RELOAD_IDLE) return;
-    rp_log(error, "the Lua heap of a worker stays full, replacing it worker=%u pid=%d", worker,
-           s->pid);
+    rp_log(error, "the Lua heap of a worker stays full, replacing it %s pid=%d",
+           rp_crew_name(worker, (char[24]){0}), s->pid);
     rp_crew_end(m, worker, RP_SAY_DRAIN, m->site->plan->drain_ms + RP_MASTER_DRAIN_EXTRA_MS);
 }
 
@@ -188,8 +204,8 @@ static void on_message(struct rp_master *m, uint32_t worker, const struct rp_mes
         s->kill_ms = 0;
         if (m->state == RP_MASTER_STARTING) rp_master_on_ready(m);
         else
-            rp_log(info, "worker serves worker=%u pid=%d generation=%u", worker, s->pid,
-                   s->generation);
+            rp_log(info, "worker serves %s pid=%d generation=%u",
+                   rp_crew_name(worker, (char[24]){0}), s->pid, s->generation);
     } else if (answer->head.kind == RP_SAY_TOLD) {
         rp_control_told(m->control, answer->head.a, (int)answer->head.b, rp_channel_text(answer));
     } else {
@@ -237,11 +253,12 @@ static void log_death(struct rp_master *m, uint32_t worker, int status)
     rp_os_describe_end(status, how);
     put_crumb(m, worker, s->pid, &where);
     rp_ms lived = m->turn_ms - s->started_ms, wait = s->respawn_ms - m->turn_ms;
-    rp_log(error, "worker died worker=%u pid=%d how=\"%s\" uptime_ms=%llu%.*s", worker, s->pid, how,
-           (unsigned long long)lived, RP_STR_ARG(rp_buf_str(&where)));
+    rp_log(error, "worker died %s pid=%d how=\"%s\" uptime_ms=%llu%.*s",
+           rp_crew_name(worker, (char[24]){0}), s->pid, how, (unsigned long long)lived,
+           RP_STR_ARG(rp_buf_str(&where)));
     if (wait > 0 && m->state == RP_MASTER_SERVING)
-        rp_log(error, "worker dies again and again, waiting worker=%u deaths=%u wait_ms=%llu",
-               worker, s->early_deaths, (unsigned long long)wait);
+        rp_log(error, "worker dies again and again, waiting %s deaths=%u wait_ms=%llu",
+               rp_crew_name(worker, (char[24]){0}), s->early_deaths, (unsigned long long)wait);
     rp_buf_fini(&where);
 }
 
@@ -268,13 +285,13 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     bool early = m->turn_ms - s->started_ms < EARLY_MS && !was_stuck(status);
     s->early_deaths = early ? s->early_deaths + 1 : 0;
     if (expected && !WIFSIGNALED(status) && WEXITSTATUS(status) == 0) {
-        rp_log(info, "worker ended worker=%u pid=%d", worker, s->pid);
+        rp_log(info, "worker ended %s pid=%d", rp_crew_name(worker, (char[24]){0}), s->pid);
     } else {
         wait_to_respawn(s, m->turn_ms);
         if (!s->failed_told || s->early_deaths > 1) log_death(m, worker, status);
     }
     if (expected) rp_sockets_gone(&m->sockets, worker);
-    bool wanted = worker < m->crew.n && m->state == RP_MASTER_SERVING;
+    bool wanted = rp_crew_wants(m, worker) && m->state == RP_MASTER_SERVING;
     s->state = wanted ? RP_SLOT_WAITING : RP_SLOT_EMPTY;
     if (wanted && expected) s->respawn_ms = m->turn_ms;
     if (m->state == RP_MASTER_STARTING)
@@ -286,7 +303,7 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
 
 bool rp_crew_reap(struct rp_master *m, int pid, int status)
 {
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         if (m->crew.slots[i].pid != pid) continue;
         on_death(m, i, status);
         return true;
@@ -313,8 +330,8 @@ static void kill_slot(struct rp_master *m, uint32_t worker, const char *why)
     struct rp_buf where;
     rp_buf_init(&where, 2048);
     put_crumb(m, worker, s->pid, &where);
-    rp_log(error, "killing a worker worker=%u pid=%d why=\"%s\"%.*s", worker, s->pid, why,
-           RP_STR_ARG(rp_buf_str(&where)));
+    rp_log(error, "killing a worker %s pid=%d why=\"%s\"%.*s", rp_crew_name(worker, (char[24]){0}),
+           s->pid, why, RP_STR_ARG(rp_buf_str(&where)));
     rp_buf_fini(&where);
     (void)kill(s->pid, SIGKILL); /* not reaped yet: the pid is still its own */
     s->kill_ms = m->turn_ms + WATCH_MS;
@@ -344,7 +361,7 @@ static void tick_slot(struct rp_master *m, uint32_t worker)
 /* One that waits long would keep its share of the new clients waiting as well. */
 static void route(struct rp_master *m)
 {
-    bool able[RP_PLAN_WORKERS_MOST] = {false};
+    bool able[RP_PLAN_SLOTS] = {false};
     for (uint32_t i = 0; i < m->crew.n; i++) {
         const struct rp_slot *s = &m->crew.slots[i];
         bool soon = s->state == RP_SLOT_WAITING && s->respawn_ms <= m->turn_ms;
@@ -356,7 +373,7 @@ static void route(struct rp_master *m)
 
 void rp_crew_tick(struct rp_master *m)
 {
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++)
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
         if (m->crew.slots[i].state != RP_SLOT_EMPTY) tick_slot(m, i);
     if (m->crew.changed) route(m);
 }
@@ -364,7 +381,7 @@ void rp_crew_tick(struct rp_master *m)
 rp_ms rp_crew_next(const struct rp_master *m)
 {
     rp_ms next = m->turn_ms + WATCH_MS;
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         const struct rp_slot *s = &m->crew.slots[i];
         if (s->state == RP_SLOT_WAITING && may_respawn(m)) next = RP_MIN(next, s->respawn_ms);
         if (s->pid && s->kill_ms) next = RP_MIN(next, s->kill_ms);
@@ -393,12 +410,12 @@ void rp_crew_end(struct rp_master *m, uint32_t worker, uint32_t order, rp_ms pat
 
 void rp_crew_end_all(struct rp_master *m, uint32_t order, rp_ms patience_ms)
 {
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) rp_crew_end(m, i, order, patience_ms);
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) rp_crew_end(m, i, order, patience_ms);
 }
 
 void rp_crew_kill_all(struct rp_master *m)
 {
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         if (m->crew.slots[i].pid) (void)kill(m->crew.slots[i].pid, SIGKILL); /* reaped later */
     }
 }
@@ -406,20 +423,20 @@ void rp_crew_kill_all(struct rp_master *m)
 uint32_t rp_crew_alive(const struct rp_master *m)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) n += m->crew.slots[i].pid != 0;
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) n += m->crew.slots[i].pid != 0;
     return n;
 }
 
 uint32_t rp_crew_count(const struct rp_master *m, enum rp_slot_state state)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) n += m->crew.slots[i].state == state;
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) n += m->crew.slots[i].state == state;
     return n;
 }
 
 void rp_crew_forgive(struct rp_master *m)
 {
-    for (uint32_t i = 0; i < m->crew.n; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         struct rp_slot *s = &m->crew.slots[i];
         s->early_deaths = 0;
         if (s->state == RP_SLOT_WAITING) s->respawn_ms = m->turn_ms;
@@ -439,9 +456,17 @@ void rp_crew_resize(struct rp_master *m, uint32_t n)
     route(m); /* before they stop accepting */
 }
 
+void rp_crew_want_agent(struct rp_master *m, bool yes)
+{
+    if (yes == m->crew.agent) return;
+    m->crew.agent = yes;
+    if (!yes) rp_crew_end(m, RP_CREW_AGENT, RP_SAY_STOP, RP_MASTER_STOP_MS);
+    else if (m->crew.slots[RP_CREW_AGENT].state == RP_SLOT_EMPTY) rp_crew_start(m, RP_CREW_AGENT);
+}
+
 void rp_crew_fini(struct rp_master *m)
 {
-    for (uint32_t i = 0; m->crew.slots && i < RP_PLAN_WORKERS_MOST; i++)
+    for (uint32_t i = 0; m->crew.slots && i < RP_PLAN_SLOTS; i++)
         rp_os_close(&m->crew.slots[i].channel);
     rp_free(m->crew.slots);
     m->crew.slots = NULL;

@@ -23,6 +23,7 @@
 
 struct rp_inherit {
     uint32_t worker; /* its number: page of the zone, socket of each listener */
+    bool agent;      /* no worker: it has no listeners, and does what is done once per instance */
     uint32_t generation;
     int master; /* pid */
     int channel;

@@ -66,7 +66,7 @@ void rp_master_fail(struct rp_master *m, rp_str why)
 
 void rp_master_on_ready(struct rp_master *m)
 {
-    if (rp_crew_count(m, RP_SLOT_SERVING) < m->crew.n) return;
+    if (rp_crew_count(m, RP_SLOT_SERVING) < m->crew.n + m->crew.agent) return;
     m->state = RP_MASTER_SERVING;
     rp_log(notice, "serving site=%s generation=%u workers=%u listeners=%u", m->run->site,
            m->generation, m->crew.n, m->sockets.n);
@@ -113,7 +113,8 @@ static const char *slot_word(enum rp_slot_state state)
 static void put_worker(const struct rp_master *m, uint32_t i, struct rp_buf *out)
 {
     const struct rp_slot *s = &m->crew.slots[i];
-    rp_buf_addf(out, "worker %u: %s", i, slot_word(s->state));
+    if (i == RP_CREW_AGENT) rp_buf_addf(out, "agent: %s", slot_word(s->state));
+    else rp_buf_addf(out, "worker %u: %s", i, slot_word(s->state));
     if (s->pid) {
         rp_buf_addf(out, ", pid %d, generation %u, up %llu s", s->pid, s->generation,
                     (unsigned long long)((m->turn_ms - s->started_ms) / 1000));
@@ -132,11 +133,13 @@ void rp_master_status(const struct rp_master *m, struct rp_buf *out)
                 RP_VERSION, (unsigned long long)((m->turn_ms - m->started_ms) / 1000));
     rp_buf_addf(out, "site: %s, generation %u\n", m->run->site, m->generation);
     if (m->reload.restored)
-        rp_buf_addf(out, "restored: generation %u did not work, see the error log; its files are not "
-                         "what is served\n", m->reload.restored);
+        rp_buf_addf(out,
+                    "restored: generation %u did not work, see the error log; its files are not "
+                    "what is served\n",
+                    m->reload.restored);
     for (uint32_t i = 0; i < m->site->plan->listeners_n; i++)
         rp_buf_addf(out, "listener: %.*s\n", RP_STR_ARG(m->site->plan->listeners[i].text));
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++)
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
         if (m->crew.slots[i].state != RP_SLOT_EMPTY) put_worker(m, i, out);
     rp_zones_status(&m->zones, out);
     for (uint32_t i = 0; i < rp_counter_count(m->counters); i++)
@@ -195,8 +198,8 @@ enum { FIRST = 3 }; /* descriptors in front of those that come and go */
 
 /* What is polled for, in this order: signals, checker, watcher, control and its clients, workers. */
 struct turn {
-    struct pollfd fds[FIRST + RP_CONTROL_CLIENTS + 1 + RP_PLAN_WORKERS_MOST];
-    uint32_t workers[RP_PLAN_WORKERS_MOST]; /* whose channel the i-th of those is */
+    struct pollfd fds[FIRST + RP_CONTROL_CLIENTS + 1 + RP_PLAN_SLOTS];
+    uint32_t workers[RP_PLAN_SLOTS]; /* whose channel the i-th of those is */
     size_t control_n, workers_n;
 };
 
@@ -208,7 +211,7 @@ static void gather_fds(struct rp_master *m, struct turn *t)
     t->control_n = rp_control_poll(m->control, t->fds + FIRST);
     t->workers_n = 0;
     struct pollfd *out = t->fds + FIRST + t->control_n;
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         if (m->crew.slots[i].channel < 0) continue;
         t->workers[t->workers_n] = i;
         out[t->workers_n++] = (struct pollfd){.fd = m->crew.slots[i].channel, .events = POLLIN};
@@ -295,6 +298,7 @@ static void serve(struct rp_master *m)
     m->started_wall = rp_clock_wall();
     m->crew.n = m->site->plan->workers;
     for (uint32_t i = 0; i < m->crew.n; i++) rp_crew_start(m, i);
+    rp_crew_want_agent(m, m->site->plan->agent);
     while (m->state < RP_MASTER_DRAINING || rp_crew_alive(m)) turn(m, t);
     rp_free(t);
 }

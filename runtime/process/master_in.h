@@ -46,9 +46,12 @@ struct rp_slot {
     bool failed_told; /* its end was announced by FAILED: one failure, one line */
 };
 
+enum { RP_CREW_AGENT = RP_PLAN_SLOTS - 1 }; /* its slot: a worker without listeners */
+
 struct rp_crew {
-    struct rp_slot *slots; /* RP_PLAN_WORKERS_MOST */
-    uint32_t n;            /* slots that should serve */
+    struct rp_slot *slots; /* RP_PLAN_SLOTS */
+    uint32_t n;            /* workers that should serve: the first slots */
+    bool agent;            /* ... and so should the last */
     bool changed;          /* who may get new clients is to be thought over */
     struct rp_message message;
 };
@@ -161,6 +164,12 @@ uint32_t rp_crew_alive(const struct rp_master *m);
 uint32_t rp_crew_count(const struct rp_master *m, enum rp_slot_state state);
 /* A new generation serves: workers that waited long may try again at once. */
 void rp_crew_forgive(struct rp_master *m);
+/* Should that slot serve? */
+bool rp_crew_wants(const struct rp_master *m, uint32_t worker);
+/* "worker=3", "agent" for the log. */
+const char *rp_crew_name(uint32_t worker, char text[24]);
+/* The agent is wanted from now on, or not any more. */
+void rp_crew_want_agent(struct rp_master *m, bool yes);
 /* Change the number of workers. */
 void rp_crew_resize(struct rp_master *m, uint32_t n);
 void rp_crew_fini(struct rp_master *m);

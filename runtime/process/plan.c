@@ -42,6 +42,7 @@ void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description,
     uint64_t workers = c->workers ? c->workers : rp_os_cores();
     put(out, MAGIC, sizeof MAGIC);
     put_u64(out, RP_MIN(workers, (uint64_t)RP_PLAN_WORKERS_MOST));
+    put_u64(out, c->agent);
     put_u64(out, c->log_level);
     put_u64(out, RP_MIN(c->error_log_file, (uint64_t)RP_PLAN_NO_FILE));
     put_u64(out, RP_MIN(c->drain_ms, (uint64_t)DRAIN_MOST_MS));
@@ -185,6 +186,7 @@ static void get_plan(struct reader *r, struct rp_plan *p)
     get(r, magic, sizeof magic);
     if (memcmp(magic, MAGIC, sizeof magic) != 0) r->bad = true;
     p->workers = (uint32_t)get_u64(r, 1, RP_PLAN_WORKERS_MOST);
+    p->agent = get_u64(r, 0, 1) != 0;
     p->log_level = (uint32_t)get_u64(r, RP_LOG_debug, RP_LOG_alert);
     p->error_log_file = (uint32_t)get_u64(r, 0, RP_PLAN_NO_FILE);
     p->drain_ms = get_u64(r, 0, DRAIN_MOST_MS);

@@ -15,7 +15,8 @@
 struct rp_conf;
 
 enum {
-    RP_PLAN_WORKERS_MOST = 1024,
+    RP_PLAN_SLOTS = 1024, /* processes that may serve: workers, and the agent */
+    RP_PLAN_WORKERS_MOST = RP_PLAN_SLOTS - 1,
     RP_PLAN_LISTENERS_MOST = 4096,
     RP_PLAN_FILES_MOST = 1024,
     RP_PLAN_ZONES_MOST = 64,
@@ -46,6 +47,7 @@ struct rp_plan_watched {
 /* Texts are views into the flat form. */
 struct rp_plan {
     uint32_t workers;        /* 1 .. RP_PLAN_WORKERS_MOST */
+    bool agent;              /* there is work for one */
     uint32_t log_level;      /* enum rp_log_level */
     uint32_t error_log_file; /* index of files; RP_PLAN_NO_FILE: stderr */
     uint64_t drain_ms;

@@ -22,7 +22,7 @@ enum {
     GATHER_LIMIT_MS = 30000,
     COMMIT_LIMIT_MS = 10000, /* a flip takes milliseconds: whoever does not answer is broken */
     TEXT_MOST = 64 * 1024,
-    PROBATION_MS = 600000, /* after a reload, in which a breaker may undo it */
+    PROBATION_MS = 600000,  /* after a reload, in which a breaker may undo it */
     RENEW_AGAIN_MS = 60000, /* changed certificates were good, and something else was not */
 };
 
@@ -36,7 +36,7 @@ static void forget_attempt(struct rp_master *m)
     rp_zones_close(&r->zones);
     rp_checked_free(&r->site);
     rp_check_stop(&r->check);
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) m->crew.slots[i].part = RP_PART_NONE;
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) m->crew.slots[i].part = RP_PART_NONE;
     r->step = RP_RELOAD_IDLE;
     r->deadline_ms = 0;
 }
@@ -87,7 +87,7 @@ static void fail(struct rp_master *m, rp_str why)
     struct rp_message_head head = {.kind = RP_SAY_ABORT, .attempt = m->reload.attempt};
     rp_buf_init(&text, TEXT_MOST);
     rp_buf_add(&text, why);
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         enum rp_slot_part part = m->crew.slots[i].part;
         if (part == RP_PART_ASKED || part == RP_PART_READY) rp_crew_say(m, i, &head, NULL, 0);
     }
@@ -204,7 +204,7 @@ static void ask_worker(struct rp_master *m, uint32_t worker)
                                    .b = r->logs.n};
     m->crew.slots[worker].part = RP_PART_ASKED;
     rp_crew_say(m, worker, &head, &r->site->fd, 1);
-    for (uint32_t i = 0; i < r->sockets.n; i++) {
+    for (uint32_t i = 0; worker != RP_CREW_AGENT && i < r->sockets.n; i++) {
         if (rp_sockets_is_known(&r->sockets, i, &m->sockets)) continue;
         int fd = rp_sockets_fd(&r->sockets, i, worker);
         struct rp_message_head give = {
@@ -222,7 +222,7 @@ static void commit(struct rp_master *m);
 /* Commit as soon as nobody is awaited. With no worker alive the new generation just takes over. */
 static void commit_if_all_ready(struct rp_master *m)
 {
-    for (uint32_t i = 0; i < m->crew.n; i++)
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
         if (m->crew.slots[i].part == RP_PART_ASKED) return;
     commit(m);
 }
@@ -232,8 +232,8 @@ static void prepare(struct rp_master *m)
     struct rp_reload *r = &m->reload;
     r->step = RP_RELOAD_PREPARING;
     r->deadline_ms = m->turn_ms + PREPARE_LIMIT_MS;
-    for (uint32_t i = 0; i < m->crew.n; i++)
-        if (m->crew.slots[i].state == RP_SLOT_SERVING) ask_worker(m, i);
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
+        if (rp_crew_wants(m, i) && m->crew.slots[i].state == RP_SLOT_SERVING) ask_worker(m, i);
     commit_if_all_ready(m);
 }
 
@@ -252,7 +252,7 @@ static void tell_success(struct rp_master *m)
 /* Workers that the new generation added are waited for as well; one that dies is not. */
 static void finish_if_all_serve(struct rp_master *m)
 {
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         const struct rp_slot *s = &m->crew.slots[i];
         if (s->part == RP_PART_COMMITTED || s->state == RP_SLOT_STARTING) return;
     }
@@ -310,6 +310,7 @@ static void take_over(struct rp_master *m)
 static void change_crew(struct rp_master *m)
 {
     if (m->site->plan->workers != m->crew.n) rp_crew_resize(m, m->site->plan->workers);
+    rp_crew_want_agent(m, m->site->plan->agent);
 }
 
 static void commit(struct rp_master *m)
@@ -318,7 +319,7 @@ static void commit(struct rp_master *m)
     struct rp_message_head head = {.kind = RP_SAY_COMMIT, .attempt = r->attempt};
     r->step = RP_RELOAD_COMMITTING;
     r->deadline_ms = m->turn_ms + COMMIT_LIMIT_MS;
-    for (uint32_t i = 0; i < m->crew.n; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         struct rp_slot *s = &m->crew.slots[i];
         if (s->part != RP_PART_READY) continue;
         s->part = RP_PART_COMMITTED;
@@ -375,7 +376,7 @@ void rp_reload_on_death(struct rp_master *m, uint32_t worker)
 
 static void on_deadline(struct rp_master *m)
 {
-    for (uint32_t i = 0; m->reload.step == RP_RELOAD_COMMITTING && i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; m->reload.step == RP_RELOAD_COMMITTING && i < RP_PLAN_SLOTS; i++) {
         struct rp_slot *s = &m->crew.slots[i];
         if (s->part != RP_PART_COMMITTED) continue;
         rp_log(error, "a worker did not take the new generation, killing it worker=%u pid=%d", i,
@@ -438,7 +439,7 @@ rp_err rp_reload_reopen(struct rp_master *m, struct rp_buf *out)
     m->logs = logs;
     rp_master_use_logs(m);
     struct rp_message_head head = {.kind = RP_SAY_REOPEN, .a = logs.n};
-    for (uint32_t i = 0; i < RP_PLAN_WORKERS_MOST; i++) {
+    for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         enum rp_slot_state state = m->crew.slots[i].state;
         if (state == RP_SLOT_EMPTY || state == RP_SLOT_WAITING) continue;
         rp_crew_say(m, i, &head, NULL, 0);

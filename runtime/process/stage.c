@@ -144,6 +144,7 @@ void rp_stage_begin(struct rp_stage *s)
     }
     s->attached = true;
     rp_host_attach(s->conf, s->proxy, s->crumbs, s->worker);
+    if (s->agent) rp_host_be_agent(s->conf);
     rp_host_start(s->conf, s->hooks_ms, on_started, s);
 }
 

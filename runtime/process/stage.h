@@ -29,6 +29,7 @@ struct rp_stage {
     struct rp_proxy *proxy;
     const struct rp_crumbs *crumbs;
     uint32_t worker;
+    bool agent; /* its hooks are those of the agent */
     rp_ms hooks_ms;
     void (*on_end)(void *arg, struct rp_stage *s); /* result and error say how */
     void *arg;

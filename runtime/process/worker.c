@@ -121,7 +121,8 @@ void rp_worker_say(struct rp_worker *w, uint32_t kind, const struct rp_stage *s,
 static void on_boot(void *arg, struct rp_stage *s)
 {
     struct rp_worker *w = arg;
-    if (s->result == RP_OK && rp_ears_follow(&w->ears, s->conf, s->listeners) != RP_OK) {
+    bool listens = s->result == RP_OK && !w->in.agent;
+    if (listens && rp_ears_follow(&w->ears, s->conf, s->listeners) != RP_OK) {
         s->result = RP_E_OS;
         rp_buf_add(&s->error, RP_STR("a listening socket cannot be served"));
     }
@@ -177,6 +178,7 @@ void rp_worker_dress(struct rp_worker *w, struct rp_stage *s)
     s->proxy = w->proxy;
     s->crumbs = w->in.crumbs;
     s->worker = w->in.worker;
+    s->agent = w->in.agent;
     s->hooks_ms = RP_WORKER_HOOKS_MS;
     s->arg = w;
 }
@@ -338,6 +340,7 @@ static void worker_free(struct rp_worker *w)
 
 void rp_worker_run(const struct rp_inherit *in)
 {
+    if (in->agent) rp_os_set_name("rproxy-agent");
     set_signals();
     rp_os_raise_stack();
     close_the_rest(in);

@@ -81,7 +81,8 @@ static void commit(struct rp_worker *w)
     rp_host_retire(w->proxy->conf); /* first: it may be gone after the flip */
     rp_proxy_flip(w->proxy, conf);
     rp_worker_use_logs(w, conf, s->files);
-    rp_ignore(rp_ears_follow(&w->ears, conf, s->listeners)); /* logged; the others are served */
+    if (!w->in.agent)
+        rp_ignore(rp_ears_follow(&w->ears, conf, s->listeners)); /* logged; the others are served */
     w->page->generation = s->generation;
     rp_worker_say(w, RP_SAY_FLIPPED, s, RP_STR_NONE);
     rp_stage_drop(&w->stage);

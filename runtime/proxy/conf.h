@@ -128,6 +128,7 @@ struct rp_conf_upstream {
     uint32_t tries;        /* attempts in all, >= 1 */
     uint32_t retry_on;     /* RP_ON_ bits (retry.h): what another attempt is for, and ... */
     struct rp_conf_statuses retry_statuses; /* ... these answers */
+    uint32_t health;                        /* the agent checks its peers */
     uint32_t queue_max;                     /* requests that may wait for a free seat, per worker */
     rp_ms queue_ms;                         /* ... and how long */
     uint32_t retry_any;                     /* not only idempotent requests */
@@ -352,6 +353,7 @@ struct rp_conf {
 
     /* scalars: see conf.tbl for names, units and defaults */
     uint64_t workers, user_set;
+    uint32_t agent; /* something is to be done once per instance, beside the workers */
     uint64_t head_bytes, uri_bytes, fields_n, body_limit, args_n;
     uint64_t keepalive_requests;   /* per client connection; 0 = no limit */
     uint64_t connections;          /* of clients, all workers together; 0 = no limit */

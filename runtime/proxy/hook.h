@@ -12,8 +12,8 @@ enum rp_phase {
     RP_PHASE_EARLY, /* before routing, site chain only */
     RP_PHASE_ACCESS,
     RP_PHASE_REWRITE,
-    RP_PHASE_CONTENT, /* instead of an upstream */
-    RP_PHASE_BALANCE, /* once per attempt */
+    RP_PHASE_CONTENT,      /* instead of an upstream */
+    RP_PHASE_BALANCE,      /* once per attempt */
     RP_PHASE_REQUEST_BODY, /* what goes upstream as the body, piece by piece */
     RP_PHASE_HEADER_FILTER,
     RP_PHASE_BODY_FILTER,

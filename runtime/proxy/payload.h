@@ -33,6 +33,7 @@ struct rp_payload {
 /* NULL: no room. */
 struct rp_payload *rp_payload_get(struct rp_req *r);
 void rp_payload_end(struct rp_req *r);
+#ifndef RP_CDEF
 /* Does what goes up come from here? */
 static inline bool rp_payload_is_on(const struct rp_req *r)
 {
@@ -43,6 +44,7 @@ static inline bool rp_payload_is_parked(const struct rp_req *r)
 {
     return RP_UNLIKELY(r->payload != NULL) && r->payload->task;
 }
+#endif
 
 /* PICK: may concern a body that a hook consumed, hooks that want to see it, or bytes that are all here
  * and are filtered now, so that their length is known. True: go on; false: *v. */

@@ -56,7 +56,7 @@ static bool conds_hold(const struct rp_route *r, struct rp_route_facts *facts)
 /* Take the first route of the leaf that holds. */
 static bool choose(struct search *s, const struct rp_route_leaf *leaf)
 {
-    if (s->each) {
+    if (RP_UNLIKELY(s->each)) {
         s->each(s->each_arg, leaf);
         return false;
     }

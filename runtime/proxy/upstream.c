@@ -130,7 +130,13 @@ static void place_peer(struct rp_group *g, struct rp_peer *p)
     bool fresh;
     rp_err e = rp_roster_hold(proxy->roster, proxy->roster_row, g->conf->name, p->conf->name,
                               &p->place, &fresh);
-    if (e == RP_OK) return;
+    if (e == RP_OK) {
+        /* Nobody checks it any more: what was said of it does not hold. */
+        if (!g->conf->health)
+            (void)rp_roster_set_health(proxy->roster, p->place, RP_ROSTER_UNKNOWN,
+                                       0); /* news or not */
+        return;
+    }
     p->place = RP_PEER_UNPLACED;
     rp_log(warn, "a peer's state is not shared between workers: %s upstream=%s peer=%s",
            rp_err_text(e), rp_log_esc(g->conf->name), rp_log_esc(p->conf->name));

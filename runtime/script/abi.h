@@ -311,6 +311,12 @@ rp_err rp_abi_req_set_end(struct rp_host_face *h, const struct rp_req *r, double
 double rp_abi_now(const struct rp_host_face *h);  /* loop time, seconds; fixed within a tick */
 double rp_abi_wall(const struct rp_host_face *h); /* seconds since the epoch */
 double rp_abi_clock_ns(void);
+
+/* ---- peers (the agent's checks) ---- */
+/* What checks say of a peer, enum rp_roster_health; -1 when the configuration is not in use. */
+int32_t rp_abi_peer_health(const struct rp_host_face *f, uint32_t upstream, uint32_t peer);
+/* They say so now. True: that is news. */
+bool rp_abi_peer_report(struct rp_host_face *f, uint32_t upstream, uint32_t peer, uint32_t health);
 double rp_abi_real_ns(void); /* ... also in the lab: what something costs */
 
 /* ---- sockets and names: handles >= 0; they belong to the request (or background task) that made

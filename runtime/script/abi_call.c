@@ -43,8 +43,8 @@ struct rp_call {
     bool reused;          /* the connection comes from the pool */
     bool retried;         /* ... and the one before it did, and was closed */
     bool has_body;
-    bool streamed;        /* ... which is given piece by piece */
-    uint64_t length;      /* ... of so many bytes; UINT64_MAX: nobody knows */
+    bool streamed;               /* ... which is given piece by piece */
+    uint64_t length;             /* ... of so many bytes; UINT64_MAX: nobody knows */
     bool dials;                  /* others may wait for its connection */
     struct rp_call *next, *prev; /* the host's */
     uint8_t interim_n;

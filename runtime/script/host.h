@@ -38,6 +38,9 @@ void rp_host_attach(struct rp_conf *c, struct rp_proxy *p, const struct rp_crumb
 /* The zones of `shared` by the conf's index, memory files of dicts: taken over by the host, as far as
  * they are in use (fds[i] is -1 then). Before attach. RP_E_INVALID, RP_E_OS. */
 RP_MUST rp_err rp_host_share(struct rp_conf *c, int *fds);
+/* This process is the agent: its hooks run instead of the `start` and `stop` hooks of workers. After
+ * attach. */
+void rp_host_be_agent(struct rp_conf *c);
 /* Run the `start` hooks (they may wait); done(arg, RP_OK or failure) comes from the loop, after at
  * most deadline_ms. Background tasks (rp.every) live until rp_host_retire. */
 void rp_host_start(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),

@@ -148,13 +148,18 @@ static void run_life(struct rp_host *h, struct rp_vm_life *life, const char *wha
     rp_timer_set(h->proxy->loop, &life->timer, deadline_ms);
 }
 
+void rp_host_be_agent(struct rp_conf *c)
+{
+    attached(c)->agent = true;
+}
+
 void rp_host_start(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
                    void *arg)
 {
     struct rp_host *h = attached(c);
     h->starting.done = done;
     h->starting.arg = arg;
-    run_life(h, &h->starting, "start", starting_ended, deadline_ms);
+    run_life(h, &h->starting, h->agent ? "agent" : "start", starting_ended, deadline_ms);
 }
 
 void rp_host_stop(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),
@@ -163,7 +168,7 @@ void rp_host_stop(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, 
     struct rp_host *h = attached(c);
     h->stopping.done = done;
     h->stopping.arg = arg;
-    run_life(h, &h->stopping, "stop", stopping_ended, deadline_ms);
+    run_life(h, &h->stopping, h->agent ? "agent_stop" : "stop", stopping_ended, deadline_ms);
 }
 
 void rp_host_retire(struct rp_conf *c)

@@ -23,12 +23,12 @@
 #include "shm/census.h"
 
 enum {
-    LOG_MOST = 1 << 20,    /* bytes of error log that wait to be read */
-    FILES_MOST = 64,       /* log files of a site */
-    LISTENERS_MOST = 64,   /* ... and listeners */
-    ENDS_MOST = 4096,      /* that nobody took yet */
-    PLACES_MOST = 4096,    /* destinations, names */
-    NAME_ADDRS_MOST = 16,  /* of one name */
+    LOG_MOST = 1 << 20,   /* bytes of error log that wait to be read */
+    FILES_MOST = 64,      /* log files of a site */
+    LISTENERS_MOST = 64,  /* ... and listeners */
+    ENDS_MOST = 4096,     /* that nobody took yet */
+    PLACES_MOST = 4096,   /* destinations, names */
+    NAME_ADDRS_MOST = 16, /* of one name */
     READ_BYTES = 64 * 1024,
     CENSUS_WORKERS = 1,
     START_LIMIT_MS = 30 * 1000, /* start hooks; as a worker's */
@@ -374,6 +374,7 @@ static int lab_close_site(lua_State *L)
 {
     struct rp_lab *lab = lab_of(L);
     lua_State *main = lab->host->L;
+    if (lab->host->current) return luaL_error(L, "a hook cannot close the site that it runs in");
     lab->host->L = L;
     close_site(lab);
     lab->host->L = main;
@@ -818,16 +819,35 @@ static int lab_live(lua_State *L)
 }
 
 static const luaL_Reg LIBRARY[] = {
-    {"entries", lab_entries},   {"draft", lab_draft},       {"open", lab_open},
-    {"start", lab_start},       {"started", lab_started},   {"stop", lab_stop},
-    {"close", lab_close_site},  {"listeners", lab_listeners}, {"turn", lab_turn},
-    {"now", lab_now},           {"next", lab_next},         {"pass", lab_pass},
-    {"set_wall", lab_set_wall}, {"seed", lab_seed},         {"watch", lab_watch},
-    {"connect", lab_connect},   {"recv", lab_recv},         {"send", lab_send},
-    {"finish", lab_finish},     {"drop", lab_drop},         {"place", lab_place},
-    {"name", lab_name},         {"arrivals", lab_arrivals}, {"strays", lab_strays},
-    {"log", lab_log},           {"dump", lab_dump},         {"access", lab_access},
-    {"live", lab_live},         {NULL, NULL},
+    {"entries", lab_entries},
+    {"draft", lab_draft},
+    {"open", lab_open},
+    {"start", lab_start},
+    {"started", lab_started},
+    {"stop", lab_stop},
+    {"close", lab_close_site},
+    {"listeners", lab_listeners},
+    {"turn", lab_turn},
+    {"now", lab_now},
+    {"next", lab_next},
+    {"pass", lab_pass},
+    {"set_wall", lab_set_wall},
+    {"seed", lab_seed},
+    {"watch", lab_watch},
+    {"connect", lab_connect},
+    {"recv", lab_recv},
+    {"send", lab_send},
+    {"finish", lab_finish},
+    {"drop", lab_drop},
+    {"place", lab_place},
+    {"name", lab_name},
+    {"arrivals", lab_arrivals},
+    {"strays", lab_strays},
+    {"log", lab_log},
+    {"dump", lab_dump},
+    {"access", lab_access},
+    {"live", lab_live},
+    {NULL, NULL},
 };
 
 void rp_lab_open(lua_State *L, struct rp_host *h)

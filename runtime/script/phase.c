@@ -212,7 +212,7 @@ static rp_err returned(const struct rp_pass *a, struct rp_task *t)
     if (a->writes || answered) return RP_END;
     if (!stop || !must_answer(a->phase)) return RP_OK;
     rp_pass_log_failure(a, rp_chain_plugin(a->h, chain, at),
-                RP_STR("it returned a true value without req:exit or req:redirect"));
+                        RP_STR("it returned a true value without req:exit or req:redirect"));
     return by_policy(a, chain, at, RP_E_HOOK);
 }
 
@@ -245,7 +245,7 @@ static rp_err settle(const struct rp_pass *a, struct rp_task *t, int rc)
     if (t->state != RP_TASK_RUNNING) return park(a, t);
     uint32_t chain = t->chain, at = t->at;
     rp_pass_log_failure(a, rp_chain_plugin(a->h, chain, at),
-                RP_STR("coroutine.yield outside of a coroutine of its own"));
+                        RP_STR("coroutine.yield outside of a coroutine of its own"));
     rp_task_drop(t);
     return by_policy(a, chain, at, RP_E_HOOK);
 }

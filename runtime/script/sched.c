@@ -10,7 +10,8 @@ enum {
     RUN_MOST = 256,  /* tasks resumed in one go before sockets get their turn */
     GC_STEP_KB = 64, /* how much the collector does at the end of a tick */
     HEAP_SPARE = RP_HEAP_SPARE,
-    FULL_MOST = 3, /* full collections that left it full, before the worker asks for a successor */
+    FULL_MOST = 3, /* collections that left it full, in a row, before the worker asks for a successor */
+    FULL_EVERY_MS = 1000, /* between those that count */
 };
 
 /* ---- running -------------------------------------------------------------------------------- */
@@ -199,15 +200,20 @@ static void pace_gc(struct rp_host *h)
     (void)lua_gc(h->L, LUA_GCSETPAUSE, percent);
 }
 
-/* All was collected and it is full all the same: something in it grows. */
+/* All was collected and it is full all the same. Once that may be what a request holds; again and again,
+ * it is something that grows. */
 static void judge_heap(struct rp_host *h)
 {
+    rp_ms now = rp_loop_now(h->proxy->loop);
     if (h->heap_bytes <= h->heap_cap - h->heap_cap / HEAP_SPARE) {
         h->full_n = 0;
-    } else if (++h->full_n >= FULL_MOST && h->proxy->conf == h->conf) {
-        h->proxy->wishes.successor = true;
-        h->full_n = 0;
+    } else if (h->full_n == 0 || now - h->full_ms >= FULL_EVERY_MS) {
+        h->full_ms = now;
+        h->full_n++;
     }
+    if (h->full_n < FULL_MOST || h->proxy->conf != h->conf) return;
+    h->full_n = 0;
+    h->proxy->wishes.successor = true;
 }
 
 /* Not inside lua_cpcall, which allocates: there may be nothing left. Nothing in a collection can

@@ -43,6 +43,7 @@ struct rp_vm_chain {
     uint16_t *crumb_ids; /* name ids of the breadcrumb page, by position; Lua reads them too */
     uint32_t *rest;      /* chain that begins after a position, made when needed; 0 not yet */
     int timed_fn;        /* the same function with marks between the handlers; LUA_NOREF: fn */
+    double **calls;      /* counted there, by position; NULL until attached */
     uint32_t entries;    /* how often it was entered */
     bool always;         /* is measured */
     uint32_t traced;     /* the chain that runs the same and notes it; 0 not made yet */
@@ -200,6 +201,7 @@ struct rp_host {
     lua_State *L;
     struct rp_conf *conf;
     uint32_t worker; /* which of them we are in, from 0 */
+    bool agent;      /* ... or in the agent */
     struct rp_hooks hooks;
     struct rp_bundle *bundle; /* while the site is evaluated; of a tool always */
     const struct rp_host_tool *tool; /* whose VM this is; NULL: a generation's */
@@ -212,6 +214,7 @@ struct rp_host {
     size_t since_gc_bytes; /* allocated since the collector last ran in idle time */
     uint64_t allocated_bytes; /* ever */
     uint64_t full_gc_bytes;   /* of these, at the last whole collection for want of room */
+    rp_ms full_ms;            /* when the last of the following was counted */
     uint32_t full_n;          /* whole collections, in a row, that left it full */
     bool heap_hit;         /* an allocation was refused: collect everything soon */
     struct rp_defer gc;
@@ -415,6 +418,7 @@ void rp_chain_fini(struct rp_host *h);
 void rp_account_init(struct rp_host *h);
 void rp_account_open(struct rp_host *h); /* attached: instances get their places */
 void rp_account_fini(struct rp_host *h);
+void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c); /* a new one */
 struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin); /* NULL: none */
 /* The function of a chain that t is to run: with or without marks. */
 int rp_account_enter(struct rp_host *h, uint32_t chain, struct rp_task *t);

@@ -90,11 +90,7 @@ void rp_account_open(struct rp_host *h)
         a->before = a->window;
         h->has_breakers |= c->plugins[i].breaker.policy != RP_BREAK_NONE;
     }
-    for (uint32_t i = 1; i < h->chains_n; i++)
-        for (uint32_t k = 0; k < h->chains[i].n; k++) {
-            const struct rp_vm_account *a = rp_account_of(h, h->chains[i].plugins[k]);
-            h->chains[i].always |= a && a->slow_ns > 0;
-        }
+    for (uint32_t i = 1; i < h->chains_n; i++) rp_account_chain(h, &h->chains[i]);
     rp_timer_init(&h->breaker_timer, look);
     if (h->has_breakers) rp_timer_set(h->proxy->loop, &h->breaker_timer, 0);
 }
@@ -117,15 +113,24 @@ struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin)
 
 /* ---- counts --------------------------------------------------------------------------------- */
 
+/* Where the calls of a chain's handlers are counted. */
+void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c)
+{
+    if (!h->accounts) return; /* rp_account_open comes */
+    c->calls = rp_alloc(c->n * sizeof *c->calls);
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct rp_vm_account *a = rp_account_of(h, c->plugins[i]);
+        c->calls[i] = &(a ? a->cells : h->nowhere)[RP_ACCOUNT_CALLS];
+        c->always |= a && a->slow_ns > 0;
+    }
+}
+
 /* The pass of a chain is over: those up to where it came to were called. */
 void rp_account_calls(struct rp_host *h, const struct rp_task *t)
 {
     const struct rp_vm_chain *c = &h->chains[t->chain];
-    if (!h->accounts) return;
-    uint32_t n = RP_MIN(t->at, c->n);
-    for (uint32_t i = 0; i < n; i++)
-        if (c->plugins[i] < h->conf->plugins_n)
-            h->accounts[c->plugins[i]].cells[RP_ACCOUNT_CALLS]++;
+    uint32_t n = c->calls ? RP_MIN(t->at, c->n) : 0;
+    for (uint32_t i = 0; i < n; i++) ++*c->calls[i];
 }
 
 void rp_account_answer(struct rp_host *h, uint32_t plugin, uint32_t status)

@@ -41,6 +41,7 @@ static int lua_chain_new(lua_State *L)
         lua_pop(L, 1);
     }
     name_crumbs(h, c);
+    rp_account_chain(h, c);
     lua_pushnumber(L, (double)(h->chains_n - 1));
     lua_pushlightuserdata(L, c->crumb_ids);
     return 2;
@@ -126,6 +127,7 @@ void rp_chain_fini(struct rp_host *h)
         rp_free(h->chains[i].plugins);
         rp_free(h->chains[i].crumb_ids);
         rp_free(h->chains[i].rest);
+        rp_free(h->chains[i].calls);
     }
     rp_free(h->chains);
 }

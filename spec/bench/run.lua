@@ -31,6 +31,8 @@ local SCENARIOS = {
     -- The floor opens an upstream connection per client, which the others need not.
     conn = { path = "/plain", bytes = 64, conns = 64, close = true, skip = { floor = true } },
     luanoop = { path = "/plain", bytes = 64, conns = 64, site = "luanoop" },
+    luanoop5 = { path = "/plain", bytes = 64, conns = 64, site = "luanoop5" },
+    lua = { path = "/plain", bytes = 64, conns = 64, site = "lua" },
     ["100k"] = { path = "/100k", bytes = 100 * 1024, conns = 64 },
     big = { path = "/big", bytes = 10 * 1024 * 1024, conns = 8 },
     tls = { path = "/plain", bytes = 64, conns = 64, tls = true, skip = { floor = true } },
@@ -40,7 +42,7 @@ local SCENARIOS = {
     h2 = { path = "/plain", bytes = 64, conns = 16, streams = 32, tls = true,
         skip = { floor = true } },
 }
-local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "100k", "big", "tls", "tlsnew", "h2" }
+local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "luanoop5", "lua", "100k", "big", "tls", "tlsnew", "h2" }
 
 local NGINX_COMMON = [[
 daemon off;

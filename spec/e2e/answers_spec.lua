@@ -255,6 +255,22 @@ local SITE = [==[
                 return out:close()
             end),
             hook("access", function() note("next") end) } },
+        rp.route { "/shadow", respond = { 200, "real" }, use = { { mode = "shadow",
+            access = function(req)
+                note("hint " .. tostring(req:early_hints { link = "</a>" }))
+                local out = req:respond(403, { ["x-a"] = "1" })
+                local _, err = out:write("no")
+                note("shadow " .. tostring(err) .. " " .. tostring(out.open))
+                rp.sleep(0.002)
+                note("shadow flush " .. tostring(select(2, out:flush())))
+                return out:close { ["x-sum"] = "1" }
+            end,
+            header_filter = function(req, res)
+                res:buffer {}
+                res:trailer("x-sum", "1")
+                res:set_body("shadow")
+                note("shadow body " .. res:body())
+            end } } },
         content("/early", function() error("not reached") end),
     } } },
     use = { { early = function(req)
@@ -451,6 +467,18 @@ describe("answers that hooks write", function()
         assert.equal("by access", http.get(rp.port, "/access").body)
         assert.equal(0, seen("next"))
         assert.equal("by early", http.get(rp.port, "/early").body)
+    end)
+
+    it("are written by nobody in shadow mode", function()
+        local res = http.get(rp.port, "/shadow")
+        assert.equal(200, res.status)
+        assert.equal("real", res.body)
+        assert.is_nil(res:header("x-a"))
+        assert.same({}, res.interim or {})
+        for _, what in ipairs { "hint true", "shadow closed false", "shadow flush closed",
+            "shadow body real" } do
+            assert.equal(1, seen(what), what)
+        end
     end)
 
     it("have trailers for clients that ask for them", function()

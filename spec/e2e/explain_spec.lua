@@ -49,7 +49,8 @@ describe("rproxy explain", function()
     setup(function()
         dir = proc.temp_dir()
         posix.write_file(dir .. "/site.lua", SITE)
-        posix.write_file(dir .. "/other.txt", "played")
+        posix.write_file(dir .. "/answers.json",
+            '{"other.example:81":{"status":201,"body":"from a file"}}')
     end)
     teardown(proc.cleanup)
 
@@ -117,9 +118,12 @@ describe("rproxy explain", function()
         local told = story("https://api.example.com/call", "-H", "Authorization: x")
         assert.match("other.example", table.concat(told.notes, "\n"))
         told = story("https://api.example.com/call", "-H", "Authorization: x", "--serve",
-            "other.example:81=" .. dir .. "/other.txt")
+            "other.example:81=played")
         assert.equal("played", told.answer.body)
         assert.same({}, told.notes)
+        told = story("https://api.example.com/call", "-H", "Authorization: x", "--answers",
+            dir .. "/answers.json")
+        assert.equal("from a file", told.answer.body)
     end)
 
     it("tells of a hook that raises, and of skipped plugins", function()
@@ -141,7 +145,8 @@ describe("rproxy explain", function()
 
     it("is trouble with what is no request, no site, or a broken one", function()
         for _, words in ipairs { { "ftp://x/" }, { "/", "-H", "no header" }, { "/", "--answer", "9" },
-            {}, { "/", "--from", "nowhere" }, { "/", "-d", "@" .. dir .. "/none" } } do
+            {}, { "/", "--from", "nowhere" }, { "/", "--data-file", dir .. "/none" },
+            { "/", "--serve", "x" }, { "/", "--answers", dir .. "/site.lua" } } do
             local how, _, err = explain(unpack(words))
             assert.same({ exit = 2 }, how, table.concat(words, " "))
             assert.match("^rproxy: explain: ", err)

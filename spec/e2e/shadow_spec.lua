@@ -176,6 +176,10 @@ local SITE = [[
                 res:set_body(body:rep(3))
                 res:trailer("x-sum", "1")
             end } } },
+            rp.route { "/ctx", upstream = "o", use = { shadow { access = function(req)
+                if req.ctx.mine then req.up:set("x-old", "1") end
+                req.ctx.mine = true
+            end } } },
             rp.route { "/*", upstream = "o" },
         } },
     },
@@ -280,6 +284,14 @@ describe("an instance in shadow mode", function()
         assert.equal("theirs 2 alice", entry(line, { what = "res.x-mine" }).value)
         assert.equal("418", entry(line, { what = "res.status" }).value)
         assert.truthy(entry(line, { what = "res.set-cookie" }).value:find("^%[%d+ bytes%]$"))
+    end)
+
+    it("has a ctx that ends with the request", function()
+        local w = wire.connect(rp.port)
+        for _ = 1, 3 do assert.equal(200, http.request(w, { target = "/ctx" }).status) end
+        assert.equal(200, get("/deny").status)
+        assert.truthy(decided("/deny"))
+        assert.is_nil(posix.read_file(log):sub(mark + 1):find("x-old", 1, true))
     end)
 
     it("in early routes nobody elsewhere", function()

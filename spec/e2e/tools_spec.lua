@@ -76,7 +76,6 @@ describe("tools", function()
 
     it("run a site's code without root's rights", function()
         if not IS_ROOT then return end
-        posix.write_file(dir .. "/site.lua", SITE .. "\nerror(io and 'io' or 'confined')")
         posix.write_file(dir .. "/site.lua", [[local rp = require("rproxy")
             local text, err = rp.file("/etc/shadow")
             error("shadow: " .. tostring(text and #text or err))]])
@@ -85,6 +84,23 @@ describe("tools", function()
         assert.same({ exit = 2 }, how)
         assert.match("site.lua:3: shadow: ", err) -- the site was read, the other was not
         assert.is_nil(err:find("shadow: %d"))
+    end)
+
+    it("that run hooks do so without root's rights, and read what the command line names", function()
+        if not IS_ROOT then return end
+        posix.write_file(dir .. "/secret", "hidden")
+        posix.write_file(dir .. "/requests", "/x\n")
+        posix.write_file(dir .. "/site.lua", (SITE:gsub("respond = { 200, \"hi\" }",
+            ('content = function(req) local text, err = rp.fs.read("%s/secret") '
+                .. 'return req:exit(200, tostring(text or err)) end'):format(dir))))
+        os.execute(("chmod 600 %s/* && chmod 700 %s"):format(dir, dir))
+        local how, out, err = process.run { "explain", "-p", dir .. "/site.lua", "/x" }
+        assert.same({ exit = 0 }, how, err)
+        assert.match("denied", out)
+        assert.is_nil(out:find("hidden"))
+        how, out, err = process.run { "jit", "-p", dir .. "/site.lua", "--requests",
+            dir .. "/requests" }
+        assert.same({ exit = 0 }, how, out .. err)
     end)
 
     describe("new", function()
@@ -157,6 +173,22 @@ describe("tools", function()
             assert.same({ exit = 0 }, how)
             assert.match("is there already; it needs", out)
             assert.equal("mine", posix.read_file(dir .. "/.luarc.json"))
+        end)
+
+        it("writes the settings of the plugins of a site, too", function()
+            posix.write_file(dir .. "/site.lua", (SITE:gsub("workers = 1,", [[workers = 1,
+                use = { "request-id", rp.plugin {} },]]):gsub("rp.plugin {}", "mine {}")
+                :gsub("return rp.site", [[local mine = rp.plugin { name = "my-own", schema = {
+                    size = { "integer", default = 1, doc = "How large." } } }
+                    function mine.setup() return { access = function() end } end
+                    return rp.site]])))
+            local how, _, err = run_in(dir, "types", "-p", "site.lua")
+            assert.same({ exit = 0 }, how, err)
+            local text = posix.read_file(dir .. "/.rproxy/types/plugins.lua")
+            assert(loadstring(text))
+            assert.match("%-%-%-@class rproxy.conf.MyOwn.-\n%-%-%-@field size%? integer How large.",
+                text)
+            assert.match("@class rproxy.conf.RequestId", text)
         end)
 
         it("leaves a file alone that is not its own", function()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // browser: Chromium loads pages through rproxy, and says itself which protocol each resource came by
-// (nextHopProtocol of its performance entries); WebSockets over HTTP/2 (RFC 8441) and over HTTP/1.1.
+// (nextHopProtocol of its performance entries); WebSockets over HTTP/2 (RFC 8441) and over HTTP/1.1;
+// server-sent events and early hints that hooks make.
 "use strict";
 
 const assert = require("node:assert");
@@ -36,11 +37,44 @@ window.echo = (n) => new Promise((done) => {
     ws.onclose = (e) => done({ code: e.code, clean: e.wasClean, n: got.length,
         texts: got.slice(0, n).every((t, i) => t === "text " + i), bytes: got[n] && got[n].byteLength });
 });
+window.listen = () => new Promise((done, fail) => {
+    const es = new EventSource("/events"), got = [];
+    let opened = 0;
+    es.onopen = () => opened++;
+    es.onmessage = (e) => got.push([e.lastEventId, e.data]);
+    es.addEventListener("end", (e) => {
+        es.close();
+        done({ opened, got, end: e.data });
+    });
+});
 window.upload = async (n) => {
     const res = await fetch("/upload", { method: "POST", body: new Uint8Array(n) });
     return { status: res.status, text: await res.text() };
 };
 </script></body>`;
+
+/* Three events a connection, then the browser has to come back; the tenth ends it. */
+const ROUTES = `
+    rp.route { "/events", content = function(req)
+        local es = req:events { retry = 0.02, keepalive = 0.01 }
+        local from = tonumber(es.last_event_id) or 0
+        if from >= 9 then return es:send { event = "end", data = { from = from } } end
+        for id = from + 1, from + 3 do
+            rp.sleep(0.03)
+            es:send { id = id, data = "event\\n" .. id }
+        end
+        return es:close()
+    end },
+    rp.route { "/hint.svg", content = function(req)
+        return req:exit(200, '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"></svg>',
+            { ["content-type"] = "image/svg+xml", ["cache-control"] = "max-age=600" })
+    end },
+    rp.route { "/hinted", content = function(req)
+        req:early_hints { link = "</hint.svg>; rel=preload; as=image" }
+        rp.sleep(0.2)
+        return req:exit(200, "<!doctype html><title>hinted</title><img src=/hint.svg>",
+            { ["content-type"] = "text/html" })
+    end },`;
 
 /* An origin of HTTP/1.1 that answers all this, and WebSockets; asked: what for. */
 function serve(port) {
@@ -113,6 +147,20 @@ const checks = {
         const { rest } = await visit(it, it.ports.twice, (tab) => tab.evaluate("window.echo(100)"));
         assert.deepStrictEqual(rest, { code: 1000, clean: true, n: 101, texts: true, bytes: 1e6 });
     },
+    async "server-sent events, and where it was when it comes back"(it) {
+        for (const port of [it.ports.h2, it.ports.h1]) {
+            const { rest } = await visit(it, port, (tab) => tab.evaluate("window.listen()"));
+            const wanted = Array.from({ length: 9 }, (_, i) => [String(i + 1), `event\n${i + 1}`]);
+            assert.deepStrictEqual(rest, { opened: 4, got: wanted, end: '{"from":9}' });
+        }
+    },
+    async "early hints, which it follows"(it) {
+        const tab = await it.browser.newPage();
+        await tab.goto(`https://127.0.0.1:${it.ports.h2}/hinted`, { waitUntil: "load", timeout: 60000 });
+        await tab.close();
+        const paths = logged(it.dir, it.ports.h2).map((l) => l.path).filter((p) => p.startsWith("/hint"));
+        assert.deepStrictEqual(paths.slice(0, 2), ["/hint.svg", "/hinted"]); // before the page was there
+    },
     async "an upload of 20 MB"(it) {
         const { rest } = await visit(it, it.ports.h2, (tab) => tab.evaluate("window.upload(2e7)"));
         assert.deepStrictEqual(rest, { status: 200, text: "20000000" });
@@ -139,7 +187,7 @@ async function main() {
         listeners = { rp.listen { "127.0.0.1:${port}", tls = { certs = { "${dir}/a.pem" }, ${alpn} } } },
         limits = { body = "64m" },
         upstreams = { o = rp.upstream { ${upstream} } },
-        hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "o" } } } }`;
+        hosts = { rp.host { default = true, routes = { ${ROUTES} rp.route { "/*", upstream = "o" } } } }`;
     const plain = `peers = { "127.0.0.1:${ports.origin}" }`;
     const proxies = [
         await rproxy(ports.h2, site(ports.h2, "", plain), dir),

@@ -40,7 +40,7 @@ describe("rproxy.config.options", function()
         local set_by_code = { ["workers"] = true, ["tls.watch"] = true,
             ["forward.bits"] = true, ["via.on"] = true, ["log.level"] = true,
             ["log.error_file"] = true, balance = true, balance_chain = true, hash_bound = true,
-            retry_on = true, fail_on = true,
+            retry_on = true, fail_on = true, health = true, agent = true,
             proxy_protocol = true, proxy_tlvs = true, http = true, action = true, status = true, meta = true }
         for group, letter in pairs { site = "N", upstream = "U", route = "R" } do
             local named = {}

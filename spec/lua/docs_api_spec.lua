@@ -126,7 +126,7 @@ describe("docs/guide/api.md", function()
         local wanted = { ["tls.certificate"] = true, ["tcp.connect"] = true,
             ["unix.connect"] = true, ["udp.connect"] = true, ["dns.resolve"] = true,
             ["http.client"] = true, ["uri.escape"] = true, ["uri.escape_path"] = true,
-            ["uri.unescape"] = true, ["regex.set"] = true,
+            ["uri.unescape"] = true, ["jit.report"] = true, ["regex.set"] = true,
             ["shm.store"] = true, ["shm.cache"] = true, ["shm.buckets"] = true,
             ["shm.counters"] = true, ["shm.set"] = true, ["shm.top"] = true,
             ["shm.distinct"] = true }

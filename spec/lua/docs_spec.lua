@@ -32,7 +32,7 @@ describe("docs", function()
     end)
 
     for _, path in ipairs { "docs/guide/site.md", "docs/guide/plugins.md",
-        "docs/guide/tunnels.md",
+        "docs/guide/tunnels.md", "docs/guide/record-replay.md",
         "plugins/request_id/README.md", "plugins/headers/README.md",
         "plugins/ratelimit/README.md", "docs/guide/shared.md", "docs/guide/redis.md",
         "docs/guide/background.md", "docs/guide/files.md", "docs/guide/async.md",

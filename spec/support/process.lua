@@ -64,7 +64,7 @@ function M.workers(rp)
     local pids = {}
     for i, pid in ipairs(posix.tree(rp.pid)) do
         local name = posix.read_file("/proc/" .. pid .. "/comm") or ""
-        if i > 1 and name ~= "rproxy-watch\n" then pids[#pids + 1] = pid end
+        if i > 1 and name ~= "rproxy-watch\n" and name ~= "rproxy-agent\n" then pids[#pids + 1] = pid end
     end
     return pids
 end

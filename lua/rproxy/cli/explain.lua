@@ -16,7 +16,8 @@ M.SPEC = {
 
         The request runs through the real core and the site's own hooks, in this process. It
         reaches nobody: an upstream is played and answers 200 (or what --answer says), and what
-        else hooks ask for (HTTP, Redis, names, sockets) is refused unless --serve plays it.
+        else hooks ask for (HTTP, Redis, names, sockets) is refused unless --serve or --answers plays
+        it.
         Files and programs that hooks use are real.
 
         Exit status: 0 the request goes through, 1 the site refuses it (a status from 400 on that is
@@ -24,21 +25,33 @@ M.SPEC = {
     site = "needed",
     options = {
         { "header", short = "H", value = "'NAME: VALUE'", list = true, doc = "a header" },
-        { "data", short = "d", value = "TEXT", doc = "a body; @FILE reads it from a file" },
+        { "data", short = "d", value = "TEXT", doc = "a body" },
+        { "data-file", value = "FILE", doc = "a body from a file" },
         { "from", value = "IP", default = "127.0.0.1", doc = "the client's address" },
         { "answer", value = "STATUS", default = "200", doc = "what upstreams answer" },
-        { "serve", value = "HOST:PORT=FILE", list = true,
-            doc = "answer calls of hooks to that place with the bytes of a file as body" },
+        { "serve", value = "HOST:PORT=TEXT", list = true,
+            doc = "answer requests of hooks to that place with 200 and this body" },
+        { "answers", value = "FILE", doc = "JSON: { \"host:port\": { \"status\":, \"headers\":, "
+            .. "\"body\": } }, answers to requests of hooks" },
         { "time", value = "SECONDS", doc = "the wall clock, seconds since 1970 (now)" },
         { "json", doc = "as JSON" },
     },
     words = { 1, 2 },
 }
 
+local function read(path)
+    local text, err = cli.read(path)
+    if not text then cli.fail(("%s: %s"):format(path, err)) end
+    return text
+end
+
 local function ask_of(opts, words)
     local text = table.concat(words, " ")
     local method, url = text:match("^(%u[%u%-]*)%s+(%S+)$")
-    if not method then method, url = opts.data and "POST" or "GET", text:match("^(%S+)$") end
+    if not method then
+        method = (opts.data or opts.data_file) and "POST" or "GET"
+        url = text:match("^(%S+)$")
+    end
     if not url then cli.fail("expected 'METHOD URL', got '" .. text .. "'") end
     if not url:find("^https?://") and not url:find("^/") then
         cli.fail(("%q is no http:// or https:// URL and no path"):format(url))
@@ -51,11 +64,7 @@ local function ask_of(opts, words)
         lines[i] = header
     end
     local body = opts.data
-    if body and body:sub(1, 1) == "@" then
-        local err
-        body, err = cli.read(body:sub(2))
-        if not body then cli.fail(("%s: %s"):format(opts.data:sub(2), err)) end
-    end
+    if opts.data_file then body = read(opts.data_file) end
     local host
     for i = #lines, 1, -1 do
         local given = lines[i]:match("^[Hh][Oo][Ss][Tt]:%s*(.-)%s*$")
@@ -82,13 +91,34 @@ local function open(lab_of, opts, notes)
     return again
 end
 
-local function serve(lab, list)
-    for _, text in ipairs(list or {}) do
-        local place, file = text:match("^([^=]+:%d+)=(.+)$")
-        if not place then cli.fail(("--serve takes HOST:PORT=FILE, not %q"):format(text)) end
-        local body, err = cli.read(file)
-        if not body then cli.fail(("%s: %s"):format(file, err)) end
-        lab:serve(place, function() return 200, body end)
+-- What is at a place: text, or { status, headers, body }.
+local function put(lab, place, answer)
+    if type(answer) ~= "table" then answer = { body = tostring(answer) } end
+    local status, headers = answer.status or 200, {}
+    if type(status) ~= "number" or status < 200 or status > 599
+        or (answer.headers ~= nil and type(answer.headers) ~= "table")
+        or (answer.body ~= nil and type(answer.body) ~= "string") then
+        cli.fail(("%s: an answer is { status, headers, body }"):format(place))
+    end
+    for name, value in pairs(answer.headers or {}) do headers[name] = tostring(value) end
+    local ok, err = pcall(lab.serve, lab, place, function()
+        return { status = status, headers = headers, body = answer.body or "" }
+    end)
+    if not ok then cli.fail(tostring(err)) end
+end
+
+local function serve(lab, opts)
+    for _, text in ipairs(opts.serve or {}) do
+        local place, body = text:match("^([^=]+:%d+)=(.*)$")
+        if not place then cli.fail(("--serve takes HOST:PORT=TEXT, not %q"):format(text)) end
+        put(lab, place, body)
+    end
+    if opts.answers then
+        local all, err = json.decode(read(opts.answers))
+        if type(all) ~= "table" then
+            cli.fail(("%s: %s"):format(opts.answers, err or "no JSON object"))
+        end
+        for place, answer in pairs(all) do put(lab, tostring(place), answer) end
     end
     lab.world:apply()
 end
@@ -126,7 +156,7 @@ function M.main(argv)
     local lab_of, explain = require("rproxy.lab"), require("rproxy.explain")
     local notes, strays = {}, keep_strays(lab_of.core)
     local lab = open(lab_of, opts, notes)
-    serve(lab, opts.serve)
+    serve(lab, opts)
     local ran, story = pcall(explain.run, lab, ask,
         { status = status, body = "stand-in\n", headers = { ["content-type"] = "text/plain" } })
     if not ran then cli.fail(tostring(story)) end

@@ -35,7 +35,6 @@ M.CODES = {
     { "unused-upstream", "warning", "nobody uses an upstream" },
     { "no-limit", "warning", "a limit or timeout is switched off" },
     { "tls-unverified", "warning", "the certificate of an upstream is not looked at" },
-    { "tls-old", "info", "TLS 1.2 is offered although the peers are one's own" },
     { "plain-text", "info", "a listener that others reach has no TLS" },
 }
 

@@ -22,7 +22,8 @@ M.SPEC = {
     options = { { "worker", value = "N", doc = "its number; unsaid, the first that serves" } },
 }
 
-local SECONDS = 70 -- a line ends after 60
+local SECONDS = 70      -- a line ends after 60
+local TEXT_MOST = 30000 -- one message takes 32 KB
 
 local function prompt(is_terminal, pending)
     if not is_terminal then return end
@@ -45,6 +46,7 @@ function M.main(argv)
         local text = pending and pending .. "\n" .. line or line
         pending = nil
         if text:find("%S") then
+            if #text > TEXT_MOST then cli.fail("a line is longer than 30000 bytes", 1) end
             local status, answer = cli.ask(opts.worker, ("repl %s %s"):format(session, text),
                 SECONDS)
             if status == 3 then

@@ -96,7 +96,7 @@ local function new_report(opts)
     return setmetatable({ examples = number(opts, "examples"), only = opts.only, groups = {},
         by_text = {}, requests = 0, same = 0, different = 0, skipped = {}, skipped_n = 0,
         misses = {}, misses_n = 0, missing = 0, borrowed = 0, guessed = 0, assumed = 0, dice = 0,
-        redacted = 0, lost = 0, other = 0 }, Report)
+        redacted = 0, cut = 0, lost = 0, other = 0 }, Report)
 end
 
 function Report:skip(why)
@@ -142,7 +142,9 @@ function Report:note_calls(result)
     self.guessed = self.guessed + #result.guessed
     self.assumed = self.assumed + #result.assumed
     self.dice = self.dice + result.dice
-    if result.redacted > 0 and #result.differences > 0 then self.redacted = self.redacted + 1 end
+    if #result.differences == 0 then return end
+    if result.redacted > 0 then self.redacted = self.redacted + 1 end
+    if result.cut then self.cut = self.cut + 1 end
 end
 
 function Report:add(record, result)
@@ -196,6 +198,7 @@ local function group_lines(out, group)
 end
 
 local NOTES = {
+    { "cut", "of the different requests have bodies that were not recorded whole" },
     { "borrowed", "calls were answered by what the same call gave for another request" },
     { "guessed", "calls were answered by their order, as their arguments hold redacted secrets" },
     { "assumed", "calls that only write had no record; they were taken to succeed" },
@@ -249,6 +252,7 @@ function Report:data(counts, background)
         other = self.other, differences = json.array(self.groups),
         misses = json.array(rows_of(self.misses)), borrowed = self.borrowed, guessed = self.guessed,
         assumed = self.assumed, dice = self.dice, lost = self.lost, redacted = self.redacted,
+        cut = self.cut,
         skipped = json.array(rows_of(self.skipped)), background_misses = #background.misses,
         unreadable = counts.unreadable, torn = counts.torn, start_failed = self.start_failed }
 end

@@ -62,13 +62,13 @@ local function load_file(path)
 end
 
 local function load_module(name)
-    local tried = {}
-    for _, module in ipairs { name, "plugins." .. name:gsub("-", "_") } do
+    local why
+    for _, module in ipairs { "plugins." .. name:gsub("-", "_"), name } do
         local ok, found = pcall(loader.require, module)
         if ok then return found end
-        tried[#tried + 1] = tostring(found)
+        if not why or not tostring(found):find("not found", 1, true) then why = found end
     end
-    error(tried[1], 0)
+    error(why, 0)
 end
 
 function M.main(argv)
@@ -81,7 +81,8 @@ function M.main(argv)
         cli.fail(what .. ": is no plugin: it does not return what rp.plugin makes")
     end
     if opts.types then
-        io.stdout:write("---@meta\n\n", emit.types(found, plugin.common), "\n")
+        io.stdout:write("---@meta\n\n", emit.types(found), "\n\n",
+            emit.common_types(plugin.common), "\n")
         return 0
     end
     local data = emit.json(found, plugin.common, json.array)

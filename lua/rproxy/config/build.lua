@@ -6,6 +6,7 @@
 
 local chains = require("rproxy.config.chains")
 local options = require("rproxy.config.options")
+local health = require("rproxy.config.health")
 local plugin = require("rproxy.plugin")
 local recording = require("rproxy.config.recording")
 local tls = require("rproxy.config.tls")
@@ -216,10 +217,14 @@ function Builder:upstreams()
             if up.policy then self:policy(up, what) end
             self:trouble(up, "retry", up.opts.retry.on)
             self:trouble(up, "fail", up.opts.fail_on)
+            if up.health then self:try(up.at, what, sink:set_upstream(index, "health", 1)) end
             tls.build_upstream(self, up)
         end
     end
     sink:upstreams(indices)
+    if health.build(self.model.upstreams) then
+        self:try(self.model.at, "agent", sink:number("agent", 1))
+    end
 end
 
 function Builder:balancers()

@@ -139,6 +139,10 @@ local function write_upstream(out, up)
             peer.max_conns > 0 and " max_conns " .. peer.max_conns or ""))
     end
     if opts.host then out:line(2, "host " .. opts.host) end
+    if up.health then
+        out:line(2, ("health %s every %s, rise %d, fall %d"):format(up.health.type,
+            units.show_duration(up.health.every), up.health.rise, up.health.fall))
+    end
     if up.tls then out:line(2, "tls" .. (up.tls.verify and "" or " (not verified)")) end
     if opts.proxy_protocol then out:line(2, "proxy_protocol " .. opts.proxy_protocol) end
     out:line(2, "timeouts " .. times_of(opts.timeouts))

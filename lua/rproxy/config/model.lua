@@ -15,12 +15,14 @@
 --   instances { name, at, level, stage, version, on_error, mode, inline, conf,
 --       hooks { NAME = { at, code } } }
 --   early                                 entries, as of a chain
+--   types { NAME = text }                 editor types of plugins' settings
 --
 -- What JSON has no word for is a string in it: "no limit". A function is { ["$function"] = at,
 -- code }, code being a digest of its text; an object of the library { ["$object"] = what made it }.
 -- A secret is { ["$secret"] = digest }, which tells two of them apart and nothing more.
 
 local chains = require("rproxy.config.chains")
+local emit = require("rproxy.schema_emit")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
 local validate = require("rproxy.config.validate")
@@ -187,9 +189,9 @@ function Writer:chains(instances, content)
 end
 
 function Writer:instances()
-    local levels, order = validate.instances(self.model)
+    local levels, all = validate.instances(self.model)
     local out = {}
-    for i, instance in ipairs(order) do
+    for i, instance in ipairs(all) do
         local made, hooks = instance.plugin or {}, {}
         for name, fn in pairs(instance.hooks or {}) do
             hooks[name] = { at = place_of(fn), code = code_of(fn) }
@@ -199,6 +201,16 @@ function Writer:instances()
             stage = made.stage, version = made.version, inline = made.name == nil,
             on_error = instance.on_error, mode = instance.mode, hooks = hooks,
             conf = plain(instance.conf or {}, 1) }
+    end
+    return out
+end
+
+-- Editor types of the settings of all plugins that are used, by name.
+function Writer:types()
+    local out = {}
+    for instance in pairs(self.index) do
+        local made = instance.plugin
+        if made and not out[made.name] then out[made.name] = emit.types(made) end
     end
     return out
 end
@@ -327,6 +339,7 @@ function M.data(model, sources)
         upstreams = self:upstreams(), hosts = self:hosts(),
         has_default = model.default_host ~= nil,
         early = self:entries(chains.entries(model.use, "early")), order = order.warnings(model),
+        types = self:types(),
         nowhere = self:chains(chains.instances_of(model, nil, nil)) }
 end
 

@@ -23,7 +23,7 @@ local MS, US = 1000, 1000 * 1000
 
 local function is_workers(value)
     if value == "auto" then return true end
-    if type(value) == "number" and value % 1 == 0 and value >= 1 and value <= 1024 then
+    if type(value) == "number" and value % 1 == 0 and value >= 1 and value <= 1023 then
         return true
     end
     return nil, '"auto" or a whole number from 1 to 1024'
@@ -43,6 +43,17 @@ end
 local function is_path(value)
     if value:sub(1, 1) == "/" then return true end
     return nil, 'a path that starts with "/"'
+end
+
+local function is_statuses(list)
+    local found, err = trouble.ranges(list)
+    if found then return true end
+    return nil, err
+end
+
+local function is_function(value)
+    if type(value) == "function" then return true end
+    return nil, "a function(peer)"
 end
 
 local function is_token(value)
@@ -524,8 +535,8 @@ M.upstream = {
     { name = "fail_rest_max", type = "duration", default = "300s", min = 0.001,
         conf = "fail_rest_max_ms", scale = MS, doc = "The longest rest." },
 
-    { name = "health", type = "unbuilt", doc = "active health checks (max_fails and fail_rest "
-        .. "rest a peer that fails)" },
+    { name = "health", type = "any", takes = "table",
+        doc = "Ask the peers whether they are well, once per instance; see Health checks." },
     { name = "tls", type = "any", takes = "`true` or table",
         doc = "Speak TLS to the peers, and verify their certificates; a table for settings, see "
             .. "TLS to upstreams." },
@@ -542,6 +553,41 @@ M.peer = {
     { name = "max_conns", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
         doc = "Most requests at once, of all workers (two that ask at the same moment may go one "
             .. "beyond it); 0: no limit." },
+}
+
+M.health = {
+    { name = "type", type = "enum", default = "http",
+        values = { "http", "tcp", "tls", "grpc", "redis", "mysql", "postgres", "exec", "lua" },
+        doc = "What is asked: an HTTP request (with TLS where the upstream has it), a connection, a "
+            .. "TLS handshake, grpc.health.v1, PING, the greeting of MySQL, PostgreSQL's answer to "
+            .. "SSLRequest, a program, a function." },
+    { name = "path", type = "string", default = "/", match = "^/%S*$", doc = "http: what is asked for." },
+    { name = "method", type = "string", default = "GET", check = is_token, doc = "http." },
+    { name = "headers", type = "map<string>", doc = "http: fields of the request; Host is that of the "
+        .. "upstream, or the peer's address." },
+    { name = "status", type = "list", of = { "any" }, default = { "200-399" },
+        check = is_statuses, doc = "http: statuses of a peer that is well." },
+    { name = "body", type = "regex", doc = "http: what its body must match (the first 64 KB)." },
+    { name = "service", type = "string", default = "", check = is_line,
+        doc = "grpc: the service; empty: the server." },
+    { name = "argv", type = "list<string>", doc = "exec: the program and its words; {host} and {port} "
+        .. "are the peer's. 0 is well." },
+    { name = "check", type = "any", takes = "function", check = is_function,
+        doc = "lua: a function(peer) that may wait; peer has host, port, text, upstream. true is "
+            .. "well; nil and a text is not." },
+    { name = "port", type = "integer", min = 1, max = 65535, shown = "the peer's",
+        doc = "Another port than the peer's." },
+    { name = "every", type = "duration", default = "5s", min = 0.05, doc = "Between two checks." },
+    { name = "fast", type = "duration", min = 0.05, shown = "as every",
+        doc = "The same while the last check said something else than those before, and while the "
+            .. "peer is down." },
+    { name = "timeout", type = "duration", default = "2s", min = 0.01, doc = "Of one check." },
+    { name = "rise", type = "integer", default = 2, min = 1, max = 1000,
+        doc = "Good checks in a row until a peer that was down is up." },
+    { name = "fall", type = "integer", default = 3, min = 1, max = 1000,
+        doc = "Bad ones until it is down." },
+    { name = "jitter", type = "number", default = 0.1, min = 0, max = 1,
+        doc = "By how much the time between two checks differs, as a share of it." },
 }
 
 -- ---------------------------------------------------------------- TLS
@@ -806,7 +852,7 @@ M.shm_set = {
 M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
-M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "host",
+M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health", "host",
     "host_tls", "route", "shm", "shm_set" }
 
 -- conf, scale, shown and secret are about the row, not about the value.

@@ -12,7 +12,7 @@ local MOST = 16 -- RP_CONF_STATUSES
 local WHAT = 'a list of "connect", "reset", "timeout" and statuses from 400 to 599 (503, '
     .. '"502-504", "5xx")'
 
-local function read_range(item)
+local function read_range(item, least)
     local text = tostring(item)
     local low, high = text:match("^(%d%d%d)%-(%d%d%d)$")
     if not low then
@@ -21,7 +21,7 @@ local function read_range(item)
     end
     low = tonumber(low)
     high = tonumber(high) or low
-    if low and low >= 400 and high <= 599 and low <= high then return { low, high } end
+    if low and low >= (least or 400) and high <= 599 and low <= high then return { low, high } end
 end
 
 --- @param given table
@@ -43,6 +43,22 @@ function M.read(given)
     end
     if #found.ranges > MOST then return nil, ("at most %d statuses or ranges"):format(MOST) end
     return found
+end
+
+--- Statuses of any class: { 200, "300-302", "4xx" }.
+--- @return table|nil ranges  { { low, high }, .. }
+--- @return string|nil err  what was expected
+function M.ranges(given)
+    local expected = 'a list of statuses: 200, "200-399", "2xx"'
+    if type(given) ~= "table" or schema.not_a_list(given) ~= nil or #given == 0 then
+        return nil, expected
+    end
+    local ranges = {}
+    for i, item in ipairs(given) do
+        ranges[i] = read_range(item, 100)
+        if not ranges[i] then return nil, ("%s, not %s"):format(expected, schema.show(item)) end
+    end
+    return ranges
 end
 
 --- Check of the options' rows.

@@ -3,6 +3,7 @@
 -- upstreams: rp.upstream and its peers as the model that build hands over.
 
 local balance = require("rproxy.config.balance")
+local health = require("rproxy.config.health")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
@@ -133,6 +134,7 @@ function M.read(name, node, at, report)
     read_balance(up, node.given.balance, report)
     read_peers(up, node.given.peers, report)
     tls.read_upstream(up, report)
+    health.read(up, node, report)
     return up
 end
 

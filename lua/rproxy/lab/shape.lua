@@ -13,9 +13,10 @@ M.Server = Server
 --- A server that a test plays: a value for `upstreams`. fn(req) answers.
 --- @param fn function|function[]  of each peer
 --- @param opts table|nil  further options of rp.upstream
-function M.server(fn, opts)
+--- @param at string|nil  "file:line", for messages
+function M.server(fn, opts, at)
     local list = type(fn) == "table" and fn or { fn }
-    local server = setmetatable({ opts = opts or {}, peers = {}, requests = {} }, Server)
+    local server = setmetatable({ opts = opts or {}, peers = {}, requests = {}, at = at }, Server)
     for i, one in ipairs(list) do
         if type(one) ~= "function" then
             error("an upstream is played by a function(req), or a list of them", 3)
@@ -40,7 +41,9 @@ local function node_of(server, world)
         world:put(peer.address, peer)
         given.peers[i] = peer.address
     end
-    return site.upstream(given)
+    local node = site.upstream(given)
+    node.at = server.at or node.at
+    return node
 end
 
 local function upstream_node(value, world)

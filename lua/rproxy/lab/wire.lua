@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- wire: messages of HTTP/1.1 as the lab's own ends speak them: clients that ask the site, and fakes
--- that answer it. It is no judge: what the core sends is taken as it comes, and what a test wants to
--- send goes out as it is.
+-- that answer it. It is no judge: what the core sends is taken as it comes, and what a test wants
+-- to send goes out as it is.
 
 local M = {}
 
@@ -211,10 +211,12 @@ function M.request(ask)
     return with_body(head .. M.lines(ask.headers), ask.headers, ask.body, ask.trailers, false)
 end
 
-local REASONS = { [200] = "OK", [201] = "Created", [204] = "No Content", [301] = "Moved Permanently",
+local REASONS = {
+    [200] = "OK", [201] = "Created", [204] = "No Content", [301] = "Moved Permanently",
     [302] = "Found", [304] = "Not Modified", [400] = "Bad Request", [401] = "Unauthorized",
     [403] = "Forbidden", [404] = "Not Found", [429] = "Too Many Requests",
-    [500] = "Internal Server Error", [502] = "Bad Gateway", [503] = "Service Unavailable" }
+    [500] = "Internal Server Error", [502] = "Bad Gateway", [503] = "Service Unavailable",
+}
 
 --- @param answer table  status, headers, body (text, or a list of chunks), trailers
 --- @param method string  of the request that it answers

@@ -100,7 +100,8 @@ local function follow(conn, answer, msg)
 end
 
 local function answer_http(conn, msg)
-    local server, world = conn.server, conn.world
+    local world = conn.world
+    local server = world.places[conn.to] or conn.server -- another may play it since it connected
     conn.waiting = true
     read_request(msg, conn)
     table.insert(server.requests, msg)
@@ -294,6 +295,14 @@ end
 
 --- Do what can be done without time passing. False: there was nothing.
 function World:serve()
+    self.serving = true
+    local ran, moved = pcall(self.turn, self)
+    self.serving = false
+    if not ran then error(moved, 0) end
+    return moved
+end
+
+function World:turn()
     local moved = run_due(self)
     moved = arrive(self) or moved
     local kept = {}

@@ -128,7 +128,7 @@ local function connect(opts)
         end
         unix = nil
     end
-    local sock, err, why = socket.connect_as(opts.owner, { host = host, port = port, unix = unix,
+    local sock, err, why = socket.connect_as(opts.maker, { host = host, port = port, unix = unix,
         tls = not unix and opts.tls or nil, timeout = opts.timeout, pool = false })
     if not sock then return nil, err == "timeout" and err or "connect", why or err end
     local reader = resp.reader(null, opts.max_reply)

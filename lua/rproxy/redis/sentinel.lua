@@ -19,6 +19,7 @@ end
 
 local function ask(sentinel, opts, question)
     local own, code, detail = link.own { host = sentinel.host, port = sentinel.port, tls = opts.tls,
+        maker = opts.maker,
         username = opts.sentinel_username, password = opts.sentinel_password,
         protocol = opts.protocol, timeout = math.min(opts.timeout, ASK_SECONDS),
         max_reply = opts.max_reply }

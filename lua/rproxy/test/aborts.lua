@@ -47,16 +47,17 @@ end
 
 -- ---------------------------------------------------------------- reasons
 
-local function reason_of(code, what)
+local function reason_of(number, what)
     local found, vmdef = pcall(require, "jit.vmdef")
-    if not found or type(code) ~= "number" then return "abort " .. tostring(code) end
+    local text = found and vmdef.traceerr[number]
+    if not text then return "abort " .. tostring(number) end
     if type(what) == "function" then
         local info = require("jit.util").funcinfo(what)
         what = info.ffid and vmdef.ffnames[info.ffid] or info.loc or "a function"
-    elseif type(what) == "number" and (vmdef.traceerr[code] or ""):find("bytecode", 1, true) then
+    elseif type(what) == "number" and text:find("bytecode", 1, true) then
         what = vmdef.bcnames:sub(what * 6 + 1, what * 6 + 6):gsub("%s+$", "")
     end
-    return (vmdef.traceerr[code] or "abort %s"):gsub("%%%a", function() return tostring(what) end)
+    return (text:gsub("%%%a", function() return tostring(what) end))
 end
 
 -- Said of a place that is tried from elsewhere, too: as a part of its caller's trace, from the loop

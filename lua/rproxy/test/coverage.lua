@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- coverage: which lines of plugins and sites were run, by a debug hook. Nothing is compiled meanwhile,
--- and hooks have no CPU budget.
+-- coverage: which lines of plugins and sites were run, by a debug hook. Nothing is compiled
+-- meanwhile, and hooks have no CPU budget.
 
 local code = require("rproxy.test.code")
 

@@ -14,8 +14,8 @@ M.SPEC = {
         below plugins/ and spec/ are run, from the folder that the site lies in. require
         "rproxy.test" gives a spec its sites; the guide is docs/guide/testing.md.
 
-        Specs run with the rights of whoever calls. Exit status: 0 all passed, 1 some did not, 2 they
-        could not be run.]],
+        Specs run with the rights of whoever calls. Exit status: 0 all passed, 1 some did not, 2
+        they could not be run.]],
     options = {
         { "filter", short = "f", value = "PATTERN", list = true,
             doc = "only tests whose full name matches this Lua pattern" },
@@ -53,8 +53,8 @@ local function load_layer()
     for _, name in ipairs(LAYER) do require(name) end
 end
 
--- Code of plugins and sites is confined, also when a spec requires it. What helps specs is not: modules
--- whose names begin with spec. or test.
+-- Code of plugins and sites is confined, also when a spec requires it. What helps specs is not:
+-- modules whose names begin with spec. or test.
 local function load_helper(name)
     if not name:find("^specs?%.") and not name:find("^tests?%.") then return nil end
     local stem = "./" .. name:gsub("%.", "/")
