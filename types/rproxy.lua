@@ -80,7 +80,7 @@
 ---@field connection? number|string A client connection may live in all: no further request begins on an older one. A request under way, a WebSocket and a stream are not cut. 0 is no limit.
 ---@field drain? number|string A stopping worker waits for running requests.
 ---@field header? number|string For a whole request head to arrive (408).
----@field hook_wait? number|string One hook may wait in all (500).
+---@field hook_wait? number|string One hook may wait in all (500); one that writes its answer: from one sign of life to the next.
 ---@field keepalive? number|string A client connection may be idle between requests.
 ---@field send? number|string A client may read nothing of its response.
 ---@field ticket_keys? number|string Between two rotations of the keys of session tickets; a ticket is good for this time at least and twice this time at most.
@@ -142,6 +142,14 @@
 ---@field on? any What another attempt is for: "connect" (no connection came about), "reset" (it broke before the response head), "timeout" (timeouts.first_byte or retry.per_try is over), and statuses: 503, "502-504", "5xx". All but the first only for idempotent requests whose body can be had again (none, or buffered).
 ---@field per_try? number|string One attempt may last so long until the response head; 0: as timeouts.first_byte.
 
+---@class rproxy.UpstreamSticky
+---@field cookie? string Clients come back to the peer that they had, by a cookie of this name; also to one that is drained. Its value cannot be made up.
+---@field domain? string Domain of the cookie.
+---@field max_age? number|string How long the cookie lasts.
+---@field path? string Path of the cookie.
+---@field same_site? ("Lax"|"Strict"|"None") SameSite of the cookie. It is HttpOnly, and Secure over TLS.
+---@field secret? string For instances that are to know each other's cookies, and over restarts.
+
 ---@class rproxy.UpstreamTimeouts
 ---@field connect? number|string To connect to a peer.
 ---@field first_byte? number|string From the request sent to the response head.
@@ -167,6 +175,7 @@
 ---@field retry? rproxy.UpstreamRetry
 ---@field slow_start? number|string A peer that comes back (from rest, maintenance or failed checks) grows from a tenth of its weight to the whole in this time. Hashing takes no notice of it.
 ---@field spill? integer When less than this percentage of the weights of a priority are usable, peers of the next priority take part; 0: when none is.
+---@field sticky? rproxy.UpstreamSticky
 ---@field streams? integer Requests at once on one HTTP/2 connection; peers may allow fewer.
 ---@field timeouts? rproxy.UpstreamTimeouts
 ---@field tls? any Speak TLS to the peers, and verify their certificates; a table for settings, see TLS to upstreams.
@@ -300,7 +309,7 @@
 ---@field breaker? rproxy.conf.PluginBreaker
 ---@field grant? any What it may do outside of its request: net, fs, exec, env, ffi.
 ---@field limits? rproxy.conf.PluginLimits
----@field mode? ("enforce"|"shadow")
+---@field mode? ("enforce"|"shadow") shadow: note and count what it decides and changes, and do none of it.
 ---@field on_error? ("500"|"closed"|"open") What happens when a hook of the plugin raises: answer 500, go on without it, or refuse.
 ---@field order? ("as listed") No warnings about where it is listed.
 ---@field untrusted? boolean Run a copy of the module in a box, under the bounds of limits.
@@ -424,7 +433,7 @@ function rp.route(given) end
 ---@return table
 function rp.stream(given) end
 
-rp.date, rp.jit, rp.json, rp.jwt, rp.log, rp.shm, rp.uri, rp.uuid = {}, {}, {}, {}, {}, {}, {}, {}
+rp.date, rp.jit, rp.json, rp.jwt, rp.log, rp.metric, rp.shm, rp.uri, rp.uuid = {}, {}, {}, {}, {}, {}, {}, {}, {}
 
 ---@class rproxy.RegexCall
 ---@overload fun(source: any, flags: any): rproxy.Regex
@@ -531,12 +540,13 @@ function rp.unix.connect(opts) end
 ---@return string|nil detail
 function rp.udp.connect(opts) end
 
---- Addresses of a name, from the cache that upstreams use.
+--- Addresses of a name, or services (SRV), from the cache that upstreams use.
 --- phases: all   yields: yes
 ---@param name string
----@param kind string|nil "A" or "AAAA"; nil: both
+---@param kind string|nil "A" or "AAAA"; nil: both; "SRV": { name, port, priority, weight } in the
+--- order in which they are to be tried
 ---@param opts table|nil timeout: seconds (60)
----@return string[]|nil addresses
+---@return any[]|nil addresses
 ---@return string|nil err
 ---@return string|nil detail
 function rp.dns.resolve(name, kind, opts) end
@@ -797,6 +807,73 @@ function queue:flush(seconds) end
 --- Counts since it was made: pushed, sent, batches, failures (of send), dropped, spilled; waiting
 --- now; last_error.
 function queue:stats() end
+
+--- A metric that only grows. One that is defined twice in the same way is one.
+--- phases: load, start   yields: no
+---@param opts table name (or [1]), help, labels: a list of at most 4 names, most: label sets it may have (1000)
+---@return rproxy.Counter counter # counter:inc(labels..), counter:add(n, labels..), counter:with(labels..)
+function rp.metric.counter(opts) end
+
+--- A metric that goes up and down. What workers have is added up, or with over = "max" the greatest is
+--- taken; what a dead worker had is forgotten.
+--- phases: load, start   yields: no
+---@param opts table as of a counter, and over: "sum" or "max"
+---@return table gauge # gauge:set(v, labels..), :inc(labels..), :dec(labels..), :add(v, labels..), :with(labels..)
+function rp.metric.gauge(opts) end
+
+--- Counts values by size.
+--- phases: load, start   yields: no
+---@param opts table as of a counter, and buckets: at most 32 rising bounds (seconds from 0.005 to 10)
+---@return table histogram # histogram:observe(v, labels..), histogram:with(labels..)
+function rp.metric.histogram(opts) end
+
+--- All metrics of all workers as Prometheus reads them (text format 0.0.4), the proxy's own and the
+--- accounts of plugins included.
+--- phases: all but load   yields: no
+---@return string|nil text
+---@return string|nil err
+function rp.metric.text() end
+
+---@class rproxy.Counter
+local counter = {}
+
+--- One more.
+--- phases: all   yields: no
+function counter:inc(a, b, c, d) end
+
+--- So many more.
+--- phases: all   yields: no
+---@param value number from 0
+function counter:add(value, a, b, c, d) end
+
+---@class rproxy.Gauge
+local gauge = {}
+
+--- One more.
+--- phases: all   yields: no
+function gauge:inc(a, b, c, d) end
+
+--- One less.
+--- phases: all   yields: no
+function gauge:dec(a, b, c, d) end
+
+--- So many more, or less.
+--- phases: all   yields: no
+---@param value number
+function gauge:add(value, a, b, c, d) end
+
+--- What this worker has of it from now on.
+--- phases: all   yields: no
+---@param value number
+function gauge:set(value, a, b, c, d) end
+
+---@class rproxy.Histogram
+local histogram = {}
+
+--- Count a value.
+--- phases: all   yields: no
+---@param value number
+function histogram:observe(value, a, b, c, d) end
 
 --- Take a lock that all workers know.
 --- phases: all   yields: yes
@@ -1283,7 +1360,7 @@ function formreader:finish() end
 local bodyreader = {}
 
 --- The next piece of the body, as it comes.
---- phases: early access rewrite content   yields: yes
+--- phases: access rewrite content   yields: yes
 ---@param n number|nil most bytes of it (65536)
 ---@return string|nil piece
 ---@return string|nil err # nil alone: that was all; "too large": it has more than
@@ -1291,7 +1368,7 @@ local bodyreader = {}
 function bodyreader:read(n) end
 
 --- for piece in reader:chunks() do .. end; raises what reader:read would return as err.
---- phases: early access rewrite content   yields: yes
+--- phases: access rewrite content   yields: yes
 function bodyreader:chunks() end
 
 --- Made once, at load: a ring of nodes. The order of the list does not matter.
@@ -1607,7 +1684,7 @@ function req:json(opts) end
 ---@return any
 function req:form(opts) end
 
---- read the body piece by piece. `opts.max`. early, access, rewrite, content
+--- read the body piece by piece. `opts.max`. access, rewrite, content
 ---@return rproxy.BodyReader
 function req:body_reader(opts) end
 
@@ -1619,6 +1696,10 @@ function req:timeout(waits) end
 
 --- add fields (strings, numbers, booleans by name) to the request's line in the access log: member `log` in JSON, `name="value"` behind combined ones. At most 32; of a value 1 KB
 function req:log(fields) end
+
+--- what has happened to the request so far, when it is traced: tables with `instance`, `hook`, `verdict` or `kind` .. as in the log of decisions
+---@return any[]?
+function req:trace() end
 
 --- answer now: `return req:exit(...)`. A table as body is sent as JSON, nil is empty; headers by name or handle. early to header_filter
 ---@return true

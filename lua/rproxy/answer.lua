@@ -137,7 +137,7 @@ M.shown = shown
 
 local out_methods = {}
 
---- Write a piece of the response. Returns at once while the client keeps up, at most 64 KB ahead.
+--- Write a piece of the response. Returns at once while the client keeps up, about 64 KB ahead.
 --- phases: early access rewrite content   yields: yes
 --- @param data string|string[]
 --- @return true|nil ok, string|nil err  "closed": nobody wants it; "busy": another task is writing
@@ -175,7 +175,7 @@ function M.begin(self, what, status, headers, given)
     end
     if code ~= 0 then raise("%s: %s", what, abi.text(code)) end
     for name, value in pairs(headers or {}) do
-        if type(value) == "table" and not value.id then
+        if type(value) == "table" then
             for _, one in ipairs(value) do
                 header.edit(C.rp_abi_answer_edit, self, nil, "add", name, one)
             end

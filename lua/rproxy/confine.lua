@@ -81,7 +81,9 @@ end
 -- A value of the layer for the box. live: a plain table is itself, not a copy.
 function Box:outbound(value, live, depth, seen)
     local kind = type(value)
-    if kind == "function" then return self:stub(value) end
+    if kind == "function" then
+        return self.real_of[value] ~= nil and value or self:stub(value) -- ~= nil: it is one
+    end
     if kind == "cdata" or kind == "thread" then return self:view(value) end
     if kind == "userdata" then return value == json.null and value or self:view(value) end
     if kind ~= "table" then return value end

@@ -120,17 +120,25 @@ end
 
 -- ---------------------------------------------------------------- lines
 
--- Members of line.decisions until the line is full; line.lost counts the others.
+-- How handlers ended is told before what they changed on the way.
+local function is_weighty(entry)
+    return entry.kind == "verdict" or entry.kind == "answer"
+end
+
+-- Puts entries into line.decisions until it is full, in their order; line.lost counts the others.
 local function fill(line, entries, most, wanted)
     local left, list = most - #encode(line) - 64, json.array {}
-    local lost = entries.lost or 0
-    for _, entry in ipairs(entries) do
-        if wanted(entry) then
-            local made = public(entry)
-            left = left - #encode(made) - 1
-            if left > 0 then list[#list + 1] = made else lost = lost + 1 end
+    local made, lost = {}, entries.lost or 0
+    for turn = 1, 2 do
+        for i, entry in ipairs(entries) do
+            if wanted(entry) and is_weighty(entry) == (turn == 1) then
+                local one = public(entry)
+                left = left - #encode(one) - 1
+                if left > 0 then made[i] = one else lost = lost + 1 end
+            end
         end
     end
+    for i = 1, #entries do list[#list + 1] = made[i] end
     line.decisions = list
     if lost > 0 then line.lost = lost end
     return encode(line)

@@ -144,7 +144,9 @@ function M.put(wrapper, entry)
     entry.hook = entry.hook or (frame and frame.hook) or HOOKS[wrapper[1].phase]
     if entry.applied == nil then entry.applied = H.notes ~= M.ONLY end
     if sum_up(journal, entry) then return end
-    if #journal >= M.ENTRIES_MOST or journal.bytes > BYTES_MOST then
+    local is_full = #journal >= M.ENTRIES_MOST or journal.bytes > BYTES_MOST
+    local is_weighty = entry.kind == "verdict" or entry.kind == "answer" -- has room of its own
+    if is_full and (not is_weighty or #journal >= 2 * M.ENTRIES_MOST) then
         journal.lost = journal.lost + 1
         return
     end

@@ -22,6 +22,8 @@
 --                 duration }; status nil: the connection ended ("closed", "reset") without an
 --                 answer
 --   lab:begin { .. } -> pending; pending:wait() -> answer; pending.answer once it is there
+--   lab:connect { listener =, from =, tls = } -> bare connection: send, receive, wait_for, finish,
+--                                  close
 --   lab.clock:advance(seconds), :now(), :time(), :set(wall time), :hold(), :release()
 --   lab:upstream(name, fn)         all peers of that upstream are played by fn(req)
 --   lab:serve("host:port", fn)     a server of HTTP; fn(req) -> status, body, headers | answer
@@ -58,8 +60,8 @@ local core = abi.host.lab or error("a lab is for tools: nothing that serves has 
 
 local M = {}
 
-local Lab, Pending, Clock = {}, {}, {}
-Lab.__index, Pending.__index, Clock.__index = Lab, Pending, Clock
+local Lab, Pending, Line, Clock = {}, {}, {}, {}
+Lab.__index, Pending.__index, Line.__index, Clock.__index = Lab, Pending, Line, Clock
 
 local PATIENCE = 3600      -- virtual seconds that a request may take
 local ROUNDS_MOST = 200000 -- turns of one wait
@@ -155,8 +157,9 @@ function Clock.time()
 end
 
 --- Give the wall clock another time; nothing becomes due by it.
-function Clock.set(_, time)
+function Clock:set(time)
     core.set_wall(time)
+    self.was_set = true
 end
 
 --- Time moves by advance alone from now on.
@@ -304,6 +307,86 @@ journal.on_end(function(req, entries)
     if pending.answer then pending.answer.journal = list end
 end)
 
+-- ---------------------------------------------------------------- bare connections
+
+function Line:look()
+    local moved = false
+    while self.fd and self.out ~= "" do
+        local n = core.send(self.fd, self.out)
+        if n == 0 then break end
+        self.out, moved = n and self.out:sub(n + 1) or "", true
+    end
+    while self.fd do
+        local bytes, why = core.recv(self.fd)
+        if bytes == nil then break end
+        moved = true
+        if bytes == false then
+            self.ended = why
+            self:close()
+        else
+            self.buf = self.buf .. bytes
+        end
+    end
+    return moved
+end
+
+--- Send bytes; what can happen at once happens.
+function Line:send(bytes)
+    self.out = self.out .. bytes
+    rest(self.lab)
+    return self
+end
+
+--- What came since the last call, without waiting for more.
+--- @return string bytes, string|nil ended  "closed", "reset"
+function Line:receive()
+    rest(self.lab)
+    local bytes = self.buf
+    self.buf = ""
+    return bytes, self.ended
+end
+
+--- Wait for a text, passing time as needed: everything up to and with it. Raises when it cannot come.
+function Line:wait_for(text)
+    local last
+    wait(self.lab, function()
+        last = select(2, self.buf:find(text, 1, true))
+        return last or self.ended
+    end, PATIENCE)
+    if not last then
+        error(("%q did not come (%s); what came: %q"):format(text, self.ended or "nothing more",
+            self.buf), 2)
+    end
+    local bytes = self.buf:sub(1, last)
+    self.buf = self.buf:sub(last + 1)
+    return bytes
+end
+
+--- The end of our side.
+function Line:finish()
+    rest(self.lab)
+    if self.fd then core.finish(self.fd) end
+    rest(self.lab)
+end
+
+function Line:close()
+    if self.fd then core.drop(self.fd) end
+    self.fd = nil
+    self.lab.pending[self] = nil
+end
+
+--- A connection as a client makes it, for what requests do not cover: streams, tunnels, pipelines.
+--- @param opts table|nil  listener (its number, from 1), tls, from
+function Lab:connect(opts)
+    if self ~= current then error("this site is closed", 2) end
+    opts = opts or {}
+    client_port = client_port < 65000 and client_port + 1 or 40001
+    local line = setmetatable({ lab = self, buf = "", out = "", fd = core.connect(
+        opts.listener or 1, opts.tls or false, opts.from or "127.0.0.1", client_port) }, Line)
+    self.pending[line] = true
+    return line
+end
+
 -- ---------------------------------------------------------------- the world
 
 local function peer_place(text)
@@ -427,9 +510,16 @@ local function read_all(path)
     return text
 end
 
+local function absolute(path)
+    local status, text = abi.host.tool_call("path", path)
+    if status ~= 0 then error(("%s: %s"):format(path, text), 0) end
+    return text
+end
+
 local function check_model(self, what, opts, at)
     local over = opts.overrides or ""
     if type(what) == "string" then
+        what = absolute(what)
         look_beside(what)
         return boot.check(what, read_all(what), over, loader.run, loader.set_path)
     end
@@ -463,6 +553,7 @@ local function build_site(self, what, opts, at)
     local found = report.new()
     local model = check_model(self, what, opts, at)
     self.model = model
+    for _, up in ipairs(model.upstreams) do up.opts.http = "1.1" end -- what lab/wire.lua speaks
     if type(what) == "table" then renew_plugins(model) end
     -- Upstreams look their names up as soon as they are there.
     self.world:apply()
@@ -496,10 +587,11 @@ function M.open(what, opts, at)
     local seed = opts.seed or 1
     core.seed(seed)
     math.randomseed(seed)
-    if opts.time then core.set_wall(opts.time) end
     core.watch(opts.budget ~= false)
     core.log()
+    local time = opts.time or M.clock.was_set and M.clock.time() or os.time()
     current, self.draft = self, core.draft()
+    core.set_wall(time)
     local built, err = pcall(build_site, self, what, opts, at or "lab:1")
     if built then
         journal.all(opts.journal ~= false)

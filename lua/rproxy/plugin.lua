@@ -61,7 +61,8 @@ local COMMON = schema.compile({
         open = { "duration", default = 30, min = 0.1, max = 86400 },
         policy = { "enum", { "bypass", "deny", "last-good" } },
     } },
-    mode = { "enum", { "enforce", "shadow" }, default = "enforce" },
+    mode = { "enum", { "enforce", "shadow" }, default = "enforce",
+        doc = "shadow: note and count what it decides and changes, and do none of it." },
 }, "plugin")
 
 --- Settings of every instance, compiled; for documentation.

@@ -148,14 +148,14 @@ local function read_client(reader, n)
     if code == abi.OK then return abi.out() end
     if code == abi.END then return nil end
     if code == E.PHASE then
-        raise("a request body can be read piece by piece in early, access, rewrite and content, "
-            .. "before the request is answered")
+        raise("a request body can be read piece by piece in access, rewrite and content, before "
+            .. "the request is answered")
     end
     return fail(reader, code)
 end
 
 --- The next piece of the body, as it comes.
---- phases: early access rewrite content   yields: yes
+--- phases: access rewrite content   yields: yes
 --- @param n number|nil  most bytes of it (65536)
 --- @return string|nil piece, string|nil err  nil alone: that was all; "too large": it has more than
 ---   the reader's max; "consumed"; or why it did not come
@@ -178,7 +178,7 @@ function Reader:read(n)
 end
 
 --- for piece in reader:chunks() do .. end; raises what reader:read would return as err.
---- phases: early access rewrite content   yields: yes
+--- phases: access rewrite content   yields: yes
 function Reader:chunks()
     return function()
         local piece, err = self:read()
@@ -200,7 +200,7 @@ local READER_OPTIONS = { max = "any" }
 
 --- Read the body piece by piece. What was read goes upstream no more: give another by req:set_body,
 --- or answer. (A body that req:body has read is gone over again, and stays.)
---- phases: early access rewrite content   yields: no
+--- phases: access rewrite content   yields: no
 --- @param opts table|nil  max: most bytes in all (as many as limits.body lets pass)
 --- @return table reader  reader:read(), reader:chunks(), reader.bytes: of the pieces so far
 function methods.body_reader(self, opts)

@@ -165,6 +165,7 @@ local function gather(r, max)
             raise("res:body can be read in header_filter only")
         end
         if code == E.TOO_BIG then return nil, "too large" end
+        if code == E.INVALID then return nil, "tunnel" end
         if code ~= abi.AGAIN then return nil, abi.text(code) end
         task.wait("response body", -1)
     end
@@ -175,7 +176,7 @@ end
 --- phases: header_filter   yields: yes
 --- @param opts table|nil  max: most bytes (1 MB)
 --- @return string|nil body, string|nil err  "too large": it is passed on as if nobody had asked;
----   "streamed": a hook is writing it; or why it did not come
+---   "streamed": a hook is writing it; "tunnel"; or why it did not come
 function methods.body(self, opts)
     local r = self[1][1]
     local ok, err = gather(r, max_of("res:body", opts))
@@ -211,10 +212,10 @@ function methods.set_body(self, body)
     local code = C.rp_abi_res_set_body(self[1][1], text, #text)
     if code == E.PHASE then raise("res:set_body: bodies are replaced in header_filter only") end
     if code == E.INVALID then
-        raise("res:set_body: a 206 is a part of something: set another status first")
+        raise("res:set_body: a 206 is a part of something, a 101 has no body")
     end
     if code ~= 0 then raise("res:set_body: %s", abi.text(code)) end
-    if H.notes ~= 0 then journal.put(self[1], { kind = "body", what = "res", bytes = #text }) end
+    if H.notes ~= 0 then journal.note_bytes(self[1], "res", #text) end
 end
 
 --- Have body_filter called once, with the whole body, unless that is larger than max.

@@ -97,8 +97,12 @@ local function count(req, frame, answer)
     if journal.has_edits(req, frame) then C.rp_abi_shadow_count(H, frame.index, EDITS) end
 end
 
+local function leave()
+    if not C.rp_abi_shadow_leave(H) then error("the hook used up its CPU budget", 0) end
+end
+
 local function after(req, frame, hook, result)
-    C.rp_abi_shadow_leave(H)
+    leave()
     if result == nil and not frame.answer and journal.leave_silently(req, frame) then return end
     local answer = journal.answer_of(req, frame)
     if journal.makes_pieces(hook) then
@@ -129,7 +133,7 @@ local REFUSES = {
 }
 
 local function after_conn(conn, frame, hook, result)
-    C.rp_abi_shadow_leave(H)
+    leave()
     if hook == "certificate" and result then
         journal.note_conn("assign", "certificate", "a certificate")
     end

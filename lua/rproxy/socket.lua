@@ -10,6 +10,7 @@ local abi = require("rproxy.abi")
 local grant = require("rproxy.grant")
 local object = require("rproxy.object")
 local outside = require("rproxy.outside")
+local srv = require("rproxy.srv")
 local task = require("rproxy.task")
 local tls = require("rproxy.tls")
 
@@ -292,18 +293,33 @@ local function addresses(handle, family)
     return nil, "not_found", "the name has no address of that family"
 end
 
---- Addresses of a name, from the cache that upstreams use.
+local numbers = abi.new("uint32_t[3]")
+
+local function services(handle)
+    local list = {}
+    while C.rp_abi_dns_service(H, handle, #list, numbers) do
+        list[#list + 1] = { name = abi.out(), priority = numbers[0], weight = numbers[1],
+            port = numbers[2] }
+    end
+    return srv.order(list, math.random)
+end
+
+--- Addresses of a name, or services (SRV), from the cache that upstreams use.
 --- phases: all   yields: yes
 --- @param name string
---- @param kind string|nil  "A" or "AAAA"; nil: both
+--- @param kind string|nil  "A" or "AAAA"; nil: both; "SRV": { name, port, priority, weight } in the
+---   order in which they are to be tried
 --- @param opts table|nil  timeout: seconds (60)
---- @return string[]|nil addresses, string|nil err, string|nil detail
+--- @return any[]|nil addresses, string|nil err, string|nil detail
 function M.resolve(name, kind, opts)
     if type(name) ~= "string" then raise("rp.dns.resolve takes a name") end
-    if kind ~= nil and not FAMILIES[kind] then raise('rp.dns.resolve looks up "A" and "AAAA"') end
+    local wants_services = kind == "SRV"
+    if kind ~= nil and not wants_services and not FAMILIES[kind] then
+        raise('rp.dns.resolve looks up "A", "AAAA" and "SRV"')
+    end
     local timeout = check_timeout(opts and opts.timeout)
     grant.net(name, nil) -- a question tells the name's owner that it was asked
-    local handle = C.rp_abi_dns_start(H, name, #name)
+    local handle = C.rp_abi_dns_start(H, name, #name, wants_services)
     if handle < 0 then
         if handle == abi.E.PHASE then raise("names can be looked up in hooks only") end
         return failure()
@@ -311,7 +327,8 @@ function M.resolve(name, kind, opts)
     local code = C.rp_abi_dns_answer(H, handle)
     if code == AGAIN then code = go_on(timeout, C.rp_abi_dns_answer, handle) end
     local list, err, detail
-    if code == 0 then list, err, detail = addresses(handle, FAMILIES[kind])
+    if code == 0 and wants_services then list = services(handle)
+    elseif code == 0 then list, err, detail = addresses(handle, FAMILIES[kind])
     else list, err, detail = result(code) end
     C.rp_abi_dns_end(H, handle)
     return list, err, detail

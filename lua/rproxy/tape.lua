@@ -63,6 +63,7 @@ end
 local function is_plumbing(level)
     local info = debug.getinfo(level, "S")
     return info ~= nil and info.source:find("^@lua/rproxy/") ~= nil
+        and info.source ~= "@lua/rproxy/confine.lua" -- calls for code of a box
 end
 
 local function digest_of(args, n, scrub)
@@ -440,10 +441,11 @@ function M.install(mode)
         module[row[2]] = wrap(row[3], module[row[2]])
     end
     for _, row in ipairs(SEQUENCES) do
-        local module = row[1]
+        local module, name = row[1], row[2]
         if module == "os" then module = outside.find("os").methods
         elseif module ~= math then module = require(module) end
-        module[row[2]] = wrap_seq(row[3], module[row[2]])
+        module[name] = wrap_seq(row[3], module[name])
+        if row[1] == "os" then rawset(os, name, module[name]) end -- boxes take theirs from there
     end
     local lock = require("rproxy.lock")
     lock.lock = wrap({ name = "lock", words = tostring }, lock.lock)

@@ -167,6 +167,14 @@ function Site:begin(url, opts)
     return pending
 end
 
+--- A bare connection of a client: conn:send(bytes), conn:receive(), conn:wait_for(text),
+--- conn:finish(), conn:close(). For streams, tunnels, and what no client should send.
+--- @param opts table|nil  listener (its number, from 1), from, tls
+function Site:connect(opts)
+    check_open(self, 2)
+    return self.lab:connect(opts)
+end
+
 --- All peers of an upstream of the site are played by fn(req) from now on.
 function Site:upstream(name, fn)
     return self.lab:upstream(name, fn)
@@ -422,6 +430,7 @@ function M.end_test()
     if open and open ~= kept.site then open:close() end
     outside:restore(kept)
     M.clock:release()
+    M.clock.was_set = false
     return said, opened_at
 end
 

@@ -237,7 +237,10 @@ function M.setup(conf)
                     { ["retry-after"] = tostring(ASK_AGAIN) })
             end
             local claims, _, detail = verify(token)
-            if not claims then return refuse(req, 401, "invalid_token", (detail:gsub('"', "'"))) end
+            if not claims then
+                -- rproxy: allow hook-pattern
+                return refuse(req, 401, "invalid_token", (detail:gsub('"', "'"))) -- not the rule
+            end
             local consumer = header_value(claims[conf.consumer])
             if not consumer or consumer == "" then
                 return refuse(req, 401, "invalid_token", "the token names nobody")

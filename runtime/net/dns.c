@@ -20,8 +20,12 @@
 #include "net/timer.h"
 
 enum {
-    NAME_MOST = 253,  /* RFC 1035 §2.3.4: 255 bytes on the wire */
-    ADDRS_MOST = 256, /* of one name */
+    NAME_MOST = RP_DNS_NAME_MOST,
+    ADDRS_MOST = 256,    /* of one name */
+    SERVICES_MOST = 64,  /* of one name */
+    SERVICE_MARK = '\1', /* what keys of services begin with; no name has it */
+    CLASS_IN = 1,        /* RFC 1035 §3.2.4 */
+    TYPE_SRV = 33,       /* RFC 2782 */
 };
 
 const struct rp_dns_options rp_dns_defaults = {
@@ -39,7 +43,8 @@ const struct rp_dns_options rp_dns_defaults = {
 struct answer {
     uint32_t refs;
     rp_err status;
-    size_t n;
+    size_t n, services_n;
+    struct rp_dns_service *services;
     struct rp_addr addrs[];
 };
 
@@ -64,7 +69,7 @@ struct entry {
     size_t ready_n; /* queries in dns->ready that will be told `answer` */
     rp_ms fresh_until, stale_until, used_ms;
     size_t name_n;
-    char name[]; /* lower case, NUL-terminated */
+    char name[]; /* lower case, NUL-terminated; of services behind SERVICE_MARK */
 };
 
 /* One socket of c-ares. */
@@ -130,7 +135,9 @@ static struct answer *answer_new(rp_err status, size_t room)
 
 static void answer_drop(struct answer *a)
 {
-    if (a && --a->refs == 0) rp_free(a);
+    if (!a || --a->refs > 0) return;
+    rp_free(a->services);
+    rp_free(a);
 }
 
 static void answer_put(struct entry *e, struct answer *a, rp_ms fresh_ms)
@@ -228,6 +235,27 @@ static rp_err err_of(int status)
     }
 }
 
+static void store_services(struct entry *e, const struct ares_srv_reply *list)
+{
+    const struct rp_dns_options *o = &e->dns->o;
+    struct answer *a = answer_new(RP_OK, 0);
+    a->services = rp_alloc(SERVICES_MOST * sizeof a->services[0]);
+    for (const struct ares_srv_reply *it = list; it && a->services_n < SERVICES_MOST;
+         it = it->next) {
+        size_t n = strlen(it->host);
+        if (n == 0 || n > NAME_MOST) continue; /* ".": there is none */
+        struct rp_dns_service *s = &a->services[a->services_n++];
+        s->priority = it->priority;
+        s->weight = it->weight;
+        s->port = it->port;
+        s->name_n = (uint8_t)n;
+        memcpy(s->name, it->host, n);
+    }
+    if (a->services_n == 0) a->status = RP_E_NOT_FOUND;
+    answer_put(e, a, o->ttl_least_ms); /* c-ares does not tell the TTL of these */
+    e->stale_until = e->fresh_until + o->stale_ms;
+}
+
 /* A name that is gone is believed at once; a silent or broken server is not: the last good answer
  * stands in for `stale_ms`. */
 static void store_failure(struct entry *e, rp_err status)
@@ -253,10 +281,28 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     if (info) ares_freeaddrinfo(info);
 }
 
+static void on_services(void *arg, int status, int timeouts, unsigned char *bytes, int n)
+{
+    struct entry *e = arg;
+    struct ares_srv_reply *list = NULL;
+    (void)timeouts;
+    e->in_flight = false;
+    if (e->dns->closing) return;
+    if (status == ARES_SUCCESS) status = ares_parse_srv_reply(bytes, n, &list);
+    if (status == ARES_SUCCESS && list) store_services(e, list);
+    else store_failure(e, err_of(status == ARES_SUCCESS ? ARES_ENODATA : status));
+    if (list) ares_free_data(list);
+    make_ready(e);
+}
+
 static void tell(struct rp_dns_query *one)
 {
     struct answer *a = one->entry->answer;
-    struct rp_dns_answer told = {.status = a->status, .addrs = a->addrs, .addrs_n = a->n};
+    struct rp_dns_answer told = {.status = a->status,
+                                 .addrs = a->addrs,
+                                 .addrs_n = a->n,
+                                 .services = a->services,
+                                 .services_n = a->services_n};
     rp_dns_fn fn = one->fn;
     void *arg = one->arg;
     one->entry->ready_n--;
@@ -367,8 +413,10 @@ static int fault_status(int os)
 static void ask_lab(struct entry *e)
 {
     const struct rp_lab_net *lab = e->dns->loop->lab;
-    struct answer *a = answer_new(RP_OK, ADDRS_MOST);
-    a->status = lab->resolve(lab->arg, rp_str_of(e->name, e->name_n), a->addrs, ADDRS_MOST, &a->n);
+    struct answer *a = answer_new(RP_E_NOT_FOUND, ADDRS_MOST); /* it has no services */
+    if (e->name[0] != SERVICE_MARK)
+        a->status =
+            lab->resolve(lab->arg, rp_str_of(e->name, e->name_n), a->addrs, ADDRS_MOST, &a->n);
     if (a->status != RP_OK) a->n = 0;
     answer_put(e, a, 0);
     make_ready(e);
@@ -383,7 +431,10 @@ static void ask(struct entry *e)
     }
     e->in_flight = true;
     int os = RP_FAULT(dns_ask);
-    if (os) on_answer(e, fault_status(os), 0, NULL);
+    if (e->name[0] == SERVICE_MARK) {
+        if (os) on_services(e, fault_status(os), 0, NULL, 0);
+        else ares_query(e->dns->channel, e->name + 1, CLASS_IN, TYPE_SRV, on_services, e);
+    } else if (os) on_answer(e, fault_status(os), 0, NULL);
     else ares_getaddrinfo(e->dns->channel, e->name, NULL, &hints, on_answer, e);
     set_timer(e->dns);
 }
@@ -413,17 +464,12 @@ static rp_err clean_name(rp_str name, char out[NAME_MOST + 1])
     return RP_OK;
 }
 
-rp_err rp_dns_resolve(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
+static rp_err resolve(struct rp_dns *d, rp_str key, rp_dns_fn fn, void *arg,
                       struct rp_dns_query **out)
 {
-    char clean[NAME_MOST + 1];
-    if (!d) return RP_E_UP_RESOLVE; /* rp_dns_new has failed */
-    rp_err err = clean_name(name, clean);
-    if (err != RP_OK) return err;
-    name.ptr = clean;
-    struct entry *e = rp_map_find(&d->names, name);
+    struct entry *e = rp_map_find(&d->names, key);
     if (!e) {
-        e = entry_make(d, name);
+        e = entry_make(d, key);
         if (!e) return RP_E_CAP;
         answer_ip(e);
     }
@@ -437,6 +483,24 @@ rp_err rp_dns_resolve(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
     else if (!e->in_flight) ask(e);
     *out = one;
     return RP_OK;
+}
+
+rp_err rp_dns_resolve(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
+                      struct rp_dns_query **out)
+{
+    char clean[NAME_MOST + 1];
+    if (!d) return RP_E_UP_RESOLVE; /* rp_dns_new has failed */
+    rp_err err = clean_name(name, clean);
+    return err == RP_OK ? resolve(d, rp_str_of(clean, name.len), fn, arg, out) : err;
+}
+
+rp_err rp_dns_resolve_services(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
+                               struct rp_dns_query **out)
+{
+    char clean[1 + NAME_MOST + 1] = {SERVICE_MARK};
+    if (!d) return RP_E_UP_RESOLVE;
+    rp_err err = clean_name(name, clean + 1);
+    return err == RP_OK ? resolve(d, rp_str_of(clean, 1 + name.len), fn, arg, out) : err;
 }
 
 void rp_dns_cancel(struct rp_dns_query *one)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * dns: names to addresses without blocking the loop, with a small cache (TTL floor, stale answers
- * kept when a refresh fails, one query in flight per name).
+ * dns: names to addresses, and to services (SRV), without blocking the loop, with a small cache (TTL
+ * floor, stale answers kept when a refresh fails, one query in flight per name).
  */
 #ifndef RP_NET_DNS_H
 #define RP_NET_DNS_H
@@ -11,10 +11,19 @@
 
 struct rp_dns;
 struct rp_dns_query;
+enum { RP_DNS_NAME_MOST = 253 }; /* RFC 1035 §2.3.4: 255 bytes on the wire */
+/* An SRV record (RFC 2782). */
+struct rp_dns_service {
+    uint16_t priority, weight, port;
+    uint8_t name_n;
+    char name[RP_DNS_NAME_MOST];
+};
 struct rp_dns_answer {
     rp_err status;               /* RP_OK, RP_E_NOT_FOUND, RP_E_TIMEOUT, RP_E_UP_RESOLVE */
     const struct rp_addr *addrs; /* borrowed until the callback returns; port 0 */
     size_t addrs_n;
+    const struct rp_dns_service *services; /* of rp_dns_resolve_services; no order */
+    size_t services_n;
 };
 typedef void (*rp_dns_fn)(void *arg, const struct rp_dns_answer *answer);
 
@@ -40,6 +49,10 @@ void rp_dns_free(struct rp_dns **d);
  * RP_E_INVALID for what cannot be a name, RP_E_CAP when the cache is full of open queries. */
 RP_MUST rp_err rp_dns_resolve(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
                               struct rp_dns_query **out);
+/* The same for SRV records of a name such as "_http._tcp.example.com"; RP_E_NOT_FOUND also when the only
+ * one is ".": decidedly no such service. */
+RP_MUST rp_err rp_dns_resolve_services(struct rp_dns *d, rp_str name, rp_dns_fn fn, void *arg,
+                                       struct rp_dns_query **out);
 void rp_dns_cancel(struct rp_dns_query *q); /* the callback will not run */
 
 #endif

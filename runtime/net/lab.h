@@ -3,8 +3,9 @@
  * lab: a loop that is cut off from the world, for tests of site code: where its connections and names
  * lead is for its owner to say, and its time stands until it is moved.
  *
- * Nothing that serves may come here: the one caller is script/lab.c, in the VM of a tool. A loop that
- * was not cut off pays one predicted branch in rp_loop_now, in connecting and in asking for a name.
+ * Nothing that serves may come here: the one caller is script/lab_world.c, in the VM of a tool. A loop
+ * that was not cut off pays one predicted branch in rp_loop_now, in connecting and in asking for a
+ * name.
  */
 #ifndef RP_NET_LAB_H
 #define RP_NET_LAB_H

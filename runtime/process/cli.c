@@ -36,9 +36,7 @@ static const char HELP[] =
     "  rproxy stop|quit -p site.lua    end now | end when running requests are answered\n"
     "  rproxy reopen -p site.lua       reopen the log files\n"
     "  rproxy status -p site.lua       what the running instance does\n"
-    "  rproxy metrics -p site.lua      its metrics, as Prometheus reads them\n"
-    "\n"
-    "Tools (rproxy TOOL --help says more):\n";
+    "  rproxy metrics -p site.lua      its metrics, as Prometheus reads them\n";
 
 static const char HELP_OPTIONS[] =
     "\n"

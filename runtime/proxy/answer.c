@@ -96,17 +96,19 @@ rp_err rp_answer_write(struct rp_req *r, rp_str s, size_t *used_n)
     *used_n = 0;
     if (!is_open(r)) return RP_E_CLOSED;
     if (s.len > a->left) return RP_E_TOO_BIG;
-    size_t there = RP_MIN(a->pending.bytes, (size_t)RP_ANSWER_PENDING_MOST);
-    size_t n = RP_MIN(RP_ANSWER_PENDING_MOST - there, s.len);
+    if (s.len == 0) return RP_OK;
+    /* The usual piece is taken as a whole or not at all: who writes it may end while it waits. */
+    bool full = a->pending.bytes >= RP_ANSWER_PENDING_MOST;
+    size_t n = full ? 0 : RP_MIN(s.len, (size_t)RP_ANSWER_PENDING_MOST);
     put(r, rp_str_head(s, n));
     if (a->left != UINT64_MAX) a->left -= n;
     if (n > 0) {
         a->last_ms = a->sent_ms = now_of(r);
         a->taken = false;
+        a->cut = n < s.len;
     }
-    a->cut = n < s.len;
     *used_n = n;
-    return a->cut ? RP_AGAIN : RP_OK;
+    return n < s.len ? RP_AGAIN : RP_OK;
 }
 
 rp_err rp_answer_flush(struct rp_req *r)
@@ -336,7 +338,7 @@ void rp_answer_note_changed(struct rp_req *r)
 rp_err rp_answer_set_body(struct rp_req *r, rp_str body)
 {
     if (r->x.head_sent) return RP_E_PHASE;
-    if (r->res.status == 206) return RP_E_INVALID;
+    if (r->res.status == 206 || r->res.status == 101) return RP_E_INVALID;
     if (r->answer) r->answer->streamed = false; /* RESPOND ends its hook */
     rp_attempt_release(r);
     rp_chain_clear(&r->out);

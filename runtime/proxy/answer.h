@@ -7,7 +7,7 @@
  * A written answer: a hook calls rp_answer_begin and waits; its task moves from rp_req.task to
  * rp_answer.task, and the life goes on to RESPOND, with header_filter hooks as for any response. In
  * RELAY rp_answer_read goes on with the task whenever the client has taken all that was written. So
- * the hook is ahead of its client by PENDING_MOST bytes at most, whatever it writes.
+ * the hook is ahead of its client by twice PENDING_MOST bytes at most, whatever it writes.
  */
 #ifndef RP_PROXY_ANSWER_H
 #define RP_PROXY_ANSWER_H
@@ -15,7 +15,7 @@
 #include "proxy/lifecycle.h"
 
 enum {
-    RP_ANSWER_PENDING_MOST = 64 * 1024, /* bytes written that RELAY has not taken */
+    RP_ANSWER_PENDING_MOST = 64 * 1024, /* bytes written that RELAY has not taken; one piece more */
     RP_ANSWER_HINTS_MOST = 8,           /* 103s of hooks for one request */
     RP_ANSWER_FIELDS_MOST = 32,         /* fields of one 103, and trailers */
 };
@@ -31,7 +31,7 @@ struct rp_answer {
     bool streamed;           /* the response is what the hook writes */
     bool ended;              /* nothing more will be written */
     bool taken;              /* the client has taken all that was written */
-    bool cut;                /* only a part of the last piece had room: the rest follows */
+    bool cut;                /* the last piece is a part of a large one, whose rest follows */
     bool reading;            /* RELAY is asking the hook: nobody needs to be woken */
     bool awaits_body;        /* the hook waits for more of the request's body */
     bool skipped;            /* what was left of that is thrown away */
@@ -57,8 +57,8 @@ void rp_answer_end(struct rp_req *r);
  * idle_ms, keepalive_ms: as above. RP_E_PHASE after the head, RP_E_CAP. */
 RP_MUST rp_err rp_answer_begin(struct rp_req *r, uint16_t status, uint64_t length, rp_ms idle_ms,
                                rp_ms keepalive_ms);
-/* Write as much as there is room for. RP_OK all; RP_AGAIN *used_n bytes of it, the rest when the client has
- * taken some; RP_E_CLOSED nobody wants it (the client is gone, the answer ended, it has no body);
+/* Write, up to RP_ANSWER_PENDING_MOST bytes when there is room. RP_OK all; RP_AGAIN *used_n bytes of it, the
+ * rest when the client has taken some; RP_E_CLOSED nobody wants it (the client is gone, the answer ended, it has no body);
  * RP_E_TOO_BIG more than the announced length: nothing was taken. */
 RP_MUST rp_err rp_answer_write(struct rp_req *r, rp_str s, size_t *used_n);
 /* RP_OK: what was written is in the client's socket; RP_AGAIN; RP_E_CLOSED. */
@@ -102,7 +102,7 @@ RP_MUST rp_err rp_answer_hint(struct rp_req *r, rp_str name, rp_str value);
  * RP_ANSWER_HINTS_MOST; RP_E_CLIENT_GONE. */
 RP_MUST rp_err rp_answer_send_hint(struct rp_req *r);
 /* Another body instead of what comes from the upstream, which is let go (copied). Before the head.
- * RP_E_INVALID: the response is a part (206), of which nobody knows the whole. */
+ * RP_E_INVALID: the response is a part (206), of which nobody knows the whole, or a 101. */
 RP_MUST rp_err rp_answer_set_body(struct rp_req *r, rp_str body);
 /* The body is not what its sender meant it to be: what speaks for its bytes goes. */
 void rp_answer_note_changed(struct rp_req *r);

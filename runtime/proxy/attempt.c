@@ -12,6 +12,7 @@
 #include "http/h1_up.h"
 #include "http/h2_up.h"
 #include "http/ws_frame.h"
+#include "net/lab.h"
 #include "net/proxy_header.h"
 #include "net/tls.h"
 #include "proxy/attempt_retry.h"
@@ -24,6 +25,7 @@
 #include "proxy/payload.h"
 #include "proxy/proxy.h"
 #include "proxy/queue.h"
+#include "proxy/sticky.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -146,6 +148,7 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
     }
     if (r->upstream->hash_n && !rp_hash_key_of(r, r->upstream, &r->pick.hash))
         r->pick.hash = rp_random_u64(&r->proxy->dice);
+    if (r->upstream->sticky_cookie.len) r->pick.bound = rp_sticky_find(r);
     rp_err e = take_seat(r);
     if (e == RP_E_UP_FULL && rp_queue_join(r) == RP_OK) return wait_for_seat(r);
     rp_queue_leave(r);
@@ -209,6 +212,7 @@ static rp_err settle_protocol(struct rp_req *r)
     const struct rp_conf_upstream *c = r->upstream;
     const struct rp_tls *tls = rp_conn_tls(r->up->conn);
     bool h2 = tls ? rp_str_eq(rp_tls_alpn(tls), RP_STR("h2")) : c->http == RP_UP_HTTP2;
+    if (RP_UNLIKELY(rp_loop_lab(r->proxy->loop) != NULL)) return RP_OK; /* no HTTP/2 in there */
     if (!h2) return c->http == RP_UP_HTTP2 ? RP_END : RP_OK;
     struct rp_h2_link_settings settings = {.streams_n = c->h2_streams,
                                            .window_bytes = (uint32_t)r->conf->h2_window,
@@ -527,6 +531,7 @@ static enum rp_verdict take_response(struct rp_req *r)
         return rp_step_fail(r, RP_E_UP_UPGRADE);
     }
     rp_err e = rp_headers_note_response(r);
+    if (e == RP_OK && r->upstream->sticky_cookie.len) e = rp_sticky_tell(r);
     return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
 }
 

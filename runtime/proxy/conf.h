@@ -129,6 +129,9 @@ struct rp_conf_upstream {
     uint32_t retry_on;     /* RP_ON_ bits (retry.h): what another attempt is for, and ... */
     struct rp_conf_statuses retry_statuses; /* ... these answers */
     uint32_t health;                        /* the agent checks its peers */
+    rp_str sticky_cookie;                   /* its name; empty: clients come back to nobody */
+    rp_str sticky_more;                     /* its attributes, with a "; " before each */
+    rp_str sticky_key;                      /* 32 hexadecimal digits; empty: the instance's */
     uint32_t queue_max;                     /* requests that may wait for a free seat, per worker */
     rp_ms queue_ms;                         /* ... and how long */
     uint32_t retry_any;                     /* not only idempotent requests */

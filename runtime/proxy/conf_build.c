@@ -45,6 +45,9 @@ static const struct rp_conf_number LISTENER_NUMBERS[] = {
 
 static const struct rp_conf_text UPSTREAM_TEXTS[] = {
     {"host_header", offsetof(struct rp_conf_upstream, host_header), "", RP_CONF_VALUE},
+    {"sticky_cookie", offsetof(struct rp_conf_upstream, sticky_cookie), "", RP_CONF_VALUE},
+    {"sticky_more", offsetof(struct rp_conf_upstream, sticky_more), "", RP_CONF_VALUE},
+    {"sticky_key", offsetof(struct rp_conf_upstream, sticky_key), "", RP_CONF_VALUE},
 };
 
 static rp_err frozen(struct rp_conf_error *e)

@@ -231,8 +231,20 @@ rp_err rp_payload_set_source(struct rp_req *r)
 {
     if (r->step >= RP_STEP_SEND || r->spool) return RP_E_PHASE;
     if (!rp_payload_get(r)) return RP_E_CAP;
+    if (r->payload->begun) return RP_E_PHASE;
     if (r->body_whole) rp_chain_clear(&r->body);
     r->body_whole = false;
     r->payload->sourced = true;
+    return RP_OK;
+}
+
+/* What hooks have seen whole does not pass them again: what is given now is their own site's. */
+rp_err rp_payload_replace(struct rp_req *r)
+{
+    struct rp_payload *p = r->payload;
+    if (p->begun && !p->done) return RP_E_PHASE;
+    rp_chain_clear(&p->made);
+    p->sourced = false;
+    if (p->done) p->filtered = false;
     return RP_OK;
 }

@@ -60,5 +60,7 @@ RP_MUST rp_err rp_payload_read(struct rp_req *r, size_t max);
 void rp_payload_take(struct rp_req *r, char *out, size_t n);
 /* A function of site code makes the body from now on: hooks->pull_body. RP_E_PHASE; RP_E_CAP. */
 RP_MUST rp_err rp_payload_set_source(struct rp_req *r);
+/* r has a payload, and is given another body as a text. RP_E_PHASE */
+RP_MUST rp_err rp_payload_replace(struct rp_req *r);
 
 #endif

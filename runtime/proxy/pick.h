@@ -30,6 +30,7 @@ struct rp_pick {
     struct rp_peer *failed_peer;               /* the last that failed, and ... */
     uint32_t failed_addrs;    /* ... how many of its addresses did, one after the other */
     uint64_t hash;            /* of what the user is known by, where the policy hashes */
+    uint32_t bound;           /* 1 + peer that a sticky client had; 0: none */
     rp_ns since_ns;           /* the peer was chosen */
     bool again;               /* ... not for the first time */
     int32_t want_peer;        /* peer index set by a balance hook; -1: none */

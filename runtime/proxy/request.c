@@ -188,9 +188,10 @@ rp_err rp_req_buffer_body(struct rp_req *r, uint64_t max)
 rp_err rp_req_set_body(struct rp_req *r, rp_str body)
 {
     if (r->step >= RP_STEP_SEND) return RP_E_PHASE;
+    rp_err e = r->payload ? rp_payload_replace(r) : RP_OK;
+    if (e != RP_OK) return e;
     if (!r->body_ended) r->x.ops->skip_body(&r->x);
     if (r->spool) rp_buffering_end(r);
-    if (r->payload) r->payload->sourced = false;
     rp_chain_clear(&r->body);
     rp_chain_add_copy(&r->body, body);
     r->body_whole = r->body_ended = true;

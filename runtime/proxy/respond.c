@@ -41,8 +41,7 @@ static bool is_filtered(const struct rp_req *r)
 static enum rp_verdict wait_for_upstream(struct rp_req *r)
 {
     rp_ms most = rp_req_wait_ms(r, RP_WAIT_IDLE, r->route->idle_ms, r->upstream->idle_ms);
-    return rp_step_wait(r, "upstream response body", most,
-                        RP_E_UP_IDLE_TIMEOUT);
+    return rp_step_wait(r, "upstream response body", most, RP_E_UP_IDLE_TIMEOUT);
 }
 
 /* ---- whole bodies ------------------------------------------------------------------------------ */
@@ -66,6 +65,8 @@ static rp_err gather_on(struct rp_req *r, uint64_t max)
 rp_err rp_respond_gather(struct rp_req *r, uint64_t max)
 {
     if (r->x.head_sent || rp_answer_is_writing(r)) return RP_E_PHASE;
+    if (r->res.status == 101 || rp_dial_is_tunnel(r))
+        return RP_E_INVALID; /* bytes without an end */
     bool big = r->res.framing == RP_BODY_LENGTH && r->res.content_length > max;
     if (big) return RP_E_TOO_BIG;
     /* It may answer as it reads: then nobody else sends the rest of the request. */
@@ -102,7 +103,7 @@ static rp_err prepare_body(struct rp_req *r, enum rp_verdict *v)
     bool parked = r->phase == RP_PHASE_BODY_FILTER;
     if (!a->buffer_max || (!parked && !is_filtered(r)) || rp_answer_is_writing(r)) return RP_OK;
     rp_err e = parked ? RP_OK : rp_respond_gather(r, a->buffer_max);
-    if (e == RP_E_TOO_BIG) return RP_OK; /* in pieces, as if nobody had asked */
+    if (e == RP_E_TOO_BIG || e == RP_E_INVALID) return RP_OK; /* as if nobody had asked */
     if (e == RP_AGAIN) *v = wait_for_upstream(r);
     if (e < 0) rp_attempt_log_failure(r, e);
     if (e != RP_OK) return e;

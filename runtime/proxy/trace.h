@@ -11,10 +11,12 @@
 
 enum { RP_TRACE_TEXT_BYTES = 4096 }; /* of the response header */
 
+#ifndef RP_CDEF
 static inline bool rp_trace_is_on(const struct rp_conf *c)
 {
     return RP_UNLIKELY(c->trace_token.len > 0);
 }
+#endif
 
 /* Before anything else looks at the head of r. */
 void rp_trace_look(struct rp_req *r);

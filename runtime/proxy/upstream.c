@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "net/tls_client.h"
 #include "proxy/proxy.h"
+#include "proxy/sticky.h"
 #include "proxy/stream.h"
 
 enum {
@@ -147,6 +148,7 @@ void rp_groups_place(struct rp_groups *gs)
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
         g->epoch = 0;
+        rp_sticky_open(g);
         for (uint32_t k = 0; k < g->peers_n; k++) place_peer(g, &g->peers[k]);
     }
 }

@@ -42,6 +42,7 @@ struct rp_group {
     struct rp_balance_view view; /* what the policy sees */
     uint64_t epoch;              /* of the roster when it was settled; 0: never */
     rp_ms settle_ms;             /* then again, whatever the roster says */
+    char *tokens;                /* of sticky clients, 32 digits a peer; NULL: none */
     struct rp_queue queue;
     struct rp_timer look; /* of the queue */
     bool stale;           /* ... or now */

@@ -8,6 +8,7 @@
 #include "proxy/proxy.h"
 #include "proxy/queue.h"
 #include "proxy/retry.h"
+#include "proxy/sticky.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -147,12 +148,25 @@ static int choose_spare(struct rp_group *g, const struct rp_balance_ask *ask)
     return best ? (int)(best - g->view.peers) : -1;
 }
 
+/* The peer that a sticky client had: also one that takes nobody new. */
+static bool may_stay(struct rp_group *g, const struct rp_balance_ask *ask, uint32_t peer)
+{
+    struct rp_balance_peer *v = &g->view.peers[peer];
+    bool live = v->live, up = v->health == RP_BALANCE_UP || g->view.panic;
+    if (!up || v->health == RP_BALANCE_ABSENT) return false;
+    v->live = true;
+    bool may = rp_balance_may(&g->view, ask, peer);
+    v->live = live;
+    return may;
+}
+
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
 {
     struct rp_group *g = k->group;
     struct rp_balance_ask ask = {
         .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound};
     put_tried(k, &ask);
+    if (k->bound && may_stay(g, &ask, k->bound - 1)) return (int)k->bound - 1;
     if (g->peers_n == 1) /* a turn of one leaves no trace */
         return g->view.live_n == 1 && rp_balance_may(&g->view, &ask, 0) ? 0 : -1;
     int at = by_policy(g, &ask);
@@ -389,6 +403,7 @@ void rp_group_open_view(struct rp_group *g)
 void rp_group_close_view(struct rp_group *g)
 {
     rp_queue_fini(g);
+    rp_sticky_close(g);
     rp_balance_ring_free(&g->view);
     rp_balance_maglev_free(&g->view);
     rp_free(g->view.peers);

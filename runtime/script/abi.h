@@ -139,10 +139,11 @@ void rp_abi_decision_write(struct rp_host_face *h, const char *line, size_t n);
 bool rp_abi_decision_is_logged(const struct rp_host_face *h);
 /* Count in the account of an instance; cell: RP_ACCOUNT_SHADOW_.. */
 void rp_abi_shadow_count(struct rp_host_face *h, uint32_t plugin, uint32_t cell);
-/* A handler of a shadow instance begins: what it waits for is no time of the request's other hooks.
- * Returns the loop time at which it has waited long enough; leave: it ended. */
+/* A handler of a shadow instance begins: what it waits for and computes is none of the time of the request's
+ * other hooks. Returns the loop time at which it has waited long enough. leave: it ended; false: it has
+ * used up its CPU budget. */
 double rp_abi_shadow_enter(struct rp_host_face *h);
-void rp_abi_shadow_leave(struct rp_host_face *h);
+bool rp_abi_shadow_leave(struct rp_host_face *h);
 
 /* ---- heads: of the request (r.x.head), what goes upstream (r.up_head), the response (r.res) */
 
@@ -178,7 +179,7 @@ rp_err rp_abi_body_buffer(struct rp_host_face *h, struct rp_req *r, double max);
 void rp_abi_body_copy(const struct rp_req *r, char *out); /* r.body.bytes bytes */
 rp_err rp_abi_body_set(struct rp_req *r, const char *p, size_t n);
 /* Take up to max bytes of the client's body into out. RP_AGAIN: park, then call again; RP_END: all was
- * taken. phases: early access rewrite content, and functions that make bodies */
+ * taken. phases: access rewrite content, and functions that make bodies */
 rp_err rp_abi_body_read(struct rp_host_face *h, struct rp_req *r, double max);
 /* The function in the wrapper makes the body that goes upstream. RP_E_PHASE; RP_E_CAP. phases: early
  * access rewrite balance */
@@ -361,10 +362,12 @@ rp_err rp_abi_udp_receive(struct rp_host_face *h, double sock); /* one datagram 
 void rp_abi_udp_close(struct rp_host_face *h, double sock);
 
 /* Addresses of a name. */
-double rp_abi_dns_start(struct rp_host_face *h, const char *name, size_t n);
+double rp_abi_dns_start(struct rp_host_face *h, const char *name, size_t n, bool services);
 rp_err rp_abi_dns_answer(struct rp_host_face *h, double lookup);
 /* Text of address i into out; 4 or 6; 0 past the last. */
 uint32_t rp_abi_dns_addr(struct rp_host_face *h, double lookup, uint32_t i);
+/* Name of service i into out, priority, weight and port into the last; false past the last. */
+bool rp_abi_dns_service(struct rp_host_face *h, double lookup, uint32_t i, uint32_t out[3]);
 void rp_abi_dns_end(struct rp_host_face *h, double lookup);
 
 /* ---- requests of our own: handles as above ---------------------------------------------------- */

@@ -133,7 +133,7 @@ void rp_abi_res_body_copy(const struct rp_req *r, char *out)
 rp_err rp_abi_res_set_body(struct rp_req *r, const char *p, size_t n)
 {
     if (r->phase != RP_PHASE_HEADER_FILTER || r->x.head_sent) return RP_E_PHASE;
-    if (r->res.status == 206) return RP_E_INVALID;
+    if (r->res.status == 206 || r->res.status == 101) return RP_E_INVALID;
     if (rp_journal_only(r)) return RP_OK;
     return rp_answer_set_body(r, rp_str_of(p, n));
 }

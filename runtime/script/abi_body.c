@@ -44,7 +44,8 @@ static bool may_read(const struct rp_task *t, const struct rp_req *r)
 {
     if (r->answered && !rp_answer_may_read(r)) return false;
     if (!t || !t->is_hook || t->req != r || r->body_whole || r->spool) return false;
-    return t->phase <= RP_PHASE_CONTENT || (t->phase == RP_PHASE_REQUEST_BODY && !t->chain);
+    if (t->phase == RP_PHASE_REQUEST_BODY) return !t->chain;
+    return t->phase >= RP_PHASE_ACCESS && t->phase <= RP_PHASE_CONTENT; /* limits are the route's */
 }
 
 rp_err rp_abi_body_read(struct rp_host_face *f, struct rp_req *r, double max)

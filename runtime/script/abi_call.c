@@ -17,6 +17,7 @@
 #include "http/field.h"
 #include "http/h1_up.h"
 #include "http/h2_up.h"
+#include "net/lab.h"
 #include "proxy/connpool.h"
 
 enum {
@@ -226,6 +227,7 @@ static rp_err settle_protocol(struct rp_call *c)
     struct rp_proxy *p = c->host->proxy;
     const struct rp_tls *tls = rp_conn_tls(c->up->conn);
     bool h2 = tls ? rp_str_eq(rp_tls_alpn(tls), RP_STR("h2")) : c->mode == RP_HTTP_2;
+    if (RP_UNLIKELY(rp_loop_lab(p->loop) != NULL)) return RP_OK; /* no HTTP/2 in there */
     if (!h2) return c->mode == RP_HTTP_2 ? RP_E_UP_ALPN : RP_OK;
     struct rp_h2_link_settings settings = {
         .streams_n = STREAMS, .window_bytes = WINDOW_BYTES, .idle_ms = RP_MAX(c->keep_ms, 1)};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * abi_dns: names to addresses for hooks and tasks, from the cache that upstreams use, too. A lookup is
+ * abi_dns: names to addresses and services for hooks and tasks, from the cache that upstreams use, too. A lookup is
  * a hold: who is cancelled asks no more.
  */
 #include "script/vm_net.h"
@@ -14,7 +14,9 @@ struct rp_vm_name {
     struct rp_task *waiter;
     rp_err status;
     uint32_t addrs_n;
+    uint32_t services_n;
     struct rp_addr addrs[MOST];
+    struct rp_dns_service services[]; /* MOST, where services are asked for */
 };
 
 static void let_go(struct rp_hold *hold)
@@ -33,16 +35,22 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
     d->status = answer->status;
     d->addrs_n = (uint32_t)RP_MIN(answer->addrs_n, (size_t)MOST);
     if (d->addrs_n) memcpy(d->addrs, answer->addrs, d->addrs_n * sizeof d->addrs[0]);
+    d->services_n = (uint32_t)RP_MIN(answer->services_n, (size_t)MOST);
+    if (d->services_n) memcpy(d->services, answer->services, d->services_n * sizeof d->services[0]);
     rp_task_wake_at(&d->waiter);
 }
 
-double rp_abi_dns_start(struct rp_host_face *f, const char *name, size_t n)
+double rp_abi_dns_start(struct rp_host_face *f, const char *name, size_t n, bool services)
 {
     struct rp_host *h = rp_vm_of(f);
     if (!h->current || !h->proxy) return RP_E_PHASE;
-    struct rp_vm_name *d = rp_alloc(sizeof *d);
+    size_t room = services ? MOST * sizeof(struct rp_dns_service) : 0;
+    struct rp_vm_name *d = rp_alloc(sizeof *d + room);
+    struct rp_dns *dns = h->proxy->dns;
+    rp_str text = rp_str_of(name, n);
     d->magic = MAGIC;
-    rp_err e = rp_dns_resolve(h->proxy->dns, rp_str_of(name, n), on_answer, d, &d->query);
+    rp_err e = services ? rp_dns_resolve_services(dns, text, on_answer, d, &d->query)
+                        : rp_dns_resolve(dns, text, on_answer, d, &d->query);
     if (e == RP_OK) e = rp_hold_open(h, &d->hold, RP_HOLD_NAME, let_go);
     if (e == RP_OK) return rp_hold_handle(&d->hold);
     let_go(&d->hold);
@@ -74,6 +82,18 @@ uint32_t rp_abi_dns_addr(struct rp_host_face *f, double handle, uint32_t i)
     rp_buf_add(&h->text, rp_str_of(text, rp_addr_put_ip(&d->addrs[i], text)));
     f->out = rp_buf_str(&h->text);
     return d->addrs[i].family == RP_ADDR_IP4 ? 4 : 6;
+}
+
+bool rp_abi_dns_service(struct rp_host_face *f, double handle, uint32_t i, uint32_t out[3])
+{
+    struct rp_vm_name *d = find(f, handle);
+    if (!d || i >= d->services_n) return false;
+    const struct rp_dns_service *s = &d->services[i];
+    f->out = rp_str_of(s->name, s->name_n);
+    out[0] = s->priority;
+    out[1] = s->weight;
+    out[2] = s->port;
+    return true;
 }
 
 void rp_abi_dns_end(struct rp_host_face *f, double handle)

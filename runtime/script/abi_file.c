@@ -36,7 +36,7 @@ struct job {
     double task;
     enum rp_abi_file_op op;
     double number;
-    char *path, *text; /* ended by NUL, too */
+    char *path, *text;        /* ended by NUL, too */
     double root_n, to_root_n; /* of path and text: see rp_abi_file */
     size_t text_n;
     rp_err result;

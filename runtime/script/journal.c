@@ -37,9 +37,18 @@ static struct rp_req *timed_request(const struct rp_task *t)
     return armed ? r : NULL;
 }
 
+/* The CPU budget begins anew: what a shadow computes is not the other hooks'. */
+static void new_budget(struct rp_host *h)
+{
+    uint64_t where = h->crumb->where;
+    rp_crumb_leave(h->crumb);
+    rp_crumb_enter(h->crumb, where);
+}
+
 double rp_abi_shadow_enter(struct rp_host_face *f)
 {
     struct rp_host *h = rp_vm_of(f);
+    new_budget(h);
     struct rp_task *t = h->current;
     rp_ms now = rp_loop_now(h->proxy->loop), most = h->conf->hook_wait_ms;
     struct rp_req *r = timed_request(t);
@@ -64,9 +73,14 @@ void rp_journal_leave_shadow(struct rp_task *t)
     else if (r) rp_timer_clear(loop, &r->timer); /* the next one that waits arms it anew */
 }
 
-void rp_abi_shadow_leave(struct rp_host_face *f)
+bool rp_abi_shadow_leave(struct rp_host_face *f)
 {
-    rp_journal_leave_shadow(rp_vm_of(f)->current);
+    struct rp_host *h = rp_vm_of(f);
+    new_budget(h);
+    if (rp_watchdog_leave(h))
+        return false; /* compiled code saw nothing of it, the next hook would */
+    rp_journal_leave_shadow(h->current);
+    return true;
 }
 
 /* ---- decisions --------------------------------------------------------------------------------- */
@@ -94,7 +108,7 @@ struct call {
     struct rp_host *h;
     struct rp_req *r;
     enum rp_journal_fn fn;
-    bool told; /* BEGIN */
+    bool told;               /* BEGIN */
     const struct rp_task *t; /* FAILED */
     uint32_t plugin;
     rp_str text; /* FAILED; HEADER: the result */
@@ -171,12 +185,8 @@ void rp_journal_end(struct rp_host *h, struct rp_req *r)
 
 void rp_journal_failed(struct rp_task *t, struct rp_req *r, uint32_t plugin, rp_str text)
 {
-    struct call c = {.h = t->host,
-                     .r = r,
-                     .fn = RP_JOURNAL_FAILED,
-                     .t = t,
-                     .plugin = plugin,
-                     .text = text};
+    struct call c = {
+        .h = t->host, .r = r, .fn = RP_JOURNAL_FAILED, .t = t, .plugin = plugin, .text = text};
     call(&c);
 }
 

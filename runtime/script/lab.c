@@ -7,154 +7,33 @@
  * VM, tasks and layer stay. Ends of connections are socket pairs: the far end of each is a number
  * that Lua reads and writes. Only a tool's host has a lab, and a tool serves nobody.
  */
-#include "script/vm.h"
+#include "script/lab_in.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/random.h"
-#include "net/lab.h"
 #include "proxy/access.h"
-#include "proxy/server.h"
-#include "shm/census.h"
 
 enum {
-    LOG_MOST = 1 << 20,   /* bytes of error log that wait to be read */
-    FILES_MOST = 64,      /* log files of a site */
-    LISTENERS_MOST = 64,  /* ... and listeners */
-    ENDS_MOST = 4096,     /* that nobody took yet */
-    PLACES_MOST = 4096,   /* destinations, names */
-    NAME_ADDRS_MOST = 16, /* of one name */
-    READ_BYTES = 64 * 1024,
     CENSUS_WORKERS = 1,
     START_LIMIT_MS = 30 * 1000, /* start hooks; as a worker's */
     CLOSE_ROUNDS = 10000,
     WAIT_MS = 20, /* for what runs elsewhere */
-    NS_PER_S = 1000000000,
+    BUDGET_TIMES =
+        20, /* of CPU: a debugger, a sanitizer or a busy machine makes no mistake of a hook */
 };
 
-/* What connecting to an address does. */
-enum manner { ACCEPTS, REFUSES, HANGS, RESETS, MANNERS };
-static const char *const MANNER[] = {"accept", "refuse", "hang", "reset"};
-
-struct place {
-    struct rp_addr addr;
-    enum manner manner;
-};
-
-struct name {
-    char *text; /* own; lower case */
-    struct rp_addr addrs[NAME_ADDRS_MOST];
-    size_t n;
-    rp_err status;
-};
-
-struct arrival {
-    int fd;
-    bool datagrams;
-    struct rp_addr to;
-};
-
-struct rp_lab {
-    struct rp_host *host;
-    struct rp_conf *own_conf; /* of the tool; the host's while no site is open */
-    struct rp_conf *conf;     /* the open site's, or the draft of one */
-    struct rp_mem *mem;
-    struct rp_loop *loop;
-    struct rp_lab_net net;
-    struct rp_proxy *proxy; /* NULL: no site is open */
-    struct rp_serve *serves[LISTENERS_MOST];
-    uint32_t serves_n;
-    int files[FILES_MOST];
-    uint32_t files_n;
-    struct rp_zone *census_zone;
-    struct rp_census *census;
-    struct place *places;
-    struct name *names;
-    uint32_t places_n, names_n;
-    struct arrival *arrivals;
-    uint32_t arrivals_n;
-    struct rp_buf strays; /* where somebody wanted to go and nothing is; a line each */
-    struct rp_buf log;
-    rp_ns now_ns;
-    double wall;
-    uint32_t generation;
-    bool starting;
-    bool watched; /* hooks have their CPU budget */
-    rp_err start;
-};
-
-/* ---- the world --------------------------------------------------------------------------------- */
-
-static void note_stray(struct rp_lab *lab, const char *what, rp_str who)
-{
-    rp_buf_addf(&lab->strays, "%s %.*s\n", what, RP_STR_ARG(who));
-}
-
-static const struct place *find_place(const struct rp_lab *lab, const struct rp_addr *a)
-{
-    for (uint32_t i = 0; i < lab->places_n; i++)
-        if (rp_addr_eq(&lab->places[i].addr, a)) return &lab->places[i];
-    return NULL;
-}
-
-/* Nothing can be written any more, so the connection seems to be under way. */
-static void fill(int fd)
-{
-    static const char zeros[4096];
-    while (send(fd, zeros, sizeof zeros, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {}
-}
-
-static void add_arrival(struct rp_lab *lab, int fd, const struct rp_addr *to, bool datagrams)
-{
-    lab->arrivals = rp_realloc(lab->arrivals, (lab->arrivals_n + 1) * sizeof *lab->arrivals);
-    lab->arrivals[lab->arrivals_n++] = (struct arrival){fd, datagrams, *to};
-}
-
-static int on_connect(void *arg, const struct rp_addr *to, bool datagrams)
-{
-    struct rp_lab *lab = arg;
-    const struct place *p = find_place(lab, to);
-    char text[RP_ADDR_TEXT_BYTES];
-    int ends[2], type = datagrams ? SOCK_DGRAM : SOCK_STREAM;
-    if (!p) note_stray(lab, "connect", rp_str_of(text, rp_addr_put(to, text)));
-    if (!p || p->manner == REFUSES || lab->arrivals_n == ENDS_MOST) return -ECONNREFUSED;
-    if (p->manner == RESETS) return -ECONNRESET;
-    if (socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) return -errno;
-    if (p->manner == HANGS) fill(ends[0]);
-    add_arrival(lab, ends[1], to, datagrams);
-    return ends[0];
-}
-
-static struct name *find_name(const struct rp_lab *lab, rp_str name)
-{
-    for (uint32_t i = 0; i < lab->names_n; i++)
-        if (rp_str_ieq(rp_str_z(lab->names[i].text), name)) return &lab->names[i];
-    return NULL;
-}
-
-static rp_err on_resolve(void *arg, rp_str name, struct rp_addr *out, size_t room, size_t *n)
-{
-    struct rp_lab *lab = arg;
-    const struct name *found = find_name(lab, name);
-    *n = 0;
-    if (!found) note_stray(lab, "look-up", name);
-    if (!found) return RP_E_NOT_FOUND;
-    if (found->status != RP_OK) return found->status;
-    *n = RP_MIN(room, found->n);
-    memcpy(out, found->addrs, *n * sizeof *out);
-    return RP_OK;
-}
+/* Sites begin at whole days of loop time, so that windows of limiters lie alike in each run. */
+#define DAY_NS ((rp_ns)86400 * 1000000000)
 
 static void on_log(void *arg, enum rp_log_level level, rp_str line)
 {
     struct rp_lab *lab = arg;
     (void)level;
-    if (lab->log.len + line.len <= LOG_MOST) rp_buf_add(&lab->log, line);
+    if (lab->log.len + line.len <= RP_LAB_TEXT_MOST) rp_buf_add(&lab->log, line);
 }
 
 /* ---- life of the lab --------------------------------------------------------------------------- */
@@ -169,14 +48,13 @@ static bool keep_generation(struct rp_conf *c)
 
 static void open_loop(struct rp_lab *lab)
 {
-    lab->now_ns = rp_clock_mono_ns() / NS_PER_S * NS_PER_S; /* whole seconds: easy to read */
+    lab->now_ns = DAY_NS;
     lab->wall = (double)(int64_t)rp_clock_wall();
     rp_clock_hold(lab->now_ns, lab->wall);
     lab->mem = rp_mem_new();
     lab->loop = rp_loop_new(lab->mem);
     RP_CHECK(lab->loop);
-    lab->net = (struct rp_lab_net){.arg = lab, .connect = on_connect, .resolve = on_resolve};
-    rp_loop_cut_off(lab->loop, &lab->net);
+    rp_lab_world_open(lab);
 }
 
 static void open_census(struct rp_lab *lab)
@@ -196,8 +74,8 @@ static struct rp_lab *lab_new(struct rp_host *h)
     lab->host = h;
     lab->own_conf = h->conf;
     lab->watched = true;
-    rp_buf_init(&lab->strays, LOG_MOST);
-    rp_buf_init(&lab->log, LOG_MOST);
+    rp_buf_init(&lab->strays, RP_LAB_TEXT_MOST);
+    rp_buf_init(&lab->log, RP_LAB_TEXT_MOST);
     (void)sigaction(SIGPIPE, &ignore, NULL); /* cannot fail for it */
     open_census(lab);
     open_loop(lab);
@@ -205,19 +83,6 @@ static struct rp_lab *lab_new(struct rp_host *h)
     h->hooks.drop_generation = drop_generation;
     h->hooks.keep_generation = keep_generation;
     return lab;
-}
-
-static void forget_places(struct rp_lab *lab)
-{
-    for (uint32_t i = 0; i < lab->arrivals_n; i++) (void)close(lab->arrivals[i].fd);
-    for (uint32_t i = 0; i < lab->names_n; i++) rp_free(lab->names[i].text);
-    rp_free(lab->arrivals);
-    rp_free(lab->names);
-    rp_free(lab->places);
-    lab->arrivals = NULL;
-    lab->names = NULL;
-    lab->places = NULL;
-    lab->arrivals_n = lab->names_n = lab->places_n = 0;
 }
 
 static void close_site(struct rp_lab *lab);
@@ -229,7 +94,7 @@ void rp_lab_free(struct rp_host *h)
     close_site(lab);
     h->lab = NULL;
     rp_log_set_sink((struct rp_log_sink){NULL, NULL});
-    forget_places(lab);
+    rp_lab_world_forget(lab);
     rp_loop_free(&lab->loop);
     rp_mem_free(&lab->mem);
     rp_census_free(&lab->census);
@@ -239,7 +104,7 @@ void rp_lab_free(struct rp_host *h)
     rp_free(lab);
 }
 
-static struct rp_lab *lab_of(lua_State *L)
+struct rp_lab *rp_lab_of(lua_State *L)
 {
     struct rp_host *h = rp_host_of(L);
     RP_CHECK(h->tool); /* whoever serves has no lab */
@@ -247,9 +112,9 @@ static struct rp_lab *lab_of(lua_State *L)
     return h->lab;
 }
 
-static struct rp_lab *open_lab_of(lua_State *L)
+struct rp_lab *rp_lab_of_site(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     if (!lab->proxy) luaL_error(L, "no site is open");
     return lab;
 }
@@ -365,14 +230,14 @@ static void close_site(struct rp_lab *lab)
     lab->starting = false;
     for (uint32_t i = 0; i < lab->files_n; i++) (void)close(lab->files[i]);
     lab->files_n = lab->serves_n = 0;
-    forget_places(lab);
+    rp_lab_world_forget(lab);
     for (int i = 0; i < 4; i++) rp_loop_turn(lab->loop, 0); /* handles close */
 }
 
 /* close() */
 static int lab_close_site(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     lua_State *main = lab->host->L;
     if (lab->host->current) return luaL_error(L, "a hook cannot close the site that it runs in");
     lab->host->L = L;
@@ -393,8 +258,9 @@ static int lab_entries(lua_State *L)
 /* draft() -> struct rp_conf *, to be filled */
 static int lab_draft(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     if (lab->conf) return luaL_error(L, "a site is open");
+    move_to(lab, (lab->now_ns / DAY_NS + 1) * DAY_NS);
     lab->conf = rp_conf_new(++lab->generation);
     lab->host->conf = lab->conf;
     lab->host->face.conf = lab->conf;
@@ -424,8 +290,8 @@ static rp_err share(struct rp_lab *lab)
 
 static void open_files(struct rp_lab *lab)
 {
-    int fds[FILES_MOST];
-    uint32_t n = RP_MIN(lab->conf->files_n, (uint32_t)FILES_MOST);
+    int fds[RP_LAB_FILES_MOST];
+    uint32_t n = RP_MIN(lab->conf->files_n, (uint32_t)RP_LAB_FILES_MOST);
     for (uint32_t i = 0; i < n; i++) {
         fds[i] = memfd_create("lab", MFD_CLOEXEC);
         lab->files[lab->files_n++] = fds[i] < 0 ? -1 : dup(fds[i]);
@@ -445,11 +311,11 @@ static rp_err serve(struct rp_lab *lab)
     if (lab->census) rp_proxy_use_census(lab->proxy, lab->census, 0);
     open_files(lab);
     uint64_t budget = c->cpu_budget_us;
-    if (!lab->watched) c->cpu_budget_us = 0;
+    c->cpu_budget_us = lab->watched ? budget * BUDGET_TIMES : 0;
     rp_host_attach(c, lab->proxy, NULL, 0);
     c->cpu_budget_us = budget;
     rp_log_threshold = (enum rp_log_level)c->log_level;
-    for (uint32_t i = 0; i < c->listeners_n && i < LISTENERS_MOST; i++)
+    for (uint32_t i = 0; i < c->listeners_n && i < RP_LAB_LISTENERS_MOST; i++)
         lab->serves[lab->serves_n++] = rp_proxy_stand_in(lab->proxy, &c->listeners[i]);
     return RP_OK;
 }
@@ -457,7 +323,7 @@ static rp_err serve(struct rp_lab *lab)
 /* open() -> true | nil, what is wrong. The draft is frozen and served. */
 static int lab_open(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     struct rp_conf_error fault = {.code = RP_OK};
     if (!lab->conf || lab->proxy) return luaL_error(L, "there is no draft");
     rp_err e = rp_conf_freeze(lab->conf, &fault);
@@ -477,7 +343,7 @@ static void on_started(void *arg, rp_err e)
 /* start(): the start hooks begin */
 static int lab_start(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     lab->starting = true;
     rp_host_start(lab->conf, START_LIMIT_MS, on_started, lab);
     return 0;
@@ -486,7 +352,7 @@ static int lab_start(lua_State *L)
 /* stop(): the stop hooks begin */
 static int lab_stop(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     lab->starting = true;
     rp_host_stop(lab->conf, START_LIMIT_MS, on_started, lab);
     return 0;
@@ -495,7 +361,7 @@ static int lab_stop(lua_State *L)
 /* started() -> nil: they still run | true | false, why */
 static int lab_started(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     if (lab->starting) return 0;
     lua_pushboolean(L, lab->start == RP_OK);
     lua_pushstring(L, rp_err_text(lab->start));
@@ -505,7 +371,7 @@ static int lab_started(lua_State *L)
 /* listeners() -> texts, in the order of their numbers (from 1) */
 static int lab_listeners(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     lua_newtable(L);
     for (uint32_t i = 0; i < lab->serves_n; i++) {
         rp_str text = lab->serves[i]->text;
@@ -526,7 +392,7 @@ static int lab_listeners(lua_State *L)
 /* turn() -> anything happened, something runs elsewhere. Waits a little for the latter. */
 static int lab_turn(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     lua_State *main = lab->host->L;
     bool ran = false, awaiting;
     if (lab->host->current) return luaL_error(L, "a hook cannot turn the loop that it runs in");
@@ -543,7 +409,7 @@ static int lab_turn(lua_State *L)
 /* now() -> loop time, wall time */
 static int lab_now(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     lua_pushnumber(L, (double)lab->now_ns / 1e9);
     lua_pushnumber(L, lab->wall);
     return 2;
@@ -552,7 +418,7 @@ static int lab_now(lua_State *L)
 /* next() -> seconds to the first timer; nil: there is none */
 static int lab_next(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     rp_ms first = rp_loop_first_timer(lab->loop);
     if (first == UINT64_MAX) return 0;
     rp_ns at = first * 1000000;
@@ -563,7 +429,7 @@ static int lab_next(lua_State *L)
 /* pass(seconds): time passes; what is due runs. */
 static int lab_pass(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     lua_Number seconds = luaL_checknumber(L, 1);
     luaL_argcheck(L, seconds >= 0 && seconds <= 1e9, 1, "seconds from 0 to 1e9");
     if (lab->host->current) return luaL_error(L, "a hook cannot move the clock it runs by");
@@ -578,7 +444,7 @@ static int lab_pass(lua_State *L)
 /* set_wall(seconds since the epoch) */
 static int lab_set_wall(lua_State *L)
 {
-    struct rp_lab *lab = lab_of(L);
+    struct rp_lab *lab = rp_lab_of(L);
     lab->wall = luaL_checknumber(L, 1);
     rp_clock_hold(lab->now_ns, lab->wall);
     rp_loop_catch_up(lab->loop); /* reads it anew */
@@ -587,7 +453,7 @@ static int lab_set_wall(lua_State *L)
 
 static int lab_seed(lua_State *L)
 {
-    (void)lab_of(L);
+    (void)rp_lab_of(L);
     rp_random_fix((uint64_t)luaL_checknumber(L, 1));
     return 0;
 }
@@ -595,197 +461,33 @@ static int lab_seed(lua_State *L)
 /* watch(on): do hooks have their CPU budget? Of the sites to come. */
 static int lab_watch(lua_State *L)
 {
-    lab_of(L)->watched = lua_toboolean(L, 1) != 0;
+    rp_lab_of(L)->watched = lua_toboolean(L, 1) != 0;
     return 0;
-}
-
-/* ---- ends of connections ----------------------------------------------------------------------- */
-
-/* connect(listener, secure, ip, port) -> fd */
-static int lab_connect(lua_State *L)
-{
-    struct rp_lab *lab = open_lab_of(L);
-    uint32_t at = (uint32_t)luaL_checkinteger(L, 1) - 1;
-    size_t n;
-    const char *ip = luaL_checklstring(L, 3, &n);
-    struct rp_addr from, to;
-    struct rp_conn *c;
-    int ends[2];
-    luaL_argcheck(L, at < lab->serves_n, 1, "no such listener");
-    luaL_argcheck(L, rp_addr_parse_ip(rp_str_of(ip, n), &from) == RP_OK, 3, "no IP address");
-    from.port = (uint16_t)luaL_checkinteger(L, 4);
-    to = lab->conf->listeners[at].addr;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
-        return luaL_error(L, "no socket: %s", strerror(errno));
-    if (rp_conn_adopt(lab->loop, ends[0], &from, &to, &c) != RP_OK) {
-        (void)close(ends[1]);
-        return luaL_error(L, "a socket cannot be watched");
-    }
-    lab->serves[at]->as_secure = lua_toboolean(L, 2) != 0;
-    rp_server_speak(lab->serves[at], c);
-    lua_pushinteger(L, ends[1]);
-    return 1;
-}
-
-/* recv(fd, keep) -> bytes | nil: nothing yet | false, "closed" or "reset". keep: the last byte stays in
- * the socket and is left out next time, so that closing it is a reset. */
-static int lab_recv(lua_State *L)
-{
-    static char room[READ_BYTES];
-    int fd = (int)luaL_checkinteger(L, 1);
-    bool keep = lua_toboolean(L, 2) != 0;
-    ssize_t n = recv(fd, room, sizeof room, MSG_DONTWAIT | (keep ? MSG_PEEK : 0));
-    if (n > 0) {
-        lua_pushlstring(L, room, (size_t)n);
-        return 1;
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-    lua_pushboolean(L, 0);
-    lua_pushstring(L, n == 0 ? "closed" : "reset");
-    return 2;
-}
-
-/* send(fd, bytes) -> how many were taken; nil: the other side is gone */
-static int lab_send(lua_State *L)
-{
-    size_t n;
-    int fd = (int)luaL_checkinteger(L, 1);
-    const char *bytes = luaL_checklstring(L, 2, &n);
-    ssize_t sent = n ? send(fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-    if (sent < 0 && (errno == EAGAIN || errno == EINTR)) sent = 0;
-    if (sent < 0) return 0;
-    lua_pushnumber(L, (lua_Number)sent);
-    return 1;
-}
-
-static int lab_finish(lua_State *L)
-{
-    (void)shutdown((int)luaL_checkinteger(L, 1), SHUT_WR); /* gone already: as good */
-    return 0;
-}
-
-/* drop(fd): a reset when bytes are left unread in it */
-static int lab_drop(lua_State *L)
-{
-    (void)close((int)luaL_checkinteger(L, 1)); /* nothing is lost that is not to be lost */
-    return 0;
-}
-
-/* ---- what is out there ------------------------------------------------------------------------- */
-
-static void check_addr(lua_State *L, int arg, struct rp_addr *out)
-{
-    size_t n;
-    const char *text = luaL_checklstring(L, arg, &n);
-    if (rp_addr_parse(rp_str_of(text, n), out) != RP_OK)
-        luaL_error(L, "\"%s\" is no address with a port", text);
-}
-
-/* place(address, manner): what connecting to it does */
-static int lab_place(lua_State *L)
-{
-    struct rp_lab *lab = lab_of(L);
-    struct place p = {.manner = (enum manner)luaL_checkoption(L, 2, "accept", MANNER)};
-    check_addr(L, 1, &p.addr);
-    struct place *old = (struct place *)(uintptr_t)find_place(lab, &p.addr);
-    if (!old) {
-        if (lab->places_n == PLACES_MOST) return luaL_error(L, "too many places");
-        lab->places = rp_realloc(lab->places, (lab->places_n + 1) * sizeof *lab->places);
-        old = &lab->places[lab->places_n++];
-    }
-    *old = p;
-    return 0;
-}
-
-static int fail_name(lua_State *L, struct name *one, const char *how)
-{
-    if (strcmp(how, "absent") == 0) one->status = RP_E_NOT_FOUND;
-    else if (strcmp(how, "timeout") == 0) one->status = RP_E_TIMEOUT;
-    else if (strcmp(how, "fail") == 0) one->status = RP_E_UP_RESOLVE;
-    else return luaL_error(L, "a name has addresses, or is \"absent\", \"timeout\" or \"fail\"");
-    return 0;
-}
-
-/* name(name, { ip, .. } or "absent", "timeout", "fail") */
-static int lab_name(lua_State *L)
-{
-    struct rp_lab *lab = lab_of(L);
-    size_t n;
-    const char *text = luaL_checklstring(L, 1, &n);
-    struct name *one = find_name(lab, rp_str_of(text, n));
-    if (!one) {
-        if (lab->names_n == PLACES_MOST) return luaL_error(L, "too many names");
-        lab->names = rp_realloc(lab->names, (lab->names_n + 1) * sizeof *lab->names);
-        one = &lab->names[lab->names_n++];
-        one->text = rp_strdup_n(text, n);
-    }
-    one->status = RP_OK;
-    one->n = 0;
-    if (lua_type(L, 2) == LUA_TSTRING) return fail_name(L, one, lua_tostring(L, 2));
-    luaL_checktype(L, 2, LUA_TTABLE);
-    for (int i = 1; i <= (int)lua_objlen(L, 2) && one->n < NAME_ADDRS_MOST; i++) {
-        lua_rawgeti(L, 2, i);
-        size_t ip_n;
-        const char *ip = luaL_checklstring(L, -1, &ip_n);
-        if (rp_addr_parse_ip(rp_str_of(ip, ip_n), &one->addrs[one->n]) != RP_OK)
-            return luaL_error(L, "%s: \"%s\" is no IP address", text, ip);
-        one->n++;
-        lua_pop(L, 1);
-    }
-    return 0;
-}
-
-/* arrivals() -> { { fd =, to =, datagrams = } .. }: connections that were made since */
-static int lab_arrivals(lua_State *L)
-{
-    struct rp_lab *lab = lab_of(L);
-    char text[RP_ADDR_TEXT_BYTES];
-    if (lab->arrivals_n == 0) return 0;
-    lua_createtable(L, (int)lab->arrivals_n, 0);
-    for (uint32_t i = 0; i < lab->arrivals_n; i++) {
-        const struct arrival *a = &lab->arrivals[i];
-        lua_createtable(L, 0, 3);
-        lua_pushinteger(L, a->fd);
-        lua_setfield(L, -2, "fd");
-        lua_pushlstring(L, text, rp_addr_put(&a->to, text));
-        lua_setfield(L, -2, "to");
-        lua_pushboolean(L, a->datagrams);
-        lua_setfield(L, -2, "datagrams");
-        lua_rawseti(L, -2, (int)i + 1);
-    }
-    lab->arrivals_n = 0;
-    return 1;
 }
 
 /* ---- what is said ------------------------------------------------------------------------------ */
 
-static int push_and_clear(lua_State *L, struct rp_buf *b)
+int rp_lab_push(lua_State *L, struct rp_buf *b)
 {
     lua_pushlstring(L, b->len ? rp_buf_str(b).ptr : "", b->len);
     rp_buf_clear(b);
     return 1;
 }
 
-/* strays() -> a line for each place that nothing is at; they are forgotten */
-static int lab_strays(lua_State *L)
-{
-    return push_and_clear(L, &lab_of(L)->strays);
-}
-
 /* log() -> lines of the error log since the last call */
 static int lab_log(lua_State *L)
 {
-    return push_and_clear(L, &lab_of(L)->log);
+    return rp_lab_push(L, &rp_lab_of(L)->log);
 }
 
 /* dump() -> a line for each live request: where it is, what it waits for */
 static int lab_dump(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     struct rp_buf out;
-    rp_buf_init(&out, LOG_MOST);
+    rp_buf_init(&out, RP_LAB_TEXT_MOST);
     rp_proxy_dump(lab->proxy, &out);
-    push_and_clear(L, &out);
+    rp_lab_push(L, &out);
     rp_buf_fini(&out);
     return 1;
 }
@@ -793,7 +495,7 @@ static int lab_dump(lua_State *L)
 /* access(file) -> what was written to a log file of the site (from 1) */
 static int lab_access(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     uint32_t at = (uint32_t)luaL_checkinteger(L, 1) - 1;
     char room[4096];
     luaL_Buffer b;
@@ -813,41 +515,22 @@ static int lab_access(lua_State *L)
 /* live() -> how many requests are */
 static int lab_live(lua_State *L)
 {
-    struct rp_lab *lab = open_lab_of(L);
+    struct rp_lab *lab = rp_lab_of_site(L);
     lua_pushnumber(L, (lua_Number)lab->proxy->stats.requests_active);
     return 1;
 }
 
 static const luaL_Reg LIBRARY[] = {
-    {"entries", lab_entries},
-    {"draft", lab_draft},
-    {"open", lab_open},
-    {"start", lab_start},
-    {"started", lab_started},
-    {"stop", lab_stop},
-    {"close", lab_close_site},
-    {"listeners", lab_listeners},
-    {"turn", lab_turn},
-    {"now", lab_now},
-    {"next", lab_next},
-    {"pass", lab_pass},
-    {"set_wall", lab_set_wall},
-    {"seed", lab_seed},
-    {"watch", lab_watch},
-    {"connect", lab_connect},
-    {"recv", lab_recv},
-    {"send", lab_send},
-    {"finish", lab_finish},
-    {"drop", lab_drop},
-    {"place", lab_place},
-    {"name", lab_name},
-    {"arrivals", lab_arrivals},
-    {"strays", lab_strays},
-    {"log", lab_log},
-    {"dump", lab_dump},
-    {"access", lab_access},
-    {"live", lab_live},
-    {NULL, NULL},
+    {"entries", lab_entries},   {"draft", lab_draft},
+    {"open", lab_open},         {"start", lab_start},
+    {"started", lab_started},   {"stop", lab_stop},
+    {"close", lab_close_site},  {"listeners", lab_listeners},
+    {"turn", lab_turn},         {"now", lab_now},
+    {"next", lab_next},         {"pass", lab_pass},
+    {"set_wall", lab_set_wall}, {"seed", lab_seed},
+    {"watch", lab_watch},       {"log", lab_log},
+    {"dump", lab_dump},         {"access", lab_access},
+    {"live", lab_live},         {NULL, NULL},
 };
 
 void rp_lab_open(lua_State *L, struct rp_host *h)
@@ -856,5 +539,7 @@ void rp_lab_open(lua_State *L, struct rp_host *h)
     lua_newtable(L);
     lua_pushlightuserdata(L, h);
     luaL_openlib(L, NULL, LIBRARY, 1);
+    lua_pushlightuserdata(L, h);
+    luaL_openlib(L, NULL, rp_lab_world_library, 1);
     lua_setfield(L, -2, "lab");
 }

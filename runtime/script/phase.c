@@ -208,7 +208,8 @@ static rp_err returned(const struct rp_pass *a, struct rp_task *t)
         return RP_OK;
     }
     bool answered = rp_phase_slot(a->h, a->r)->answered;
-    if (answered) rp_account_answer(a->h, rp_chain_plugin(a->h, chain, at), a->r->res.status);
+    if (answered && !a->writes)
+        rp_account_answer(a->h, rp_chain_plugin(a->h, chain, at), a->r->res.status);
     if (a->writes || answered) return RP_END;
     if (!stop || !must_answer(a->phase)) return RP_OK;
     rp_pass_log_failure(a, rp_chain_plugin(a->h, chain, at),
@@ -229,8 +230,12 @@ static rp_err park(const struct rp_pass *a, struct rp_task *t)
     struct rp_answer *w = a->r->answer;
     bool begins = w && w->streamed && !a->writes && a->phase <= RP_PHASE_CONTENT;
     bool reads = t->wants_body != RP_WANTS_NOTHING;
-    if (begins) w->task = t;
-    else *place(a) = t;
+    if (begins) {
+        rp_account_answer(a->h, rp_chain_plugin(a->h, t->chain, t->at), a->r->res.status);
+        w->task = t;
+    } else {
+        *place(a) = t;
+    }
     if (begins || a->writes) w->awaits_body = reads;
     else if (a->phase == RP_PHASE_REQUEST_BODY) a->r->payload->reads = reads;
     else a->r->hook_reads = reads;

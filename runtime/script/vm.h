@@ -295,6 +295,13 @@ static inline struct rp_host *rp_vm_of(struct rp_host_face *f)
     return (struct rp_host *)(void *)f;
 }
 
+/* Is it a hook that writes its request's response (answer.h)? */
+static inline bool rp_task_is_writing(const struct rp_task *t)
+{
+    const struct rp_answer *w = t->req ? t->req->answer : NULL;
+    return w && w->streamed && t->phase <= RP_PHASE_CONTENT;
+}
+
 /* ---- vm_task.c ------------------------------------------------------------------------------ */
 
 /* A task with an empty coroutine; NULL when there are too many or the VM's heap is full. */

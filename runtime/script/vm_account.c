@@ -191,7 +191,7 @@ void rp_account_begin(struct rp_host *h, struct rp_task *t)
     struct rp_vm_account *a = rp_account_of(h, rp_vm_running(h));
     uint64_t ns = h->mark_ns - t->parked_ns;
     t->parked_ns = 0;
-    t->spent_ns += ns;
+    if (!rp_task_is_writing(t)) t->spent_ns += ns; /* its client may be in no hurry */
     if (a && t->is_hook) a->cells[RP_ACCOUNT_WAIT] += (double)ns * 1e-9;
 }
 
@@ -330,8 +330,9 @@ static bool relink_one(struct rp_host *h, uint32_t plugin, enum rp_metric_breake
     lua_rawgeti(h->L, LUA_REGISTRYINDEX, h->relink_fn);
     lua_pushnumber(h->L, plugin);
     lua_pushnumber(h->L, state);
-    lua_pushboolean(h->L, h->conf->plugins[plugin].breaker.policy == RP_BREAK_DENY ||
-                              h->conf->plugins[plugin].breaker.deny);
+    const struct rp_conf_plugin *p = &h->conf->plugins[plugin];
+    bool deny = p->breaker.policy == RP_BREAK_DENY || p->breaker.deny;
+    lua_pushboolean(h->L, deny && !p->shadow); /* a shadow keeps nobody out */
     bool done = rp_host_call(h, 3, 0);
     if (!done) lua_pop(h->L, 1);
     return done;

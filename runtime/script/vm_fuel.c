@@ -242,10 +242,14 @@ static int lua_fuel_end(lua_State *L)
 }
 
 static const luaL_Reg LIBRARY[] = {
-    {"fuel_strings", lua_fuel_strings}, {"fuel_begin", lua_fuel_begin},
-    {"fuel_pause", lua_fuel_pause},     {"fuel_resume", lua_fuel_resume},
-    {"fuel_charge", lua_fuel_charge},   {"fuel_runs", lua_fuel_runs},
-    {"fuel_spent", lua_fuel_spent},     {"fuel_end", lua_fuel_end},
+    {"fuel_strings", lua_fuel_strings},
+    {"fuel_begin", lua_fuel_begin},
+    {"fuel_pause", lua_fuel_pause},
+    {"fuel_resume", lua_fuel_resume},
+    {"fuel_charge", lua_fuel_charge},
+    {"fuel_runs", lua_fuel_runs},
+    {"fuel_spent", lua_fuel_spent},
+    {"fuel_end", lua_fuel_end},
     {NULL, NULL},
 };
 

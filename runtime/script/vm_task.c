@@ -445,7 +445,7 @@ static rp_ms hook_end(const struct rp_host *h, struct rp_task *t)
 {
     rp_ms most = h->conf->hook_wait_ms;
     const struct rp_answer *w = t->req ? t->req->answer : NULL;
-    if (w && w->streamed && t->phase <= RP_PHASE_CONTENT) /* each sign of life gives it more time */
+    if (rp_task_is_writing(t)) /* each sign of life gives it more time */
         return w->idle_ms ? w->last_ms + w->idle_ms - RP_MIN(w->idle_ms / 10, HOOK_SPARE_MS)
                           : UINT64_MAX;
     if (!t->ends_ms)

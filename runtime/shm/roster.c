@@ -158,6 +158,11 @@ void rp_roster_free(struct rp_roster **r)
     *r = NULL;
 }
 
+struct rp_hash_key rp_roster_key(const struct rp_roster *r)
+{
+    return (struct rp_hash_key){.k0 = ~r->key.k1, .k1 = r->key.k0 + 1}; /* not that of the ids */
+}
+
 /* ---- places --------------------------------------------------------------------------------- */
 
 static struct roster_count *count_of(const struct rp_roster *r, uint32_t worker, uint32_t place)

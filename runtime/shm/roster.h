@@ -11,6 +11,7 @@
 #ifndef RP_SHM_ROSTER_H
 #define RP_SHM_ROSTER_H
 
+#include "base/hash.h"
 #include "shm/zone.h"
 
 enum {
@@ -51,6 +52,8 @@ struct rp_roster *rp_roster_own(uint32_t place_n);
 void rp_roster_free(struct rp_roster **r); /* this process's handle */
 size_t rp_roster_bytes(uint32_t worker_n, uint32_t place_n);
 
+/* A secret of the instance, the same in all processes. */
+struct rp_hash_key rp_roster_key(const struct rp_roster *r);
 /* Hold the peer's place; *fresh: nobody knew it. RP_E_CAP: all places are taken. */
 RP_MUST rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
                               uint32_t *place, bool *fresh);

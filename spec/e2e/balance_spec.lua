@@ -249,4 +249,85 @@ describe("balancing", function()
             third:recv_until("third")
         end)
     end)
+
+    describe("of sticky clients", function()
+        local site
+
+        after_each(function() site:stop() end)
+
+        local function start(more, vars)
+            local all = { a = a.port, b = b.port, c = c.port }
+            for key, value in pairs(vars or {}) do all[key] = value end
+            site = proc.rproxy { vars = all, site = [[
+                return rp.site { workers = 2, listeners = { rp.listen { "127.0.0.1:${port}" } },
+                    upstreams = { o = rp.upstream { balance = "random", fail_rest = 60,
+                        peers = { "127.0.0.1:${a}", "127.0.0.1:${b}", "127.0.0.1:${c}" },
+                        sticky = { cookie = "side", ]] .. (more or "") .. [[ } } },
+                    hosts = { rp.host { default = true, routes = {
+                        rp.route { "/*", upstream = "o" } } } } } ]] }
+        end
+
+        local function get(cookie)
+            local res = http.get(site.port, "/", cookie and { Cookie = cookie } or nil)
+            assert.equal(200, res.status)
+            return res.body, e2e.values(res.fields, "set-cookie")[1]
+        end
+
+        it("sends them back to the peer that they had, whichever worker they meet", function()
+            start()
+            local names = {}
+            for _ = 1, 6 do
+                local first, line = get()
+                local cookie = line:match("^(side=%x+); Path=/; HttpOnly; SameSite=Lax$")
+                assert.is_string(cookie, line)
+                names[cookie] = first
+                for _ = 1, 6 do
+                    local body, again = get("x=1; " .. cookie)
+                    assert.equal(first, body)
+                    assert.is_nil(again) -- it knows already
+                end
+            end
+            process.must(site, "reload")
+            for cookie, name in pairs(names) do assert.equal(name, (get(cookie))) end
+        end)
+
+        it("sends those whose cookie is none anywhere, and tells them", function()
+            start()
+            for _, bad in ipairs { "side=", "side=" .. ("0"):rep(32), "side=a", "side=" .. ("g"):rep(32) } do
+                local _, line = get(bad)
+                assert.matches("^side=%x+; ", line)
+            end
+        end)
+
+        it("keeps them while their peer is drained, and sends them elsewhere when it is gone", function()
+            start()
+            local first, line = get()
+            local cookie = line:match("^side=%x+")
+            local port = ({ a = a, b = b, c = c })[first].port
+            local function order(word)
+                assert.equal(0, (proc.run { process.BIN, "peer", "-p", site.site_path, "o",
+                    "127.0.0.1:" .. port, word }).exit)
+            end
+            order("drain")
+            for _ = 1, 5 do assert.equal(first, (get(cookie))) end
+            for _ = 1, 10 do assert.are_not.equal(first, (get())) end
+            order("maint")
+            local other, again = get(cookie)
+            assert.are_not.equal(first, other)
+            assert.matches("^side=%x+", again)
+        end)
+
+        it("has cookies that other instances with the same secret know", function()
+            start('secret = "0123456789abcdef", max_age = "1h", path = "/app", same_site = "Strict"')
+            local first, line = get()
+            local cookie = line:match("^(side=%x+); Path=/app; Max%-Age=3600; HttpOnly; SameSite=Strict$")
+            assert.is_string(cookie, line)
+            site:stop()
+            start('secret = "0123456789abcdef"')
+            for _ = 1, 5 do assert.equal(first, (get(cookie))) end
+            site:stop()
+            start()
+            assert.is_string(select(2, get(cookie))) -- another key
+        end)
+    end)
 end)

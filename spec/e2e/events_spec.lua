@@ -86,6 +86,14 @@ local SITE = [==[
             end
             return req:exit(200, table.concat(words, ","))
         end),
+        content("/flood", function(req)
+            local es = streams[#streams]
+            while es:send { event = "big", data = ("x"):rep(60000) } do end
+        end),
+        content("/publish-last", function(req)
+            local ok, err = streams[#streams]:send(req:arg("text"))
+            return req:exit(200, tostring(ok or err))
+        end),
         content("/hints", function(req)
             local first = req:early_hints { link = { "</a.css>; rel=preload; as=style", "</b.js>" } }
             rp.sleep(0.002)
@@ -223,6 +231,24 @@ describe("server-sent events", function()
         assert.equal("closed,true,true", http.get(rp.port, "/publish?text=last").body)
         c:recv_until("data: last\n\n")
         b:close()
+    end)
+
+    it("stay whole when who sends them ends while its client is slow", function()
+        local slow = send("/subscribe", nil, { rcvbuf = 4096, timeout = 60 })
+        slow:recv_until("data: subscribed\n\n")
+        local flood = send("/flood")
+        assert.truthy(posix.poll(function() -- it waits: others cannot come between
+            return http.get(rp.port, "/publish-last?text=no").body == "busy"
+        end))
+        flood:close()
+        local last = send("/publish-last?text=last")
+        local text = slow:recv_until("data: last\n\n")
+        assert.equal("true", http.read(last).body)
+        slow:close()
+        text = text:gsub("\r\n%x+\r\n", "") -- chunks
+        for data in text:gmatch("event: big\ndata: (x*)") do assert.equal(60000, #data) end
+        local rest = text:gsub("event: big\ndata: x+\n\n", ""):gsub("data: no\n\n", "")
+        assert.equal("data: last\n\n", rest)
     end)
 
     for name, version in pairs { ["HTTP/1.1"] = "--http1.1", ["HTTP/2"] = "--http2-prior-knowledge" } do

@@ -169,6 +169,11 @@ local paths = {
         return token == "aaaaaaaaaaaa.bbbbbbbbbbbb.cccccccccccc", r:get("token:" .. token),
             rp.hex(rp.crypto.sha256(token)), req:cookie("sid"), req:arg("api_key")
     end,
+    ["/conn"] = function(req)
+        local tls = req.conn.tls
+        return req.version, req.scheme, req.remote_ip, req.peer_ip, req.host, req.port, req.conn.requests,
+            tls and tls.version, tls and tls.cipher, tls and tls.alpn, req.conn.ja4
+    end,
     ["/started"] = function() return started end,
     ["/bytes"] = function(req) return rp.hex(req:get("x-bytes") or "") end,
 }
@@ -182,7 +187,7 @@ return rp.site {
         top = rp.shm.top { size = "1m" }, distinct = rp.shm.distinct { size = "1m" } },
     upstreams = { origin = rp.upstream { peers = { "127.0.0.1:${nginx}" } },
         down = rp.upstream { peers = { "127.0.0.1:${closed}" } } },
-    use = { { name = "gate",
+    use = { rp.untrusted "boxed" { url = "http://127.0.0.1:${nginx}" }, { name = "gate",
         start = function() started = c:get("/conn").body end,
         early = function(req)
             if req:get("x-early") then return req:exit(403, r:get("early") or "early") end
@@ -205,9 +210,30 @@ return rp.site {
 }
 ]]
 
+-- A plugin of somebody else, in a box.
+local BOXED = [[
+local rp = require "rproxy"
+local M = rp.plugin { name = "boxed", schema = { url = { "url", required = true } } }
+function M.setup(conf)
+    local client = rp.http.client { timeout = 20 }
+    return { access = function(req)
+        if req.path ~= "/boxed" then return end
+        local res = client:get(conf.url .. "/conn")
+        local s = rp.tcp.connect { host = "127.0.0.1", port = tonumber(conf.url:match(":(%d+)")),
+            timeout = 20 }
+        s:write("GET /conn HTTP/1.0\r\n\r\n")
+        local line = s:read("line")
+        s:close()
+        return req:exit(200, table.concat({ res.body, line, math.random(1e9), os.time(), rp.time(),
+            rp.hex(rp.crypto.random(4)) }, " "))
+    end }
+end
+return M
+]]
+
 local PATHS = { "/http", "/http", "/stream", "/refused", "/redis", "/redis", "/session", "/subscribe",
     "/tcp", "/unix", "/dns", "/fs", "/exec", "/lock", "/seat", "/shared", "/shared", "/fetch?k=1",
-    "/fetch?k=1", "/time", "/dice", "/together", "/started", "/up/x?a=%00b", "/up/y", "/down",
+    "/fetch?k=1", "/time", "/dice", "/boxed", "/conn", "/together", "/started", "/up/x?a=%00b", "/up/y", "/down",
     "/gone/1", "/none" }
 
 local function capture_lines(dir, n)
@@ -236,7 +262,8 @@ local function start(record, vars)
     local dir = folders()
     local all = { record = record, dir = dir }
     for name, value in pairs(vars) do all[name] = value end
-    return proc.rproxy { site = SITE, vars = all, files = { ["record.key"] = ("k"):rep(40) } }, dir
+    return proc.rproxy { site = SITE, vars = all, files = {
+        ["record.key"] = ("k"):rep(40), ["boxed.lua"] = BOXED } }, dir
 end
 
 local describe_with_servers = redis.is_installed() and NGINX and describe or pending
@@ -315,7 +342,7 @@ describe_with_servers("a recorded site", function()
             '"/gone/*", id = "gone2", upstream = "origin"')
         text = text:gsub('req%.up:set%("x%-user", req%.consumer%)',
             'req.up:set("x-user", "other") c:get("/new?x=1")')
-        local path = dir .. "/new.lua"
+        local path = rp.dir .. "/new.lua"
         posix.write_file(path, text)
         os.execute("chmod a+r " .. path)
         local how, out, err = proc.run { process.BIN, "replay", "-p", path, "--json", "--key",

@@ -16,6 +16,8 @@ local ROUTES = {
         { hang = true } },
     ["/both"] = { early = true, { send = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" ..
         "3\r\none\r\n" }, { body = true }, { send = "3\r\ntwo\r\n0\r\n\r\n" } },
+    ["/continue"] = { early = true, { send = "HTTP/1.1 100 Continue\r\n\r\n" }, { body = true },
+        { send = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" } },
     ["/dies"] = { early = true, { wait = 0.05 }, { reset = true } },
     ["/stale"] = { turns = { { status = 200, body = "first" }, { { reset = true } },
         { status = 200, body = "again" } } },
@@ -38,6 +40,12 @@ local SITE = [[
         twice = rp.upstream { peers = { "127.0.0.1:${dead}", "127.0.0.1:${origin}" }, tries = 2,
             balance = function(req, up)
                 if up.attempt == 1 then up:peer("127.0.0.1:${dead}") end
+            end },
+        twice2 = rp.upstream { peers = { "127.0.0.1:${dead}", "127.0.0.1:${origin}" }, tries = 2,
+            balance = function(req, up)
+                if up.attempt > 1 then return end
+                up:peer("127.0.0.1:${dead}")
+                req:set_body((req:body()) .. "again")
             end } },
     hosts = { rp.host { default = true, routes = {
         rp.route { "/upper", upstream = "o", use = { hook(upper) } },
@@ -97,6 +105,9 @@ local SITE = [[
         rp.route { "/trailers", upstream = "o", use = { hook(upper) } },
         rp.route { "/small", upstream = "o", limits = { body = 10 }, use = {
             hook(function(req, piece) return piece:rep(3) end) } },
+        rp.route { "/continue", upstream = "o", use = { hook(upper) } },
+        rp.route { "/reset/gathered", upstream = "twice2", buffer = { request = true },
+            use = { hook(upper) } },
         rp.route { "/early", upstream = "o", use = { hook(upper) } },
         rp.route { "/both", upstream = "o", use = { hook(function(req, piece)
             rp.sleep(0.01) return piece:upper() end),
@@ -241,6 +252,23 @@ describe("request_body hooks", function()
     end)
 
     it("leave it to the upstream to ask for the body", function()
+        local w = wire.connect(rp.port)
+        w:send(http.format { method = "POST", target = "/continue", fields = {
+            ["Content-Length"] = "5", Expect = "100-continue" } })
+        assert.equal(100, http.read(w, { until_final = false }).status)
+        w:send("hello")
+        assert.equal(200, http.read(w).status)
+        assert.equal("HELLO", e2e.last(up).body)
+        assert.equal("100-continue", e2e.field(e2e.last(up), "expect"))
+    end)
+
+    it("let balance hooks see and change what they made", function()
+        local got = sent("/reset/gathered", "hello")
+        assert.equal("HELLOagain", got.body)
+        assert.equal("length", got.framing)
+    end)
+
+    it("ask for a body themselves where it is gathered", function()
         local w = wire.connect(rp.port)
         w:send(http.format { method = "POST", target = "/upper/gathered", fields = {
             ["Content-Length"] = "5", Expect = "100-continue" } })

@@ -268,7 +268,7 @@ describe("request bodies piece by piece:", function()
         end)
 
         it("are for the hooks before the upstream", function()
-            assert.matches("piece by piece in early, access", post("/phases", "a"):header("x-why"))
+            assert.matches("piece by piece in access, rewrite", post("/phases", "a"):header("x-why"))
         end)
 
         it("end with their client", function()

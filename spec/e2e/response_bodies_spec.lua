@@ -33,6 +33,9 @@ local ROUTES = {
     ["/304"] = { status = 304 },
     ["/early"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" }, early = true },
     ["/close"] = { { send = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello " }, { close = true } },
+    ["/ws"] = { { send = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+        .. "Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nraw bytes" },
+        { hang = true } },
     ["*"] = { status = 200, body = "hello ", fields = FIELDS },
 }
 
@@ -393,6 +396,18 @@ describe("bodies of responses", function()
             assert.truthy(res:header("x-2"):find("do not belong there", 1, true))
             assert.truthy(res:header("x-3"):find("do not belong there", 1, true))
         end)
+    end)
+
+    it("of tunnels are none", function()
+        protocol.only("h1 client", "Upgrade")
+        protocol.only("h1 upstream", "Upgrade")
+        local w = wire.connect(rp.port)
+        w:send("GET /body/1000/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            .. "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        local head = e2e.head(w)
+        assert.truthy(head:find("^HTTP/1%.1 101 "))
+        assert.truthy(head:lower():find("x-body: tunnel", 1, true), head)
+        w:recv_until("raw bytes")
     end)
 
     it("tell where the time went", function()

@@ -15,7 +15,22 @@ local ROUTES = {
     ["*"] = { status = 200, fields = { { "X-Up", "1" } }, body = "ok" },
 }
 
+-- Code that nobody trusts.
+local FILES = { ["stranger.lua"] = [[
+    local rp = require("rproxy")
+    local M = rp.plugin { name = "stranger" }
+    function M.setup()
+        return { access = function(req)
+            req.up:set("x-boxed", "1")
+            if req:arg("loop") then while true do req:get("host") end end
+            return req:exit(402)
+        end }
+    end
+    return M
+]] }
+
 local BEFORE = [[
+    local stranger = rp.untrusted("stranger")
     local function shadow(hooks)
         hooks.mode, hooks.name = "shadow", hooks.name or "the-shadow"
         return hooks
@@ -27,6 +42,12 @@ local BEFORE = [[
         while true do keep = function() return keep end end -- closures are never compiled
     end
     local function deny(req) return req:exit(403, "denied", { ["x-why"] = "no" }) end
+    -- So much CPU, in code that is compiled: no debug hook is seen there.
+    local function spin(seconds)
+        local ends, n = rp.clock() + seconds * 1e9, 0
+        while rp.clock() < ends do n = n + 1 end
+        return n
+    end
     local picker = rp.plugin { name = "picker" }
     function picker.setup()
         return { balance = function(req, up) up:peer("127.0.0.1", ${dead}) end }
@@ -55,7 +76,7 @@ local SITE = [[
         o = rp.upstream { peers = { "127.0.0.1:${origin}" } },
         dead = rp.upstream { peers = { "127.0.0.1:${dead}" } },
         picked = rp.upstream { peers = { "127.0.0.1:${origin}" }, balance = picker {
-            mode = "shadow" } },
+            mode = "shadow", grant = { net = { "127.0.0.1:${dead}" } } } },
     },
     use = { shadow { name = "early", early = function(req)
         if req.path == "/early" then
@@ -118,6 +139,10 @@ local SITE = [[
             end } } },
             rp.route { "/runaway", upstream = "o", use = { shadow { access = endless },
                 { access = function(req) req.up:set("x-after", "ran") end } } },
+            rp.route { "/busy", upstream = "o", use = {
+                { access = function() spin(0.03) end },
+                shadow { access = function() spin(0.08) end },
+                { access = function(req) spin(0.03) req.up:set("x-after", "ran") end } } },
             rp.route { "/waits", upstream = "o", use = { shadow { access = function(req)
                 rp.sleep(0.01)
                 return req:exit(403)
@@ -176,6 +201,9 @@ local SITE = [[
                 res:set_body(body:rep(3))
                 res:trailer("x-sum", "1")
             end } } },
+            rp.route { "/boxed", upstream = "o", use = {
+                stranger { mode = "shadow" },
+                { access = function(req) req.up:set("x-after", "ran") end } } },
             rp.route { "/ctx", upstream = "o", use = { shadow { access = function(req)
                 if req.ctx.mine then req.up:set("x-old", "1") end
                 req.ctx.mine = true
@@ -191,7 +219,7 @@ describe("an instance in shadow mode", function()
     setup(function()
         log = os.tmpname()
         rp, up = e2e.pair(ROUTES, { site = SITE, before = BEFORE,
-            vars = { dead = posix.free_port(), log = log } })
+            vars = { dead = posix.free_port(), log = log }, files = FILES })
     end)
     teardown(function()
         e2e.stop(rp)
@@ -393,6 +421,24 @@ describe("an instance in shadow mode", function()
         assert.equal(200, get("/runaway").status)
         assert.equal("ran", e2e.field(e2e.last(up), "x-after"))
         assert.truthy(entry(decided("/runaway"), { verdict = "error" }).error:find("CPU budget", 1, true))
+    end)
+
+    it("that computes for too long takes nothing from the budget of the others", function()
+        for _ = 1, 5 do
+            assert.equal(200, get("/busy").status)
+            assert.equal("ran", e2e.field(e2e.last(up), "x-after"))
+        end
+    end)
+
+    it("may be untrusted, too", function()
+        assert.equal(200, get("/boxed").status)
+        assert.equal("ran", e2e.field(e2e.last(up), "x-after"))
+        assert.is_nil(e2e.field(e2e.last(up), "x-boxed"))
+        local line = decided("/boxed")
+        assert.equal("1", entry(line, { what = "up.x-boxed" }).value)
+        assert.equal(402, entry(line, { verdict = "answer" }).status)
+        assert.equal(200, get("/boxed?loop=1").status)
+        assert.equal("ran", e2e.field(e2e.last(up), "x-after"))
     end)
 
     it("may wait", function()

@@ -99,6 +99,14 @@ describe("rproxy test", function()
         end
     end)
 
+    it("says what to install where busted is not", function()
+        write("plugins/greet_spec.lua", SPEC)
+        local p = proc.spawn({ BIN, "test" }, { cwd = dir,
+            env = { LUA_PATH = "/nowhere/?.lua", LUA_CPATH = "/nowhere/?.so" } })
+        assert.same({ exit = 2 }, p:wait(20))
+        assert.matches("apt%-get install lua%-busted", p:stderr())
+    end)
+
     it("helps", function()
         local how, out = run("--help")
         assert.same({ exit = 0 }, how)
@@ -165,6 +173,15 @@ describe("rproxy test", function()
         assert.matches("not run: 23-24", out, 1, true)
     end)
 
+    it("runs the spec that the kit was designed by, to the letter", function()
+        local from = "spec/support/api/ratelimit"
+        write("plugins/ratelimit.lua", posix.read_file(from .. ".lua"))
+        write("plugins/ratelimit_spec.lua", posix.read_file(from .. "_test.lua"))
+        local how, out = run()
+        assert.same({ exit = 0 }, how)
+        assert.matches("1 success / 0 failures", out, 1, true)
+    end)
+
     it("lets a request wait", function()
         write("plugins/greet_spec.lua", [[
             local t = require "rproxy.test"
@@ -201,6 +218,7 @@ describe("rproxy test", function()
             pipe:close()
         end
         assert.same({ ["runtime/base/clock.c"] = true, ["runtime/base/random.c"] = true,
-            ["runtime/net/loop.c"] = true, ["runtime/script/lab.c"] = true }, users)
+            ["runtime/net/loop.c"] = true, ["runtime/script/lab.c"] = true,
+            ["runtime/script/lab_world.c"] = true }, users)
     end)
 end)

@@ -107,6 +107,17 @@ describe("rproxy diff", function()
         assert.equal("no differences\n", text)
     end)
 
+    it("knows hooks without a name by their place in the chain", function()
+        local use = "{ access = function(req)\n        req.ctx.a = %d\n    end }"
+        local text = diff({ use = use:format(1) }, { before = "\n\n\n", use = use:format(1) })
+        assert.equal("no differences\n", text)
+        differs({ use = use:format(1) }, { use = use:format(2) }, "~ inline@new.lua:",
+            "hook access: ")
+        differs({ use = use:format(1) }, { use = "" }, "loses an inline hook (access)")
+        local route = 'rp.route { "/*", content = function(req) return req:exit(%d) end }'
+        differs({ routes = route:format(200) }, { routes = route:format(201) }, "hook content: ")
+    end)
+
     it("tells of hosts", function()
         local old = 'rp.route { "/*", respond = { 200 } } } }, rp.host { "b.example", routes = { '
             .. 'rp.route { "/*", respond = { 200 } }'

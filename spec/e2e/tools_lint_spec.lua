@@ -86,19 +86,41 @@ describe("rproxy lint", function()
     before_each(function() dir = proc.temp_dir() end)
     after_each(proc.cleanup)
 
-    for code, case in pairs(HOOKS) do
-        it("finds " .. code .. " in a hook", function()
-            local path = write("p.lua", plugin(case[1]))
-            local list, status, text = lint("--level", "info", path)
-            local found = {}
-            for _, item in ipairs(list) do found[item] = true end
-            assert.is_true(found["7 " .. code], text)
-            assert.equal(1, status)
-            write("p.lua", plugin(case[2]))
-            local _, _, after = lint("--level", "info", path)
-            assert.is_nil(after:find(code, 1, true), after)
+    describe("in hooks", function()
+        local found = {} -- by "bad"/"good": line -> set of codes
+        local lines = {} -- by code
+
+        -- A file with a hook for each case on a line of its own; one run for all.
+        lazy_setup(function()
+            dir = proc.temp_dir()
+            for k, which in ipairs { "bad", "good" } do
+                local text = { 'local rp = require("rproxy")',
+                    'local re, count, list = rp.regex("^x$"), 0, {}',
+                    'rp.log.info(tostring(re:test("x")), count)' }
+                for code, case in pairs(HOOKS) do
+                    text[#text + 1] = ("list[#list + 1] = { access = function(req) %s end }")
+                        :format(case[k])
+                    lines[code] = #text
+                end
+                found[which] = {}
+                local path = write(which .. ".lua", table.concat(text, "\n")
+                    .. "\nreturn list\n")
+                for _, item in ipairs((lint("--level", "info", path))) do
+                    local line, code = item:match("^(%d+) (.*)$")
+                    found[which][tonumber(line)] = found[which][tonumber(line)] or {}
+                    found[which][tonumber(line)][code] = true
+                end
+            end
         end)
-    end
+        lazy_teardown(proc.cleanup)
+
+        for code in pairs(HOOKS) do
+            it("finds " .. code .. ", and not what looks like it", function()
+                assert.is_true((found.bad[lines[code]] or {})[code])
+                assert.is_nil((found.good[lines[code]] or {})[code])
+            end)
+        end
+    end)
 
     it("says nothing of code that has no mistakes", function()
         local list, status, text = lint("--level", "info",
@@ -121,6 +143,21 @@ function M.setup(conf)
 end
 return M
 ]]))))
+    end)
+
+    it("knows what is in the libraries of rp", function()
+        local list, _, text = lint(write("p.lua", plugin(
+            "rp.crypto.sha256('x') rp.log.info('x') rp.shared.anything:get('x')\n"
+            .. "rp.crypto.sha265('x')")))
+        assert.same({ "8 unknown-rp" }, list, text)
+        assert.match('rp.crypto has no "sha265"; did you mean "sha256"', text)
+    end)
+
+    it("says what to install when luacheck is missing", function()
+        local how, _, err = proc.run { "sh", "-c", 'LUA_PATH="/nowhere/?.lua" exec "$@"', "sh",
+            process.BIN, "lint", write("p.lua", "return 1\n") }
+        assert.same({ exit = 2 }, how)
+        assert.match("apt%-get install lua%-check", err)
     end)
 
     it("tells of files that are no Lua", function()
@@ -188,17 +225,34 @@ return rp.site {
     end)
 
     it("tries regular expressions on texts that make bad ones explode", function()
-        for _, pattern in ipairs { "^(a+)+$", "(x+x+)+y", "^([a-z]+)*!?$z", "(\\\\d+)*x$",
-            "^(ab|a|b)*c$" } do
-            local list, _, text = lint(write("p.lua", ('local rp = require("rproxy")\n'
-                .. 'return rp.regex("%s")\n'):format(pattern)))
-            assert.same({ "2 regex-explodes" }, list, pattern .. text)
+        local bad = { "^(a+)+$", "(x+x+)+y", "^([a-z]+)*!?$z", "(\\\\d+)*x$", "^(ab|a|b)*c$" }
+        local good = { "^a+$", "^[a-z]+(-[a-z]+)*$", "^(?:a|b)+c", "\\\\d{1,3}x", "^/api/v[0-9]+/",
+            "foo|bar|baz.*" }
+        local text, expected = { 'local rp = require("rproxy")', "return {" }, {}
+        for _, pattern in ipairs(bad) do
+            text[#text + 1] = ('rp.regex("%s"),'):format(pattern)
+            expected[#expected + 1] = #text .. " regex-explodes"
         end
-        for _, pattern in ipairs { "^a+$", "^[a-z]+(-[a-z]+)*$", "^(?:a|b)+c", "\\\\d{1,3}x",
-            "^/api/v[0-9]+/", "foo|bar|baz.*" } do
-            local list, _, text = lint(write("p.lua", ('local rp = require("rproxy")\n'
-                .. 'return rp.regex("%s")\n'):format(pattern)))
-            assert.same({}, list, pattern .. text)
+        for _, pattern in ipairs(good) do
+            text[#text + 1] = ('rp.regex("%s"),'):format(pattern)
+        end
+        local list, _, out = lint(write("p.lua", table.concat(text, "\n") .. "\n}\n"))
+        assert.same(expected, list, out)
+    end)
+
+    it("looks at sets of regular expressions, too", function()
+        assert.same({ "2 regex-explodes" }, (lint(write("p.lua", 'local rp = require("rproxy")\n'
+            .. 'return rp.regex.set({ "abc", "^(a+)+$" }, "i")\n'))))
+    end)
+
+    it("finds nothing in the plugins and examples that come with rproxy", function()
+        local how, out = proc.run { "sh", "-c", process.BIN .. " lint plugins/*/*.lua" }
+        assert.equal("", out)
+        assert.same({ exit = 0 }, how)
+        for _, name in ipairs { "hello", "gateway", "balancer", "websocket" } do
+            how, out = process.run { "lint", "-p", "examples/" .. name .. "/site.lua" }
+            assert.equal("", out)
+            assert.same({ exit = 0 }, how)
         end
     end)
 

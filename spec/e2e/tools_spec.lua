@@ -98,9 +98,21 @@ describe("tools", function()
         assert.same({ exit = 0 }, how, err)
         assert.match("denied", out)
         assert.is_nil(out:find("hidden"))
-        how, out, err = process.run { "jit", "-p", dir .. "/site.lua", "--requests",
-            dir .. "/requests" }
+        how, out, err = process.run { "explain", "-p", dir .. "/site.lua", "-d",
+            "@" .. dir .. "/secret", "POST /x" }
         assert.same({ exit = 0 }, how, out .. err)
+        how, out, err = process.run { "jit", "-p", dir .. "/site.lua", "--requests="
+            .. dir .. "/requests" }
+        assert.same({ exit = 0 }, how, out .. err)
+        posix.write_file(dir .. "/other", "/x\n")
+        os.execute("chmod 600 " .. dir .. "/other")
+        posix.write_file(dir .. "/site.lua", (SITE:gsub("return rp.site", ([[
+            error(tostring(rp.file("%s/other")))
+            return rp.site]]):format(dir))))
+        how, out, err = process.run { "jit", "-p", dir .. "/site.lua", "--requests="
+            .. dir .. "/requests" }
+        assert.same({ exit = 2 }, how, out)
+        assert.match("site.lua:%d+: nil", err) -- of what nobody named only Lua can be read
     end)
 
     describe("new", function()

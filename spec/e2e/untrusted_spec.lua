@@ -343,6 +343,75 @@ describe("untrusted plugins", function()
     end)
 end)
 
+-- Every name that some object of the layer has.
+local function names()
+    local seen, list = {}, {}
+    local _, files = proc.run { "sh", "-c", "ls lua/rproxy/*.lua lua/rproxy/redis/*.lua" }
+    for path in files:gmatch("%S+") do
+        local text = posix.read_file(path)
+        for name in text:gmatch("function [%w_]+[.:]([%l][%w_]*)") do seen[name] = true end
+        if path:find("/init.lua$") then
+            for name in text:gmatch("([%l][%w_]*) = [%l{]") do seen[name] = true end
+        end
+    end
+    for name in pairs(seen) do list[#list + 1] = name end
+    table.sort(list)
+    return list
+end
+
+describe("untrusted plugins that call whatever there is with whatever they have", function()
+    after_each(function()
+        wire.close_all()
+        proc.cleanup()
+    end)
+
+    it("do not end the worker", function()
+        local rp = start({ call = [[
+            local name = req:arg("n")
+            local odd = { 0, -1, 1e18, 0 / 0, "", "x", ("x"):rep(70000), true, function() end, {}, { 1 },
+                { {} }, { host = "127.0.0.1", port = 1, timeout = 0.01 }, { "a", b = {} }, req, req.up,
+                req.conn, rp.regex("a"), rp.lru(2), rp.null, rp.array {}, rp.header("x-a") }
+            local objects = { rp, req, req.up, req.conn, req.ctx, rp.regex("a"), rp.lru(2), rp.array {},
+                rp.header("x-a"), rp.http.client(), rp.semaphore(1), rp.shared.own, rp.upstreams }
+            for _, lib in ipairs { "json", "crypto", "text", "uri", "fs", "tcp", "udp", "dns", "http",
+                "date", "uuid", "jwt", "jwe", "form", "tls", "log", "regex", "shared", "shm" } do
+                local ok, value = pcall(function() return rp[lib] end)
+                if ok and value ~= nil then objects[#objects + 1] = value end
+            end
+            local calls = 0
+            for _, object in ipairs(objects) do
+                local ok, fn = pcall(function() return object[name] end)
+                if ok and type(fn) == "function" and name ~= "sleep" then
+                    for i = 0, #odd do
+                        local a, b = odd[i], odd[#odd - i]
+                        pcall(fn, object, a, b)
+                        pcall(fn, a, b, a)
+                        pcall(fn, a)
+                        pcall(fn, { [1] = a }, b, "x")
+                        pcall(function() object[name] = a end)
+                        calls = calls + 4
+                    end
+                elseif ok and type(fn) == "table" then
+                    for i = 0, #odd do
+                        pcall(fn, odd[i])
+                        pcall(function() object[name][1] = odd[i] end)
+                    end
+                end
+            end
+            return calls]], fine = 'return "fine"' }, { instance = [[zone = "own",
+                limits = { instructions = 1e9, memory = "512m" }]],
+            more = 'lua = { cpu_budget = 0 }, timeouts = { hook_wait = "300ms" },' })
+        local pids, called = process.workers(rp), 0
+        for _, name in ipairs(names()) do
+            local ok, res = pcall(http.get, rp.port, "/call?n=" .. name) -- it may answer anything
+            called = called + (ok and tonumber(res.body) or 0)
+            assert.same(pids, process.workers(rp), "a worker ended at " .. name)
+        end
+        assert.equal("fine", get(rp, "fine").body)
+        assert.is_true(called > 5000, "calls: " .. called)
+    end)
+end)
+
 describe("rp.untrusted", function()
     after_each(function()
         wire.close_all()

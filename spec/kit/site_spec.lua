@@ -168,6 +168,31 @@ describe("a site of a test", function()
         assert.same({ '{"status":200,"path":"/x"}' }, site:access())
     end)
 
+    it("is spoken to byte by byte", function()
+        local conn = t.site {}:connect { from = "192.0.2.1" }
+        conn:send("GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET /b HT")
+        assert.matches("HTTP/1.1 200 OK", conn:wait_for("ok\n"), 1, true)
+        assert.equal("", (conn:receive()))
+        conn:send("TP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        assert.matches("ok\n$", (conn:receive()))
+        assert.equal("closed", conn.ended)
+        assert.has_error(function() conn:wait_for("more") end)
+    end)
+
+    it("relays streams", function()
+        t.tcp("10.0.0.5:25", function(conn, bytes) conn:send("got " .. bytes) end)
+        local site = t.site {
+            listeners = { rp.listen { "127.0.0.1:80" } },
+            upstreams = { mail = rp.upstream { peers = { "10.0.0.5:25" } } },
+            streams = { rp.stream { "127.0.0.1:2525", upstream = "mail" } },
+        }
+        local conn = site:connect { listener = 2 }
+        conn:send("hello")
+        assert.equal("got hello", conn:wait_for("hello"))
+        conn:close()
+        assert.equal(200, site:get("/").status)
+    end)
+
     it("survives clients that leave", function()
         local site = inline { access = function() rp.sleep(5) end }
         t.clock:hold()

@@ -64,6 +64,16 @@ describe("an upstream of a test", function()
         assert.is_true(#asked >= 2)
     end)
 
+    it("speaks HTTP/1.1 also where the site wants HTTP/2, and without TLS", function()
+        local site = t.site { upstream = t.upstream(function(req) return 200, req.method end,
+            { http = "2" }) }
+        assert.equal("GET", site:get("/").body)
+        assert.equal("POST", site:post("/", { body = "x" }).body)
+        site = t.site { upstream = t.upstream(function(req) return 200, req.method end,
+            { http = "auto", tls = { verify = false } }) }
+        assert.equal("GET", site:get("/").body)
+    end)
+
     it("is told of when it raises", function()
         local site = site_of()
         how = function() error("in the fake") end

@@ -95,6 +95,22 @@ describe("types of the editor", function()
     end)
 end)
 
+describe("tools", function()
+    it("have a module and a place in the guide each", function()
+        local pages, n = "", 0
+        for _, page in ipairs { "tools", "operations", "balancing", "plugins", "trust", "testing" } do
+            pages = pages .. (read("docs/guide/" .. page .. ".md") or "")
+        end
+        local rows = assert(read("runtime/process/tool.c"):match("} TOOLS%[%] = {\n(.-)\n};"))
+        for name in rows:gmatch("{%u+, \"(%l+)\", \"") do
+            n = n + 1
+            assert.is_truthy(read("lua/rproxy/cli/" .. name .. ".lua"), name .. " has no module")
+            assert.is_truthy(pages:find("rproxy " .. name, 1, true), name .. " is in no guide")
+        end
+        assert.is_true(n >= 11)
+    end)
+end)
+
 describe("docs/guide/tools.md", function()
     it("has the codes of lint with their levels, and no others", function()
         local written, known = {}, {}

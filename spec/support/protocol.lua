@@ -49,7 +49,6 @@ M.OF_ONE_PROTOCOL = {
     ["spec/e2e/connect_spec.lua"] = "CONNECT in HTTP/1.1; over HTTP/2 in h2_upstream_ws_spec",
     ["spec/e2e/malformed_spec.lua"] = "bytes of HTTP/1.1 that are no requests",
     ["spec/e2e/proxy_protocol_spec.lua"] = "bytes before the protocol",
-    ["spec/e2e/record_spec.lua"] = "rproxy replay asks in HTTP/1.1, over whatever it was recorded",
     ["spec/e2e/redis_failures_spec.lua"] = "rp.redis: a request only starts it",
     ["spec/e2e/redis_many_spec.lua"] = "rp.redis: a request only starts it",
     ["spec/e2e/redis_spec.lua"] = "rp.redis: a request only starts it",

@@ -131,9 +131,15 @@ end
 
 -- ---------------------------------------------------------------- chains
 
+-- Hooks without a name are called after their line, which says nothing.
+local function label_of(model, entry)
+    local instance = model.instances[entry.instance]
+    return instance.name:find("^inline@") and "an inline hook" or instance.name
+end
+
 local function labels(model, entries)
     local out = {}
-    for i, entry in ipairs(entries or {}) do out[i] = model.instances[entry.instance].name end
+    for i, entry in ipairs(entries or {}) do out[i] = label_of(model, entry) end
     return out
 end
 
@@ -185,12 +191,12 @@ function Diff:pair_instances(old, new)
     for _, phase in ipairs(PHASES) do
         local waiting = {}
         for _, entry in ipairs(new[phase] or {}) do
-            local name = self.new.instances[entry.instance].name
+            local name = label_of(self.new, entry)
             waiting[name] = waiting[name] or {}
             table.insert(waiting[name], entry.instance)
         end
         for _, entry in ipairs(old[phase] or {}) do
-            local list = waiting[self.old.instances[entry.instance].name]
+            local list = waiting[label_of(self.old, entry)]
             local other = list and table.remove(list, 1)
             if other then self.pairs[entry.instance .. " " .. other] = { entry.instance, other } end
         end

@@ -5,6 +5,7 @@
 local args = require("rproxy.cli.args")
 local cli = require("rproxy.cli")
 local codes = require("rproxy.cli.lint_codes")
+local host = require("rproxy.host")
 local json = require("rproxy.json")
 local site = require("rproxy.cli.lint_site")
 local source = require("rproxy.cli.lint_source")
@@ -92,8 +93,14 @@ local function places_of(model)
     return places
 end
 
-local function check_file(findings, path, places)
-    local text = read_file(path)
+-- A file that the site says it loaded: opened as a check opens it, so that a site that runs wild
+-- makes root read no other files.
+local function read_source(path)
+    local text, err = host.read(path)
+    return text or cli.fail(("%s: %s"):format(path, err or "is gone"))
+end
+
+local function check_file(findings, path, text, places)
     findings.allowed[path] = source.check(path, text, places or {},
         function(line, column, code, message) findings:add(path, line, column, code, message) end)
     return text
@@ -106,7 +113,7 @@ local function check_site(findings, opts, done)
     for _, path in ipairs(model.sources) do
         if path:sub(1, 1) == "/" and not done[path] then -- else it is built in
             done[path] = true
-            texts[path] = check_file(findings, path, places[path])
+            texts[path] = check_file(findings, path, read_source(path), places[path])
         end
     end
     site.check(model, texts, opts, function(at, code, text, level)
@@ -149,7 +156,7 @@ function M.main(argv)
         local absolute = cli.path(path)
         if not done[absolute] then
             done[absolute] = true
-            check_file(findings, path)
+            check_file(findings, path, read_file(path))
         end
     end
     local list = findings:chosen(opts.level)

@@ -290,12 +290,18 @@ function Walk:note_local(var, value)
     end
 end
 
+-- rp.NAME, rp.LIBRARY.NAME
+function Walk:check_rp(node, path)
+    local members = self.rp_fields
+    if #path == 3 then members = members[path[2]] end
+    if #path > 3 or type(members) ~= "table" or members[path[#path]] then return end
+    self:add(node, "unknown-rp", "%s has no %q%s", #path == 2 and "rproxy" or "rp." .. path[2],
+        path[#path], self.hint(path[#path], members))
+end
+
 function visit.Index(self, node)
-    local path = path_of(node)
-    if path and self.rp_names[path[1]] and #path == 2 and self.rp_fields
-        and not self.rp_fields[path[2]] then
-        self:add(node, "unknown-rp", "rproxy has no %q%s", path[2], self.hint(path[2]))
-    end
+    local path = self.rp_fields and path_of(node)
+    if path and self.rp_names[path[1]] then self:check_rp(node, path) end
     self:visit(node[1])
     if not key_of(node[2]) then self:visit(node[2]) end
 end
@@ -350,12 +356,12 @@ function Walk:visit(node)
 end
 
 --- @param ast table
---- @param opts table  places (set of lines where hooks of the model begin), rp_fields (set),
----   found(node, code, text), hint(name)
+--- @param opts table  places (set of lines where hooks of the model begin), rp_fields (set; sets of
+---   libraries in it), found(node, code, text), hint(name, among)
 function M.check(ast, opts)
     local self = setmetatable({ places = opts.places or {}, found = opts.found, hook = false,
         scopes = {}, loop = 0, locals = {}, rp_names = {}, regex_names = {},
-        rp_fields = opts.rp_fields, hint = opts.hint or function() return "" end }, Walk)
+        rp_fields = opts.rp_fields, hint = opts.hint }, Walk)
     self:block(ast)
 end
 

@@ -76,20 +76,31 @@ local function check_globals(path, source, found)
     end
 end
 
--- Patterns that are written as rp.regex("..") or { regex = ".." }: checked with those of the site.
+local function text_of(node)
+    return type(node) == "table" and node.tag == "String" and node[1] or nil
+end
+
+-- a.b.NAME of a call: NAME.
+local function callee(node)
+    return node.tag == "Call" and type(node[1]) == "table" and node[1].tag == "Index"
+        and text_of(node[1][2])
+end
+
+-- Patterns that are written as rp.regex(".."), rp.regex.set { ".." } or { regex = ".." }.
 local function each_regex(ast, found)
+    local function tell(node, flags)
+        if text_of(node) then found(node, node[1], text_of(flags) or "") end
+    end
     local function walk(node)
         if type(node) ~= "table" then return end
-        local first = node[1]
-        local is_call = node.tag == "Call" and type(first) == "table" and first.tag == "Index"
-            and type(first[2]) == "table" and first[2][1] == "regex"
-        local is_pair = node.tag == "Pair" and type(first) == "table" and first.tag == "String"
-            and first[1] == "regex"
-        local text = (is_call or is_pair) and node[2]
-        if type(text) == "table" and text.tag == "String" then
-            local flags = is_call and type(node[3]) == "table" and node[3].tag == "String"
-                and node[3][1]
-            found(text, text[1], flags or "")
+        local name = callee(node)
+        if name == "regex" then
+            tell(node[2], node[3])
+        elseif name == "set" and callee({ tag = "Call", node[1][1] }) == "regex"
+            and type(node[2]) == "table" then
+            for _, item in ipairs(node[2]) do tell(item, node[3]) end
+        elseif node.tag == "Pair" and text_of(node[1]) == "regex" then
+            tell(node[2])
         end
         for _, part in ipairs(node) do walk(part) end
     end
@@ -101,6 +112,7 @@ local function parse(source)
     local offsets = {}
     local parsed, ast, comments = pcall(parser.parse, decoder.decode(source), offsets, {})
     if not parsed then return nil end -- told by check_globals
+    if not offsets[1] then cli.fail("luacheck is too old: version 0.24 or later is needed") end
     return ast, comments, offsets
 end
 
@@ -120,9 +132,16 @@ local function allowed_in(comments)
     return allowed
 end
 
+-- Members of rp: true, or for a plain library the set of its own.
 local function rp_fields()
-    local fields, rp = {}, require("rproxy")
-    for name in pairs(rp) do fields[name] = true end
+    local fields = {}
+    for name, value in pairs(require("rproxy")) do
+        fields[name] = true
+        if type(value) == "table" and debug.getmetatable(value) == nil and next(value) then
+            fields[name] = {}
+            for member in pairs(value) do fields[name][member] = true end
+        end
+    end
     return fields
 end
 
@@ -142,7 +161,7 @@ function M.check(path, source, places, found)
     local fields = rp_fields()
     local is_spec = path:find("_spec%.lua$") ~= nil
     hooks.check(ast, { places = places, found = at, rp_fields = not is_spec and fields or nil,
-        hint = function(name) return nearest.hint(name, nearest.names(fields)) end })
+        hint = function(name, among) return nearest.hint(name, nearest.names(among)) end })
     local regex = require("rproxy.cli.lint_regex")
     each_regex(ast, function(node, text, flags)
         local why = regex.danger(text, flags)

@@ -188,6 +188,23 @@ function Builder:trouble(up, kind, given)
     end
 end
 
+function Builder:sticky(up, what)
+    local s, more = up.opts.sticky, {}
+    more[1] = "; Path=" .. s.path
+    if s.domain then more[#more + 1] = "; Domain=" .. s.domain end
+    if s.max_age then more[#more + 1] = ("; Max-Age=%d"):format(s.max_age) end
+    more[#more + 1] = "; HttpOnly; SameSite=" .. s.same_site
+    local function set(key, value)
+        self:try(up.at, what, self.sink:set_upstream_text(up.index, key, value))
+    end
+    set("sticky_cookie", s.cookie)
+    set("sticky_more", table.concat(more))
+    if s.secret then
+        local digest = require("rproxy.crypto").sha256(s.secret)
+        set("sticky_key", require("rproxy.text").hex(digest):sub(1, 32))
+    end
+end
+
 function Builder:upstreams()
     local sink, indices = self.sink, {}
     for _, up in ipairs(self.model.upstreams) do
@@ -217,6 +234,7 @@ function Builder:upstreams()
             if up.policy then self:policy(up, what) end
             self:trouble(up, "retry", up.opts.retry.on)
             self:trouble(up, "fail", up.opts.fail_on)
+            if up.opts.sticky.cookie then self:sticky(up, what) end
             if up.health then self:try(up.at, what, sink:set_upstream(index, "health", 1)) end
             tls.build_upstream(self, up)
         end
@@ -304,8 +322,8 @@ end
 
 function Builder:route_chains(index, at, instances)
     for _, phase in ipairs(chains.PHASES) do
-        local entries = chains.entries(instances, phase.name, phase.reverse)
-        if entries[1] and not recording.is_idle(self.model, phase.name, entries) then
+        local entries = recording.entries(self.model, instances, phase)
+        if entries[1] then
             self:try(at, phase.name, self.sink:route_chain(index, phase.name,
                 self:chain(phase.name, entries)))
         end

@@ -7,6 +7,7 @@ local chains = require("rproxy.config.chains")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
+local recording = require("rproxy.config.recording")
 local rules = require("rproxy.grant_rules")
 local schema = require("rproxy.schema")
 local units = require("rproxy.config.units")
@@ -36,6 +37,7 @@ local SHOW = { duration = units.show_duration, size = units.show_size }
 
 local function show(row, value)
     if value == nil then return nil end
+    if row.show then return row.show(value) end
     if value == false then return row.type == "boolean" and "no" or "off" end
     if value == true then return "yes" end
     if type(value) == "table" then return show_list(value) end
@@ -293,7 +295,7 @@ end
 local function write_chains(out, depth, model, host, route)
     local instances = chains.instances_of(model, host, route)
     for _, phase in ipairs(chains.PHASES) do
-        write_chain(out, depth, phase.name, chains.entries(instances, phase.name, phase.reverse))
+        write_chain(out, depth, phase.name, recording.entries(model, instances, phase))
         if phase.name == "rewrite" and route and route.content then
             write_chain(out, depth, "content", chains.entries({ route.content }, "content"))
         end
@@ -365,7 +367,7 @@ function M.text(model)
     for _, up in ipairs(model.upstreams) do write_upstream(out, up) end
     if #model.streams > 0 then out:line(0, "streams") end
     for _, stream in ipairs(model.streams) do write_stream(out, stream) end
-    local early = chains.entries(model.use, "early")
+    local early = chains.entries(chains.instances_of(model), "early")
     if early[1] then
         out:line(0, "before routing")
         write_chain(out, 1, "early", early)

@@ -25,6 +25,7 @@ local chains = require("rproxy.config.chains")
 local emit = require("rproxy.schema_emit")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
+local recording = require("rproxy.config.recording")
 local validate = require("rproxy.config.validate")
 
 local M = {}
@@ -180,7 +181,7 @@ end
 function Writer:chains(instances, content)
     local out = {}
     for _, phase in ipairs(chains.PHASES) do
-        local entries = chains.entries(instances, phase.name, phase.reverse)
+        local entries = recording.entries(self.model, instances, phase)
         if entries[1] then out[phase.name] = self:entries(entries) end
     end
     local own = content and chains.entries({ content }, "content") or {}

@@ -8,6 +8,7 @@
 --   values              of an enum                 min, max, match    bounds
 --   or_false            false switches it off      optional           absent stays absent
 --   conf, scale         key of runtime/proxy/conf.tbl, and what to multiply by for it
+--   show                function: a value in the words of -T, where the type does not say them
 --   shown, takes        default and type in words, where they do not speak for themselves
 --   secret              `rproxy -T` does not show the value
 
@@ -56,6 +57,11 @@ local function is_function(value)
     return nil, "a function(peer)"
 end
 
+local function is_attribute(value)
+    if value:find("^[^%c;,%s]+$") then return true end
+    return nil, "text without blanks, commas and semicolons"
+end
+
 local function is_token(value)
     if value:find("^[%w!#$%%&'*+%-.^_`|~]+$") then return true end
     return nil, "a word of letters, digits and . - _"
@@ -99,6 +105,12 @@ local function is_sample(value)
     end
     if type(value.token) == "string" and #value.token >= 8 then return true end
     return nil, SAMPLE .. "; the token has 8 bytes or more"
+end
+
+local function show_sample(value)
+    if type(value) ~= "table" then return tostring(value) end
+    local share = tostring(value.share or 0)
+    return value.header and ("%s, and by %s"):format(share, value.header) or share
 end
 
 local function is_cookies(value)
@@ -217,7 +229,8 @@ M.site = {
         doc = "Between two rotations of the keys of session tickets; a ticket is good for this "
             .. "time at least and twice this time at most." },
     { name = "timeouts.hook_wait", type = "duration", default = "60s", min = 0.001,
-        conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500)." },
+        conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500); one that writes its "
+            .. "answer: from one sign of life to the next." },
 
     { name = "grants", type = "map", of = "any", optional = true, takes = "tables by plugin",
         doc = "What plugins may do outside of their requests, by the plugin's name: "
@@ -294,7 +307,7 @@ M.site = {
     { name = "record.to", type = "string", check = is_path, shown = "required",
         doc = "The file, which workers make and append to. Its folder must be theirs to write "
             .. "in." },
-    { name = "record.sample", type = "any", default = 0.01, check = is_sample,
+    { name = "record.sample", type = "any", default = 0.01, check = is_sample, show = show_sample,
         takes = "number or table",
         doc = "Which requests: a share from 0 to 1, or { share = number, header = name, token = "
             .. "text }: those that carry the token in that header, too. The header is redacted." },
@@ -310,8 +323,8 @@ M.site = {
     { name = "record.background", type = "boolean", default = true,
         doc = "Also record what start hooks and timers get, each time it is another result." },
     { name = "record.key", type = "string", match = "^[%g ]+%.key$",
-        doc = "File (NAME.key) with a secret of 32 bytes or more. With it redacted values are kept, "
-            .. "encrypted, and `rproxy replay --key` can use them." },
+        doc = "File (NAME.key) with a secret of 32 bytes or more. With it redacted values are "
+            .. "kept, encrypted, and `rproxy replay --key` can use them." },
     { name = "record.redact.headers", type = "list<header>", default = {},
         doc = "Headers whose values are redacted, beside those that always are (Authorization, "
             .. "Cookie, Set-Cookie, X-Api-Key and others)." },
@@ -452,6 +465,18 @@ M.upstream = {
             .. '"ip_hash", `{ "hash", key = "header:x-user", method = "maglev", bound = 1.25 }`, a '
             .. "function(req, up) called once per attempt, or a plugin with a balance hook. See "
             .. "Balancing in the guide." },
+    { name = "sticky.cookie", type = "string", check = is_token,
+        doc = "Clients come back to the peer that they had, by a cookie of this name; also to one "
+            .. "that is drained. Its value cannot be made up." },
+    { name = "sticky.max_age", type = "duration", shown = "until the client is closed",
+        doc = "How long the cookie lasts." },
+    { name = "sticky.path", type = "string", default = "/", check = is_attribute,
+        doc = "Path of the cookie." },
+    { name = "sticky.domain", type = "string", check = is_attribute, doc = "Domain of the cookie." },
+    { name = "sticky.same_site", type = "enum", values = { "Lax", "Strict", "None" },
+        default = "Lax", doc = "SameSite of the cookie. It is HttpOnly, and Secure over TLS." },
+    { name = "sticky.secret", type = "string", min = 16, secret = true, shown = "the instance's own",
+        doc = "For instances that are to know each other's cookies, and over restarts." },
     { name = "slow_start", type = "duration", default = 0, conf = "slow_start_ms", scale = MS,
         doc = "A peer that comes back (from rest, maintenance or failed checks) grows from a tenth "
             .. "of its weight to the whole in this time. Hashing takes no notice of it." },
@@ -855,12 +880,12 @@ M.SINCE = "0.1"
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health", "host",
     "host_tls", "route", "shm", "shm_set" }
 
--- conf, scale, shown and secret are about the row, not about the value.
+-- conf, scale, shown, show and secret are about the row, not about the value.
 local function to_schema(row)
     local out = { row.type == "enum" and "enum" or row.type }
     for key, value in pairs(row) do
         if key ~= "name" and key ~= "type" and key ~= "conf" and key ~= "scale"
-            and key ~= "shown" and key ~= "takes" and key ~= "secret" then
+            and key ~= "shown" and key ~= "takes" and key ~= "secret" and key ~= "show" then
             out[key] = value
         end
     end

@@ -3,6 +3,7 @@
 -- recording: what `record` of a site means for its chains: an instance of the layer before all
 -- others and one behind them, in a VM that has a tape.
 
+local chains = require("rproxy.config.chains")
 local plugin = require("rproxy.plugin")
 
 local M = {}
@@ -57,12 +58,18 @@ end
 
 local OF_BODIES = { body_filter = true, request_body = true }
 
---- Is a chain of this phase there for nobody but the record, which does not want it?
-function M.is_idle(model, phase, entries)
-    local record = model.record
+-- Is it there for nobody but the record, which does not want it?
+local function is_idle(record, phase, entries)
     if not record or not OF_BODIES[phase] or record.conf.bodies == "all" then return false end
-    local instance = entries[1].instance
-    return #entries == 1 and (instance == record.inner or instance == record.outer)
+    local only = entries[1] and entries[1].instance
+    return #entries == 1 and (only == record.inner or only == record.outer)
+end
+
+--- Entries of one of chains.PHASES: those of a record that keeps the bodies that hooks look at do
+--- not make a chain of their own.
+function M.entries(model, instances, phase)
+    local entries = chains.entries(instances, phase.name, phase.reverse)
+    return is_idle(model.record, phase.name, entries) and {} or entries
 end
 
 return M

@@ -29,6 +29,7 @@ M.SPEC = {
         { "coverage", doc = "tell which lines of plugins were run (slower: nothing is compiled)" },
         { "coverage-file", value = "FILE", doc = "write that as lcov, too" },
         { "list", doc = "only list the tests" },
+        { "log", doc = "print the error log of each test, not of failed ones only" },
         { "times", doc = "tell the processor time of each test" },
         { "stop", doc = "stop at the first failure" },
     },
@@ -139,6 +140,8 @@ local function watch(busted, t, said, count)
         if status == "failure" or status == "error" then
             failed = { name = element.name, log = log, parent = parent }
             if log ~= "" then said[#said + 1] = failed end
+        elseif count.log and log ~= "" then
+            said[#said + 1] = { name = element.name, log = log }
         end
         if status == "success" then count.passed = count.passed + 1 end
         return nil, true
@@ -213,7 +216,8 @@ function M.main(argv)
     require("rproxy.lab").look_in(t.run.folder)
     local busted = set_up(opts, seed)
     t.run.fail = busted.fail
-    local said, count = {}, { passed = 0, failed = 0, stop = opts.stop or nil, times = {} }
+    local said, count = {}, { passed = 0, failed = 0, stop = opts.stop or nil, log = opts.log,
+        times = {} }
     watch(busted, t, said, count)
     add_assertions(t)
     load_files(busted, files)

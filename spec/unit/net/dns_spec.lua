@@ -3,7 +3,7 @@
 local net = require("spec.support.net")
 local C, ffi, c, posix, sys = net.C, net.ffi, net.c, net.posix, net.sys
 
-local A, AAAA = 1, 28
+local A, AAAA, SRV = 1, 28, 33
 
 -- ---- a name server of our own ------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ describe("rp_dns", function()
             if len < 0 then return end
             local query = ffi.string(buf, len)
             local name, qtype, question = read_question(query)
-            asked[#asked + 1] = name .. (qtype == A and " A" or " AAAA")
+            asked[#asked + 1] = name .. ({ [A] = " A", [AAAA] = " AAAA", [SRV] = " SRV" })[qtype]
             local rcode, records = handler(name, qtype)
             if rcode then
                 local reply = answer_packet(query, question, rcode, records or {})
@@ -359,5 +359,70 @@ describe("rp_dns", function()
         local text = "not an address"
         o.servers = text
         assert.is_true(C.rp_dns_new_with(env.loop, o) == nil)
+    end)
+
+    describe("for services", function()
+        local function srv(priority, weight, port, ...)
+            local name = ""
+            for _, label in ipairs { ... } do name = name .. string.char(#label) .. label end
+            return { SRV, 60, u16(priority) .. u16(weight) .. u16(port) .. name .. "\0" }
+        end
+
+        local function services(name, key)
+            local out = ffi.new("struct rp_dns_query *[1]")
+            local fn = env:callback("rp_dns_fn", function(_, answer)
+                local words = {}
+                for i = 0, tonumber(answer.services_n) - 1 do
+                    local s = answer.services[i]
+                    words[#words + 1] = ("%d/%d/%d/%s"):format(s.priority, s.weight, s.port,
+                        ffi.string(s.name, s.name_n))
+                end
+                table.sort(words)
+                got[key or name] = c.err_name(answer.status) .. " " .. table.concat(words, " ")
+            end)
+            local e = C.rp_dns_resolve_services(dns[0], c.str(name), fn, nil, out)
+            return e == 0 or c.err_name(e)
+        end
+
+        it("gives what the records say, from the cache next time", function()
+            handler = function(_, qtype)
+                assert(qtype == SRV)
+                return 0, { srv(10, 5, 8080, "a", "example"), srv(20, 0, 80, "b", "example") }
+            end
+            services("_HTTP._tcp.test.example", "one")
+            assert.equal("OK 10/5/8080/a.example 20/0/80/b.example", wait("one"))
+            services("_http._tcp.test.example", "two")
+            assert.equal(got.one, wait("two"))
+            assert.same({ "_http._tcp.test.example SRV" }, asked)
+        end)
+
+        it("is apart from addresses of the same name", function()
+            handler = function(_, qtype)
+                if qtype == SRV then return 0, { srv(1, 1, 1, "a") } end
+                return 0, qtype == A and { { A, 60, "\10\1\2\3" } } or {}
+            end
+            resolve("both.test.example", "addresses")
+            services("both.test.example", "services")
+            assert.equal("OK 10.1.2.3", wait("addresses"))
+            assert.equal("OK 1/1/1/a", wait("services"))
+        end)
+
+        it("says that there is none", function()
+            handler = function(name)
+                if name:find("^dot") then return 0, { srv(0, 0, 0) } end
+                return 3
+            end
+            services("dot.test.example")
+            services("gone.test.example")
+            assert.equal("NOT_FOUND ", wait("dot.test.example"))
+            assert.equal("NOT_FOUND ", wait("gone.test.example"))
+            assert.equal("INVALID", services("bad name"))
+        end)
+
+        it("does not take garbage", function()
+            handler = function() return 0, { { SRV, 60, "\0\1" } } end
+            services("odd.test.example")
+            assert.truthy(wait("odd.test.example"):find("^UP_RESOLVE"))
+        end)
     end)
 end)

@@ -392,6 +392,24 @@ describe("the writer", function()
         ffi.C.close(get)
     end)
 
+    it("writes decisions to their own file, also where no access log is", function()
+        local get, put = pipe()
+        local t, index = site.new(), ffi.new("uint32_t[1]")
+        ok(C.rp_conf_add_file(t.conf, c.str("/decisions"), index))
+        set_files(put)
+        local function write() C.rp_access_write_decision(writer, t.conf, t.conf, str('{"a":1}\n')) end
+        write()
+        C.rp_access_flush(writer)
+        assert.equal("", read_all(get)) -- there is no such log
+        t:number("log.decisions_file", index[0])
+        write()
+        write()
+        assert.equal("", read_all(get)) -- they are gathered
+        C.rp_access_flush(writer)
+        assert.equal('{"a":1}\n{"a":1}\n', read_all(get))
+        ffi.C.close(get)
+    end)
+
     it("finds the file of an older generation by its name", function()
         local get, put = pipe()
         local old = conf_of { file = "/second" }
