@@ -363,6 +363,7 @@ local HOOKS = [[
 local HOOK_ARGS = { init = "site: table", start = "", stop = "", connect = "conn: table",
     tls_hello = "conn: table", certificate = "conn: table",
     balance = "req: rproxy.Request, up: rproxy.Up",
+    request_body = "req: rproxy.Request, chunk: string, last: boolean",
     header_filter = "req: rproxy.Request, res: rproxy.Result",
     body_filter = "req: rproxy.Request, res: rproxy.Result, chunk: string, last: boolean",
     log = "req: rproxy.Request, res: rproxy.Result" }

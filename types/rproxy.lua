@@ -62,7 +62,7 @@
 ---@field headers? string[] Headers whose values are redacted, beside those that always are (Authorization, Cookie, Set-Cookie, X-Api-Key and others).
 
 ---@class rproxy.SiteRecord
----@field background? boolean Also record what start hooks and timers get, each time it is another result.
+---@field background? boolean Also record what start hooks and timers get, when it is another result.
 ---@field bodies? ("read"|"all") Whose bodies: those that hooks read or filter, or all of them, which then pass through Lua.
 ---@field body? number|string Bytes of a body that are kept; the rest is only counted.
 ---@field keep? integer Files that are kept beside it, FILE.1 the newest.
@@ -810,20 +810,22 @@ function queue:stats() end
 
 --- A metric that only grows. One that is defined twice in the same way is one.
 --- phases: load, start   yields: no
----@param opts table name (or [1]), help, labels: a list of at most 4 names, most: label sets it may have (1000)
+---@param opts table name (or [1]), help, labels: a list of at most 4 names, most: label sets it
+--- may have (1000)
 ---@return rproxy.Counter counter # counter:inc(labels..), counter:add(n, labels..), counter:with(labels..)
 function rp.metric.counter(opts) end
 
---- A metric that goes up and down. What workers have is added up, or with over = "max" the greatest is
---- taken; what a dead worker had is forgotten.
+--- A metric that goes up and down. What workers have is added up, or with over = "max" the greatest
+--- is taken; what a dead worker had is forgotten.
 --- phases: load, start   yields: no
 ---@param opts table as of a counter, and over: "sum" or "max"
----@return table gauge # gauge:set(v, labels..), :inc(labels..), :dec(labels..), :add(v, labels..), :with(labels..)
+---@return table gauge # gauge:set(v, labels..), :inc(..), :dec(..), :add(v, ..), :with(..)
 function rp.metric.gauge(opts) end
 
 --- Counts values by size.
 --- phases: load, start   yields: no
----@param opts table as of a counter, and buckets: at most 32 rising bounds (seconds from 0.005 to 10)
+---@param opts table as of a counter, and buckets: at most 32 rising bounds (seconds from 0.005
+--- to 10)
 ---@return table histogram # histogram:observe(v, labels..), histogram:with(labels..)
 function rp.metric.histogram(opts) end
 
@@ -2110,7 +2112,7 @@ function rp.log.error(text, fields) end
 ---@field rewrite? fun(req: rproxy.Request): any?
 ---@field content? fun(req: rproxy.Request): any?
 ---@field balance? fun(req: rproxy.Request, up: rproxy.Up): any?
----@field request_body? fun(req: rproxy.Request): any?
+---@field request_body? fun(req: rproxy.Request, chunk: string, last: boolean): any?
 ---@field header_filter? fun(req: rproxy.Request, res: rproxy.Result): any?
 ---@field body_filter? fun(req: rproxy.Request, res: rproxy.Result, chunk: string, last: boolean): any?
 ---@field log? fun(req: rproxy.Request, res: rproxy.Result): any?

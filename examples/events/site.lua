@@ -68,8 +68,8 @@ return rp.site {
                 rp.route { "GET /events", content = function(req)
                     local es = req:events { retry = 2 }
                     local id = tonumber(es.last_event_id) or 0
-                    -- The client's end cancels this where it waits. After a reload browsers are sent
-                    -- to the new configuration, or this one would live as long as they do.
+                    -- The client's end cancels this where it waits. After a reload browsers are
+                    -- sent to the new configuration, or this one would live as long as they do.
                     while id and not es.leaving do
                         id = tell_since(es, id)
                         rp.sleep(0.1)

@@ -12,8 +12,8 @@ local M = {}
 local OPEN, HALF = 1, 2 -- enum rp_metric_breaker
 local TRIED_SECONDS = 30 -- a call let through that does not come back by then is forgotten
 
--- What a refusal is, by phase. The other phases have nothing to refuse: there an open breaker leaves
--- the handler out whatever its policy is.
+-- What a refusal is, by phase. The other phases have nothing to refuse: there an open breaker
+-- leaves the handler out whatever its policy is.
 local DENY = {}
 for _, phase in ipairs { "early", "access", "rewrite", "content", "balance", "header_filter" } do
     DENY[phase] = function(plugin)

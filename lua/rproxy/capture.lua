@@ -142,7 +142,7 @@ end
 
 -- ---------------------------------------------------------------- files
 
---- Call fn(record) for each record of a file.
+--- Call fn(record, bytes of its line) for each record of a file; true ends it.
 --- @param file table  open; is closed
 --- @param count table  read, unreadable, torn are added to; why: of the first unreadable line
 function M.each(file, count, fn)
@@ -151,7 +151,7 @@ function M.each(file, count, fn)
         if line ~= "" or not whole then record, why = M.parse(line) end
         if record then
             count.read = count.read + 1
-            fn(record)
+            if fn(record, #line) then break end
         elseif not whole then
             count.torn = count.torn + 1
         elseif line ~= "" or why then

@@ -158,7 +158,8 @@ function M.make(phase, handlers)
     return ref
 end
 
---- Take a plugin out of all its chains, try it, or put it back. Called by C when its breaker changed.
+--- Take a plugin out of all its chains, try it, or put it back. Called by C when its breaker
+--- changed.
 --- @param plugin number  its index
 --- @param state number  enum rp_metric_breaker
 --- @param deny boolean  what it cannot do is refused, instead of left out
@@ -246,7 +247,7 @@ end
 
 --- The site is gone (rproxy.lab): so are its chains, values and hooks.
 function M.forget_site()
-    made, kept = {}, {}
+    made, kept, replaced = {}, {}, {}
     for what in pairs(life) do life[what] = {} end
 end
 

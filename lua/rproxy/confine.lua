@@ -6,9 +6,9 @@
 --
 -- The membrane: nothing of the layer, of the site or of other plugins is in the box but strings,
 -- numbers, copies of plain tables, and views. A view is an empty table that stands for an object of
--- the layer; what is read from it, written to it and called passes here, and so does every function:
--- a stub stands for one of the layer's, an entry for one of the box's. Pointers, methods and
--- metatables stay outside.
+-- the layer; what is read from it, written to it and called passes here, and so does every
+-- function: a stub stands for one of the layer's, an entry for one of the box's. Pointers, methods
+-- and metatables stay outside.
 --
 --   in the box, armed   --outcall-->  pause, convert, call, convert, resume
 --   the layer           --entry--->   convert, arm, call, pause, convert
@@ -25,6 +25,7 @@ local lib = require("rproxy.confine_lib")
 local loader = require("rproxy.loader")
 local plugin = require("rproxy.plugin")
 local schema = require("rproxy.schema")
+local task = require("rproxy.task")
 local units = require("rproxy.config.units")
 
 local M = {}
@@ -32,6 +33,9 @@ local M = {}
 local host = abi.host
 local DEPTH_MOST = 64 -- of tables in tables that are handed over
 local BACKGROUND_MOST = 64 -- background tasks and timers of one instance in a worker
+local ROUNDS_MOST, ROUNDS_A_SECOND = 64, 20 -- calls in the background: at once, and from then on
+-- What the library does with a text takes time in C that nobody counts: it is paid for by the byte.
+local FREE_BYTES, A_BYTE = 64, 4
 local ARRAY = debug.getmetatable(json.array({}))
 
 local getmeta = debug.getmetatable
@@ -54,6 +58,7 @@ end
 function Box:inbound(value, depth, seen)
     local kind = type(value)
     if kind == "function" then return self.real_of[value] or self:entry(value) end
+    if kind == "string" and #value > FREE_BYTES then host.fuel_charge(#value * A_BYTE) end
     if kind ~= "table" then return value end
     local real = self.real_of[value]
     if real ~= nil then return real end
@@ -345,7 +350,8 @@ local function add_tables(box, base)
 end
 
 local function make_base(box)
-    local base = pick(_G, "assert error rawequal rawget rawset select tonumber tostring type _VERSION")
+    local base = pick(_G, [[assert error rawequal rawget rawset select tonumber tostring type
+        _VERSION]])
     base.pcall, base.xpcall = box_pcall, box_xpcall
     base.string = lib.string(host.fuel_charge)
     base.table = lib.table(host.fuel_charge)
@@ -363,7 +369,31 @@ end
 
 -- ---------------------------------------------------------------- what require gives
 
--- Each has bounds of its own: how many there are has one, too. What runs once makes room when it begins.
+-- Each call in the background has bounds of its own, so there are bounds for how many there are: who
+-- makes more waits.
+local function take_turn(box)
+    while true do
+        local now = abi.C.rp_abi_now(abi.H)
+        box.rounds = math.min(ROUNDS_MOST,
+            (box.rounds or ROUNDS_MOST) + (now - (box.rounds_at or now)) * ROUNDS_A_SECOND)
+        box.rounds_at = now
+        if box.rounds >= 1 then break end
+        task.sleep(1 / ROUNDS_A_SECOND)
+    end
+    box.rounds = box.rounds - 1
+end
+
+local function own_name(box, name)
+    return type(name) == "string" and ("untrusted %s %s"):format(box.name, name) or name
+end
+
+local function check_zone(box, opts)
+    local zone = type(opts) == "table" and opts.zone or nil
+    if zone and box.zones[zone] then return end
+    error(("plugin %q is untrusted: zone = is one that its settings name"):format(box.name), 0)
+end
+
+-- What runs once makes room when it begins.
 local function bounded(box, fn, once)
     return function(...)
         if box.background_n >= BACKGROUND_MOST then
@@ -375,14 +405,14 @@ local function bounded(box, fn, once)
         if type(work) ~= "function" then return fn(...) end
         box.background_n = box.background_n + 1
         local opts = args[at + 1]
-        if type(opts) == "table" and type(opts.name) == "string" then
-            opts.name = ("untrusted %s %s"):format(box.name, opts.name)
+        if type(opts) == "table" and opts.name ~= nil then
+            check_zone(box, opts)
+            opts.name = own_name(box, opts.name)
         end
-        if once then
-            args[at] = function(...)
-                box.background_n = box.background_n - 1
-                return work(...)
-            end
+        args[at] = function(...)
+            if once then box.background_n = box.background_n - 1 end
+            take_turn(box)
+            return work(...)
         end
         return fn(unpack(args, 1, n))
     end
@@ -416,13 +446,17 @@ local function make_rp(box)
     local rp = loader.require("rproxy")
     local changed = { plugin = define(box), shared = box:view(zones_of(box, rp.shared)) }
     -- Names that all share: a box has its own.
-    for _, name in ipairs { "once", "lock" } do
-        local fn = rp[name]
-        changed[name] = box:stub(function(key, ...)
-            if type(key) == "string" then key = ("untrusted %s %s"):format(box.name, key) end
-            return fn(key, ...)
-        end)
-    end
+    changed.once = box:stub(function(key, seconds, fn)
+        local function in_turn()
+            take_turn(box)
+            return fn()
+        end
+        return rp.once(own_name(box, key), seconds, type(fn) == "function" and in_turn or fn)
+    end)
+    changed.lock = box:stub(function(name, opts, fn)
+        check_zone(box, opts)
+        return rp.lock(own_name(box, name), opts, fn)
+    end)
     for name, once in pairs { detach = true, after = true, every = false } do
         changed[name] = box:stub(bounded(box, rp[name], once))
     end

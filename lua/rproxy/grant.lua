@@ -47,8 +47,9 @@ end
 
 --- From now on the instance of that index may do what its policy says, and nothing else.
 --- @param index number  in conf->plugins
---- @param policy table|nil  { name, at, set, owner }; nil: everything
+--- @param policy table|nil  { name, at, set, ffi_allowed }; nil: everything
 function M.install(index, policy)
+    policies[index] = nil -- of a site before, in a lab
     if not policy then return end
     policies[index] = { name = policy.name, at = policy.at, set = resolve(policy.set),
         ffi_allowed = policy.ffi_allowed, noted = {}, noted_n = 0 }
@@ -81,8 +82,8 @@ end
 local function note(list, rule)
     for _, set in ipairs(modules) do
         if set.untrusted then
-            raise("%s %s: not while an untrusted module is loaded; in setup it may what it is granted",
-                list, rule.text)
+            raise("%s %s: not while an untrusted module is loaded; in setup it may what it is "
+                .. "granted", list, rule.text)
         end
         set[list][#set[list] + 1] = rule
     end
@@ -98,8 +99,8 @@ end
 
 local owners = setmetatable({}, { __mode = "k" }) -- a thing that is kept -> its maker's policy
 
---- A thing that is made now and used later has its maker's rights; one that is made while a module is
---- loaded, those of whoever uses it.
+--- A thing that is made now and used later has its maker's rights; one that is made while a module
+--- is loaded, those of whoever uses it.
 --- @param thing table
 function M.own(thing)
     owners[thing] = running() or (#modules == 0 and SITE or nil)

@@ -81,7 +81,7 @@ end
 -- A name as it is compared; nil when it cannot be one.
 local function name_of(text)
     text = text:lower():gsub("%.$", "")
-    if text == "" or #text > 253 or not text:find("^[%w_][%w_.-]*$") or text:find("..", 1, true) then
+    if #text > 253 or not text:find("^[%w_][%w_.-]*$") or text:find("..", 1, true) then
         return nil
     end
     return text

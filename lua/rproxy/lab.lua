@@ -64,7 +64,7 @@ local Lab, Pending, Line, Clock = {}, {}, {}, {}
 Lab.__index, Pending.__index, Line.__index, Clock.__index = Lab, Pending, Line, Clock
 
 local PATIENCE = 3600      -- virtual seconds that a request may take
-local ROUNDS_MOST = 200000 -- turns of one wait
+local ROUNDS_MOST = 20000  -- turns without a rest
 local ALONE = 3            -- turns without news after which all is at rest
 local REAL_SECONDS = 60    -- that threads and programs may take
 
@@ -73,6 +73,11 @@ local prepared = false -- the VM has what one of a generation has
 local client_port = 40000
 
 -- ---------------------------------------------------------------- turning
+
+local function refuse_hooks(what, level)
+    if abi.C.rp_abi_task_self(abi.H) < 0 then return end
+    error(("a hook cannot %s the site that it runs in"):format(what), level + 1)
+end
 
 local function raise_wrong(self)
     local wrong = table.remove(self.world.wrong, 1)
@@ -206,6 +211,7 @@ function Lab:begin(ask)
     if self ~= current then
         error("this site is closed: another was opened after it, one is open at a time", 2)
     end
+    refuse_hooks("ask", 2)
     if self.world.serving then
         error("a function that plays a server cannot ask the site: let it return its answer", 2)
     end
@@ -490,6 +496,7 @@ end
 
 --- Close it: what runs is ended, nothing is left of it.
 function Lab:close()
+    refuse_hooks("close", 2)
     close(self)
 end
 
@@ -580,6 +587,7 @@ end
 --- @return table lab
 function M.open(what, opts, at)
     opts = opts or {}
+    refuse_hooks("leave", 2)
     prepare()
     if current then close(current) end
     local self = setmetatable({ opts = opts, pending = {}, by_port = {}, said = "",

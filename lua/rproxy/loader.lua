@@ -4,8 +4,8 @@
 --
 -- Every chunk runs in an environment of its own over one read-only base. Reading a global that is
 -- not there and writing any global raise at the line that did it, so requests cannot share state by
--- accident. There is no way to files, processes, bytecode or C, but for what grant.lua lets through.
--- What is shared between chunks, the libraries and the objects of rproxy, cannot be changed: tables
+-- accident. There is no way to files, processes, bytecode or C, but for what grant.lua lets
+-- through. What is shared between chunks, the libraries and the objects of rproxy, cannot be changed: tables
 -- of the layer are seen through read-only ones, and metatables that a chunk did not make itself are
 -- out of its reach.
 --
@@ -13,6 +13,7 @@
 -- else from what is built in ("plugins.<name>"). Of rproxy itself only the public modules load.
 
 local abi = require("rproxy.abi")
+local coroutines = require("rproxy.coroutines")
 local grant = require("rproxy.grant")
 local nearest = require("rproxy.config.nearest")
 local outside = require("rproxy.outside")
@@ -52,8 +53,7 @@ base.string = read_only("string", pick(string, [[byte char find format gmatch gs
 base.table = read_only("table", pick(table, "concat insert maxn remove sort unpack move"))
 base.math = read_only("math", math)
 base.bit = read_only("bit", require("bit"))
-base.coroutine = read_only("coroutine", pick(coroutine, [[create resume running status wrap yield
-    isyieldable]]))
+base.coroutine = read_only("coroutine", coroutines)
 local os_of_site = pick(os, "time date difftime clock")
 
 --- A variable of the environment, where that is granted.

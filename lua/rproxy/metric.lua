@@ -30,8 +30,9 @@ local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 -- What readers take: UTF-8 without control characters (bytes that are none become "?").
 local function clean(text)
     if text:find("[\128-\255]") then
-        local rest = text:gsub("[\194-\223][\128-\191]", ""):gsub("[\224-\239][\128-\191][\128-\191]",
-            ""):gsub("[\240-\244][\128-\191][\128-\191][\128-\191]", "")
+        local rest = text:gsub("[\194-\223][\128-\191]", "")
+            :gsub("[\224-\239][\128-\191][\128-\191]", "")
+            :gsub("[\240-\244][\128-\191][\128-\191][\128-\191]", "")
         if rest:find("[\128-\255]") then text = text:gsub("[\128-\255]", "?") end
     end
     return (text:gsub("[%z\1-\9\11-\31\127]", "?"):gsub('[\\"\n]', ESCAPES))
@@ -342,29 +343,31 @@ local function define(what, kind, given)
     return metric
 end
 
-CLASSES[COUNTER], CLASSES[GAUGE], CLASSES[HISTOGRAM] = class(Counter), class(Gauge), class(Histogram)
-CLASSES[GAUGE_MAX] = CLASSES[GAUGE]
+CLASSES[COUNTER], CLASSES[GAUGE] = class(Counter), class(Gauge)
+CLASSES[HISTOGRAM], CLASSES[GAUGE_MAX] = class(Histogram), CLASSES[GAUGE]
 
 --- A metric that only grows. One that is defined twice in the same way is one.
 --- phases: load, start   yields: no
---- @param opts table  name (or [1]), help, labels: a list of at most 4 names, most: label sets it may have (1000)
+--- @param opts table  name (or [1]), help, labels: a list of at most 4 names, most: label sets it
+---   may have (1000)
 --- @return table counter  counter:inc(labels..), counter:add(n, labels..), counter:with(labels..)
 function M.counter(opts)
     return define("rp.metric.counter", COUNTER, opts)
 end
 
---- A metric that goes up and down. What workers have is added up, or with over = "max" the greatest is
---- taken; what a dead worker had is forgotten.
+--- A metric that goes up and down. What workers have is added up, or with over = "max" the greatest
+--- is taken; what a dead worker had is forgotten.
 --- phases: load, start   yields: no
 --- @param opts table  as of a counter, and over: "sum" or "max"
---- @return table gauge  gauge:set(v, labels..), :inc(labels..), :dec(labels..), :add(v, labels..), :with(labels..)
+--- @return table gauge  gauge:set(v, labels..), :inc(..), :dec(..), :add(v, ..), :with(..)
 function M.gauge(opts)
     return define("rp.metric.gauge", GAUGE, opts)
 end
 
 --- Counts values by size.
 --- phases: load, start   yields: no
---- @param opts table  as of a counter, and buckets: at most 32 rising bounds (seconds from 0.005 to 10)
+--- @param opts table  as of a counter, and buckets: at most 32 rising bounds (seconds from 0.005
+---   to 10)
 --- @return table histogram  histogram:observe(v, labels..), histogram:with(labels..)
 function M.histogram(opts)
     return define("rp.metric.histogram", HISTOGRAM, opts)

@@ -5,8 +5,8 @@
 -- A plugin module is rp.plugin { name, version, stage, schema, on_error } with a function
 -- setup(conf) -> hooks. Calling it, M { ... }, makes an instance: its configuration is checked
 -- there and then, setup runs once when the site is built. `needs` is what it wants to do outside of
--- its request (grant_rules.lua); the site grants it. An instance that is `untrusted` is one of a copy
--- of the module that runs confined (confine.lua).
+-- its request (grant_rules.lua); the site grants it. An instance that is `untrusted` is one of a
+-- copy of the module that runs confined (confine.lua).
 
 local nearest = require("rproxy.config.nearest")
 local rules = require("rproxy.grant_rules")

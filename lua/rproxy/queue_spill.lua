@@ -120,7 +120,8 @@ local function finish_file(self)
     local file = table.remove(self.files, 1)
     self.loaded = nil
     self.bytes = math.max(self.bytes - file.bytes, 0)
-    fs.remove(grant.inner(file.name)) -- one that cannot be removed is sent again by a process to come
+    -- One that cannot be removed is sent again by a process to come.
+    fs.remove(grant.inner(file.name))
 end
 
 --- The next items, which are kept until done.

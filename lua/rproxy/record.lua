@@ -29,6 +29,8 @@ local tonumber, type = tonumber, type
 local M = { VERSION = 1 }
 
 local BACKGROUND_MOST = 10000 -- different calls outside of requests that are remembered
+local SECRETS_KEPT = 100 -- of those that calls of the background brought
+local BACKGROUND_SECONDS = 1 -- between two results of one call
 local random = crypto.random  -- before a tape stands in between
 local wall = time.time
 
@@ -347,23 +349,45 @@ local function on_end(req, entries)
     else log.warn("a request could not be recorded", { error = tostring(err) }) end
 end
 
--- Calls outside of requests; one that gives the same again is not written again.
-local function take_background()
-    local made = tape.new()
-    local known, known_n = {}, 0
+-- Calls outside of requests. One that gives the same again is not written again, and none more
+-- often than every so many seconds.
+local Background = {}
+Background.__index = Background
+
+-- May this result be written now?
+function Background:takes(entry, digest)
+    local key, now = entry.f .. ":" .. entry.a, wall()
+    local before = self.known[key]
+    if before and (before.digest == digest or now < before.at + BACKGROUND_SECONDS) then
+        return false
+    end
+    if not before then self.known_n = self.known_n + 1 end
+    if self.known_n > BACKGROUND_MOST then self.known, self.known_n = {}, 1 end
+    self.known[key] = { digest = digest, at = now }
+    return true
+end
+
+function Background:take(entry)
+    local text = json.encode({ r = entry.r, e = entry.e }, { invalid = "replace", sort = true })
+    if not text or not self:takes(entry, C.rp_abi_hash(text, #text)) then return end
+    entry.i = entry.i and journal.label(entry.i)
+    local line = json.encode({ v = M.VERSION, kind = "background", at = wall(), call = entry },
+        { invalid = "replace" })
+    if line then state.file:put(line .. "\n") end
+end
+
+local function background_tape()
+    local calls = setmetatable({ known = {}, known_n = 0 }, Background)
+    local secrets = redact.secrets(state.redactor)
+    local made = tape.new(function(s) return secrets.scrub(s) end)
+    made.note_arguments = function(...)
+        if #secrets.list > SECRETS_KEPT then secrets = redact.secrets(state.redactor) end
+        note_arguments(secrets, ...)
+    end
+    made.note_result = function(...) note_result(secrets, ...) end
     made.take = function(entry)
         made.bytes, made.ordinals = 0, {}
-        local key = entry.f .. ":" .. entry.a
-        entry.i = entry.i and journal.label(entry.i)
-        local text = json.encode({ r = entry.r, e = entry.e }, { invalid = "replace", sort = true })
-        local digest = text and C.rp_abi_hash(text, #text)
-        if digest == nil or known[key] == digest then return end
-        if known[key] == nil then known_n = known_n + 1 end
-        if known_n > BACKGROUND_MOST then known, known_n = {}, 1 end
-        known[key] = digest
-        local line = json.encode({ v = M.VERSION, kind = "background", at = wall(), call = entry },
-            { invalid = "replace" })
-        if line then state.file:put(line .. "\n") end
+        calls:take(entry)
     end
     return made
 end
@@ -405,7 +429,7 @@ function M.open(conf, via)
         redactor = redact.new(redact_conf, key), dice = new_dice(),
         file = require("rproxy.record_file").new(conf.to, conf.max, conf.keep, wall) }
     if conf.background then
-        chain.on("start", function() tape.background = take_background() end, -1)
+        chain.on("start", function() tape.background = background_tape() end, -1)
     end
     watch_bodies()
     journal.on_end(on_end)

@@ -18,7 +18,7 @@ local text = require("rproxy.text")
 local M = {}
 
 local LEAST = 8 -- shorter ones are no secrets that one would find elsewhere, and match by chance
-local SECRETS_MOST = 200 -- of one request
+local SECRETS_MOST, MARKS_MOST = 200, 1000 -- of one request
 local BODY_LOOK_MOST = 1024 * 1024
 
 -- What is always redacted, whatever the site lists.
@@ -66,7 +66,8 @@ Secrets.__index = Secrets
 
 --- The secrets of one request, none so far.
 function M.secrets(redactor)
-    local self = setmetatable({ redactor = redactor, list = {}, marks = {} }, Secrets)
+    local self = setmetatable({ redactor = redactor, list = {}, marks = {}, marks_n = 0 },
+        Secrets)
     self.scrub = function(s) return self:clean(s) end
     return self
 end
@@ -78,7 +79,8 @@ function Secrets:mark(raw, written)
     local mark = self.marks[raw]
     if not mark then
         mark = "redacted-" .. text.hex(crypto.hmac("sha256", self.redactor.mark_key, raw):sub(1, 8))
-        self.marks[raw] = mark
+        if self.marks_n >= MARKS_MOST then return mark end
+        self.marks[raw], self.marks_n = mark, self.marks_n + 1
         if #raw >= LEAST and #self.list < SECRETS_MOST then
             self.list[#self.list + 1] = { raw = raw, mark = mark }
             table.sort(self.list, longest_first)

@@ -193,7 +193,8 @@ local Replay = {}
 Replay.__index = Replay
 
 local function facts_of(record)
-    local request, facts = record.request, { id = record.request.id }
+    local request = record.request
+    local facts = { id = request.id, start = request.at }
     if request.version == "2" then facts.version = "2" end
     local conn = request.conn and plain(request.conn)
     return facts, type(conn) == "table" and conn or {}
@@ -304,12 +305,15 @@ end
 function M.survey(open)
     local library, counts, at = player.library(), capture.counts(), nil
     for _, file in ipairs(open()) do
-        capture.each(file, counts, function(record)
+        capture.each(file, counts, function(record, bytes)
             if record.kind == "background" then
-                library:add(record.call, record.at)
+                library:add(record.call, record.at, bytes)
                 at = math.min(at or record.at, record.at)
             else
-                for _, call in ipairs(record.calls) do library:add(call, record.request.at) end
+                local each = bytes / math.max(#record.calls, 1)
+                for _, call in ipairs(record.calls) do
+                    library:add(call, record.request.at, each)
+                end
                 at = math.min(at or record.request.at, record.request.at)
             end
         end)

@@ -8,6 +8,7 @@
 local M = {}
 
 local ELSEWHERE_MOST = 200000 -- calls that are remembered for other requests
+local ELSEWHERE_BYTES = 256 * 1024 * 1024 -- of the lines they stand in, about
 
 -- ---------------------------------------------------------------- the whole capture
 
@@ -16,15 +17,16 @@ Library.__index = Library
 
 --- What all calls of a capture gave.
 function M.library()
-    return setmetatable({ by_key = {}, n = 0 }, Library)
+    return setmetatable({ by_key = {}, n = 0, bytes = 0 }, Library)
 end
 
 local function key_of(call)
     return call.f .. ":" .. call.a
 end
 
-function Library:add(call, at)
-    if self.n >= ELSEWHERE_MOST then
+--- @param bytes number  of its text, about
+function Library:add(call, at, bytes)
+    if self.n >= ELSEWHERE_MOST or self.bytes >= ELSEWHERE_BYTES then
         self.full = true
         return
     end
@@ -34,20 +36,28 @@ function Library:add(call, at)
         list = {}
         self.by_key[key] = list
     end
-    self.n = self.n + 1
-    list[#list + 1] = { at = at, call = call }
+    self.n, self.bytes = self.n + 1, self.bytes + (bytes or 0)
+    list.sorted = false
+    list[#list + 1] = { at = at, call = call, n = #list }
+end
+
+local function earlier(a, b)
+    if a.at ~= b.at then return a.at < b.at end
+    return a.n < b.n
 end
 
 -- The latest until `at`, else the first after it.
 function Library:find(name, digest, at)
-    local best
-    for _, one in ipairs(self.by_key[name .. ":" .. digest] or {}) do
-        if not best or (one.at <= at and (best.at > at or one.at >= best.at))
-            or (one.at > at and best.at > at and one.at < best.at) then
-            best = one
-        end
+    local list = self.by_key[name .. ":" .. digest]
+    if not list then return nil end
+    if not list.sorted then table.sort(list, earlier) end
+    list.sorted = true
+    local low, high = 1, #list -- the last one that is not after `at` lies before high + 1
+    while low <= high do
+        local mid = math.floor((low + high) / 2)
+        if list[mid].at <= at then low = mid + 1 else high = mid - 1 end
     end
-    return best and best.call
+    return list[math.max(high, 1)].call
 end
 
 -- ---------------------------------------------------------------- one request

@@ -461,7 +461,7 @@ local Conn = object.class("conn", {}, conn_get, {})
 for name, method in pairs(answer.methods) do methods[name] = method end
 for name, method in pairs(events.methods) do methods[name] = method end
 local Request = object.class("req", methods, get, set)
-outside.class("req", methods)
+outside.class("req", methods, { meta = Request, fields = {} })
 
 --- The wrapper of a request slot. Called by C, once per slot.
 --- @param pointer userdata  struct rp_req *

@@ -7,6 +7,7 @@ local answer = require("rproxy.answer")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 local task = require("rproxy.task")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -278,6 +279,7 @@ function get.timings(self)
 end
 
 local Response = object.class("res", methods, get, set)
+outside.class("res", methods, { meta = Response, fields = {} })
 
 --- The res of a wrapper.
 function M.new(wrapper)

@@ -17,8 +17,8 @@
 -- that begins with a string is a type; one that does not is a nested table.
 --
 -- Types that name a place ("url", "address", "host" with port = the field of its port, "path" with
--- access = "read", "write" or "both") tell ctx:place(list, rule): what the site's author wrote there
--- is granted to the instance (ctx.places), what is only a default must be (ctx.wanted).
+-- access = "read", "write" or "both") tell ctx:place(list, rule): what the site's author wrote
+-- there is granted to the instance (ctx.places), what is only a default must be (ctx.wanted).
 --
 -- A compiled schema is a tree of nodes { kind, ... }; checking returns a new table with defaults
 -- filled in and units converted, and notes every mistake, not only the first.

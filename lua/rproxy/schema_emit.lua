@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- schema_emit: what a schema says in other languages: JSON Schema (draft 2020-12) for whoever writes
--- settings as JSON or YAML, LuaCATS for editors. What a schema asks and these cannot say (a function
--- that checks, a zone that must exist) is left out, so what they refuse is wrong, and what they take
--- may still be.
+-- schema_emit: what a schema says in other languages: JSON Schema (draft 2020-12) for whoever
+-- writes settings as JSON or YAML, LuaCATS for editors. What a schema asks and these cannot say (a
+-- function that checks, a zone that must exist) is left out, so what they refuse is wrong, and what
+-- they take may still be.
 
 local M = {}
 

@@ -374,6 +374,31 @@ local function zone_methods(class)
     return out
 end
 
+-- Fields that are clocks in disguise.
+local FIELDS = {
+    req = { duration = true, deadline = true },
+    res = { duration = true, timings = true, upstream = true },
+}
+
+local function wrap_fields(label, names)
+    local meta = outside.find(label).meta
+    local index, replays = meta.__index, M.mode == "replay"
+    local spec = { clock = true, name = label }
+    meta.__index = function(self, key)
+        if not names[key] then return index(self, key) end
+        local r = H.req
+        local tape = r ~= nil and tapes[r.slot]
+        if not tape then return index(self, key) end
+        local name = label .. "." .. key
+        if not replays then return note_run(tape, name, index(self, key)) end
+        local packed = tape:run(name, spec)
+        if packed == nil then return index(self, key) end
+        local ok, value = pcall(values.unpack, packed, tape.unscrub)
+        if ok then return value end
+        return index(self, key)
+    end
+end
+
 -- ---------------------------------------------------------------- callbacks of the site
 
 -- rp.lock(name, opts, fn) runs fn: only taking and letting go are calls.
@@ -425,8 +450,8 @@ local function wrap_methods(label, class, methods, wrap)
     end
 end
 
-local MODULES = { "loader", "socket", "exec", "fs", "http", "lock", "redis", "shared", "shared_kinds",
-    "shared_set", "time", "crypto" }
+local MODULES = { "loader", "socket", "exec", "fs", "http", "lock", "redis", "shared",
+    "shared_kinds", "shared_set", "time", "crypto", "request", "response" }
 
 --- Stand in between from now on. Once, before any code of the site is loaded.
 --- @param mode string  "record" or "replay"
@@ -447,6 +472,7 @@ function M.install(mode)
         module[name] = wrap_seq(row[3], module[name])
         if row[1] == "os" then rawset(os, name, module[name]) end -- boxes take theirs from there
     end
+    for label, names in pairs(FIELDS) do wrap_fields(label, names) end
     local lock = require("rproxy.lock")
     lock.lock = wrap({ name = "lock", words = tostring }, lock.lock)
     wrap_lock(lock)

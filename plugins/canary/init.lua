@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- canary: sends some of the requests to another upstream: by rules, by a cookie that keeps a client on
--- its side, or by a share of the clients, who stay on their side while the share does not change. When
--- too many of them fail, the canary is off for a while, for all workers at once.
+-- canary: sends some of the requests to another upstream: by rules, by a cookie that keeps a client
+-- on its side, or by a share of the clients, who stay on their side while the share does not
+-- change. When too many of them fail, the canary is off for a while, for all workers at once.
 
 local rp = require("rproxy")
 
@@ -37,8 +37,8 @@ local M = rp.plugin {
     },
 }
 
--- Off for all workers (store), or for this one. A zone that cannot answer leaves the canary off: the
--- other upstream is the one that is known to work.
+-- Off for all workers (store), or for this one. A zone that cannot answer leaves the canary off:
+-- the other upstream is the one that is known to work.
 local function switch_of(conf)
     local zone, key = conf.store and rp.shared[conf.store], "canary-off:" .. conf.upstream
     local off_until = 0

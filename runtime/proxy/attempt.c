@@ -473,7 +473,6 @@ static rp_ms answer_ms(const struct rp_req *r)
 
 static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
 {
-    const struct rp_conf_upstream *c = r->upstream;
     if (r->body_sent && pumped == RP_OK) {
         return rp_step_wait(r, "upstream response head", answer_ms(r), RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
@@ -521,7 +520,7 @@ static bool is_bad_switch(const struct rp_req *r)
 static enum rp_verdict take_response(struct rp_req *r)
 {
     r->from = RP_FROM_UPSTREAM;
-    rp_upstream_note_latency(r->proxy, &r->pick);
+    if (r->pick.group && r->pick.group->peers_n > 1) rp_upstream_note_latency(r->proxy, &r->pick);
     if (rp_attempt_refuses(r)) {
         reset_response(r);
         return rp_attempt_repeat(r);

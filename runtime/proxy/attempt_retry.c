@@ -88,6 +88,10 @@ static bool is_listed(const struct rp_conf_statuses *s, uint16_t status)
 bool rp_attempt_refuses(struct rp_req *r)
 {
     const struct rp_conf_upstream *c = r->upstream;
+    if (RP_LIKELY(r->res.status < 400)) { /* none of these is listed */
+        rp_upstream_succeed(r->proxy, &r->pick);
+        return false;
+    }
     bool failed = is_listed(&c->fail_statuses, r->res.status);
     if (failed) rp_upstream_blame(r->proxy, &r->pick);
     else rp_upstream_succeed(r->proxy, &r->pick);

@@ -374,7 +374,7 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
     if (!(wakes & RP_WAKE_TIMEOUT) || r->timer_means == RP_OK) return false;
     bool of_client = r->timer_means == RP_E_SEND_TIMEOUT || r->timer_means == RP_E_SEND_SLOW;
     if (of_client && r->step == RP_STEP_RELAY && !rp_respond_is_stuck(r)) return false;
-    if (r->task || rp_payload_is_parked(r)) r->conf->hooks->cancel(r);
+    if (r->task) r->conf->hooks->cancel(r); /* one of the body may go on with another try */
     if (r->phase == RP_PHASE_HEADER_FILTER) r->filter = RP_FILTER_DONE; /* not once more */
     r->phase = RP_PHASE_COUNT;
     if (of_client) r->x.fail = r->timer_means;

@@ -49,10 +49,9 @@ rp_err rp_queue_join(struct rp_req *r)
     return RP_OK;
 }
 
-void rp_queue_leave(struct rp_req *r)
+void rp_queue_part(struct rp_req *r)
 {
     struct rp_group *g = r->queue;
-    if (!g) return;
     struct rp_queue *q = &g->queue;
     if (r->queue_prev) r->queue_prev->queue_next = r->queue_next;
     else q->first = r->queue_next;
@@ -65,17 +64,15 @@ void rp_queue_leave(struct rp_req *r)
     rp_queue_wake(g);
 }
 
-bool rp_queue_is_behind(const struct rp_req *r)
+bool rp_queue_has_before(const struct rp_req *r)
 {
-    const struct rp_group *g = r->pick.group;
-    const struct rp_req *first = g ? g->queue.first : NULL;
-    if (!first || first == r) return false;
+    const struct rp_req *first = r->pick.group->queue.first;
+    if (first == r) return false;
     return r->queue || first->priority >= r->priority;
 }
 
-void rp_queue_wake(struct rp_group *g)
+void rp_queue_rouse(struct rp_group *g)
 {
-    if (!g->queue.first) return;
     rp_req_wake(g->queue.first, RP_WAKE_UP);
     keep_looking(g);
 }

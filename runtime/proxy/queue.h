@@ -14,12 +14,27 @@
 /* No peer had a seat for r (in PICK): let it wait. RP_OK: it is in the queue, and is woken with
  * RP_WAKE_UP; RP_E_UP_FULL: the upstream has no queue, or that is full. */
 RP_MUST rp_err rp_queue_join(struct rp_req *r);
+void rp_queue_part(struct rp_req *r);             /* r is in a queue: out of it */
+bool rp_queue_has_before(const struct rp_req *r); /* the queue of r's group is not empty */
+void rp_queue_rouse(struct rp_group *g);          /* nor is this one */
+
+#ifndef RP_CDEF
 /* It goes on, or ends. Nothing when it is in none. */
-void rp_queue_leave(struct rp_req *r);
+static inline void rp_queue_leave(struct rp_req *r)
+{
+    if (RP_UNLIKELY(r->queue != NULL)) rp_queue_part(r);
+}
 /* Must r wait for others, though there may be a seat? */
-bool rp_queue_is_behind(const struct rp_req *r);
+static inline bool rp_queue_is_behind(const struct rp_req *r)
+{
+    return RP_UNLIKELY(r->pick.group && r->pick.group->queue.first) && rp_queue_has_before(r);
+}
 /* A seat became free, or may have. */
-void rp_queue_wake(struct rp_group *g);
+static inline void rp_queue_wake(struct rp_group *g)
+{
+    if (RP_UNLIKELY(g->queue.first != NULL)) rp_queue_rouse(g);
+}
+#endif
 void rp_queue_fini(struct rp_group *g); /* empty */
 
 #endif

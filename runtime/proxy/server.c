@@ -277,7 +277,7 @@ rp_err rp_proxy_listen(struct rp_proxy *p, int fd, struct rp_conf_listener *whic
 struct rp_serve *rp_proxy_stand_in(struct rp_proxy *p, const struct rp_conf_listener *which)
 {
     struct rp_serve *s = serve_new(p, which);
-    RP_IGNORE(begin_serve(s, which, RP_OK)); /* there is no socket that can fail */
+    RP_IGNORE(begin_serve(s, which, RP_OK)); /* no socket can fail */
     return s;
 }
 

@@ -84,7 +84,7 @@ void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k);
 /* Is there another peer that could be asked? */
 bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k);
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k);
-/* Its response head is there, so long after it was chosen. */
+/* Its response head is there, so long after it was chosen; for groups of several. */
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k);
 /* Let go of peer and address. */
 void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end end);

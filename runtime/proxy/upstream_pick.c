@@ -351,7 +351,7 @@ void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k)
 
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
 {
-    if (!k->peer || k->peer->place == RP_PEER_UNPLACED || k->peer->group->peers_n == 1) return;
+    if (!k->peer || k->peer->place == RP_PEER_UNPLACED) return;
     uint32_t place = k->peer->place, now = (uint32_t)rp_loop_now(p->loop);
     uint64_t us = (rp_loop_now_ns(p->loop) - k->since_ns) / 1000;
     uint32_t sample = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;

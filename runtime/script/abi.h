@@ -35,8 +35,8 @@ struct rp_file_stat {
     double bytes, modified, inode, device; /* modified: seconds since 1970 */
 };
 
-/* Is what the running code does to its request noted in the request's journal (lua/rproxy/journal.lua)? In
- * ONLY it is noted and not done: the code of a shadow instance. */
+/* Is what the running code does to its request noted in the journal of that request
+ * (lua/rproxy/journal.lua)? In ONLY it is noted and not done: the code of a shadow instance. */
 enum rp_notes { RP_NOTES_NONE, RP_NOTES_TAKEN, RP_NOTES_ONLY };
 
 /* What Lua sees of its host: one per VM, first member of struct rp_host. */
@@ -139,9 +139,9 @@ void rp_abi_decision_write(struct rp_host_face *h, const char *line, size_t n);
 bool rp_abi_decision_is_logged(const struct rp_host_face *h);
 /* Count in the account of an instance; cell: RP_ACCOUNT_SHADOW_.. */
 void rp_abi_shadow_count(struct rp_host_face *h, uint32_t plugin, uint32_t cell);
-/* A handler of a shadow instance begins: what it waits for and computes is none of the time of the request's
- * other hooks. Returns the loop time at which it has waited long enough. leave: it ended; false: it has
- * used up its CPU budget. */
+/* A handler of a shadow instance begins: what it waits for and computes is none of the time of the
+ * request's other hooks. Returns the loop time at which it has waited long enough. leave: it ended;
+ * false: it has used up its CPU budget. */
 double rp_abi_shadow_enter(struct rp_host_face *h);
 bool rp_abi_shadow_leave(struct rp_host_face *h);
 
@@ -215,9 +215,9 @@ rp_err rp_abi_res_trailer(struct rp_req *r, const char *name, size_t n, const ch
 /* The whole body of the response into r.out. RP_OK; RP_AGAIN: park, then call again; RP_E_TOO_BIG; < 0
  * why it does not come. phases: header_filter */
 rp_err rp_abi_res_gather(struct rp_host_face *h, struct rp_req *r, double max);
-void rp_abi_res_body_copy(const struct rp_req *r, char *out); /* r.out.bytes bytes */
+void rp_abi_res_body_copy(const struct rp_req *r, char *out);          /* r.out.bytes bytes */
 rp_err rp_abi_res_set_body(struct rp_req *r, const char *p, size_t n); /* phases: header_filter */
-rp_err rp_abi_res_buffer(struct rp_req *r, double max); /* phases: header_filter */
+rp_err rp_abi_res_buffer(struct rp_req *r, double max);                /* phases: header_filter */
 enum rp_abi_time {
     RP_TIME_START,
     RP_TIME_CONNECT,

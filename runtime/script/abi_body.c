@@ -128,8 +128,10 @@ int32_t rp_abi_upstream_find(const struct rp_host_face *f, const char *name, siz
 rp_err rp_abi_req_set_upstream(struct rp_req *r, uint32_t index)
 {
     if (r->phase != RP_PHASE_ACCESS && r->phase != RP_PHASE_REWRITE) return RP_E_PHASE;
-    if (rp_journal_only(r)) return RP_OK;
-    return rp_req_set_upstream(r, index);
+    const struct rp_conf_upstream *before = r->upstream;
+    rp_err e = rp_req_set_upstream(r, index);
+    if (rp_journal_only(r)) r->upstream = before; /* checked, not done */
+    return e;
 }
 
 static int32_t peer_find(const struct rp_req *r, rp_str name)

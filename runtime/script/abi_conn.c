@@ -67,6 +67,8 @@ bool rp_abi_conn_alpn(struct rp_host_face *f, const struct rp_stream *s, uint32_
 rp_err rp_abi_conn_set_upstream(struct rp_stream *s, uint32_t index)
 {
     const struct rp_host *h = s->conf->script;
-    if (h->face.notes == RP_NOTES_ONLY) return RP_OK;
-    return rp_stream_set_upstream(s, index);
+    struct rp_conf_upstream *before = s->upstream;
+    rp_err e = rp_stream_set_upstream(s, index);
+    if (h->face.notes == RP_NOTES_ONLY) s->upstream = before; /* checked, not done */
+    return e;
 }

@@ -55,46 +55,69 @@ uint32_t rp_abi_guest_codes(const struct rp_guest *g, uint32_t what, uint16_t *o
     return n;
 }
 
-/* As rp_journal_only, of a client in its handshake. */
-static bool only(const struct rp_guest *g)
+/* What a client's hooks had chosen before: in shadow mode a choice is checked like any other, and taken
+ * back. */
+struct before {
+    bool only, chose;
+    struct rp_tls_choice choice;
+};
+
+static struct before remember(const struct rp_guest *g)
 {
     const struct rp_host *h = g->conf->script;
-    return h->face.notes == RP_NOTES_ONLY;
+    struct before b = {.only = RP_UNLIKELY(h->face.notes == RP_NOTES_ONLY)};
+    if (!b.only) return b;
+    b.chose = g->choice != NULL;
+    if (b.chose) b.choice = *g->choice;
+    return b;
+}
+
+static rp_err take_back(struct rp_guest *g, const struct before *b, rp_err e)
+{
+    if (!b->only) return e;
+    if (b->chose) {
+        *g->choice = b->choice;
+    } else {
+        rp_free(g->choice);
+        g->choice = NULL;
+    }
+    return e;
 }
 
 rp_err rp_abi_guest_refuse(struct rp_guest *g, uint32_t alert, const char *reason, size_t n)
 {
-    if (only(g)) return RP_OK;
+    struct before b = remember(g);
+    if (b.only) return g->question == RP_TLS_Q_HELLO ? RP_OK : RP_E_PHASE;
     return rp_guest_refuse(g, (uint8_t)alert, rp_str_of(reason, n));
 }
 
 rp_err rp_abi_guest_set_name(struct rp_guest *g, const char *name, size_t n)
 {
-    if (only(g)) return RP_OK;
-    return rp_guest_set_name(g, rp_str_of(name, n));
+    struct before b = remember(g);
+    return take_back(g, &b, rp_guest_set_name(g, rp_str_of(name, n)));
 }
 
 rp_err rp_abi_guest_set_min_version(struct rp_guest *g, uint32_t version)
 {
-    if (only(g)) return RP_OK;
-    return rp_guest_set_min_version(g, (uint8_t)version);
+    struct before b = remember(g);
+    return take_back(g, &b, rp_guest_set_min_version(g, (uint8_t)version));
 }
 
 rp_err rp_abi_guest_set_client(struct rp_guest *g, uint32_t ask)
 {
-    if (only(g)) return RP_OK;
-    return rp_guest_set_ask(g, (uint8_t)ask);
+    struct before b = remember(g);
+    return take_back(g, &b, rp_guest_set_ask(g, (uint8_t)ask));
 }
 
 rp_err rp_abi_guest_set_alpn(struct rp_guest *g, const char *list, size_t n)
 {
-    if (only(g)) return RP_OK;
-    return rp_guest_set_alpn(g, rp_str_of(list, n));
+    struct before b = remember(g);
+    return take_back(g, &b, rp_guest_set_alpn(g, rp_str_of(list, n)));
 }
 
 rp_err rp_abi_guest_give_cert(struct rp_guest *g, struct rp_tls_cert *cert, double ttl)
 {
-    if (only(g)) return RP_OK;
+    if (remember(g).only) return RP_OK;
     return rp_guest_give_cert(g, cert, ttl);
 }
 

@@ -7,7 +7,8 @@
 #include "script/vm.h"
 
 double rp_abi_metric_family(struct rp_host_face *f, uint32_t kind, const char *name, size_t name_n,
-                            const char *help, size_t help_n, const double *bounds, uint32_t bounds_n)
+                            const char *help, size_t help_n, const double *bounds,
+                            uint32_t bounds_n)
 {
     struct rp_host *h = rp_vm_of(f);
     struct rp_metric_family family = {.name = rp_str_of(name, name_n),

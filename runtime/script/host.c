@@ -290,6 +290,7 @@ void rp_host_free(struct rp_host *h)
     rp_dgram_batch_free(&h->datagrams);
     rp_hold_fini(h);
     rp_watchdog_free(h);
+    rp_fuel_drop(&h->fuel);
     rp_phase_slots_free(h);
     rp_guests_fini(h);
     close_state(h);

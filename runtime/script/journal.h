@@ -2,7 +2,7 @@
  *
  * journal: what the hooks of one request decide and change, kept for those who asked: shadow
  * instances, traces, the test kit, records. The entries are a Lua table (lua/rproxy/journal.lua) in the
- * request's wrapper; here is what C has to do with it.
+ * request's wrapper; here is what C has to do with it, for the .c files of script/ only.
  *
  * The rule for every ABI function that changes a request, an answer or a response. It checks its
  * arguments as always, so that code in shadow mode meets the same refusals; then

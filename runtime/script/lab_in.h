@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * lab_in: the inside of a lab, for lab.c (sites and time) and lab_world.c (what is around them).
+ * lab_in: the inside of a lab, for the .c files of script/ only: lab.c (sites and time) and
+ * lab_world.c (what is around them).
  */
 #ifndef RP_SCRIPT_LAB_IN_H
 #define RP_SCRIPT_LAB_IN_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * pass: one call from a request's life into its hooks. For phase.c, which runs them, and phase_body.c,
- * which gives them pieces of bodies.
+ * pass: one call from a request's life into its hooks, for the .c files of script/ only: phase.c runs
+ * hooks, phase_body.c gives them pieces of bodies.
  */
 #ifndef RP_SCRIPT_PASS_H
 #define RP_SCRIPT_PASS_H

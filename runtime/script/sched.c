@@ -10,7 +10,8 @@ enum {
     RUN_MOST = 256,  /* tasks resumed in one go before sockets get their turn */
     GC_STEP_KB = 64, /* how much the collector does at the end of a tick */
     HEAP_SPARE = RP_HEAP_SPARE,
-    FULL_MOST = 3, /* collections that left it full, in a row, before the worker asks for a successor */
+    FULL_MOST =
+        3, /* collections that left it full, in a row, before the worker asks for a successor */
     FULL_EVERY_MS = 1000, /* between those that count */
 };
 

@@ -125,8 +125,8 @@ struct rp_vm_slot {
     bool journal;  /* its wrapper has a journal: to be closed with the request */
     bool traced;   /* what runs for it is noted and timed */
     uint32_t source_by; /* 1 + index of the instance that gave such a function */
-    uint8_t dirty; /* Lua put something into the wrapper that must not outlive the request */
-    rp_ms ends_ms; /* what hooks of the request wait for ends by then; 0: no such limit */
+    uint8_t dirty;      /* Lua put something into the wrapper that must not outlive the request */
+    rp_ms ends_ms;      /* what hooks of the request wait for ends by then; 0: no such limit */
     struct rp_task *writer; /* waits until the client has taken what was written: answer.h */
     struct rp_scope scope;
 };

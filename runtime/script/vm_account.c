@@ -69,9 +69,8 @@ static void look(struct rp_timer *timer);
 void rp_account_open(struct rp_host *h)
 {
     const struct rp_conf *c = h->conf;
-    struct rp_metric_family f = {.name = RP_STR("rproxy_plugin"),
-                                 .kind = RP_METRIC_INSTANCE,
-                                 .generation = c->generation};
+    struct rp_metric_family f = {
+        .name = RP_STR("rproxy_plugin"), .kind = RP_METRIC_INSTANCE, .generation = c->generation};
     uint32_t family = UINT32_MAX, worker = h->worker;
     h->metrics = h->proxy->metrics;
     if (!h->metrics) {
@@ -258,10 +257,10 @@ static void trip(struct rp_host *h, uint32_t plugin, const char *why)
     uint64_t now = now_ms(), until;
     if (rp_metric_breaker_now(a->word, now, &until) == RP_BREAKER_OPEN) return;
     a->cells[RP_ACCOUNT_TRIPS]++;
-    rp_log(error, "breaker opened plugin=%s why=\"%s\" failures=%.0f calls=%.0f policy=%s open_ms=%llu",
+    rp_log(error,
+           "breaker opened plugin=%s why=\"%s\" failures=%.0f calls=%.0f policy=%s open_ms=%llu",
            rp_log_esc(p->label), why, failures(a) - a->before.failures,
-           a->cells[RP_ACCOUNT_CALLS] - a->before.calls,
-           POLICIES[p->breaker.policy],
+           a->cells[RP_ACCOUNT_CALLS] - a->before.calls, POLICIES[p->breaker.policy],
            (unsigned long long)p->breaker.open_ms);
     take_window(&a->before, a, now);
     take_window(&a->window, a, now);
@@ -349,7 +348,8 @@ static enum rp_metric_breaker heard(struct rp_host *h, uint32_t plugin, uint64_t
         uint64_t word = rp_metric_word(h->metrics, a->cell);
         uint32_t ahead = (rp_metric_breaker_generation(word) - h->conf->generation) & mask;
         if (ahead == 0) a->word = word;
-        else if (ahead > mask / 2) set_breaker(h, plugin, RP_BREAKER_CLOSED, 0); /* it is behind us */
+        else if (ahead > mask / 2)
+            set_breaker(h, plugin, RP_BREAKER_CLOSED, 0); /* it is behind us */
     }
     enum rp_metric_breaker state = rp_metric_breaker_now(a->word, now, &until);
     /* Nothing stays open for longer than it was told to, whatever a wild worker wrote. */

@@ -100,7 +100,8 @@ static bool is_name(rp_str name)
     if (name.len == 0 || name.len > RP_METRIC_NAME_BYTES) return false;
     for (size_t i = 0; i < name.len; i++) {
         char ch = name.ptr[i];
-        bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || ch == '_' || ch == ':';
+        bool letter =
+            (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || ch == '_' || ch == ':';
         if (!letter && !(i > 0 && ch >= '0' && ch <= '9')) return false;
     }
     return true;

@@ -188,8 +188,8 @@ static void put_counters(const struct rp_counters *c, struct rp_buf *out)
         char name[RP_COUNTER_NAME_BYTES + 16];
         bool gauge = rp_counter_kind_of(c, i) == RP_COUNTER_GAUGE;
         rp_str plain = rp_counter_name(c, i);
-        int n = snprintf(name, sizeof name, "rproxy_%.*s%s", RP_STR_ARG(plain),
-                         gauge ? "" : "_total");
+        int n =
+            snprintf(name, sizeof name, "rproxy_%.*s%s", RP_STR_ARG(plain), gauge ? "" : "_total");
         rp_str full = rp_str_of(name, (size_t)n);
         put_head(out, full, gauge ? "gauge" : "counter", RP_STR_NONE);
         rp_buf_addf(out, "%.*s %llu\n", RP_STR_ARG(full), (unsigned long long)rp_counter_sum(c, i));
@@ -240,7 +240,8 @@ static void put_row(const struct rp_metrics *m, const struct row *r, uint64_t no
                 v[RP_ACCOUNT_ANSWERS], v[RP_ACCOUNT_DENIALS], v[RP_ACCOUNT_BYTES] / 1048576,
                 breaker_of(m, r->cell, now_ms));
     rp_buf_add_escaped(out, r->label);
-    if (v[RP_ACCOUNT_SHADOW_ANSWERS] + v[RP_ACCOUNT_SHADOW_DENIALS] + v[RP_ACCOUNT_SHADOW_EDITS] > 0)
+    if (v[RP_ACCOUNT_SHADOW_ANSWERS] + v[RP_ACCOUNT_SHADOW_DENIALS] + v[RP_ACCOUNT_SHADOW_EDITS] >
+        0)
         rp_buf_addf(out, " (held back: answers=%.0f denials=%.0f edits=%.0f)",
                     v[RP_ACCOUNT_SHADOW_ANSWERS], v[RP_ACCOUNT_SHADOW_DENIALS],
                     v[RP_ACCOUNT_SHADOW_EDITS]);
@@ -257,8 +258,8 @@ void rp_metric_table(const struct rp_metrics *m, uint64_t now_ms, struct rp_buf 
                                list[i].cell};
     if (n) qsort(rows, n, sizeof *rows, by_cpu);
     if (n)
-        rp_buf_addf(out, "%10s %12s %10s %10s %10s %10s %12s %-7s %s\n", "cpu_s", "calls",
-                    "wait_s", "errors", "answers", "denials", "alloc_mb", "breaker", "plugin");
+        rp_buf_addf(out, "%10s %12s %10s %10s %10s %10s %12s %-7s %s\n", "cpu_s", "calls", "wait_s",
+                    "errors", "answers", "denials", "alloc_mb", "breaker", "plugin");
     for (uint32_t i = 0; i < n; i++) put_row(m, &rows[i], now_ms, out);
     rp_free(rows);
     rp_free(list);

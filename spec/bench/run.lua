@@ -42,7 +42,8 @@ local SCENARIOS = {
     h2 = { path = "/plain", bytes = 64, conns = 16, streams = 32, tls = true,
         skip = { floor = true } },
 }
-local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "luanoop5", "lua", "100k", "big", "tls", "tlsnew", "h2" }
+local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "luanoop5", "lua", "100k", "big", "tls",
+    "tlsnew", "h2" }
 
 local NGINX_COMMON = [[
 daemon off;

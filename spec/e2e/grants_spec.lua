@@ -58,7 +58,7 @@ function M.setup(conf)
     function ways.remove(path) return select(2, rp.fs.remove(path)) or "removed" end
     function ways.rename(path, to) return select(2, rp.fs.rename(path, to)) or "renamed" end
     function ways.mkdir(path) return select(2, rp.fs.mkdir(path, { parents = true })) or "made" end
-    function ways.exec(...) 
+    function ways.exec(...)
         local r, code = rp.exec { argv = { ... } }
         return r and r.out:gsub("\n", "") or code
     end

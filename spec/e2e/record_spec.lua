@@ -172,7 +172,8 @@ local paths = {
     ["/conn"] = function(req)
         local tls = req.conn.tls
         return req.version, req.scheme, req.remote_ip, req.peer_ip, req.host, req.port, req.conn.requests,
-            tls and tls.version, tls and tls.cipher, tls and tls.alpn, req.conn.ja4
+            req.start, req.duration, req.deadline, tls and tls.version, tls and tls.cipher,
+            tls and tls.alpn, req.conn.ja4
     end,
     ["/started"] = function() return started end,
     ["/bytes"] = function(req) return rp.hex(req:get("x-bytes") or "") end,
@@ -199,7 +200,10 @@ return rp.site {
                 req.consumer = "u" .. r:incr("user")
                 req.up:set("x-user", req.consumer)
             end,
-            header_filter = function(_, res) res:set("x-dice", dice(1e9)) res:del("etag") end,
+            header_filter = function(req, res)
+                res:set("x-dice", dice(1e9)) res:del("etag")
+                res:set("x-times", text(req.duration, res.duration, res.upstream, res.timings))
+            end,
             body_filter = function(_, _, piece) return piece:upper() end } } },
         rp.route { "/down", id = "down", upstream = "down" },
         rp.route { "/gone/*", id = "gone", respond = { 410, "gone" } },
@@ -233,7 +237,8 @@ return M
 
 local PATHS = { "/http", "/http", "/stream", "/refused", "/redis", "/redis", "/session", "/subscribe",
     "/tcp", "/unix", "/dns", "/fs", "/exec", "/lock", "/seat", "/shared", "/shared", "/fetch?k=1",
-    "/fetch?k=1", "/time", "/dice", "/boxed", "/conn", "/together", "/started", "/up/x?a=%00b", "/up/y", "/down",
+    "/fetch?k=1", "/time", "/dice", "/boxed", "/conn", "/together", "/started", "/up/x?a=%00b",
+    "/up/y", "/down",
     "/gone/1", "/none" }
 
 local function capture_lines(dir, n)

@@ -10,8 +10,9 @@ local process = require("spec.support.process")
 local tls = require("spec.support.tls")
 local wire = require("spec.support.wire")
 
-local FILES = { ["users.txt"] = "alice:{SHA}W8r/fyL/UzygmbNAjq2HbA67qac=\n", ["keys.json"] = [[{"keys":[{"kty":"OKP",
-    "crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}]] }
+local FILES = { ["users.txt"] = "alice:{SHA}W8r/fyL/UzygmbNAjq2HbA67qac=\n",
+    ["keys.json"] = [[{"keys":[{"kty":"OKP","crv":"Ed25519",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}]] }
 local ROUTES = { ["*"] = { status = 200, body = "ok" } }
 
 -- Lines of a log of decisions that hold what is wanted.
@@ -143,7 +144,8 @@ describe("hooks of connections in shadow mode", function()
         tls.cert(dir, "a", { ca = "ca", names = { "a.test" } })
         tls.cert(dir, "b", { ca = "ca", names = { "b.test" } })
         sink = e2e.listen()
-        rp = e2e.proxy { vars = { certs = dir, stream = port, log = log, sink = sink.port }, ports = { port }, before = [[
+        rp = e2e.proxy { vars = { certs = dir, stream = port, log = log, sink = sink.port },
+            ports = { port }, before = [[
             local b = assert(rp.tls.certificate { cert = rp.file("${certs}/b.pem"),
                 key = rp.file("${certs}/b.key") })
         ]], site = [[
@@ -158,6 +160,8 @@ describe("hooks of connections in shadow mode", function()
                     if conn.sni == "edit.test" then
                         conn.min_version = "1.3"
                         conn.alpn = { "http/1.1" }
+                        local ok = pcall(function() conn.alpn = { "h9" } end)
+                        if ok then error("no such protocol is offered") end
                     end
                     if conn.sni == "boom.test" then error("boom") end
                     if conn.sni == "wait.test" then rp.sleep(0.01) return false end

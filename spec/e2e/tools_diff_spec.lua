@@ -5,9 +5,6 @@
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- no request is made
 
 local function site(opt)
     return ([[local rp = require("rproxy")
@@ -94,6 +91,12 @@ describe("rproxy diff", function()
         assert.is_nil(text:find("s3cret"))
         text = diff({}, { use = 'auth { secret = "s3cret-two" }, tag {}' }, "--json")
         assert.is_nil(text:find("s3cret"))
+    end)
+
+    it("tells of what a plugin is granted", function()
+        differs({ use = 'auth { grant = { net = { "a.example:1" } } }, tag {}' },
+            { use = 'auth { grant = { net = { "b.example:1" } } }, tag {}' },
+            "~ key-auth (", "grants", "a.example:1", "b.example:1")
     end)
 
     it("tells of the policy for failures", function()

@@ -5,9 +5,6 @@
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- no request is made
 
 -- A finding per case: code = { what has it, what does not }; the body of an access hook.
 local HOOKS = {

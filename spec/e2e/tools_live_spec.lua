@@ -6,9 +6,6 @@ local http = require("spec.support.http")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- not about requests
 
 local OPEN = "lua = { repl = true }, shared = { flags = rp.shm.store { size = \"1m\" } },"
 

@@ -5,9 +5,6 @@
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- no request is made
 
 local IS_ROOT = posix.read_file("/proc/self/status"):match("Uid:%s+(%d+)") == "0"
 local BIN = process.BIN:sub(1, 1) == "/" and process.BIN

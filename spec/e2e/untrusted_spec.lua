@@ -119,6 +119,8 @@ describe("untrusted plugins", function()
                 return tostring(ok) .. tostring(ok2) .. err2.code .. err3 ]],
             abort = "req:abort(418)",
             zone = 'rp.shared.own:set("k", "v") return rp.shared.own:get("k")',
+            lock = 'return rp.lock("k", { zone = "own" }, function() return "held" end)',
+            other_lock = 'return tostring(pcall(rp.lock, "k", { zone = "other" }))',
             given = "return conf.fn(20)",
         }, { instance = 'zone = "own", fn = function(n) return n + 1 end' })
         assert.equal("host seen GET3nil2b", (get(rp, "request").body:gsub("^(%S+) .*seen", "%1 seen")))
@@ -129,12 +131,14 @@ describe("untrusted plugins", function()
         assert.equal("falsefalse7x!", get(rp, "errors").body)
         assert.equal(418, get(rp, "abort").status)
         assert.equal("v", get(rp, "zone").body)
+        assert.equal("held", get(rp, "lock").body)
+        assert.equal("false", get(rp, "other_lock").body)
         assert.equal("21", get(rp, "given").body)
         assert.equal("site", get(rp, "other").body)
     end)
 
     it("stop at their instructions, however they try to go on", function()
-        local rp = contained {
+        local rp = contained({
             loop = "while true do end",
             numeric = "for i = 1, math.huge do end",
             catch = "while true do pcall(function() while true do end end) end",
@@ -168,11 +172,15 @@ describe("untrusted plugins", function()
             kids_split = [[for i = 1, 50 do rp.spawn(function() for j = 1, 1e5 do end end):wait() end
                 while true do end]],
             library = 'while true do rp.json.decode("[1]") end',
+            replaces = 'return #rp.regex("a"):gsub(("a"):rep(900000), "b")',
+            splits = 'local s = ("a,"):rep(9e4) while true do rp.regex(","):split(s) end',
+            packs = 'local s = rp.crypto.random(1e6) while true do rp.gzip(s, { level = 9 }) end',
+            once = 'while true do rp.once("k", 0, function() while true do end end) end',
             concat = [[local t = {} for i = 1, 1e5 do t[i] = "" end
                 while true do table.concat(t) end]],
             move = [[local t = { 1 } while true do table.insert(t, 1, 1) end]],
             waits = "while true do rp.sleep(0) end",
-        }
+        }, { more = 'timeouts = { hook_wait = "2s" },' })
         rp:wait_stderr('is untrusted and used up its instructions: 1000000 in one call')
     end)
 
@@ -213,6 +221,15 @@ describe("untrusted plugins", function()
             closures = "local t = {} while true do t[#t + 1] = function() return t end end",
         }, { instance = 'limits = { memory = "1m", instructions = 1e9 }' })
         rp:wait_stderr("is untrusted and used up its memory: 1m in one call")
+    end)
+
+    it("wait their turn in the background, however many they start", function()
+        local rp = start({ start = [[
+            local function again() rp.detach(again) while true do end end
+            for _ = 1, 200 do rp.detach(again) end
+            return "started" ]], fine = 'return "fine"' })
+        assert.equal("started", get(rp, "start").body)
+        for _ = 1, 50 do assert.equal("fine", get(rp, "fine").body) end
     end)
 
     it("are refused by on_error, and others are not", function()
@@ -265,8 +282,8 @@ describe("untrusted plugins", function()
                 return "found:" .. table.concat(found, " ") ]],
             modules = [[
                 local found = {}
-                for _, name in ipairs { "ffi", "jit", "jit.util", "debug", "io", "os", "package", "rproxy.abi",
-                    "rproxy.host", "rproxy.loader", "rproxy.grant", "rproxy.confine", "rproxy.plugin",
+                for _, name in ipairs { "ffi", "jit", "jit.util", "debug", "io", "os", "package",
+                    "rproxy.abi", "rproxy.host", "rproxy.loader", "rproxy.grant", "rproxy.confine", "rproxy.plugin",
                     "rproxy.schema", "rproxy.config.site", "string.buffer", "table.new", "table.clear",
                     "../site", "site", "/etc/passwd" } do
                     if pcall(require, name) and name ~= "site" then found[#found + 1] = name end

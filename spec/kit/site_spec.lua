@@ -168,6 +168,41 @@ describe("a site of a test", function()
         assert.same({ '{"status":200,"path":"/x"}' }, site:access())
     end)
 
+    it("stops hooks that never end", function()
+        local site = inline({ access = function() while true do end end },
+            { lua = { cpu_budget = 0.01 } })
+        local res = site:get("/")
+        assert.equal(500, res.status)
+        assert.matches("used up its CPU budget", res.log)
+    end)
+
+    it("is not asked by its own hooks, nor by servers", function()
+        local site
+        site = inline { access = function() site:get("/again") end }
+        local res = site:get("/")
+        assert.equal(500, res.status)
+        assert.matches("a hook cannot ask", res.log)
+        site = t.site { upstream = function() return site:get("/again").status end }
+        local ok, err = pcall(site.get, site, "/")
+        assert.is_false(ok)
+        assert.matches("cannot ask the site", err)
+        site = inline { access = function() t.clock:advance(1) end }
+        assert.equal(500, site:get("/").status)
+        site = inline { access = function() t.site {} end }
+        assert.equal(500, site:get("/").status)
+    end)
+
+    it("waits for programs and files as long as they really take", function()
+        local site = inline { access = function(req)
+            local ran = assert(rp.exec { argv = { "/bin/sh", "-c", "sleep 0.1; echo hi" } })
+            local text = rp.fs.read("/etc/passwd")
+            return req:exit(200, ran.out .. (text and "read" or "not read"))
+        end }
+        local res = site:get("/")
+        assert.equal("hi\nread", res.body)
+        assert.equal(0, res.duration)
+    end)
+
     it("is spoken to byte by byte", function()
         local conn = t.site {}:connect { from = "192.0.2.1" }
         conn:send("GET /a HTTP/1.1\r\nhost: a\r\n\r\nGET /b HT")

@@ -27,9 +27,9 @@ local SITE = [[
         rp.route { "/who", upstream = "app", use = { { access = function(req)
             req.consumer = req:arg("me") end }, canary { upstream = "app_next", percent = 30 } } },
         rp.route { "/fails/*", upstream = "app", use = { canary { upstream = "app_next", percent = 100,
-            store = "flags", abort_at = 0.2, abort_min = 4, window = 0.1, off_for = "1h" } } },
+            store = "flags", abort_at = 0.2, abort_min = 4, window = 1, off_for = "1h" } } },
         rp.route { "/alone/*", upstream = "app", use = { canary { upstream = "app_next",
-            percent = 100, abort_at = 0.2, abort_min = 4, window = 0.1, off_for = "1h" } } },
+            percent = 100, abort_at = 0.2, abort_min = 4, window = 1, off_for = "1h" } } },
         rp.route { "/*", upstream = "app" },
     } } },
 ]]
@@ -96,8 +96,10 @@ describe("plugin canary", function()
         start(2)
         process.wait_workers(rp, 2)
         local name = 'canary_requests_total{upstream="app_next",class="5xx"}'
-        for _ = 1, 6 do body("/fails/bad") end
-        rp:wait_stderr("canary switched off.*upstream=app_next")
+        assert.truthy(posix.poll(function()
+            for _ = 1, 10 do body("/fails/bad") end
+            return rp:stderr():find("canary switched off.*upstream=app_next")
+        end))
         assert.is_true(metrics.value(rp, name) >= 4)
         for _ = 1, 20 do assert.equal("app", body("/fails/good")) end
         assert.equal("next", body("/all")) -- another canary, without that store
@@ -105,8 +107,10 @@ describe("plugin canary", function()
 
     it("switches itself off without a store, too", function()
         start(1)
-        for _ = 1, 6 do body("/alone/bad") end
-        rp:wait_stderr("canary switched off")
+        assert.truthy(posix.poll(function()
+            for _ = 1, 10 do body("/alone/bad") end
+            return rp:stderr():find("canary switched off")
+        end))
         assert.truthy(posix.poll(function() return body("/alone/good") == "app" end))
     end)
 

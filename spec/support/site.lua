@@ -13,8 +13,8 @@
 local c = require("spec.support.c")
 local ffi = c.ffi
 
-local C = c.load { "proxy/conf.h", "proxy/route.h", "proxy/route_explain.h", "http/msg.h", "http/uri.h", "http/token.h",
-    "net/addr.h", "base/arena.h" }
+local C = c.load { "proxy/conf.h", "proxy/route.h", "proxy/route_explain.h", "http/msg.h",
+    "http/uri.h", "http/token.h", "net/addr.h", "base/arena.h" }
 
 local M = {}
 local Site = {}

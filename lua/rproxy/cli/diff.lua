@@ -203,6 +203,12 @@ function Diff:pair_instances(old, new)
     end
 end
 
+-- What every instance has, whatever its plugin.
+local function policy_of(instance)
+    return { version = instance.version, on_error = instance.on_error, mode = instance.mode,
+        untrusted = instance.untrusted, limits = instance.limits, grants = instance.grants }
+end
+
 local function code_of(instance)
     local out = {}
     for name, hook in pairs(instance.hooks) do
@@ -221,9 +227,7 @@ function Diff:instances()
     for _, pair in ipairs(list) do
         local old, new = self.old.instances[pair[1]], self.new.instances[pair[2]]
         local details = details_of(old.conf, new.conf)
-        append(details, details_of({ version = old.version, on_error = old.on_error,
-            mode = old.mode }, { version = new.version, on_error = new.on_error,
-            mode = new.mode }))
+        append(details, details_of(policy_of(old), policy_of(new)))
         append(details, details_of(code_of(old), code_of(new)))
         if details[1] then
             self:note("plugins", "changed", ("%s (%s)"):format(new.name, new.at), details)

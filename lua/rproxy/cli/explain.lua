@@ -16,8 +16,8 @@ M.SPEC = {
 
         The request runs through the real core and the site's own hooks, in this process. It
         reaches nobody: an upstream is played and answers 200 (or what --answer says), and what
-        else hooks ask for (HTTP, Redis, names, sockets) is refused unless --serve or --answers plays
-        it.
+        else hooks ask for (HTTP, Redis, names, sockets) is refused unless --serve or --answers
+        plays it.
         Files and programs that hooks use are real.
 
         Exit status: 0 the request goes through, 1 the site refuses it (a status from 400 on that is

@@ -67,7 +67,8 @@ local function check_reach(host, found)
     end
 end
 
-local PHASES = { "early", "access", "rewrite", "content", "header_filter", "body_filter", "log" }
+local PHASES = { "early", "access", "rewrite", "content", "request_body", "header_filter",
+    "body_filter", "log" }
 
 local function instances_of(model, route)
     local out, seen = {}, {}

@@ -227,6 +227,9 @@ function Report:text(counts, background)
     for _, note in ipairs(NOTES) do
         if self[note[1]] > 0 then out[#out + 1] = ("%d %s"):format(self[note[1]], note[2]) end
     end
+    if background.library.full then
+        out[#out + 1] = "the capture has more calls than are remembered for other requests"
+    end
     if #background.misses > 0 then
         out[#out + 1] = ("%d calls of start hooks and timers without a record"):format(
             #background.misses)
@@ -264,9 +267,10 @@ local function run_all(replay, open, report, limit)
     local n = 0
     for _, file in ipairs(open()) do
         capture.each(file, capture.counts(), function(record)
-            if record.kind ~= "request" or n >= limit then return end
+            if n >= limit then return true end
+            if record.kind ~= "request" then return end
             local why = replay_of.refusal(record)
-            if why then return report:skip(why) end
+            if why then report:skip(why) return end
             n = n + 1
             local ran, result = pcall(replay.run, replay, record)
             if ran then report:add(record, result)

@@ -13,9 +13,10 @@ local M = {}
 
 M.SPEC = {
     usage = "schema PLUGIN",
-    about = [[Print the settings of a plugin as JSON Schema (draft 2020-12). PLUGIN is the name of one
-        that comes with rproxy (ratelimit), a module of the site as require takes it
-        (plugins.token), or a file (plugins/token.lua). The module is loaded, its setup is not run.]],
+    about = [[Print the settings of a plugin as JSON Schema (draft 2020-12). PLUGIN is the name of
+        one that comes with rproxy (ratelimit), a module of the site as require takes it
+        (plugins.token), or a file (plugins/token.lua). The module is loaded, its setup is not
+        run.]],
     options = {
         { "types", doc = "LuaCATS classes instead, for the Lua language server" },
         { "folder", short = "C", value = "FOLDER", default = ".",

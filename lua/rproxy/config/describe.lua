@@ -271,8 +271,8 @@ local function breaker_of(breaker)
     for _, name in ipairs(nearest.names(breaker)) do
         local value = breaker[name]
         if type(value) ~= "table" then
-            local text = BREAKER_SHOW[name] and type(value) == "number" and BREAKER_SHOW[name](value)
-            parts[#parts + 1] = name .. " " .. (text or tostring(value))
+            local show_as = type(value) == "number" and BREAKER_SHOW[name] or tostring
+            parts[#parts + 1] = name .. " " .. show_as(value)
         end
     end
     return #parts > 0 and table.concat(parts, ", ") or "yes"
@@ -281,8 +281,8 @@ end
 -- What an instance of a plugin is and may do.
 local function write_instance(out, depth, instance)
     local plugin = instance.plugin
-    out:line(depth, ("plugin %s: stage %s, on_error %s%s"):format(instance.name, plugin.stage or "none",
-        instance.on_error, instance.mode == "shadow" and ", mode shadow" or ""), instance.at)
+    out:line(depth, ("plugin %s: stage %s, on_error %s%s"):format(instance.name,
+        plugin.stage or "none", instance.on_error, instance.mode == "shadow" and ", mode shadow" or ""), instance.at)
     if instance.limits then
         out:line(depth + 1, ("untrusted: %.0f instructions and %s of memory in each call"):format(
             instance.limits.instructions, units.show_size(instance.limits.memory)))

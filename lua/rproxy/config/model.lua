@@ -25,6 +25,7 @@ local chains = require("rproxy.config.chains")
 local emit = require("rproxy.schema_emit")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
+local rules = require("rproxy.grant_rules")
 local recording = require("rproxy.config.recording")
 local validate = require("rproxy.config.validate")
 
@@ -201,6 +202,9 @@ function Writer:instances()
         out[i] = { name = instance.name, at = instance.at, level = levels[instance],
             stage = made.stage, version = made.version, inline = made.name == nil,
             on_error = instance.on_error, mode = instance.mode, hooks = hooks,
+            untrusted = instance.untrusted or nil,
+            limits = instance.limits and plain(instance.limits, 1),
+            grants = instance.policy and rules.texts(instance.policy.set) or nil,
             conf = plain(instance.conf or {}, 1) }
     end
     return out

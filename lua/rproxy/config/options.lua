@@ -321,7 +321,7 @@ M.site = {
     { name = "record.keep", type = "integer", default = 1, min = 0, max = 100,
         doc = "Files that are kept beside it, FILE.1 the newest." },
     { name = "record.background", type = "boolean", default = true,
-        doc = "Also record what start hooks and timers get, each time it is another result." },
+        doc = "Also record what start hooks and timers get, when it is another result." },
     { name = "record.key", type = "string", match = "^[%g ]+%.key$",
         doc = "File (NAME.key) with a secret of 32 bytes or more. With it redacted values are "
             .. "kept, encrypted, and `rproxy replay --key` can use them." },

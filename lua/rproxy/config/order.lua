@@ -6,8 +6,8 @@
 --
 -- The order is that in which request hooks run: all `early`, then all `access`, then all `rewrite`;
 -- so a transform that has only rewrite hooks comes after all access hooks wherever it is listed.
--- Silence is `order = "as listed"` in an instance, or in the `meta` of a route (there `public = true`
--- speaks of authentication alone).
+-- Silence is `order = "as listed"` in an instance, or in the `meta` of a route (there
+-- `public = true` speaks of authentication alone).
 
 local chains = require("rproxy.config.chains")
 local schema = require("rproxy.schema")
@@ -48,8 +48,8 @@ local function by_consumer(instance)
     return false
 end
 
--- first, second: stages in the order that defeats one; of whom the warning is; why, with the names of
--- first and second; only: what else must hold.
+-- first, second: stages in the order that defeats one; of whom the warning is; why, with the names
+-- of first and second; only: what else must hold.
 local RULES = {
     { "limit", "auth", of = 1, only = by_consumer,
         why = "%s counts by consumer, and %s, which says who that is, runs after it" },
@@ -171,7 +171,8 @@ function M.warnings(model)
                 local key = at .. "\0" .. what
                 local warning = by_key[key]
                 if not warning then
-                    warning = { at = at, what = what, advice = advice, route = route.id, routes = 0 }
+                    warning = { at = at, what = what, advice = advice, route = route.id,
+                        routes = 0 }
                     by_key[key], list[#list + 1] = warning, warning
                 end
                 warning.routes = warning.routes + 1

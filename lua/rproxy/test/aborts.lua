@@ -140,6 +140,7 @@ function M.of(site)
     local note, starts = watcher()
     local rounds, ends = math.max(ROUNDS, math.ceil(REQUESTS / requests)), os.clock() + SECONDS
     journal.all(false) -- what is noted runs by other chains
+    jit.on()
     jit.flush()
     jit.opt.start("hotloop=10", "hotexit=3")
     jit.attach(note, "trace")
@@ -149,6 +150,8 @@ function M.of(site)
     end
     jit.attach(note)
     jit.opt.start("hotloop=56", "hotexit=10")
+    jit.off()
+    jit.flush()
     journal.all(true)
     return told(starts(), ranges_of_hooks())
 end

@@ -39,7 +39,6 @@ end
 
 function Cover:stop()
     debug.sethook()
-    jit.on()
 end
 
 -- ---------------------------------------------------------------- lines that could run

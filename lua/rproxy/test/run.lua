@@ -191,10 +191,20 @@ local function tell_times(times)
     if middle then io.stdout:write(("%9.2f ms in the middle of %d\n"):format(middle[1], #times)) end
 end
 
+local LINES_MOST = 40 -- of the error log of one test
+
+local function last_lines(log)
+    local lines, out = {}, {}
+    for line in log:gmatch("[^\n]+") do lines[#lines + 1] = line end
+    local first = math.max(1, #lines - LINES_MOST + 1)
+    if first > 1 then out[1] = ("(%d lines before)"):format(first - 1) end
+    for i = first, #lines do out[#out + 1] = lines[i] end
+    return table.concat(out, "\n  ")
+end
+
 local function tell(said, count, seed)
     for _, one in ipairs(said) do
-        io.stderr:write(("\nerror log during %q:\n  %s\n"):format(one.name,
-            (one.log:gsub("\n$", ""):gsub("\n", "\n  "))))
+        io.stderr:write(("\nerror log during %q:\n  %s\n"):format(one.name, last_lines(one.log)))
     end
     if count.failed > 0 then
         io.stderr:write(("\ndice of this run: rproxy test --seed %d\n"):format(seed))
@@ -214,6 +224,10 @@ function M.main(argv)
     t.run.seed, t.run.update_golden = seed, opts.update_golden
     t.run.folder = require("lfs").currentdir() .. "/"
     require("rproxy.lab").look_in(t.run.folder)
+    -- Tests are over before compiling pays, and what is interpreted can be stopped by its CPU
+    -- budget. assert.no_aborts compiles.
+    jit.off()
+    jit.flush()
     local busted = set_up(opts, seed)
     t.run.fail = busted.fail
     local said, count = {}, { passed = 0, failed = 0, stop = opts.stop or nil, log = opts.log,

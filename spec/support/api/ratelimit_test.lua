@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 local t = require "rproxy.test" -- boots the real C core in-process, sockets replaced by pipes
 describe("ratelimit", function()
   it("answers 429 with Retry-After when the bucket is empty", function()

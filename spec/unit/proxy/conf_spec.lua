@@ -577,6 +577,22 @@ describe("a frozen configuration", function()
         assert.equal("INVALID", err(C.rp_conf_add_plugin(s.conf, c.str("x"), 3, index)))
     end)
 
+    it("tells instances of one name apart, and knows shadows", function()
+        local s = site.new()
+        local index = u32()
+        for i, label in ipairs { "a", "a#2", "a#3" } do
+            assert.equal("OK", err(C.rp_conf_add_plugin(s.conf, c.str("a"), 0, index)))
+            local p = s.conf.plugins[index[0]]
+            assert.same({ i, label, false }, { tonumber(p.number), c.lua(p.label), p.shadow })
+        end
+        local function set(at, key, value) return err(C.rp_conf_set_plugin(s.conf, at, c.str(key), value)) end
+        assert.equal("OK", set(1, "shadow", 1))
+        assert.is_true(s.conf.plugins[1].shadow)
+        assert.is_false(s.conf.plugins[2].shadow)
+        assert.equal("INVALID", set(1, "shade", 1))
+        assert.equal("INVALID", set(3, "shadow", 1))
+    end)
+
     it("holds thousands of routes, hosts and upstreams", function()
         local s = site.new()
         for i = 1, 300 do

@@ -159,6 +159,33 @@ describe("rp_payload", function()
         assert.same({ "one", "two" }, seen)
     end)
 
+    it("goes on with a parked hook over another connection", function()
+        local ready, calls = true, 0
+        filter = function(piece)
+            calls = calls + 1
+            return ready and piece .. "." or AGAIN
+        end
+        client:send(post("one"))
+        local up = p:accept()
+        up:recv_until("0\r\n\r\n")
+        up:send(OK)
+        client:recv_until("ok")
+        p:idle()
+        ready, calls = false, 0
+        client:send((post("two"):gsub("^POST", "PUT")))
+        up:recv_until("PUT")
+        p:until_true(function() return calls > 0 end)
+        up:close()
+        local again = p:accept()
+        again:recv_until("PUT")
+        ready = true
+        C.rp_req_wake(p.raw.live, C.RP_WAKE_TASK)
+        again:recv_until(chunk("two.") .. "0\r\n\r\n")
+        again:send(OK)
+        client:recv_until("ok")
+        assert.equal(0, cancelled)
+    end)
+
     it("filters whole what a hook has read, which then has a length", function()
         rewrite = function(r) return C.rp_req_buffer_body(r, 100) end
         filter = function(piece) return piece .. piece end
