@@ -164,7 +164,7 @@ test: ## all specs on the optimised and the sanitized build, 60 s of fuzzing (T=
 	@$(RUN_SPECS) -b $(BUILD) $(if $(T),$(T),all)
 
 .PHONY: unit
-unit: ## the specs that need no running proxy: spec/unit, spec/lua, spec/plugins
+unit: ## the specs that need no running proxy: spec/unit, spec/lua, spec/kit, plugins
 	@$(RUN_SPECS) -b $(BUILD) unit
 
 .PHONY: e2e

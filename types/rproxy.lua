@@ -294,12 +294,12 @@
 ---@field use? any Plugins of these connections, in order: their hooks connect(conn) and log(conn).
 
 ---@class rproxy.conf.PluginBreaker
----@field errors? number
----@field min? integer
----@field open? number|string
----@field policy? ("bypass"|"deny"|"last-good")
----@field slow? number|string
----@field within? number|string
+---@field errors? number Share of its calls that fail, at which it is taken out of its chains.
+---@field min? integer Calls before that counts.
+---@field open? number|string Time until single calls are let through again.
+---@field policy? ("bypass"|"deny"|"last-good") Meanwhile: go on without it, refuse, or go back to the site before the last reload. By on_error unless set: open bypasses, the others deny.
+---@field slow? number|string A call that takes longer, waits included, has failed too.
+---@field within? number|string Time over which is counted.
 
 ---@class rproxy.conf.PluginLimits
 ---@field instructions? integer Of one call of an untrusted instance.
@@ -1753,6 +1753,9 @@ function up:del(h) end
 
 --- balance only: this attempt goes to that peer (as written in `peers`), or to an IP address and a port
 function up:peer(name, port) end
+
+--- speak TLS with the peer by these `rp.tls` settings, whatever the upstream says, over a connection of its own in HTTP/1.1 (a handshake for each request); nil: as the upstream says. access, rewrite, balance
+function up:tls(settings) end
 
 --- balance only: never choose that peer for this request
 function up:exclude(name) end

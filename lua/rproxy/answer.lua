@@ -171,7 +171,8 @@ function M.begin(self, what, status, headers, given)
     local r = self[1] -- the wrapper of the request
     local code = C.rp_abi_respond(H, r, status, given.length or -1, given.idle, given.keepalive)
     if code == E.PHASE then
-        raise("%s: a response can be begun in early, access, rewrite and content, once", what)
+        raise("%s: a response is begun in early, access, rewrite or content, once, by the hook "
+            .. "itself", what)
     end
     if code ~= 0 then raise("%s: %s", what, abi.text(code)) end
     for name, value in pairs(headers or {}) do

@@ -14,8 +14,8 @@ local M = { create = create, running = coroutine.running, status = coroutine.sta
 
 local MOST = 200
 
--- A task waits in its own coroutine only, so levels never outlive the run of a task: what a hook that
--- was stopped left in here is forgotten with the next task.
+-- A task waits in its own coroutine only, so levels never outlive the run of a task: what a hook
+-- that was stopped left in here is forgotten with the next task.
 local owner, depth = -1, 0
 
 local function enter()

@@ -15,6 +15,9 @@ local PLAIN = { scrub = function(s) return s end, header = function(_, _, value)
 
 local seen -- what the end of the request found out
 
+--- Hooks of the first instance of the site: a request that meets no hook leaves no journal.
+M.OUTER = { early = function() end }
+
 journal.on_end(function(req, entries)
     local list = {}
     for i, entry in ipairs(entries) do list[i] = entry end
@@ -62,6 +65,20 @@ local function outcome_of(decisions, index, hook)
     return out
 end
 
+-- What the site's handlers of a phase did, in their order.
+local function handlers_of(model, instances, phase, decisions)
+    local handlers = {}
+    for _, entry in ipairs(chains.entries(instances, phase.name, phase.reverse)) do
+        local instance = entry.instance
+        if instance ~= model.record.outer then
+            local one = outcome_of(decisions, instance.index, phase.name)
+            one.instance, one.at = journal.label(instance.index) or instance.name, instance.at
+            handlers[#handlers + 1] = one
+        end
+    end
+    return handlers
+end
+
 local function chain_of(model, decisions)
     local host, route
     if seen.route then
@@ -70,13 +87,7 @@ local function chain_of(model, decisions)
     end
     local instances, out = chains.instances_of(model, host, route), {}
     for _, phase in ipairs(PHASES) do
-        local handlers = {}
-        for _, entry in ipairs(chains.entries(instances, phase.name, phase.reverse)) do
-            local one = outcome_of(decisions, entry.instance.index, phase.name)
-            one.instance = journal.label(entry.instance.index) or entry.instance.name
-            one.at = entry.instance.at
-            handlers[#handlers + 1] = one
-        end
+        local handlers = handlers_of(model, instances, phase, decisions)
         if handlers[1] then out[#out + 1] = { hook = phase.name, handlers = handlers } end
     end
     return out, route and (route.skip or {}) or {}
@@ -164,11 +175,14 @@ local MARKS = { chosen = ">", later = "+" }
 
 local function route_lines(out, story)
     local route = story.route
-    if not route then return end
+    if not route then
+        if story.hooks then out[#out + 1] = "route     none: answered before one was looked for" end
+        return
+    end
     local by = { name = "by its name", default = "as the default host" }
     out[#out + 1] = ("host      %s"):format(route.by == "none" and "none has this name"
         or ("%s (%s)"):format(route.host, by[route.by]))
-    local none = "none: " .. tostring(route.miss):gsub("_", " ")
+    local none = ("none: " .. tostring(route.miss)):gsub("_", " ")
     out[#out + 1] = "route     " .. (route.chosen or none)
     local names = {}
     for name, value in pairs(story.params or {}) do

@@ -18,7 +18,12 @@ local M = {}
 function M.of(req)
     local code = C.rp_abi_route_explain(H, req[1])
     if code ~= abi.OK then return nil, abi.text(code) end
-    return json.decode(abi.out())
+    local story, err = json.decode(abi.out())
+    if not story then return nil, err end
+    for _, name in ipairs { "chosen", "miss" } do
+        if story[name] == json.null then story[name] = nil end
+    end
+    return story
 end
 
 local function list(words)

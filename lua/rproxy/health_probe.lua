@@ -7,6 +7,7 @@ local exec = require("rproxy.exec")
 local http = require("rproxy.http")
 local socket = require("rproxy.socket")
 local task = require("rproxy.task")
+local time = require("rproxy.time")
 
 local M = {}
 
@@ -52,6 +53,16 @@ local function clients_of(check, protocol)
     end
 end
 
+-- What there is of a body by then: a peer that sends a byte now and then is not waited for.
+local function read_body(res, ends)
+    local text, n, piece = {}, 0, res:read()
+    while piece and n < BODY_MOST and time.now() < ends do
+        text[#text + 1], n = piece, n + #piece
+        piece = res:read()
+    end
+    return table.concat(text)
+end
+
 function KINDS.http(check)
     local s, client_of = check.settings, clients_of(check)
     local headers = { ["user-agent"] = "rproxy-health" }
@@ -63,13 +74,7 @@ function KINDS.http(check)
         if not res then return failure(err, detail) end
         local status, found = res.status, true
         if s.body and is_in(s.ranges, status) then
-            local text = {}
-            local n, piece = 0, res:read()
-            while piece and n < BODY_MOST do
-                text[#text + 1], n = piece, n + #piece
-                piece = res:read()
-            end
-            found = s.body:test(table.concat(text))
+            found = s.body:test(read_body(res, time.now() + s.timeout))
         end
         res:close()
         if not is_in(s.ranges, status) then return nil, "status " .. status end

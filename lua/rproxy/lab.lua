@@ -523,6 +523,17 @@ local function absolute(path)
     return text
 end
 
+local texts = {} -- of specs, by path: a mistake in a site is told with its own line
+
+local function text_of(path)
+    if path and texts[path] == nil then
+        local file = io.open(path, "rb")
+        texts[path] = file and file:read("*a") or ""
+        if file then file:close() end
+    end
+    return path and texts[path] or ""
+end
+
 local function check_model(self, what, opts, at)
     local over = opts.overrides or ""
     if type(what) == "string" then
@@ -534,7 +545,7 @@ local function check_model(self, what, opts, at)
     local node = shape.site(what, self.world)
     local path = at:match("^(.*):%d+$")
     if node.at == "?" or not node.at:find(":") then node.at = at end
-    return boot.check(path or at, "", over, function() return node end, nil)
+    return boot.check(path or at, text_of(path), over, function() return node end, nil)
 end
 
 local used = setmetatable({}, { __mode = "k" }) -- plugins that a site had already

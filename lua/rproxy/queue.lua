@@ -223,6 +223,11 @@ end
 
 local queues = {}
 
+--- The site is gone (rproxy.lab): what was not sent is not sent.
+function M.forget_site()
+    queues = {}
+end
+
 -- What is still there when its time is over.
 local function give_up(self)
     local left = self.flying or {}

@@ -253,6 +253,7 @@ function Replay:run(record)
         { stand_in = playing.stand_in, bodies = playing.bodies, failed = playing.failure ~= nil })
     local p = playing.player
     return { differences = differences, misses = p.misses, assumed = p.assumed,
+        simulated = p.simulated,
         borrowed = p.borrowed, guessed = p.guessed, dice = p.dice, old = old, new = new,
         outcome = playing.outcome, redacted = playing.redacted, cut = playing.cut }
 end

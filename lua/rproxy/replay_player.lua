@@ -81,11 +81,12 @@ end
 --- @param library table
 --- @param opts table  on_miss ("fail", "empty"), opened (secrets), redacted: some secrets are not
 ---   known
---- @return table player  a tape for rproxy.tape; misses, assumed, borrowed, guessed: lists of words
+--- @return table player  a tape for rproxy.tape; misses, assumed, simulated, borrowed, guessed:
+---   lists of words
 function M.new(record, library, opts)
     local self = setmetatable({ library = library, on_miss = opts.on_miss, misses = {},
-        assumed = {}, borrowed = {}, guessed = {}, used = {}, dice = 0, at = opts.at or 0,
-        runs = {} }, Player)
+        assumed = {}, simulated = {}, borrowed = {}, guessed = {}, used = {}, dice = 0,
+        at = opts.at or 0, runs = {} }, Player)
     if opts.opened then self.unscrub, self.scrub = opts.opened.put_in, opts.opened.take_out end
     if record then
         self.at, self.seq, self.redacted = record.request.at, record.seq or {}, opts.redacted
@@ -124,7 +125,7 @@ function Player:call(name, digest, words, instance, spec)
         self.guessed[#self.guessed + 1] = text
         return found
     end
-    local list = spec.otherwise and self.assumed or self.misses
+    local list = spec.memory and self.simulated or spec.otherwise and self.assumed or self.misses
     list[#list + 1] = { text = text, instance = instance }
 end
 

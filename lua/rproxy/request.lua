@@ -156,6 +156,11 @@ end
 
 local routes = {} -- index -> what req.route is
 
+--- The site is gone (rproxy.lab): so are its routes.
+function M.forget_site()
+    routes = {}
+end
+
 local function make_route(route)
     local id, pattern = route.id, route.pattern
     local made = {

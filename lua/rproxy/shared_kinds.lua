@@ -30,7 +30,7 @@ local function check_integer(n, least)
     end
 end
 
--- [1] struct rp_tally *, [2] number of the name
+-- [1] struct rp_tally *, [2] number of the name, [3] the name
 local function handle(zone, kind, class, name)
     if type(name) ~= "string" then bad_key("a counter", name) end
     local known = zone[3][name]
@@ -39,7 +39,7 @@ local function handle(zone, kind, class, name)
     local code = C.rp_abi_tally_name(H, tally, name, #name, kind)
     if code == END then return nil, "of another kind" end
     if code ~= OK then return nil, words(code) end
-    local made = setmetatable({ tally, H.number }, class)
+    local made = setmetatable({ tally, H.number, name }, class)
     zone[3][name] = made
     return made
 end
@@ -110,8 +110,9 @@ end
 Gauge.get = Counter.get
 
 shared.add_kind("counters", Counters)
-outside.class("shared.counter", Counter, { fields = {} })
-outside.class("shared.gauge", Gauge, { fields = {} })
+local function name_of(handle_of) return handle_of[3] end
+outside.class("shared.counter", Counter, { fields = {}, ident = name_of })
+outside.class("shared.gauge", Gauge, { fields = {}, ident = name_of })
 
 -- ---------------------------------------------------------------- what comes most often
 

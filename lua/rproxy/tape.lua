@@ -224,6 +224,11 @@ local function player()
     return M.background
 end
 
+-- An object that a record gave has nothing behind it.
+local function is_recorded(object)
+    return type(object) == "table" and rawget(object, "tape_id") ~= nil
+end
+
 local function replaying(spec, raw)
     return function(...)
         local task = C.rp_abi_task_self(H)
@@ -239,10 +244,13 @@ local function replaying(spec, raw)
             spec)
         if entry and entry.e then error(entry.e, 0) end
         if entry then
+            if spec.writes then pcall(raw, ...) end -- for those who read what was not recorded
             local ok, results, n = pcall(values.unpack_list, entry.r, tape.unscrub)
             if ok then return unpack(results, 1, n) end
             tape:broken(spec.name, results)
         end
+        if spec.memory and not is_recorded(...) then return raw(...) end
+        if spec.memory then return true end -- letting go of what was not taken here
         if spec.otherwise then return spec.otherwise(...) end
         if tape.on_miss == "empty" then return nil end
         return nil, "no_record", "replay: nothing is recorded for this call"
@@ -265,9 +273,6 @@ end
 -- ---------------------------------------------------------------- what there is
 
 local function yes() return true end
-local function one() return 1 end
-local function zero() return 0 end
-local function no() return false end
 
 -- { module, field, spec }: functions of modules.
 local function first(what)
@@ -346,29 +351,32 @@ local METHODS = {
         write = { plumbing = true, otherwise = yes },
         release = { plumbing = true, otherwise = yes }, close = { quiet = true } },
     udp = { send = { otherwise = yes }, receive = {}, close = { quiet = true } },
-    lock = { renew = { otherwise = yes }, release = { otherwise = yes } },
-    seat = { release = { otherwise = yes } },
-    semaphore = { acquire = {}, stats = {} },
+    lock = { renew = { memory = true }, release = { memory = true } },
+    seat = { release = { memory = true } },
+    semaphore = { acquire = { memory = true }, stats = { memory = true } },
     ["redis.node"] = { run = { words = unit_words } },
     ["redis.cluster"] = { run = { words = unit_words } },
     ["redis.own"] = { call = {}, take = {}, send = { otherwise = yes }, close = { quiet = true } },
     ["crypto.key"] = { sign = {} },
     ["shared.store"] = {}, ["shared.cache"] = {}, ["shared.buckets"] = {},
     ["shared.counters"] = {}, ["shared.top"] = {}, ["shared.distinct"] = {}, ["shared.set"] = {},
-    ["shared.counter"] = { add = { otherwise = yes }, get = { otherwise = zero } },
-    ["shared.gauge"] = { add = { otherwise = yes }, set = { otherwise = yes },
-        get = { otherwise = zero } },
+    ["shared.counter"] = {}, ["shared.gauge"] = {},
 }
 
--- What writing to a zone gives where nothing is recorded: nothing is written, all is well.
-local WRITES = { set = yes, add = yes, replace = yes, expire = yes, cas = yes, flush = yes,
-    delete = no, clear = yes, unhold = yes, release = yes, incr = one }
+-- Methods of zones that change what others read. Replayed, zones are memory of the tool alone:
+-- what has no record is done there.
+local WRITES = { set = true, add = true, replace = true, expire = true, cas = true, flush = true,
+    delete = true, clear = true, incr = true }
+
+-- Taking hold of a counter brings nothing; fetch runs code of the site.
+local NOT_CALLS = { counter = true, gauge = true, fetch = true, __index = true }
 
 local function zone_methods(class)
     local out = {}
     for name, fn in pairs(class.methods) do
-        if type(fn) == "function" and name ~= "fetch" then
-            out[name] = { words = key_words, otherwise = WRITES[name] }
+        if type(fn) == "function" and not NOT_CALLS[name] then
+            out[name] = { words = rawget(class.methods, "__index") == nil and key_words or nil,
+                memory = true, writes = WRITES[name] }
         end
     end
     return out
@@ -422,10 +430,7 @@ local function wrap_fetch(cache, wrap)
     local spec = { name = "shared.cache.fetch", words = key_words }
     local raw = cache.fetch
     if M.mode == "replay" then
-        spec.otherwise = function(_, key, _, fn)
-            if type(fn) ~= "function" then return nil end
-            return fn(key)
-        end
+        spec.memory = true
         cache.fetch = wrap(spec, raw)
         return
     end
@@ -474,7 +479,7 @@ function M.install(mode)
     end
     for label, names in pairs(FIELDS) do wrap_fields(label, names) end
     local lock = require("rproxy.lock")
-    lock.lock = wrap({ name = "lock", words = tostring }, lock.lock)
+    lock.lock = wrap({ name = "lock", words = tostring, memory = true }, lock.lock)
     wrap_lock(lock)
     for label, methods in pairs(METHODS) do
         local class = outside.find(label)

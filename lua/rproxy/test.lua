@@ -24,6 +24,19 @@ local world = require("rproxy.lab.world")
 
 local M = {}
 
+-- "file:line" of the spec's code that called us, also by pcall.
+local function caller()
+    for level = 3, 20 do
+        local info = debug.getinfo(level, "Sl")
+        if not info then break end
+        local source = info.what ~= "C" and info.source:match("^@(.*)$")
+        if source and not source:find("^lua/rproxy/") and info.currentline > 0 then
+            return ("%s:%d"):format(source, info.currentline)
+        end
+    end
+    return "?"
+end
+
 local Site, Answer = {}, {}
 
 --- Settings of the run; `rproxy test` fills them in.
@@ -222,7 +235,7 @@ local opened_at -- of the site that is open
 --- @param what string|table
 --- @param opts table|nil  upstreams = { name = fn } of a file, seed, time, start = false
 function M.site(what, opts)
-    local at = site_of.caller(2)
+    local at = caller()
     local given = { world = outside, seed = M.run.seed, budget = M.run.budget }
     for key, value in pairs(opts or {}) do given[key] = value end
     local ran, open = pcall(lab.open, what, given, at)
@@ -262,7 +275,7 @@ end })
 --- @param fn function|function[]
 --- @param opts table|nil  options of rp.upstream
 function M.upstream(fn, opts)
-    return shape.server(fn, opts, site_of.caller(2))
+    return shape.server(fn, opts, caller())
 end
 
 --- What is at "host:port": fn(req) answers as an upstream's.
@@ -400,7 +413,7 @@ end
 --- it anew. A journal (or an answer) is compared by its decisions.
 function M.golden(name, value)
     if getmetatable(value) == Answer then value = value:decisions() end
-    local ok, text = golden.check(name, value, site_of.caller(2), M.run.update_golden)
+    local ok, text = golden.check(name, value, caller(), M.run.update_golden)
     if not ok then (M.run.fail or error)(text, 2) end
     return true
 end

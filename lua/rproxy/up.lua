@@ -7,6 +7,7 @@ local grant = require("rproxy.grant")
 local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
+local tls = require("rproxy.tls")
 
 local C, H, E = abi.C, abi.H, abi.E
 local ffi_string = abi.string
@@ -156,6 +157,18 @@ function methods.exclude(self, name)
     if code == E.PHASE then raise("up:exclude can be called in balance") end
     if code == E.NOT_FOUND then raise("up:exclude: %q is no peer of this upstream", name) end
     if H.notes ~= 0 then journal.note(self[1], "exclude", "up.peer", name) end
+end
+
+--- Speak TLS with the peer as these settings say, in attempts to come, whatever the upstream says.
+--- Such a connection is this request's alone, in HTTP/1.1, with a handshake of its own.
+--- phases: access rewrite balance   yields: no
+--- @param settings table|true|nil  of rp.tls, or what it takes; nil: as the upstream says
+function methods.tls(self, settings)
+    local client = tls.client(settings)
+    local code = C.rp_abi_up_tls(self[1][1], client)
+    if code == E.PHASE then raise("up:tls can be called in access, rewrite and balance") end
+    if code ~= 0 then raise("up:tls: %s", abi.text(code)) end
+    if H.notes ~= 0 then journal.note(self[1], "assign", "up.tls", client and "own" or nil) end
 end
 
 local Up = object.class("up", methods, get, set)

@@ -112,12 +112,17 @@ static void read_file(int fd, struct rp_buf *out)
     while ((n = read(fd, part, sizeof part)) > 0) rp_buf_add(out, rp_str_of(part, (size_t)n));
 }
 
-static void answer(struct client *k, int status, rp_str text)
+static void send_answer(int fd, int status, rp_str text)
 {
     struct rp_message_head head = {.kind = RP_SAY_ANSWER, .a = (uint32_t)status};
     int file = text.len > RP_CHANNEL_TEXT_BYTES ? memory_file(text) : -1;
-    rp_ignore(rp_channel_send(k->fd, &head, file < 0 ? text : RP_STR_NONE, &file, file >= 0));
+    rp_ignore(rp_channel_send(fd, &head, file < 0 ? text : RP_STR_NONE, &file, file >= 0));
     rp_os_close(&file); /* the command may be gone: then nobody misses it */
+}
+
+static void answer(struct client *k, int status, rp_str text)
+{
+    send_answer(k->fd, status, text);
     rp_os_close(&k->fd);
     k->want = NOTHING_YET;
 }
@@ -193,9 +198,8 @@ static void do_metrics(struct rp_master *m, struct client *k)
 /* An answer that leaves the connection open. */
 static void answer_on(struct client *k, int status, rp_str text)
 {
-    struct rp_message_head head = {.kind = RP_SAY_ANSWER, .a = (uint32_t)status};
     k->ticket = 0;
-    rp_ignore(rp_channel_send(k->fd, &head, text, NULL, 0)); /* it may be gone */
+    send_answer(k->fd, status, text);
 }
 
 void rp_control_told(struct rp_control *c, uint32_t ticket, int status, rp_str text)

@@ -275,10 +275,11 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     m->crew.changed = true;
     rp_crew_read(m, worker); /* its last words */
     rp_os_close(&s->channel);
-    rp_census_forget(m->census, worker); /* its connections are gone with it */
-    rp_roster_forget(m->roster, worker);
+    /* Its connections are gone with it; the agent has none. */
+    if (worker != RP_CREW_AGENT) rp_census_forget(m->census, worker);
+    rp_roster_forget(m->roster, rp_plan_row(worker));
     rp_counter_start(m->counters, worker);
-    rp_metric_forget(m->metrics, worker);
+    rp_metric_forget(m->metrics, rp_plan_row(worker));
     rp_zones_forget(&m->zones, worker);
     bool expected = s->state == RP_SLOT_LEAVING;
     s->kill_ms = 0;

@@ -132,8 +132,8 @@ rp_err rp_peers_order(struct rp_roster *r, rp_str words, rp_ms now, struct rp_bu
                     RP_STR_ARG(word));
         return e;
     }
-    rp_log(notice, "peer is ordered upstream=%s peer=%s order=%.*s", peer.upstream, peer.peer,
-           RP_STR_ARG(word));
+    rp_log(notice, "peer is ordered upstream=%s peer=%s order=%s", rp_log_esc(upstream),
+           rp_log_esc(name), rp_log_esc(word));
     rp_buf_addf(out, "%s %s: %.*s", peer.upstream, peer.peer, RP_STR_ARG(word));
     return RP_OK;
 }

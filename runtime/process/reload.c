@@ -368,8 +368,11 @@ void rp_reload_on_death(struct rp_master *m, uint32_t worker)
     /* After COMMIT its replacement simply starts with the new generation. */
     if (part == RP_PART_ASKED || part == RP_PART_READY) {
         char text[96];
-        int n = snprintf(text, sizeof text, "worker %u (pid %d) died while it prepared the reload",
-                         worker, s->pid);
+        bool agent = worker == RP_CREW_AGENT;
+        int n = agent ? snprintf(text, sizeof text, "the agent")
+                      : snprintf(text, sizeof text, "worker %u", worker);
+        n += snprintf(text + n, sizeof text - (size_t)n,
+                      " (pid %d) died while it prepared the reload", s->pid);
         fail(m, rp_str_of(text, (size_t)n));
     }
 }
@@ -379,8 +382,8 @@ static void on_deadline(struct rp_master *m)
     for (uint32_t i = 0; m->reload.step == RP_RELOAD_COMMITTING && i < RP_PLAN_SLOTS; i++) {
         struct rp_slot *s = &m->crew.slots[i];
         if (s->part != RP_PART_COMMITTED) continue;
-        rp_log(error, "a worker did not take the new generation, killing it worker=%u pid=%d", i,
-               s->pid);
+        rp_log(error, "a worker did not take the new generation, killing it %s pid=%d",
+               rp_crew_name(i, (char[24]){0}), s->pid);
         (void)kill(s->pid, SIGKILL); /* not reaped yet: the pid is still its own */
     }
     if (m->reload.step == RP_RELOAD_COMMITTING) {

@@ -161,10 +161,11 @@ static void boot(struct rp_worker *w)
     }
     w->proxy = rp_proxy_new(w->loop, w->mem, s->conf);
     take_keys(w);
-    rp_proxy_use_census(w->proxy, in->census, in->worker);
-    rp_proxy_use_roster(w->proxy, in->roster, in->worker);
+    if (!in->agent) rp_proxy_use_census(w->proxy, in->census, in->worker); /* it accepts nobody */
+    rp_proxy_use_roster(w->proxy, in->roster, rp_plan_row(in->worker));
     rp_staples_use(w->proxy, in->staples);
     w->proxy->metrics = in->metrics;
+    w->proxy->metrics_row = rp_plan_row(in->worker);
     w->proxy->counters = in->counters;
     rp_ears_init(&w->ears, w->proxy);
     rp_worker_use_logs(w, s->conf, s->files);
@@ -312,7 +313,7 @@ static struct rp_worker *worker_new(const struct rp_inherit *in)
     w->counts = rp_counter_page(in->counters, in->worker);
     rp_crumb_start(in->crumbs, in->worker, (uint32_t)getpid(), rp_clock_wall(), rp_os_now_ms());
     rp_counter_start(in->counters, in->worker);
-    rp_metric_start(in->metrics, in->worker);
+    rp_metric_start(in->metrics, rp_plan_row(in->worker));
     rp_errlog_open(&w->errlog);
     w->mem = rp_mem_new();
     w->loop = rp_loop_new(w->mem);

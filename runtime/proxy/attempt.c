@@ -15,6 +15,7 @@
 #include "net/lab.h"
 #include "net/proxy_header.h"
 #include "net/tls.h"
+#include "net/tls_client.h"
 #include "proxy/attempt_retry.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
@@ -56,6 +57,12 @@ static void on_up_event(void *user, struct rp_up *u)
     rp_req_wake(user, RP_WAKE_UP);
 }
 
+/* A hook's TLS settings for this request: connections that are made with them are its alone. */
+static struct rp_tls_client *own_tls(const struct rp_req *r)
+{
+    return RP_UNLIKELY(r->own != NULL) ? r->own->tls : NULL;
+}
+
 /* ---- giving up and letting go ------------------------------------------------------------------ */
 
 /* Its connection has come about, or not: those that wait for it look again. */
@@ -88,7 +95,7 @@ void rp_attempt_release(struct rp_req *r)
     rp_up_bind(u, NULL, NULL);
     const struct rp_conf_upstream *c = r->upstream; /* NULL: a re-homed tunnel */
     bool over = !c || (c->max_requests && u->requests >= c->max_requests);
-    if (c && c->proxy_protocol) over = true; /* it speaks for one client */
+    if ((c && c->proxy_protocol) || own_tls(r)) over = true; /* it speaks for one client */
     if (over || r->proxy->draining || !rp_up_is_reusable(u)) rp_up_close(u);
     else rp_connpool_put(r->pick.pool_slot, u, c->pool_max, c->pool_idle_ms);
 }
@@ -112,10 +119,10 @@ static bool has_payload(const struct rp_req *r)
     return r->payload || r->route->chains.at[RP_PHASE_REQUEST_BODY];
 }
 
-/* Who waits already goes first. */
+/* Who waits already goes first; not before one that had a seat and whose connection was stale. */
 static rp_err take_seat(struct rp_req *r)
 {
-    if (RP_UNLIKELY(rp_queue_is_behind(r))) return RP_E_UP_FULL;
+    if (RP_UNLIKELY(rp_queue_is_behind(r)) && !r->up_fresh) return RP_E_UP_FULL;
     return rp_upstream_pick(r->proxy, &r->pick);
 }
 
@@ -139,7 +146,7 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
     if (RP_UNLIKELY(has_payload(r)) && !rp_payload_settle(r, &v)) return v;
     if (r->route->buffer_request && !rp_buffering_gather(r, &v)) return v;
     r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
-    if (r->upstream->balance == RP_BALANCE_HOOK) {
+    if (r->upstream->balance == RP_BALANCE_HOOK && !r->queue) { /* who waits has asked it */
         rp_err e = rp_step_hook(r, RP_PHASE_BALANCE);
         if (e == RP_AGAIN) return rp_step_wait_hook(r);
         if (e == RP_END) return rp_step_to(r, RP_STEP_RESPOND);
@@ -186,7 +193,8 @@ static struct rp_up *find_pooled(struct rp_req *r)
 /* Is HTTP/2 spoken with the upstream, where it can be? A CONNECT has a connection of its own. */
 static bool wants_h2(const struct rp_req *r)
 {
-    return r->upstream->http != RP_UP_HTTP1 && !r->up_http1 && r->x.head.method != RP_M_CONNECT;
+    bool shared = !r->up_http1 && r->x.head.method != RP_M_CONNECT && !own_tls(r);
+    return r->upstream->http != RP_UP_HTTP1 && shared;
 }
 
 /* A stream on a connection that other requests use, too; as above, one that has been idle is looked at
@@ -229,6 +237,7 @@ static rp_err settle_protocol(struct rp_req *r)
 static bool take_pooled(struct rp_req *r)
 {
     bool fresh = r->up_fresh || r->upstream->proxy_protocol || r->x.head.method == RP_M_CONNECT;
+    fresh = fresh || own_tls(r);
     r->up = fresh ? NULL : find_stream(r);
     if (!fresh && !r->up) r->up = find_pooled(r);
     r->up_reused = r->up != NULL;
@@ -263,6 +272,23 @@ static rp_str proxy_header(struct rp_req *r, char text[RP_PROXY_ADD_MOST])
     return rp_str_of(text, rp_proxy_header_add(text, n, &said));
 }
 
+/* The new connection speaks TLS, where it is to. RP_E_UP_TLS_VERIFY: nobody knows whom it leads to. */
+static rp_err dress(struct rp_req *r)
+{
+    char buf[RP_ADDR_TEXT_BYTES];
+    struct rp_tls_client *own = own_tls(r);
+    const struct rp_pick *k = &r->pick;
+    if (!own) {
+        rp_upstream_dress(k, r->up->conn);
+        return RP_OK;
+    }
+    const struct rp_addr *to = rp_connpool_addr(k->pool_slot);
+    rp_str name = rp_peer_identity(k->peer ? k->peer->conf : NULL, to, buf);
+    if (name.len == 0 && !rp_tls_client_has_name(own)) return RP_E_UP_TLS_VERIFY;
+    rp_conn_use_tls(r->up->conn, own, name, NULL);
+    return RP_OK;
+}
+
 static enum rp_verdict start_connect(struct rp_req *r)
 {
     struct rp_conn_fail fail = {0};
@@ -279,10 +305,11 @@ static enum rp_verdict start_connect(struct rp_req *r)
         r->up = NULL;
         return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
     }
-    rp_upstream_dress(&r->pick, r->up->conn);
+    e = dress(r);
+    if (e != RP_OK) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
     if (r->upstream->proxy_protocol && rp_conn_tls(r->up->conn))
         rp_conn_greet(r->up->conn, proxy_header(r, text));
-    bool one = r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r);
+    bool one = (r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r)) || own_tls(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_up_bind(r->up, on_up_event, r);
     return rp_step_wait(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);

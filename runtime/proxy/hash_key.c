@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "http/field.h"
+#include "proxy/proxy.h"
 
 static rp_str argument(const struct rp_uri *u, rp_str name)
 {
@@ -32,13 +33,17 @@ static rp_str header(const struct rp_msg *m, rp_str name)
     return f ? rp_field_value(f) : RP_STR_NONE;
 }
 
+static rp_str address(const struct rp_addr *a)
+{
+    if (a->family == RP_ADDR_NONE || a->family == RP_ADDR_UNIX) return RP_STR_NONE;
+    return rp_str_of((const char *)a->ip, sizeof a->ip);
+}
+
 static rp_str part_of(const struct rp_req *r, const struct rp_conf_hash *h)
 {
     const struct rp_msg *m = &r->x.head;
     switch ((enum rp_hash_part)h->part) {
-    case RP_HASH_IP:
-        if (r->client.family == RP_ADDR_NONE || r->client.family == RP_ADDR_UNIX) break;
-        return rp_str_of((const char *)r->client.ip, sizeof r->client.ip);
+    case RP_HASH_IP: return address(&r->client);
     case RP_HASH_HOST: return m->host;
     case RP_HASH_PATH: return m->uri.path;
     case RP_HASH_QUERY: return m->uri.has_query ? m->uri.query : RP_STR_NONE;
@@ -50,10 +55,15 @@ static rp_str part_of(const struct rp_req *r, const struct rp_conf_hash *h)
     return RP_STR_NONE;
 }
 
+static struct rp_hash_key first_key(const struct rp_conf_upstream *u)
+{
+    return (struct rp_hash_key){.k0 = u->hash_n, .k1 = UINT64_C(0x72702e68617368)};
+}
+
 bool rp_hash_key_of(const struct rp_req *r, const struct rp_conf_upstream *u, uint64_t *hash)
 {
     bool any = false;
-    struct rp_hash_key key = {.k0 = u->hash_n, .k1 = UINT64_C(0x72702e68617368)};
+    struct rp_hash_key key = first_key(u);
     for (uint32_t i = 0; i < u->hash_n; i++) {
         rp_str part = part_of(r, &u->hash[i]);
         any |= part.ptr != NULL;
@@ -61,4 +71,17 @@ bool rp_hash_key_of(const struct rp_req *r, const struct rp_conf_upstream *u, ui
     }
     *hash = key.k0;
     return any;
+}
+
+uint64_t rp_hash_key_client(struct rp_proxy *p, const struct rp_conf_upstream *u,
+                            const struct rp_addr *client)
+{
+    bool any = false;
+    struct rp_hash_key key = first_key(u);
+    for (uint32_t i = 0; i < u->hash_n; i++) {
+        rp_str part = u->hash[i].part == RP_HASH_IP ? address(client) : RP_STR_NONE;
+        any |= part.ptr != NULL;
+        key.k0 = rp_hash_keyed(&key, part);
+    }
+    return any || !u->hash_n ? key.k0 : rp_random_u64(&p->dice);
 }

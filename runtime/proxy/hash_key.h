@@ -11,4 +11,8 @@
  * request has none of them. The same in every worker and instance. */
 bool rp_hash_key_of(const struct rp_req *r, const struct rp_conf_upstream *u, uint64_t *hash);
 
+/* The same of a stream's client, of whom only the address is known; else by chance. */
+uint64_t rp_hash_key_client(struct rp_proxy *p, const struct rp_conf_upstream *u,
+                            const struct rp_addr *client);
+
 #endif

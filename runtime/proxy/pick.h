@@ -6,6 +6,7 @@
 #ifndef RP_PROXY_PICK_H
 #define RP_PROXY_PICK_H
 
+#include "base/clock.h"
 #include "net/addr.h"
 
 enum { RP_PICK_TRIED_MOST = 8 };

@@ -125,6 +125,7 @@ struct rp_proxy {
     struct rp_census *census;       /* shared by all workers; NULL: no caps */
     struct rp_proxy_wishes wishes;
     struct rp_metrics *metrics;     /* of all workers; NULL: the script layer has its own */
+    uint32_t metrics_row;           /* our page of them */
     struct rp_counters *counters;   /* of all workers; NULL: none */
     uint32_t worker;                /* our number in it */
     struct rp_roster *roster;       /* what is known of peers */

@@ -5,6 +5,7 @@
 #include "proxy/request.h"
 
 #include "base/random.h"
+#include "net/tls_client.h"
 #include "proxy/buffering.h"
 #include "proxy/lifecycle.h"
 #include "proxy/local.h"
@@ -89,6 +90,7 @@ void rp_req_free(struct rp_req *r)
     rp_chain_clear(&r->out);
     rp_chain_clear(&r->filtered);
     if (RP_UNLIKELY(r->payload != NULL)) rp_payload_end(r);
+    if (RP_UNLIKELY(r->own != NULL)) rp_tls_client_drop(&r->own->tls);
     rp_chunk_drop(r->res_chunk);
     rp_chunk_drop(r->x.head_chunk);
     rp_arena_reset(&r->x.arena);
@@ -204,6 +206,16 @@ struct rp_req_own *rp_req_own_of(struct rp_req *r)
 {
     if (!r->own) r->own = rp_arena_zalloc(&r->x.arena, sizeof *r->own);
     return r->own;
+}
+
+rp_err rp_req_set_tls(struct rp_req *r, struct rp_tls_client *tls)
+{
+    struct rp_req_own *own = rp_req_own_of(r);
+    if (!own) return RP_E_CAP;
+    struct rp_tls_client *before = own->tls;
+    own->tls = tls ? rp_tls_client_hold(tls) : NULL;
+    rp_tls_client_drop(&before);
+    return RP_OK;
 }
 
 static bool is_note_name(rp_str s)

@@ -67,7 +67,8 @@ struct rp_req_note {
 
 /* What hooks said of this request alone; in its arena. */
 struct rp_req_own {
-    rp_ms wait_ms[RP_WAITS]; /* for the upstream; 0: as the route says */
+    rp_ms wait_ms[RP_WAITS];   /* for the upstream; 0: as the route says */
+    struct rp_tls_client *tls; /* held; how its peers are spoken to; NULL: as the upstream says */
     struct rp_req_note *notes;
     uint32_t notes_n;
 };
@@ -199,6 +200,8 @@ RP_MUST rp_err rp_req_invite_body(struct rp_req *r);
 RP_MUST rp_err rp_req_set_body(struct rp_req *r, rp_str body);
 /* r->own, made when it is not there. NULL over the arena's cap. */
 struct rp_req_own *rp_req_own_of(struct rp_req *r);
+/* TLS settings for the attempts to come, NULL: the upstream's. RP_E_CAP. */
+RP_MUST rp_err rp_req_set_tls(struct rp_req *r, struct rp_tls_client *tls);
 /* Add a field to its line in the access log, or give it another value. Copies. RP_E_INVALID: a name
  * that is not of letters, digits, "_", "." and "-"; RP_E_CAP. */
 RP_MUST rp_err rp_req_note(struct rp_req *r, rp_str name, rp_str value, bool bare);

@@ -62,6 +62,14 @@ static rp_err gather_on(struct rp_req *r, uint64_t max)
     return r->out.bytes > max ? RP_E_TOO_BIG : RP_OK;
 }
 
+/* The upstream may answer as it reads: then nobody else sends the rest of the request. RP_OK; < 0: the
+ * client's fault. */
+static rp_err send_rest(struct rp_req *r)
+{
+    rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
+    return e < 0 ? e : RP_OK;
+}
+
 rp_err rp_respond_gather(struct rp_req *r, uint64_t max)
 {
     if (r->x.head_sent || rp_answer_is_writing(r)) return RP_E_PHASE;
@@ -69,8 +77,7 @@ rp_err rp_respond_gather(struct rp_req *r, uint64_t max)
         return RP_E_INVALID; /* bytes without an end */
     bool big = r->res.framing == RP_BODY_LENGTH && r->res.content_length > max;
     if (big) return RP_E_TOO_BIG;
-    /* It may answer as it reads: then nobody else sends the rest of the request. */
-    rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
+    rp_err e = send_rest(r);
     return e < 0 ? e : gather_on(r, max);
 }
 
@@ -102,7 +109,9 @@ static rp_err prepare_body(struct rp_req *r, enum rp_verdict *v)
     struct rp_answer *a = r->answer;
     bool parked = r->phase == RP_PHASE_BODY_FILTER;
     if (!a->buffer_max || (!parked && !is_filtered(r)) || rp_answer_is_writing(r)) return RP_OK;
-    rp_err e = parked ? RP_OK : rp_respond_gather(r, a->buffer_max);
+    rp_err e = send_rest(r);
+    if (e < 0) return e; /* what fails from here on is the upstream's */
+    if (!parked) e = rp_respond_gather(r, a->buffer_max);
     if (e == RP_E_TOO_BIG || e == RP_E_INVALID) return RP_OK; /* as if nobody had asked */
     if (e == RP_AGAIN) *v = wait_for_upstream(r);
     if (e < 0) rp_attempt_log_failure(r, e);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "net/proxy_header.h"
+#include "proxy/hash_key.h"
 #include "proxy/lifecycle.h"
 #include "proxy/server.h"
 #include "proxy/stream_route.h"
@@ -170,6 +171,7 @@ static enum verdict leave_hook(struct rp_stream *s)
     s->upstream_n = (uint8_t)RP_MIN(name.len, sizeof s->upstream_name);
     memcpy(s->upstream_name, name.ptr, s->upstream_n);
     s->pick.group = rp_groups_at(rp_groups_find(s->proxy, s->conf), s->upstream->index);
+    s->pick.hash = rp_hash_key_client(s->proxy, s->upstream, &s->client);
     return to(s, RP_STREAM_PICK);
 }
 
@@ -218,6 +220,7 @@ static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
 static enum verdict connected(struct rp_stream *s)
 {
     rp_upstream_succeed(s->proxy, &s->pick);
+    if (s->pick.group->peers_n > 1) rp_upstream_note_latency(s->proxy, &s->pick);
     s->connected_ns = rp_loop_now_ns(s->proxy->loop);
     s->relayed = true;
     if (rp_conn_tls(s->up)) rp_chain_consume(&s->to_up.bytes, s->greeting_n); /* it has gone */
@@ -282,11 +285,10 @@ static void rehome(struct rp_stream *s)
     struct rp_conf *old = s->conf, *fresh = s->proxy->conf;
     if (s->state != RP_STREAM_RELAY || old == fresh) return;
     if (s->script && old->hooks) old->hooks->forget_stream(s);
-    rp_upstream_unpick(s->proxy, &s->pick, RP_PICK_WELL);
+    rp_upstream_rehome(s->proxy, &s->pick, fresh);
     s->conf = rp_conf_hold(fresh);
     s->what = same_stream(fresh, s->serve->text);
     s->upstream = NULL;
-    s->pick = (struct rp_pick){.want_peer = -1};
     rp_lifecycle_drop_conf(s->proxy, old);
 }
 

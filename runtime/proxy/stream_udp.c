@@ -7,6 +7,7 @@
 #include "proxy/stream_udp.h"
 
 #include "base/log.h"
+#include "proxy/hash_key.h"
 #include "proxy/lifecycle.h"
 #include "proxy/upstream.h"
 
@@ -237,6 +238,7 @@ static enum verdict leave_hook(struct rp_udp_session *u)
     s->upstream_n = (uint8_t)RP_MIN(name.len, sizeof s->upstream_name);
     memcpy(s->upstream_name, name.ptr, s->upstream_n);
     s->pick.group = rp_groups_at(rp_groups_find(s->proxy, s->conf), s->upstream->index);
+    s->pick.hash = rp_hash_key_client(s->proxy, s->upstream, &s->client);
     return to(u, RP_STREAM_PICK);
 }
 

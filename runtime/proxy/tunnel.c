@@ -240,12 +240,10 @@ void rp_tunnel_rehome(struct rp_req *r)
     struct rp_conf *fresh = r->proxy->conf;
     if (old == fresh) return;
     if (old->hooks) old->hooks->forget(r);
-    rp_upstream_unpick(r->proxy, &r->pick, RP_PICK_WELL);
+    rp_upstream_rehome(r->proxy, &r->pick, fresh);
     r->conf = rp_conf_hold(fresh);
     r->route = r->match.route = (struct rp_route *)same_route(fresh, r->route);
     r->match.params_n = 0;
     r->upstream = NULL;
-    r->pick.group = NULL;
-    memset(r->pick.tried, 0, sizeof(r->pick.tried));
     rp_lifecycle_drop_conf(r->proxy, old);
 }

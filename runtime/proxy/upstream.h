@@ -86,6 +86,9 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k);
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k);
 /* Its response head is there, so long after it was chosen; for groups of several. */
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k);
+/* The user stays connected while its generation goes: it is the same peer's in the new one, with its seat;
+ * where that has no such peer, nobody's. */
+void rp_upstream_rehome(struct rp_proxy *p, struct rp_pick *k, const struct rp_conf *fresh);
 /* Let go of peer and address. */
 void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end end);
 

@@ -37,15 +37,19 @@ static uint8_t health_of(struct settling *s, const struct rp_peer *p,
     note_next(s, f->rest_until_ms);
     /* One that has nobody beside it never rests: there is nothing to win. */
     bool rests = f->rest_until_ms > s->now && s->g->view.n > 1;
-    return rests || f->health == RP_ROSTER_FAILING ? RP_BALANCE_DOWN : RP_BALANCE_UP;
+    /* Where nobody checks, a check's last word does not hold: the agent may have said it after a reload
+     * took the checks away. */
+    bool failing = f->health == RP_ROSTER_FAILING && s->g->conf->health;
+    return rests || failing ? RP_BALANCE_DOWN : RP_BALANCE_UP;
 }
 
 static uint32_t weight_of(struct settling *s, uint32_t full, const struct rp_roster_facts *f)
 {
     rp_ms slow = s->g->conf->slow_start_ms;
     if (f->order != RP_ROSTER_READY) return 0;
-    if (!slow || !f->up_since_ms || s->now < f->up_since_ms) return full;
-    rp_ms up = s->now - f->up_since_ms;
+    if (!slow || !f->up_since_ms || f->rest_until_ms > s->now) return full;
+    /* Our clock is as old as our tick: what another process noted may lie a little ahead. */
+    rp_ms up = s->now > f->up_since_ms ? s->now - f->up_since_ms : 0;
     if (up < slow) note_next(s, s->now + slow / WARM_STEPS + 1);
     return rp_balance_slow_start(full, up, slow);
 }
@@ -189,20 +193,31 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
 
 /* ---- picking -------------------------------------------------------------------------------- */
 
-static bool is_full(const struct rp_group *g)
+static bool was_tried(const struct rp_pick *k, const struct rp_peer *p)
 {
+    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i]; i++)
+        if (k->tried[i] == p) return true;
+    return false;
+}
+
+/* Would somebody do, had he a seat? One that was tried would not: waiting for it is in vain. */
+static bool is_full(const struct rp_pick *k)
+{
+    const struct rp_group *g = k->group;
     for (uint32_t i = 0; i < g->view.live_n; i++) {
         const struct rp_balance_peer *p = &g->view.peers[g->view.live[i]];
-        if (p->seats && p->in_flight >= p->seats) return true;
+        bool full = p->seats && p->in_flight >= p->seats;
+        if (full && !was_tried(k, &g->peers[g->view.live[i]])) return true;
     }
     return false;
 }
 
 /* No usable peer: are names on their way, do none resolve, is everything full or down? */
-static rp_err why_none(const struct rp_group *g)
+static rp_err why_none(const struct rp_pick *k)
 {
+    const struct rp_group *g = k->group;
     bool any = false;
-    if (is_full(g)) return RP_E_UP_FULL;
+    if (is_full(k)) return RP_E_UP_FULL;
     for (uint32_t i = 0; i < g->peers_n; i++) {
         if (!g->peers[i].looked_up) return RP_AGAIN;
         any |= g->peers[i].slots_n > 0;
@@ -223,7 +238,6 @@ static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
 static void use_peer(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
 {
     k->peer = p;
-    k->since_ns = rp_loop_now_ns(proxy->loop);
     k->group->active++;
     if (k->again) k->group->retrying++;
     if (p->place != RP_PEER_UNPLACED) rp_roster_enter(proxy->roster, proxy->roster_row, p->place);
@@ -234,6 +248,7 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
 {
     struct rp_group *g = k->group;
     rp_ms now = rp_loop_now(p->loop);
+    k->since_ns = rp_loop_now_ns(p->loop);
     if (k->want_addr.family != RP_ADDR_NONE) {
         k->pool_slot = rp_group_hold_slot(g, NULL, &k->want_addr);
         return RP_OK;
@@ -245,7 +260,7 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
     }
     keep_settled(g, now);
     int at = choose(p, k);
-    if (at < 0) return why_none(g);
+    if (at < 0) return why_none(k);
     use_peer(p, k, &g->peers[at], now);
     return RP_OK;
 }
@@ -358,6 +373,7 @@ void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
     for (int tries = 0; tries < 4; tries++) { /* one sample less is no loss */
         uint64_t was = rp_roster_latency(p->roster, place);
         uint32_t age = now - (uint32_t)(was >> 32);
+        if (age > INT32_MAX) age = 0; /* another worker's clock is a tick ahead of ours */
         uint64_t mean = rp_balance_mean((uint32_t)was, age, sample, LATENCY_TAU_MS);
         if (rp_roster_swap_latency(p->roster, place, was, (uint64_t)now << 32 | mean)) return;
     }
@@ -378,6 +394,48 @@ void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end 
     if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
     k->pool_slot = NULL;
     k->peer = NULL;
+}
+
+/* ---- reloads -------------------------------------------------------------------------------- */
+
+static struct rp_peer *same_peer(struct rp_group *g, const struct rp_peer *old)
+{
+    if (!g || !rp_str_eq(g->conf->name, old->group->conf->name)) return NULL;
+    if (old->index < g->peers_n && g->peers[old->index].place == old->place)
+        return &g->peers[old->index];
+    for (uint32_t i = 0; i < g->peers_n; i++)
+        if (g->peers[i].place == old->place) return &g->peers[i];
+    return NULL;
+}
+
+static struct rp_peer *find_in(struct rp_groups *gs, const struct rp_conf *c,
+                               const struct rp_peer *old)
+{
+    if (old->place == RP_PEER_UNPLACED) return NULL;
+    struct rp_peer *found = same_peer(rp_groups_at(gs, old->group->conf->index), old);
+    for (uint32_t i = 0; !found && i < c->upstreams_n; i++)
+        found = same_peer(rp_groups_at(gs, i), old);
+    return found;
+}
+
+void rp_upstream_rehome(struct rp_proxy *p, struct rp_pick *k, const struct rp_conf *fresh)
+{
+    struct rp_peer *old = k->peer;
+    struct rp_peer *now = old ? find_in(rp_groups_find(p, fresh), fresh, old) : NULL;
+    if (now) {
+        uint32_t again = k->again;
+        old->group->active--;
+        old->group->retrying -= again;
+        now->group->active++;
+        now->group->retrying += again;
+    } else {
+        rp_upstream_unpick(p, k, RP_PICK_WELL);
+    }
+    k->peer = now;
+    k->group = now ? now->group : NULL;
+    k->failed_peer = NULL;
+    k->failed_addrs = k->bound = 0;
+    memset(k->tried, 0, sizeof k->tried);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */

@@ -236,6 +236,8 @@ rp_err rp_abi_req_set_upstream(struct rp_req *r, uint32_t index); /* phases: bef
 /* The peer of this attempt: a peer's name, or with port > 0 an IP address. RP_E_NOT_FOUND when name
  * is neither. phases: balance */
 rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t port);
+/* TLS settings for the attempts to come; NULL: the upstream's. phases: access rewrite balance */
+rp_err rp_abi_up_tls(struct rp_req *r, struct rp_tls_client *tls);
 /* Do not choose the peer of that name for this request any more. phases: balance */
 rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n);
 

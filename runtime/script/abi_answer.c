@@ -18,7 +18,8 @@ rp_err rp_abi_respond(struct rp_host_face *f, struct rp_req *r, uint32_t status,
                       double idle_s, double keepalive_s)
 {
     struct rp_host *h = rp_vm_of(f);
-    bool from_hook = h->current && h->current->req == r;
+    /* Only a hook is gone on with while its answer is relayed. */
+    bool from_hook = h->current && h->current->is_hook && h->current->req == r;
     if (!from_hook || r->phase > RP_PHASE_CONTENT || r->x.head_sent) return RP_E_PHASE;
     if (status < STATUS_FIRST || status > STATUS_LAST) return RP_E_INVALID;
     if (rp_journal_only(r)) return RP_OK;

@@ -161,6 +161,15 @@ rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t por
     return RP_OK;
 }
 
+rp_err rp_abi_up_tls(struct rp_req *r, struct rp_tls_client *tls)
+{
+    uint8_t phase = r->phase;
+    bool facing_up =
+        phase == RP_PHASE_ACCESS || phase == RP_PHASE_REWRITE || phase == RP_PHASE_BALANCE;
+    if (!facing_up) return RP_E_PHASE;
+    return rp_journal_only(r) ? RP_OK : rp_req_set_tls(r, tls);
+}
+
 rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n)
 {
     if (r->phase != RP_PHASE_BALANCE) return RP_E_PHASE;

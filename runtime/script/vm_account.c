@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * vm_account: what each plugin instance costs and does, in the worker's page of shm/metric.h, and the
- * breaker that takes an instance out of its chains.
+ * vm_account: what each plugin instance costs and does, in the worker's page of shm/metric.h, and
+ * the breaker that takes an instance out of its chains.
  *
- * Calls, errors, answers and waits are counted exactly. Time and allocated bytes are measured: of the
- * first EXACT_FIRST passes of a chain each, then of every SAMPLE-th, which counts SAMPLE times. So most
- * passes run a function that has no clock in it. Tasks that are no hooks, and chains of an instance
- * whose breaker has a limit of time, are always measured.
+ * Calls, errors, answers and waits are counted exactly. Time and allocated bytes are measured: of
+ * the first EXACT_FIRST passes of a chain each, then of every SAMPLE-th, which counts SAMPLE
+ * times. So most passes run a function that has no clock in it. Tasks that are no hooks, and
+ * chains of an instance whose breaker has a limit of time, are always measured.
  *
- * A breaker is one truth for all workers: a word of the zone. Who finds too many failures in his own
- * window writes it; the others look every LOOK_MS. Each worker then links stubs in place of the
+ * A breaker is one truth for all workers: a word of the zone. Who finds too many failures in his
+ * own window writes it; the others look every LOOK_MS. Each worker then links stubs in place of the
  * instance's handlers (lua/rproxy/chain.lua), so a closed breaker costs nothing and an open one a
- * call. When its time is over each worker lets single calls through: the first failure opens it again,
- * PROBES calls that end well close it.
+ * call. When its time is over each worker lets single calls through: the first failure opens it
+ * again, PROBES calls that end well close it.
  */
 #include "script/vm.h"
 
@@ -71,14 +71,14 @@ void rp_account_open(struct rp_host *h)
     const struct rp_conf *c = h->conf;
     struct rp_metric_family f = {
         .name = RP_STR("rproxy_plugin"), .kind = RP_METRIC_INSTANCE, .generation = c->generation};
-    uint32_t family = UINT32_MAX, worker = h->worker;
+    uint32_t family = UINT32_MAX, row = h->proxy->metrics_row;
     h->metrics = h->proxy->metrics;
     if (!h->metrics) {
         RP_CHECK(rp_metric_own(&h->own_metrics) == RP_OK);
         h->metrics = h->own_metrics;
-        worker = 0;
+        row = 0;
     }
-    h->face.cells = rp_metric_page(h->metrics, worker);
+    h->face.cells = rp_metric_page(h->metrics, row);
     h->accounts = rp_alloc(c->plugins_n * sizeof *h->accounts);
     RP_IGNORE(rp_metric_add_family(h->metrics, &f, &family)); /* without: nowhere */
     for (uint32_t i = 0; i < c->plugins_n; i++) {
@@ -337,8 +337,8 @@ static bool relink_one(struct rp_host *h, uint32_t plugin, enum rp_metric_breake
     return done;
 }
 
-/* What all workers know of it. A word of another generation says nothing; the one that serves puts its
- * own there. */
+/* What all workers know of it. A word of another generation says nothing; the one that serves puts
+ * its own there. */
 static enum rp_metric_breaker heard(struct rp_host *h, uint32_t plugin, uint64_t now)
 {
     struct rp_vm_account *a = &h->accounts[plugin];

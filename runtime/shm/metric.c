@@ -2,8 +2,8 @@
  *
  * metric: see metric.h. Head, families and their names, names and places of series, words, pages.
  *
- * A family's or series' name is complete before its number is known (names.h). What lies beside it is
- * written after that, by whoever is first, and by all with the same bytes; `ready` comes last.
+ * A family's or series' name is complete before its number is known (names.h). What lies beside it
+ * is written after that, by whoever is first, and by all with the same bytes; `ready` comes last.
  * Cells are handed out by one counter that only grows: a death in between costs a few cells.
  */
 #include "shm/metric.h"

@@ -3,10 +3,11 @@
  * metric: counters, gauges and histograms with labels, and the accounts of plugin instances, in one
  * part of a zone.
  *
- * A family has a name and a kind; a series is a family with one set of labels. Any worker adds either,
- * under a lock; both stay for as long as the part is there. A series has cells, which are doubles, at
- * the same place in the page of each worker; a worker writes its own page only, so an increment is a
- * load and a store, by C or by compiled Lua. Readers add the pages up and believe nothing they read.
+ * A family has a name and a kind; a series is a family with one set of labels. Any worker adds
+ * either, under a lock; both stay for as long as the part is there. A series has cells, which are
+ * doubles, at the same place in the page of each worker; a worker writes its own page only, so an
+ * increment is a load and a store, by C or by compiled Lua. Readers add the pages up and believe
+ * nothing they read.
  */
 #ifndef RP_SHM_METRIC_H
 #define RP_SHM_METRIC_H
@@ -69,27 +70,28 @@ void rp_metric_free(struct rp_metrics **m); /* this process's handle */
 size_t rp_metric_bytes(uint32_t worker_n);
 
 /* Number of a family, added when it is new.
- * ret   RP_OK; RP_E_INVALID: a bad name, kind or bounds; RP_E_CAP: there are too many; RP_E_BUSY: no
+ * ret   RP_OK; RP_E_INVALID: a bad name, kind or bounds; RP_E_CAP: there are too many; RP_E_BUSY:
+ * no
  *       lock */
 RP_MUST rp_err rp_metric_add_family(struct rp_metrics *m, const struct rp_metric_family *f,
                                     uint32_t *family);
-/* The first cell of a series, which is added when it is new, unless its family has `most`. labels: as
- * they are shown, `a="x",b="y"`; of an instance: its label alone.
+/* The first cell of a series, which is added when it is new, unless its family has `most`. labels:
+ * as they are shown, `a="x",b="y"`; of an instance: its label alone.
  * ret   RP_OK; RP_E_CAP; RP_E_TOO_BIG: too much text; RP_E_INVALID: no such family; RP_E_BUSY */
 RP_MUST rp_err rp_metric_add_series(struct rp_metrics *m, uint32_t family, rp_str labels,
                                     uint32_t most, uint32_t *cell);
 uint32_t rp_metric_cells(uint32_t kind, uint32_t bounds_n); /* that a series has */
 
-/* The page of one worker: RP_METRIC_CELLS doubles. Cell 0 belongs to nobody (increments that have no
- * place), cell 1 counts the series that were refused. */
+/* The page of one worker: RP_METRIC_CELLS doubles. Cell 0 belongs to nobody (increments that have
+ * no place), cell 1 counts the series that were refused. */
 double *rp_metric_page(const struct rp_metrics *m, uint32_t worker);
 void rp_metric_start(struct rp_metrics *m, uint32_t worker); /* it will write there */
 double rp_metric_sum(const struct rp_metrics *m, uint32_t cell);
 /* That worker is dead: its gauges are nothing. Master only. */
 void rp_metric_forget(struct rp_metrics *m, uint32_t worker);
 
-/* A word that all workers share, one per series (of an instance: the state of its breaker), by its first
- * cell; and a number that rises with every change of one. */
+/* A word that all workers share, one per series (of an instance: the state of its breaker), by its
+ * first cell; and a number that rises with every change of one. */
 uint64_t rp_metric_word(const struct rp_metrics *m, uint32_t cell);
 void rp_metric_set_word(struct rp_metrics *m, uint32_t cell, uint64_t word);
 uint64_t rp_metric_epoch(const struct rp_metrics *m);
@@ -104,8 +106,8 @@ void rp_metric_table(const struct rp_metrics *m, uint64_t now_ms, struct rp_buf 
 /* ---- what a breaker's word says -------------------------------------------------------------- */
 
 enum rp_metric_breaker { RP_BREAKER_CLOSED, RP_BREAKER_OPEN, RP_BREAKER_HALF };
-/* state, the moment (monotonic, ms) until which it is open, and whose it is: a new generation begins
- * with closed ones */
+/* state, the moment (monotonic, ms) until which it is open, and whose it is: a new generation
+ * begins with closed ones */
 uint64_t rp_metric_breaker_word(enum rp_metric_breaker state, uint64_t until_ms,
                                 uint32_t generation);
 /* What it says now: an open one whose time is over is half open. */

@@ -18,7 +18,8 @@ static void put_number(struct rp_buf *out, double v)
     else rp_buf_addf(out, "%.15g", v);
 }
 
-/* A label's value: backslash, quote and end of line are escaped; help texts have no quotes to escape. */
+/* A label's value: backslash, quote and end of line are escaped; help texts have no quotes to
+ * escape. */
 static void put_escaped(struct rp_buf *out, rp_str text, bool quotes)
 {
     for (size_t i = 0; i < text.len; i++) {

@@ -275,12 +275,12 @@ describe("balancing", function()
 
         it("sends them back to the peer that they had, whichever worker they meet", function()
             start()
-            local names = {}
+            local known = {}
             for _ = 1, 6 do
                 local first, line = get()
                 local cookie = line:match("^(side=%x+); Path=/; HttpOnly; SameSite=Lax$")
                 assert.is_string(cookie, line)
-                names[cookie] = first
+                known[cookie] = first
                 for _ = 1, 6 do
                     local body, again = get("x=1; " .. cookie)
                     assert.equal(first, body)
@@ -288,7 +288,7 @@ describe("balancing", function()
                 end
             end
             process.must(site, "reload")
-            for cookie, name in pairs(names) do assert.equal(name, (get(cookie))) end
+            for cookie, name in pairs(known) do assert.equal(name, (get(cookie))) end
         end)
 
         it("sends those whose cookie is none anywhere, and tells them", function()

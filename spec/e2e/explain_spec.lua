@@ -14,7 +14,10 @@ local http = rp.http.client { timeout = 1 }
 return rp.site {
     listeners = { rp.listen { "127.0.0.1:8080" } },
     upstreams = { api = rp.upstream { peers = { "127.0.0.1:9" } } },
-    use = { { name = "first", early = function(req) req.ctx.seen = true end } },
+    use = { { name = "first", early = function(req)
+        req.ctx.seen = true
+        if req:get("x-early") then return req:exit(403) end
+    end } },
     hosts = {
         rp.host { "api.example.com",
             use = { { name = "auth", access = function(req)
@@ -97,6 +100,14 @@ describe("rproxy explain", function()
         assert.match("upstream  none is asked", out)
     end)
 
+    it("tells of a request that is answered before it has a route", function()
+        local how, out = explain("https://api.example.com/", "-H", "X-Early: 1")
+        assert.same({ exit = 1 }, how)
+        assert.match("route     none: answered before", out)
+        assert.match("first%s+", out)
+        assert.match("answer    403 by a hook", out)
+    end)
+
     it("follows conditions and methods", function()
         local told = story("https://api.example.com/v1/a/x", "-H", "X-Beta: 1", "-H",
             "Authorization: x")
@@ -141,6 +152,26 @@ describe("rproxy explain", function()
         assert.equal(503, told.answer.status)
         assert.equal("upstream", told.answer.from)
         assert.equal(0, status)
+    end)
+
+    it("tells of a site without hooks, and of start hooks that cannot run", function()
+        local path = dir .. "/plain.lua"
+        posix.write_file(path, [[local rp = require "rproxy"
+            local c = rp.http.client { timeout = 1 }
+            return rp.site { listeners = { rp.listen { "127.0.0.1:1" } },
+                use = { { name = "keys", start = function() assert(c:get("http://keys.example/")) end } },
+                hosts = { rp.host { default = true, routes = { rp.route { "/a", respond = { 204 } },
+                    rp.route { "POST /b", id = "b", respond = { 204 } } } } } }]])
+        local how, out = proc.run { process.BIN, "explain", "-p", path, "/a" }
+        assert.same({ exit = 0 }, how)
+        assert.match("> default /a", out)
+        assert.match("hooks     none", out)
+        assert.match("start hooks failed and are left out", out)
+        assert.match("refused: look%-up keys.example", out)
+        how, out = proc.run { process.BIN, "explain", "-p", path, "/b" }
+        assert.same({ exit = 1 }, how)
+        assert.match("its method is POST", out)
+        assert.match("answer    405 by rproxy", out)
     end)
 
     it("is trouble with what is no request, no site, or a broken one", function()

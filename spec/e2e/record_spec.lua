@@ -478,6 +478,34 @@ describe("record", function()
         end
     end)
 
+    it("lets another limit be tried on what came", function()
+        local site = [[ return rp.site { workers = 1, listeners = { rp.listen { "127.0.0.1:${port}" } },
+            record = { to = "${dir}/out/capture", sample = 1 },
+            shared = { b = rp.shm.buckets { size = "1m" } },
+            use = { require "plugins.ratelimit" { zone = "b", rate = 1000 } },
+            hosts = { rp.host { default = true, routes = {
+                rp.route { "/*", respond = { 200, "ok" } } } } } }]]
+        dir = folders()
+        rp = proc.rproxy { site = site, vars = { dir = dir } }
+        for i = 1, 6 do assert.equal(200, http.get(rp.port, "/" .. i).status) end
+        capture_lines(dir, 6)
+        assert.same({ exit = 0 }, (replay(rp, dir .. "/out/capture")))
+        local path = rp.dir .. "/new.lua"
+        posix.write_file(path, (posix.read_file(rp.site_path):gsub("rate = 1000",
+            "rate = 0.001, burst = 2")))
+        local how, out = proc.run { process.BIN, "replay", "-p", path, "--json", dir .. "/out/capture" }
+        assert.same({ exit = 1 }, how)
+        local report = json.decode(out)
+        assert.same({}, report.misses)
+        assert.equal(6, report.simulated)
+        for _, group in ipairs(report.differences) do
+            if group.kind == "answer" then
+                assert.equal("answer 200 by rproxy -> 429 by ratelimit", group.text)
+                assert.equal(4, group.count)
+            end
+        end
+    end)
+
     it("survives a reload", function()
         start_small("sample = 1")
         http.get(rp.port, "/before")

@@ -32,6 +32,8 @@ local ROUTES = {
     ["/part"] = { status = 206, body = "ell", fields = { ["Content-Range"] = "bytes 1-3/5" } },
     ["/304"] = { status = 304 },
     ["/early"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" }, early = true },
+    ["/as-it-reads"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nread" },
+        { body = true }, { send = " all." }, early = true },
     ["/close"] = { { send = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello " }, { close = true } },
     ["/ws"] = { { send = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
         .. "Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nraw bytes" },
@@ -261,6 +263,17 @@ describe("bodies of responses", function()
             assert.equal("5", res:header("x-body"))
             assert.equal("hello", res.body)
             assert.is_true(w:is_closed(10))
+        end)
+
+        it("of an upstream that goes on when it has read the request", function()
+            local big = ("x"):rep(2 * 2^20)
+            for prefix, text in pairs { ["/body/1000"] = "read all.", ["/once"] = "read all.<once>",
+                ["/set"] = "READ ALL.WORLD" } do
+                local res = http.request(wire.connect(rp.port), { method = "POST",
+                    target = prefix .. "/as-it-reads", body = big })
+                assert.equal(text, res.body)
+            end
+            assert.equal(#big, e2e.last(up).body_len)
         end)
 
         it("may be the reason for another response", function()

@@ -26,7 +26,8 @@ describe("a value of Lua", function()
         local bytes = {}
         for i = 0, 255 do bytes[#bytes + 1] = string.char(i) end
         for _, value in ipairs { "", "plain", "a\r\n\tb", "\0\1\2", table.concat(bytes), "caf\195\169",
-            "\255\254", '"\\/', 0, 1, -1, 0.1, 1 / 3, 2 ^ 53, -2 ^ 53, 1e308, 5e-324, 1795277781.829441, true, false,
+            "\255\254", '"\\/', 0, 1, -1, 0.1, 1 / 3, 2 ^ 53, -2 ^ 53, 1e308, 5e-324,
+            1795277781.829441, true, false,
             math.huge, -math.huge } do
             assert.equal(value, there_and_back(value))
         end
@@ -79,7 +80,8 @@ describe("a value of Lua", function()
         assert.equal(text { a = 1, b = { 2 } }, text { b = { 2 }, a = 1 })
         local seen = {}
         for _, one in ipairs { text(), text(nil), text(nil, nil), text("1"), text(1), text { "1" },
-            text { 1 }, text { a = 1 }, text(true), text("true"), text("a", "b"), text("a b"), text(rp.null) } do
+            text { 1 }, text { a = 1 }, text(true), text("true"), text("a", "b"), text("a b"),
+            text(rp.null) } do
             assert.is_nil(seen[one], one)
             seen[one] = true
         end

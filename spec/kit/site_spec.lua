@@ -89,9 +89,12 @@ describe("a site of a test", function()
         assert.is_false(ok)
         assert.matches("site_spec%.lua:%d+", err)
         assert.matches("nowhere", err)
-        ok, err = pcall(t.site, { banana = 1 })
+        ok, err = pcall(t.site, {
+            use = {},
+            banana = 1,
+        })
         assert.is_false(ok)
-        assert.matches("banana", err)
+        assert.matches("^spec/kit/site_spec%.lua:%d+: [^\n]*banana", err)
         assert.equal(200, t.site {}:get("/").status)
     end)
 
@@ -159,6 +162,31 @@ describe("a site of a test", function()
             seen[i] = site:get("/").body
         end
         assert.equal(seen[1], seen[2])
+    end)
+
+    it("knows nothing of the site before: routes, upstreams, breakers", function()
+        for i = 1, 2 do
+            local calls = 0
+            local site = t.site {
+                routes = { rp.route { "/*", id = "route" .. i, upstream = "up" .. i } },
+                upstreams = { ["up" .. i] = function(req)
+                    return 200, i .. req.headers["x-route"]
+                end },
+                use = {
+                    { name = "fragile", breaker = { policy = "bypass", errors = 0.5, min = 2 },
+                        on_error = "open", access = function()
+                            calls = calls + 1
+                            error("broken")
+                        end },
+                    { access = function(req) req.up:set("x-route", req.route.id) end },
+                },
+            }
+            for _ = 1, 8 do assert.equal(i .. "route" .. i, site:get("/").body) end
+            t.clock:advance(2)
+            local before = calls
+            site:get("/")
+            assert.equal(before, calls)
+        end
     end)
 
     it("sees request ids, and access log lines, of its requests", function()

@@ -77,4 +77,21 @@ hosts
         assert.matches("127.0.0.1:8080 +# site.lua:3\n", boot.describe())
         assert.matches("/%* +# site.lua:5\n", boot.describe())
     end)
+
+    it("shows what the plugins of a route are and may do, and what is odd about them", function()
+        local text = describe_site [[
+            local M = rp.plugin { name = "guard", stage = "auth", schema = { api = "url" } }
+            function M.setup() return { access = function() end } end
+            local W = rp.plugin { name = "wall", stage = "waf" }
+            function W.setup() return { access = function() end } end
+            return rp.site { listeners = { rp.listen { "127.0.0.1:80" } },
+                grants = { guard = { env = { "KEY" } } },
+                hosts = { rp.host { default = true, routes = { rp.route { "/x", respond = { 200 }, use = {
+                    M { api = "https://id.example/", on_error = "open",
+                        grant = { fs = { read = { "/keys" } } } }, W {} } } } } } }]]
+        assert.matches("plugin guard: stage auth, on_error open\n", text, 1, true)
+        assert.matches("granted: net id.example:443, read /keys, env KEY\n", text, 1, true)
+        assert.matches("plugin wall: stage waf, on_error closed\n", text, 1, true)
+        assert.matches("warnings\n  guard reads what the client sent before wall", text, 1, true)
+    end)
 end)

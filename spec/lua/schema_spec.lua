@@ -157,6 +157,49 @@ describe("rproxy.schema", function()
         end
     end)
 
+    describe("settings that name a place", function()
+        local rules = require("rproxy.grant_rules")
+
+        local function places(spec, value)
+            local _, errors, ctx = check(spec, value)
+            assert.same({}, errors)
+            return rules.texts(ctx.places), rules.texts(ctx.wanted)
+        end
+
+        it("grant what the author of the site wrote", function()
+            assert.same({ "net id.example:443" }, (places({ u = "url" }, { u = "https://id.example/x" })))
+            assert.same({ "net id.example:81" }, (places({ u = "url" }, { u = "http://id.example:81/" })))
+            assert.same({ "net [::1]:80" }, (places({ u = "url" }, { u = "http://[::1]/" })))
+            assert.same({ "net a:1", "net b:2" }, (places({ l = { "list", of = "address" } },
+                { l = { "a:1", "b:2" } })))
+            assert.same({ "net db:5432" }, (places({ in_it = { h = { "host", port = "p" }, p = "integer" } },
+                { in_it = { h = "db", p = 5432 } })))
+            assert.same({ "net db:*" }, (places({ h = "host" }, { h = "db" })))
+            assert.same({ "read /a", "write /b", "write /c" }, (places({ a = "path",
+                b = { "path", access = "write" }, c = { "path", access = "write" } },
+                { a = "/a", b = "/b", c = "/c" })))
+        end)
+
+        it("do not grant what is only a default", function()
+            local granted, wanted = places({ u = { "url", default = "https://a.example/" },
+                h = { "host", default = "b.example", port = "p" }, p = { "integer", default = 2 },
+                f = { "path", default = "/f" }, o = { x = { "address", default = "c:3" } } }, {})
+            assert.same({}, granted)
+            table.sort(wanted)
+            assert.same({ "net a.example:443", "net b.example:2", "net c:3", "read /f" }, wanted)
+        end)
+
+        it("are refused when they name none", function()
+            for kind, values in pairs { address = { "a", "a:0", "*.a:1", "*:1", "10.0.0.0/8:1", "a:*", 1 },
+                host = { "", "*", "*.a", "a b", "10.0.0.0/8", "a:1" }, path = { "", "a\0b", 1 } } do
+                for _, value in ipairs(values) do
+                    local _, errors = check({ x = kind }, { x = value })
+                    assert.equal(1, #errors, kind .. " " .. tostring(value))
+                end
+            end
+        end)
+    end)
+
     describe("freeze", function()
         local kept, node
         before_each(function()

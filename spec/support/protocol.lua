@@ -61,6 +61,7 @@ M.OF_ONE_PROTOCOL = {
     ["spec/e2e/tools_live_spec.lua"] = "the command line: a request only sets the stage",
     ["spec/e2e/tools_spec.lua"] = "the command line: no requests",
     ["spec/e2e/tunnel_reload_spec.lua"] = "a tunnel after 101 of HTTP/1.1",
+    ["spec/e2e/up_tls_spec.lua"] = "TLS to upstreams, whose protocol it looks at",
     ["spec/e2e/websocket_frames_spec.lua"] = "Upgrade; over HTTP/2 in h2_upstream_ws_spec",
     ["spec/e2e/websocket_spec.lua"] = "Upgrade; over HTTP/2 in h2_upstream_ws_spec",
 }

@@ -95,7 +95,8 @@ Report.__index = Report
 local function new_report(opts)
     return setmetatable({ examples = number(opts, "examples"), only = opts.only, groups = {},
         by_text = {}, requests = 0, same = 0, different = 0, skipped = {}, skipped_n = 0,
-        misses = {}, misses_n = 0, missing = 0, borrowed = 0, guessed = 0, assumed = 0, dice = 0,
+        misses = {}, misses_n = 0, missing = 0, borrowed = 0, guessed = 0, assumed = 0,
+        simulated = 0, dice = 0,
         redacted = 0, cut = 0, lost = 0, other = 0 }, Report)
 end
 
@@ -141,6 +142,7 @@ function Report:note_calls(result)
     self.borrowed = self.borrowed + #result.borrowed
     self.guessed = self.guessed + #result.guessed
     self.assumed = self.assumed + #result.assumed
+    self.simulated = self.simulated + #result.simulated
     self.dice = self.dice + result.dice
     if #result.differences == 0 then return end
     if result.redacted > 0 then self.redacted = self.redacted + 1 end
@@ -202,6 +204,8 @@ local NOTES = {
     { "borrowed", "calls were answered by what the same call gave for another request" },
     { "guessed", "calls were answered by their order, as their arguments hold redacted secrets" },
     { "assumed", "calls that only write had no record; they were taken to succeed" },
+    { "simulated", "calls of zones, locks and semaphores had no record; they were made on memory "
+        .. "of this tool, which knows the replayed requests only" },
     { "dice", "random values had no record; they were drawn anew" },
     { "lost", "records are not whole: a request had more calls than are kept" },
     { "redacted", "of the different requests have redacted secrets, whose values nothing could "
@@ -254,7 +258,8 @@ function Report:data(counts, background)
     return { requests = self.requests, same = self.same, different = self.different,
         other = self.other, differences = json.array(self.groups),
         misses = json.array(rows_of(self.misses)), borrowed = self.borrowed, guessed = self.guessed,
-        assumed = self.assumed, dice = self.dice, lost = self.lost, redacted = self.redacted,
+        assumed = self.assumed, simulated = self.simulated, dice = self.dice, lost = self.lost,
+        redacted = self.redacted,
         cut = self.cut,
         skipped = json.array(rows_of(self.skipped)), background_misses = #background.misses,
         unreadable = counts.unreadable, torn = counts.torn, start_failed = self.start_failed }

@@ -20,10 +20,12 @@ local function instance(name, hooks, at)
     return plugin.inline(given, at)
 end
 
--- Replayed, every site has them, and nothing is written down.
-local function for_replay(model)
-    local replay = require("rproxy.replay")
-    return { conf = {}, at = model.at, outer = instance("record", replay.OUTER, model.at) }
+-- In replay and explain every site has a first instance, and nothing is written down.
+local function for_tool(model)
+    local explain = package.loaded["rproxy.explain"]
+    local outer = mode() == "replay" and require("rproxy.replay").OUTER or explain and explain.OUTER
+    if not outer then return nil end
+    return { conf = {}, at = model.at, outer = instance("record", outer, model.at) }
 end
 
 --- The instances; nil: nothing is recorded here.
@@ -34,11 +36,12 @@ function M.check(model, report)
             'record: to is missing: write to = "/var/lib/rproxy/capture"')
         return nil
     end
-    if mode() == "replay" then return for_replay(model) end
+    local tool = for_tool(model)
+    if tool then return tool end
     if not conf then return nil end
-    if mode() ~= "record" then return { conf = conf } end
+    if mode() ~= "record" then return { conf = conf, wants_tape = true } end
     local record, at = require("rproxy.record"), model.place("record")
-    return { conf = conf, at = at, outer = instance("record", record.OUTER, at),
+    return { conf = conf, at = at, wants_tape = true, outer = instance("record", record.OUTER, at),
         inner = instance("record-inner", record.INNER, at) }
 end
 
@@ -49,8 +52,8 @@ function M.open(builder)
     if not record then return end
     if mode() == "replay" then -- what failed once says nothing about the next record
         for _, up in ipairs(model.upstreams) do up.opts.max_fails = 0 end
-        return
     end
+    if not record.wants_tape then return end
     builder:try(model.place("record"), "record", builder.sink:number("record.on", 1))
     if not record.outer then return end
     builder:try(record.at, "record", require("rproxy.record").open(record.conf, model.opts.via))

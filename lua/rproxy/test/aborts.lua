@@ -89,7 +89,7 @@ local function watcher()
             local reason = reason_of(otr, oex)
             if not is_soft(reason) then
                 now.at_source, now.at_line = place_of(func, pc)
-                now.reason = reason
+                now.reason, now.times = reason, (now.times or 0) + 1
             end
             now = nil
         elseif what == "flush" then
@@ -103,7 +103,7 @@ end
 local function told(starts, ranges)
     local lines, seen = {}, {}
     for _, one in pairs(starts) do
-        if one.reason and not one.compiled then
+        if one.reason and one.times > 1 and not one.compiled then -- once may be by chance
             local source, line = one.at_source, one.at_line
             if not (source and is_site_code(source, line, ranges)) then
                 source, line = one.source, one.line

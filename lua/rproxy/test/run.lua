@@ -235,7 +235,7 @@ function M.main(argv)
     watch(busted, t, said, count)
     add_assertions(t)
     load_files(busted, files)
-    local cover = opts.coverage and require("rproxy.test.coverage").start(t)
+    local cover = (opts.coverage or opts.coverage_file) and require("rproxy.test.coverage").start(t)
     require("busted.execute")(busted)(1, { seed = seed, shuffle = opts.shuffle })
     if cover then cover:stop() end
     busted.publish({ "exit" })

@@ -58,6 +58,7 @@ describe("script/abi: answers", function()
             ["req:events { keepalive = 'x' }"] = "number of seconds, or false",
             ["req:events { retri = 1 }"] = 'no option "retri"',
             ["req:events():comment(7)"] = "takes a string",
+            ["assert(rp.all { function() req:respond(200) end })"] = "by the hook itself",
             ["req:respond(200).nothing = 1"] = 'no field "nothing"',
             ["return req:respond(200).lenght"] = 'no field "lenght"',
         } do
@@ -70,7 +71,7 @@ describe("script/abi: answers", function()
     it("can be begun before there is a response only", function()
         for _, hook in ipairs { "header_filter", "body_filter" } do
             has(of_response(hook, "req:respond(200)"),
-                "can be begun in early, access, rewrite and content")
+                "is begun in early, access, rewrite or content")
         end
     end)
 
