@@ -219,12 +219,13 @@ function M.plugins_page()
 # Plugins that come with rproxy
 
 Made from the plugins' schemas by `make docs`; do not edit. How to use and write plugins:
-[docs/guide/plugins.md](../guide/plugins.md). `rproxy schema NAME` prints the settings of a plugin as
-JSON Schema.
+[docs/guide/plugins.md](../guide/plugins.md). `rproxy schema NAME` prints the settings of a plugin
+as JSON Schema.
 
 ## Every plugin
 
-]] .. table_of({ "name", "type", "default", "meaning" }, schema_rows(plugin.common, "", {})) .. "\n" }
+]] .. table_of({ "name", "type", "default", "meaning" }, schema_rows(plugin.common, "", {}))
+        .. "\n" }
     for _, made in ipairs(load_plugins()) do
         local folder = "plugins/" .. made.name:gsub("-", "_")
         parts[#parts + 1] = ("## %s\n\n%s Version %s, stage %s; an example is in "

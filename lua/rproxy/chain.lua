@@ -41,8 +41,9 @@ local KINDS = {
     piece = {
         args = "req, res, piece, last",
         call = "s = %s(req, res, piece, last) if s ~= nil then"
-            .. " if type(s) ~= 'string' then bad(s) end piece = s keep(req, 5, s) end",
-        head = "local s",
+            .. " if type(s) ~= 'string' then bad(s) end piece = s made = s keep(req, 5, s) end",
+        head = "local s, made",
+        tail = "return made",
     },
     -- the same of a request, req[12]; true ends the chain: the request is answered
     request_piece = {

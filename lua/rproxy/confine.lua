@@ -369,8 +369,8 @@ end
 
 -- ---------------------------------------------------------------- what require gives
 
--- Each call in the background has bounds of its own, so there are bounds for how many there are: who
--- makes more waits.
+-- Each call in the background has bounds of its own, so there are bounds for how many there are:
+-- who makes more waits.
 local function take_turn(box)
     while true do
         local now = abi.C.rp_abi_now(abi.H)

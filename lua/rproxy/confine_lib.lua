@@ -346,11 +346,11 @@ function M.string(charge)
     end
 
     local function replacement(ms, repl, from, e)
-        local whole, value = sub(ms.src, from, e - 1), nil
         if type(repl) == "string" then return template(ms, repl, from, e) end
+        local value
         if type(repl) == "table" then value = repl[(capture(ms, 1, from, e))]
         else value = repl(all_captures(ms, from, e, true)) end
-        if not value then return whole end
+        if not value then return sub(ms.src, from, e - 1) end
         if type(value) ~= "string" and type(value) ~= "number" then
             error(("invalid replacement value (a %s)"):format(type(value)), 0)
         end

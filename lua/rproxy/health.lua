@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- health: active checks, in the agent: one task per peer. What they find is in the roster, which all
--- workers read; a state that was found before (by an agent that died, or before a reload) is where a
--- check goes on from.
+-- health: active checks, in the agent: one task per peer. What they find is in the roster, which
+-- all workers read; a state that was found before (by an agent that died, or before a reload) is
+-- where a check goes on from.
 
 local abi = require("rproxy.abi")
 local judge = require("rproxy.health_judge")

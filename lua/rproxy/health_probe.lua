@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- health_probe: one question to one peer: true, or nil and why not. All of them may wait, and end by
--- their own timeout.
+-- health_probe: one question to one peer: true, or nil and why not. All of them may wait, and end
+-- by their own timeout.
 
 local exec = require("rproxy.exec")
 local http = require("rproxy.http")

@@ -352,7 +352,8 @@ function Line:receive()
     return bytes, self.ended
 end
 
---- Wait for a text, passing time as needed: everything up to and with it. Raises when it cannot come.
+--- Wait for a text, passing time as needed: everything up to and with it. Raises when it cannot
+--- come.
 function Line:wait_for(text)
     local last
     wait(self.lab, function()

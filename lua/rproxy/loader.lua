@@ -5,9 +5,9 @@
 -- Every chunk runs in an environment of its own over one read-only base. Reading a global that is
 -- not there and writing any global raise at the line that did it, so requests cannot share state by
 -- accident. There is no way to files, processes, bytecode or C, but for what grant.lua lets
--- through. What is shared between chunks, the libraries and the objects of rproxy, cannot be changed: tables
--- of the layer are seen through read-only ones, and metatables that a chunk did not make itself are
--- out of its reach.
+-- through. What is shared between chunks, the libraries and the objects of rproxy, cannot be
+-- changed: tables of the layer are seen through read-only ones, and metatables that a chunk did not
+-- make itself are out of its reach.
 --
 -- Sources come from the bundle (relative to the folder of site.lua, by the patterns of lua.path),
 -- else from what is built in ("plugins.<name>"). Of rproxy itself only the public modules load.

@@ -5,7 +5,7 @@
 -- A request's table (the wrapper) has its state in the array part, which C knows (script/vm.h):
 --   [1] struct rp_req *, nil once the request has ended   [2] ctx   [3] params   [4] body
 --   [5] the body piece as edited so far   [6] up   [7] res   [8] conn   [9] the pointer, kept
---   [10] uint8_t *, not 0: something lies in 2..5 that goes with the request   [11] journal or false
+--   [10] uint8_t *, not 0: something lies in 2..5 that goes with the request   [11] journal, false
 --   [12] the piece of the request body as edited so far   [13] the function that makes it
 -- up, res and conn hold their wrapper in [1]. So self[1] raises by itself when there is no request.
 

@@ -240,7 +240,9 @@ function M.site(what, opts)
     for key, value in pairs(opts or {}) do given[key] = value end
     local ran, open = pcall(lab.open, what, given, at)
     -- A report has the places of what is wrong itself.
-    if not ran then error(open, type(open) == "string" and open:find("^[^\n]-:%d+: ") and 0 or 2) end
+    if not ran then
+        error(open, type(open) == "string" and open:find("^[^\n]-:%d+: ") and 0 or 2)
+    end
     opened_at = at
     return setmetatable({ lab = open, asked = {}, what = what, opts = given, at = at }, Site)
 end

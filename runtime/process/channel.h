@@ -31,7 +31,7 @@ enum rp_message_kind {
     RP_SAY_FLIPPED,
     RP_SAY_WORN,    /* its Lua heap stays full: it would like a successor */
     RP_SAY_RESTORE, /* text: the plugin that does not work since the last reload */
-    RP_SAY_TOLD, /* a: ticket, b: status; text */
+    RP_SAY_TOLD,    /* a: ticket, b: status; text */
     /* evaluator, file reader, master */
     RP_SAY_FETCH,  /* text: path of a file that the site needs */
     RP_SAY_FILE,   /* a: 0 with the file's fd, else -rp_err */

@@ -83,7 +83,7 @@ struct rp_reload {
     bool restores;             /* it goes back to `before` */
     struct rp_checked *before; /* what served before the last reload; NULL: none, or long ago */
     rp_ms before_ms;           /* since when it does not serve */
-    uint32_t restored;         /* the generation that was given up, whose sources are still on disk; 0 */
+    uint32_t restored; /* the generation that was given up, whose sources are still on disk; 0 */
 };
 
 enum {

@@ -47,7 +47,7 @@ struct rp_proxy_stats {
     uint64_t by_class[6]; /* responses by status class; [0]: no response sent */
     uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
     uint64_t tasks_background, tasks_refused; /* of rp.detach and timers; refused: too many */
-    uint64_t grants_denied; /* what plugins wanted and are not granted */
+    uint64_t grants_denied;                   /* what plugins wanted and are not granted */
     uint64_t bytes_in, bytes_out;
     uint64_t streams, streams_active;
     struct rp_h2_counts h2;
@@ -122,7 +122,7 @@ struct rp_proxy {
     struct rp_serve *serves; /* listening sockets */
     struct rp_door door;
     struct rp_tls_gate tls;
-    struct rp_census *census;       /* shared by all workers; NULL: no caps */
+    struct rp_census *census; /* shared by all workers; NULL: no caps */
     struct rp_proxy_wishes wishes;
     struct rp_metrics *metrics;     /* of all workers; NULL: the script layer has its own */
     uint32_t metrics_row;           /* our page of them */

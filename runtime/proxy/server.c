@@ -17,7 +17,7 @@
 #include "shm/roster.h"
 
 enum {
-    ROSTER_PLACES = 4096, /* of a proxy without other workers beside it */
+    ROSTER_PLACES = 4096,      /* of a proxy without other workers beside it */
     LINGER_MS = 5000,          /* a client gets this long to read an answer that closes */
     UP_HEAD_BYTES = 64 * 1024, /* response heads: cookies make them large */
     UP_FIELDS = 250,

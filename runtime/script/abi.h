@@ -290,11 +290,14 @@ void rp_abi_park(struct rp_host_face *h, const char *why, double seconds);
 /* Index in conf->plugins of the instance whose code runs: its hook, what that spawned, its setup; -1:
  * the layer's own code, or a module that is being loaded. */
 double rp_abi_running(const struct rp_host_face *h);
-void rp_abi_denied(struct rp_host_face *h); /* a plugin was refused what it is not granted: count it */
+void rp_abi_denied(
+    struct rp_host_face *h); /* a plugin was refused what it is not granted: count it */
 /* One handler of a measured chain ended, before H.at names the next. */
 void rp_abi_mark(struct rp_host_face *h);
-void rp_abi_failed(struct rp_host_face *h); /* code of the running instance raised, and that was caught */
-void rp_abi_breaker_passed(struct rp_host_face *h, uint32_t plugin);  /* a call let through ended well */
+void rp_abi_failed(
+    struct rp_host_face *h); /* code of the running instance raised, and that was caught */
+void rp_abi_breaker_passed(struct rp_host_face *h,
+                           uint32_t plugin); /* a call let through ended well */
 void rp_abi_breaker_skipped(struct rp_host_face *h, uint32_t plugin); /* a call that was not made */
 double rp_abi_task_self(const struct rp_host_face *h);      /* handle of the running task */
 void rp_abi_task_wake(struct rp_host_face *h, double task); /* stale handles do nothing */

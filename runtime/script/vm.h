@@ -28,7 +28,7 @@ enum {
     RP_TASKS_MOST = 1 << 18,       /* live tasks of one VM; a coroutine takes about 1 KB */
     RP_HOLDS_MOST = 1 << 18,       /* locks, seats, jobs and processes of one VM */
     RP_SCRATCH_BYTES = 4096,       /* first block for decoded bytes */
-    RP_HEAP_SPARE = 8, /* a heap is full when less than this part of it is left */
+    RP_HEAP_SPARE = 8,             /* a heap is full when less than this part of it is left */
     RP_GC_IDLE_BYTES = 256 * 1024, /* garbage after which the collector runs at the end of a tick */
 };
 
@@ -141,8 +141,8 @@ enum {
     RP_WRAP_LAST_DROPPED = 5, /* 1..5 go when the request ends */
     RP_WRAP_UP = 6,
     RP_WRAP_RES = 7,
-    RP_WRAP_POINTER = 9, /* the cdata pointer, kept; 10: cdata pointer to the slot's `dirty` */
-    RP_WRAP_JOURNAL = 11, /* false: none */
+    RP_WRAP_POINTER = 9,    /* the cdata pointer, kept; 10: cdata pointer to the slot's `dirty` */
+    RP_WRAP_JOURNAL = 11,   /* false: none */
     RP_WRAP_REQ_CHUNK = 12, /* request_body: the piece as edited so far; dropped like 2..5 */
     RP_WRAP_SOURCE = 13,    /* the function that makes the request body; dropped, too */
 };
@@ -203,7 +203,7 @@ struct rp_host {
     uint32_t worker; /* which of them we are in, from 0 */
     bool agent;      /* ... or in the agent */
     struct rp_hooks hooks;
-    struct rp_bundle *bundle; /* while the site is evaluated; of a tool always */
+    struct rp_bundle *bundle;        /* while the site is evaluated; of a tool always */
     const struct rp_host_tool *tool; /* whose VM this is; NULL: a generation's */
     struct rp_vm_ask *asks;          /* of people, not answered yet */
 
@@ -211,18 +211,18 @@ struct rp_host {
     lua_Alloc alloc;
     void *alloc_arg;
     size_t heap_bytes, heap_cap;
-    size_t since_gc_bytes; /* allocated since the collector last ran in idle time */
+    size_t since_gc_bytes;    /* allocated since the collector last ran in idle time */
     uint64_t allocated_bytes; /* ever */
     uint64_t full_gc_bytes;   /* of these, at the last whole collection for want of room */
     rp_ms full_ms;            /* when the last of the following was counted */
     uint32_t full_n;          /* whole collections, in a row, that left it full */
-    bool heap_hit;         /* an allocation was refused: collect everything soon */
+    bool heap_hit;            /* an allocation was refused: collect everything soon */
     struct rp_defer gc;
 
     /* Lua functions and values by registry reference */
     int wrap_fn, wrap_conn_fn, rest_fn, life_fn, has_life_fn, abort_ref;
-    int wrap_guest_fn, guests_ref; /* the latter: wrappers of guests by number */
-    bool journal_all; /* every request that meets a hook has one */
+    int wrap_guest_fn, guests_ref;   /* the latter: wrappers of guests by number */
+    bool journal_all;                /* every request that meets a hook has one */
     int journal_fns[RP_JOURNAL_FNS]; /* of lua/rproxy/journal.lua; 0: not loaded */
 
     struct rp_vm_chain *chains; /* [0] unused */
@@ -231,12 +231,12 @@ struct rp_host {
     struct rp_task **tasks; /* by index */
     uint32_t tasks_n, tasks_room;
     struct rp_task *free_tasks;
-    struct rp_task *current;    /* running now */
-    struct rp_fuel *fuel;       /* of the untrusted code that runs, or has called what runs */
+    struct rp_task *current; /* running now */
+    struct rp_fuel *fuel;    /* of the untrusted code that runs, or has called what runs */
     int strings_meta_ref, strings_key_ref, strings_ref; /* vm_fuel.c: methods of strings */
-    struct rp_scope background; /* tasks without a request */
-    uint32_t background_n;      /* of these, those that `lua.background_tasks` bounds */
-    struct rp_scope services;   /* tasks of the layer that live as long as the VM */
+    struct rp_scope background;                         /* tasks without a request */
+    uint32_t background_n;    /* of these, those that `lua.background_tasks` bounds */
+    struct rp_scope services; /* tasks of the layer that live as long as the VM */
     struct rp_task *ready_head, *ready_tail;
     struct rp_defer ready;
 
@@ -425,7 +425,7 @@ void rp_chain_fini(struct rp_host *h);
 void rp_account_init(struct rp_host *h);
 void rp_account_open(struct rp_host *h); /* attached: instances get their places */
 void rp_account_fini(struct rp_host *h);
-void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c); /* a new one */
+void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c);         /* a new one */
 struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin); /* NULL: none */
 /* The function of a chain that t is to run: with or without marks. */
 int rp_account_enter(struct rp_host *h, uint32_t chain, struct rp_task *t);

@@ -281,7 +281,8 @@ static void judge(struct rp_host *h, uint32_t plugin, double uncounted)
     turn_window(a, now_ms(), b->within_ms);
     double calls = a->cells[RP_ACCOUNT_CALLS] + uncounted - a->before.calls;
     double failed = failures(a) - a->before.failures;
-    if (calls >= b->least && failed >= b->errors * calls) trip(h, plugin, "too many failures");
+    if (calls >= (double)b->least && failed >= b->errors * calls)
+        trip(h, plugin, "too many failures");
 }
 
 void rp_account_error(struct rp_host *h, uint32_t plugin)

@@ -168,12 +168,16 @@ describe("balancing", function()
                     few = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } },
                         queue = { max = 2, timeout = "10s" } },
                     none = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } } },
+                    asked = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } },
+                        queue = { max = 2, timeout = "100ms" },
+                        balance = function() rp.sleep(0.001) end },
                     brief = rp.upstream { peers = { { "127.0.0.1:${held}", max_conns = 1 } },
                         queue = { max = 9, timeout = "50ms" } },
                 },
                 hosts = { rp.host { default = true, routes = {
                     rp.route { "/few/*", upstream = "few" }, rp.route { "/none/*", upstream = "none" },
-                    rp.route { "/brief/*", upstream = "brief" } } } } ]] }
+                    rp.route { "/brief/*", upstream = "brief" },
+                    rp.route { "/asked/*", upstream = "asked" } } } } ]] }
         end)
 
         after_each(function() site:stop() end)
@@ -230,6 +234,13 @@ describe("balancing", function()
             held:open_gate("go")
             first:recv_until("ok")
             assert.equal("second", http.get(site.port, "/brief/3").body)
+        end)
+
+        it("requests wait no longer than that for a hook that is asked, either", function()
+            local first = fill("/asked/1")
+            assert.equal(503, http.get(site.port, "/asked/2").status)
+            held:open_gate("go")
+            first:recv_until("ok")
         end)
 
         it("a client that goes away leaves its place", function()

@@ -154,6 +154,41 @@ describe("health checks", function()
         rp:wait_stderr('why="it refuses connections"')
     end)
 
+    it("do not wait for a body that never ends", function()
+        local slow = e2e.listen()
+        start("slow = rp.upstream { peers = { '127.0.0.1:${slow}' }, health = { body = 'ready', "
+            .. "fall = 1, every = '100ms', timeout = '300ms' } }", { "slow" },
+            { vars = { slow = slow.port }, workers = 1 })
+        local wires = {}
+        assert.truthy(posix.poll(function() -- a byte now and then, to whoever asks
+            local came, w = pcall(slow.accept, slow, 0.02)
+            if came then
+                wires[#wires + 1] = w
+                pcall(w.send, w, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            end
+            for _, one in ipairs(wires) do pcall(one.send, one, "x") end
+            return state("slow", slow.port) == "down"
+        end))
+        rp:wait_stderr('why="its body does not match"')
+    end)
+
+    it("cost the memory of those who take part, not of those who could", function()
+        local peers, dead = {}, posix.free_port()
+        for i = 1, 100 do
+            peers[i] = ('{ "127.0.0.%d:%d", max_conns = 9 }'):format(i, dead)
+        end
+        start("many = rp.upstream { balance = 'least_conn', peers = { "
+            .. table.concat(peers, ", ") .. " }, health = { type = 'lua', every = '60s', "
+            .. "check = function() return true end } }", { "many" }, { workers = 1 })
+        for _ = 1, 3 do http.get(rp.port, "/many") end -- all are looked at
+        process.must(rp, "metrics")
+        local pid = process.must(rp, "status"):match("worker 0: serving, pid (%d+)")
+        for _, who in ipairs { pid, rp.pid } do
+            local kb = posix.read_file("/proc/" .. who .. "/status"):match("RssShmem:%s+(%d+)")
+            assert.is_true(tonumber(kb) < 32 * 1024, kb)
+        end
+    end)
+
     it("ask gRPC servers by their own protocol", function()
         local server = proc.rproxy { site = [[
             local function answer(status)

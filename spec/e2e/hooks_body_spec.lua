@@ -22,6 +22,15 @@ local ROUTES = {
 local BEFORE = [[
     local function hook(name, fn) return { [name] = fn } end
     local function use(name, fn) return { hook(name, fn) } end
+    local function many(n)
+        local list = {}
+        for i = 1, n do
+            list[i] = hook("body_filter", function(req, res, chunk, last)
+                if last then return chunk .. string.char(96 + i % 26) end
+            end)
+        end
+        return list
+    end
     local function upper(req, res, chunk) return chunk:upper() end
     local function boom() local t = nil return t.x end
 ]]
@@ -48,6 +57,7 @@ local SITE = [[
                 hook("body_filter", function(req, res, chunk) return chunk .. "1" end),
                 hook("body_filter", function(req, res, chunk, last)
                     if last then return chunk .. "2" end return chunk end) } },
+            rp.route { "/filter/many", upstream = "o", use = many(45) },
             rp.route { "/filter/bad", upstream = "o", use = use("body_filter",
                 function() return 7 end) },
             rp.route { "/filter/raise", upstream = "o", use = use("body_filter", boom) },
@@ -100,7 +110,11 @@ describe("hooks and bodies:", function()
     -- ------------------------------------------------------------ body filters
 
     describe("body filters", function()
-        it("change every piece", function()
+        it("body_filter hooks of a long chain all see what those before them made", function()
+        assert.equal(#"ok" + 45, #get("/filter/many").body)
+    end)
+
+    it("change every piece", function()
             local res = get("/big-chunked")
             assert.equal("chunked", res.framing)
             assert.is_true(res.body == BIG:upper())

@@ -5,7 +5,6 @@
 local e2e = require("spec.support.e2e")
 local http = require("spec.support.http")
 local origin = require("spec.support.origin")
-local posix = require("spec.support.posix")
 local wire = require("spec.support.wire")
 
 local BIG = ("The quick brown fox. "):rep(50000) -- 1 MB
@@ -58,9 +57,10 @@ for _, version in ipairs { "1.1", "2" } do
         local rp, up
 
         setup(function()
-            local routes, saved = ROUTES, nil
+            local routes = ROUTES
             local protocol = require("spec.support.protocol")
-            saved, protocol.has_h2_upstream = protocol.has_h2_upstream, version == "2"
+            local saved = protocol.has_h2_upstream
+            protocol.has_h2_upstream = version == "2"
             rp, up = e2e.pair(routes, { site = SITE, vars = { version = version }, before = [[
                 local client = rp.http.client { base = "http://127.0.0.1:${origin}",
                     http = "${version}", timeout = 20 }

@@ -13,7 +13,7 @@ end
 local HALF = "HTTP/1.1 200 OK\r\nContent-Le"
 
 describe("retries", function()
-    local rp, good, bad, worse
+    local rp, good, bad, worse, slow
 
     setup(function()
         good = origin.start { ["*"] = answer(200, "good") }
@@ -29,8 +29,11 @@ describe("retries", function()
             ["*"] = answer(200, "bad"),
         }
         worse = origin.start { ["*"] = answer(503, "worse") }
+        slow = origin.start { ["*"] = { { wait = 0.1 },
+            { send = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow" } } }
         rp = e2e.proxy {
-            vars = { good = good.port, bad = bad.port, worse = worse.port },
+            vars = { good = good.port, bad = bad.port, worse = worse.port,
+                slow = slow.port },
             before = [[
                 -- The bad peer always comes first.
                 local function up(t)
@@ -56,13 +59,16 @@ describe("retries", function()
                         "127.0.0.1:${worse}" } },
                     alone = up { retry = { on = { 503 } }, peers = { "127.0.0.1:${bad}" } },
                     judged = up { fail_on = { "connect", "5xx" }, max_fails = 3, fail_rest = 60 },
+                    named = rp.upstream { peers = { "127.0.0.1:${worse}" },
+                        retry = { per_try = "20s" },
+                        balance = function(_, up) up:peer("127.0.0.1", ${slow}) end },
                     forgiven = up { fail_on = { 500 }, max_fails = 3, fail_rest = 60 },
                 },
                 hosts = { rp.host { default = true, routes = {
                     at("/plain", "plain"), at("/strict", "strict"), at("/picky", "picky"),
                     at("/brave", "brave"), at("/both", "both"), at("/alone", "alone"),
                     at("/kept", "picky", { buffer = { request = true } }),
-                    at("/judged", "judged"), at("/forgiven", "forgiven"),
+                    at("/judged", "judged"), at("/forgiven", "forgiven"), at("/named", "named"),
                 } } } ]],
         }
     end)
@@ -108,6 +114,10 @@ describe("retries", function()
 
     it("take another peer for one that is late", function()
         assert.equal("good", get("/picky/late").body)
+    end)
+
+    it("give an address that a hook named as much time as a peer", function()
+        assert.equal("slow", get("/named/x").body)
     end)
 
     it("take another peer for a status that is listed, and pass on what is not", function()

@@ -674,3 +674,63 @@ describe("PostgreSQL through a stream", function()
         assert.equal("1000|500500\n", out, err)
     end)
 end)
+
+describe("streams to peers with seats", function()
+    local rp
+    after_each(function()
+        wire.close_all()
+        e2e.stop(rp)
+    end)
+
+    it("keep them over reloads, and give them back at their end", function()
+        local up = e2e.listen()
+        rp = start { ports = { "few" }, vars = { up = up.port }, site = [[
+            upstreams = { few = rp.upstream { peers = { { "127.0.0.1:${up}", max_conns = 1 } } } },
+            streams = { rp.stream { "127.0.0.1:${few}", upstream = "few" } } ]] }
+        local client = wire.connect(rp.port)
+        local server = up:accept()
+        process.must(rp, "reload")
+        client:send("x")
+        assert.equal("x", server:recv(1))
+        assert.is_true(wire.connect(rp.port):is_closed()) -- nobody has room
+        client:close()
+        assert.is_true(server:is_closed())
+        server:close()
+        assert.truthy(posix.poll(function()
+            local w = wire.connect(rp.port)
+            local came, s = pcall(up.accept, up, 0.2)
+            return came and w and s
+        end))
+        up:close()
+    end)
+
+    it("go by the client's address where the upstream hashes it", function()
+        local ups, peers, seen = {}, {}, {}
+        for i = 1, 3 do
+            ups[i] = e2e.listen()
+            peers[i] = ('"127.0.0.1:%d"'):format(ups[i].port)
+        end
+        rp = start { ports = { "hash" }, site = "upstreams = { o = rp.upstream { balance = 'ip_hash', "
+            .. "peers = { " .. table.concat(peers, ", ") .. " } } }, "
+            .. "streams = { rp.stream { '127.0.0.1:${hash}', upstream = 'o' } }" }
+        local function peer_of(from)
+            local w = wire.connect(rp.port, nil, { from = from })
+            local which
+            assert.truthy(posix.poll(function()
+                for i = 1, 3 do
+                    if pcall(ups[i].accept, ups[i], 0.01) then which = i end
+                end
+                return which
+            end))
+            w:close()
+            return which
+        end
+        for i = 2, 17 do
+            local which = peer_of("127.0.0." .. i)
+            seen[which] = true
+            if i == 2 then assert.equal(which, peer_of("127.0.0.2")) end
+        end
+        assert.is_true(seen[1] and seen[2] and seen[3])
+        for _, up in ipairs(ups) do up:close() end
+    end)
+end)

@@ -90,6 +90,22 @@ describe("the peers of a running instance", function()
         assert.equal(2, (run("upstreams", "-p", rp.site_path, "none")))
     end)
 
+    it("are listed all, however many they are", function()
+        local peers = {}
+        for i = 1, 1000 do
+            peers[i] = ('"127.%d.%d.1:%d"'):format(math.floor(i / 250), i % 250, a.port)
+        end
+        local many = proc.rproxy { site = [[return rp.site { workers = 1,
+            listeners = { rp.listen { "127.0.0.1:${port}" } }, upstreams = { many = rp.upstream {
+                peers = { ]] .. table.concat(peers, ", ") .. [[ } } },
+            hosts = { rp.host { default = true, routes = {
+                rp.route { "/*", upstream = "many" } } } } }]] }
+        many:wait_stderr("serving site")
+        local _, out = run("upstreams", "-p", many.site_path)
+        assert.equal(1001, select(2, out:gsub("\n", "")))
+        many:stop()
+    end)
+
     it("get nothing new while they are drained, and again when they are ready", function()
         assert.equal(0, (order("api", a.port, "drain")))
         assert.same({ b = 8 }, names(8))

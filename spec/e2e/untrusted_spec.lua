@@ -283,8 +283,10 @@ describe("untrusted plugins", function()
             modules = [[
                 local found = {}
                 for _, name in ipairs { "ffi", "jit", "jit.util", "debug", "io", "os", "package",
-                    "rproxy.abi", "rproxy.host", "rproxy.loader", "rproxy.grant", "rproxy.confine", "rproxy.plugin",
-                    "rproxy.schema", "rproxy.config.site", "string.buffer", "table.new", "table.clear",
+                    "rproxy.abi", "rproxy.host", "rproxy.loader", "rproxy.grant", "rproxy.confine",
+                    "rproxy.plugin", "rproxy.schema", "rproxy.config.site", "string.buffer",
+                    "table.new",
+                    "table.clear",
                     "../site", "site", "/etc/passwd" } do
                     if pcall(require, name) and name ~= "site" then found[#found + 1] = name end
                 end

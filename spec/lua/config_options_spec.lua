@@ -39,7 +39,8 @@ describe("rproxy.config.options", function()
     it("sets every number of the site, the upstreams and the routes", function()
         local set_by_code = { ["workers"] = true, ["tls.watch"] = true,
             ["forward.bits"] = true, ["via.on"] = true, ["record.on"] = true, ["log.level"] = true,
-            ["log.error_file"] = true, ["log.decisions_file"] = true, balance = true, balance_chain = true, hash_bound = true,
+            ["log.error_file"] = true, ["log.decisions_file"] = true, balance = true,
+            balance_chain = true, hash_bound = true,
             retry_on = true, fail_on = true, health = true, agent = true,
             proxy_protocol = true, proxy_tlvs = true, http = true, action = true, status = true, meta = true }
         for group, letter in pairs { site = "N", upstream = "U", route = "R" } do

@@ -22,8 +22,8 @@ local site = require("spec.support.site")
 
 local ffi, sys, posix = net.ffi, net.sys, net.posix
 local C = c.load { "proxy/proxy.h", "proxy/server.h", "proxy/upstream.h", "proxy/lifecycle.h",
-    "proxy/answer.h", "proxy/payload.h", "proxy/queue.h", "proxy/sticky.h", "proxy/hash_key.h", "shm/census.h",
-    "shm/roster.h" }
+    "proxy/answer.h", "proxy/payload.h", "proxy/queue.h", "proxy/sticky.h", "proxy/hash_key.h",
+    "shm/census.h", "shm/roster.h" }
 
 local M = { C = C, c = c, ffi = ffi, net = net, posix = posix, sys = sys }
 local Proxy, Wire = {}, {}

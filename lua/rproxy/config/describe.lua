@@ -282,7 +282,8 @@ end
 local function write_instance(out, depth, instance)
     local plugin = instance.plugin
     out:line(depth, ("plugin %s: stage %s, on_error %s%s"):format(instance.name,
-        plugin.stage or "none", instance.on_error, instance.mode == "shadow" and ", mode shadow" or ""), instance.at)
+        plugin.stage or "none", instance.on_error,
+        instance.mode == "shadow" and ", mode shadow" or ""), instance.at)
     if instance.limits then
         out:line(depth + 1, ("untrusted: %.0f instructions and %s of memory in each call"):format(
             instance.limits.instructions, units.show_size(instance.limits.memory)))

@@ -229,8 +229,9 @@ M.site = {
         doc = "Between two rotations of the keys of session tickets; a ticket is good for this "
             .. "time at least and twice this time at most." },
     { name = "timeouts.hook_wait", type = "duration", default = "60s", min = 0.001,
-        conf = "timeouts.hook_wait_ms", scale = MS, doc = "One hook may wait in all (500); one that writes its "
-            .. "answer: from one sign of life to the next." },
+        conf = "timeouts.hook_wait_ms", scale = MS,
+        doc = "One hook may wait in all (500); one that writes its answer: from one sign of life "
+            .. "to the next." },
 
     { name = "grants", type = "map", of = "any", optional = true, takes = "tables by plugin",
         doc = "What plugins may do outside of their requests, by the plugin's name: "
@@ -472,10 +473,12 @@ M.upstream = {
         doc = "How long the cookie lasts." },
     { name = "sticky.path", type = "string", default = "/", check = is_attribute,
         doc = "Path of the cookie." },
-    { name = "sticky.domain", type = "string", check = is_attribute, doc = "Domain of the cookie." },
+    { name = "sticky.domain", type = "string", check = is_attribute,
+        doc = "Domain of the cookie." },
     { name = "sticky.same_site", type = "enum", values = { "Lax", "Strict", "None" },
         default = "Lax", doc = "SameSite of the cookie. It is HttpOnly, and Secure over TLS." },
-    { name = "sticky.secret", type = "string", min = 16, secret = true, shown = "the instance's own",
+    { name = "sticky.secret", type = "string", min = 16, secret = true,
+        shown = "the instance's own",
         doc = "For instances that are to know each other's cookies, and over restarts." },
     { name = "slow_start", type = "duration", default = 0, conf = "slow_start_ms", scale = MS,
         doc = "A peer that comes back (from rest, maintenance or failed checks) grows from a tenth "
@@ -521,8 +524,8 @@ M.upstream = {
             .. "before the response; an idempotent request without a body, or with a buffered one, "
             .. "is then sent once more, on a new one." },
     { name = "queue.max", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
-        conf = "queue_max", doc = "Requests that may wait, per worker, until a peer has a free seat "
-            .. "(max_conns); 0: they are answered 503 at once." },
+        conf = "queue_max", doc = "Requests that may wait, per worker, until a peer has a free "
+            .. "seat (max_conns); 0: they are answered 503 at once." },
     { name = "queue.timeout", type = "duration", default = "5s", min = 0.001, scale = MS,
         conf = "queue_ms", doc = "... and how long; then 503." },
     { name = "retry.on", type = "any", takes = "list", shown = '{ "connect", "reset" }',
@@ -583,20 +586,21 @@ M.peer = {
 M.health = {
     { name = "type", type = "enum", default = "http",
         values = { "http", "tcp", "tls", "grpc", "redis", "mysql", "postgres", "exec", "lua" },
-        doc = "What is asked: an HTTP request (with TLS where the upstream has it), a connection, a "
-            .. "TLS handshake, grpc.health.v1, PING, the greeting of MySQL, PostgreSQL's answer to "
-            .. "SSLRequest, a program, a function." },
-    { name = "path", type = "string", default = "/", match = "^/%S*$", doc = "http: what is asked for." },
+        doc = "What is asked: an HTTP request (with TLS where the upstream has it), a connection, "
+            .. "a TLS handshake, grpc.health.v1, PING, the greeting of MySQL, PostgreSQL's answer "
+            .. "to SSLRequest, a program, a function." },
+    { name = "path", type = "string", default = "/", match = "^/%S*$",
+        doc = "http: what is asked for." },
     { name = "method", type = "string", default = "GET", check = is_token, doc = "http." },
-    { name = "headers", type = "map<string>", doc = "http: fields of the request; Host is that of the "
-        .. "upstream, or the peer's address." },
+    { name = "headers", type = "map<string>", doc = "http: fields of the request; Host is that of "
+        .. "the upstream, or the peer's address." },
     { name = "status", type = "list", of = { "any" }, default = { "200-399" },
         check = is_statuses, doc = "http: statuses of a peer that is well." },
     { name = "body", type = "regex", doc = "http: what its body must match (the first 64 KB)." },
     { name = "service", type = "string", default = "", check = is_line,
         doc = "grpc: the service; empty: the server." },
-    { name = "argv", type = "list<string>", doc = "exec: the program and its words; {host} and {port} "
-        .. "are the peer's. 0 is well." },
+    { name = "argv", type = "list<string>", doc = "exec: the program and its words; {host} and "
+        .. "{port} are the peer's. 0 is well." },
     { name = "check", type = "any", takes = "function", check = is_function,
         doc = "lua: a function(peer) that may wait; peer has host, port, text, upstream. true is "
             .. "well; nil and a text is not." },
@@ -877,8 +881,8 @@ M.shm_set = {
 M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
-M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health", "host",
-    "host_tls", "route", "shm", "shm_set" }
+M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health",
+    "host", "host_tls", "route", "shm", "shm_set" }
 
 -- conf, scale, shown, show and secret are about the row, not about the value.
 local function to_schema(row)

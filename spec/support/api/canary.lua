@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 local rp = require "rproxy"
 
 local M = rp.plugin {

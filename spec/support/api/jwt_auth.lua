@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 local rp = require "rproxy"
 local json, crypto, log = rp.json, rp.crypto, rp.log
 

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 local rp = require "rproxy"
 
 local LIMIT, REMAIN, RETRY = rp.header "ratelimit-limit", rp.header "ratelimit-remaining", rp.header "retry-after"

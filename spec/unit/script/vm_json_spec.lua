@@ -51,7 +51,7 @@ local SCRIPT = {
         end
         return table.concat(out, "|") ]==],
     misuse = [==[ local out = {}
-        for _, f in ipairs { function() rp.json.decode(nil) end,
+        for _, f in ipairs { function() rp.json.decode({}) end,
             function() rp.json.decode("1", { dept = 1 }) end,
             function() rp.json.decode("1", { depth = 5000 }) end,
             function() rp.json.decode("1", { big = true }) end, function() rp.array("x") end } do

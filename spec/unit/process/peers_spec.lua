@@ -1,0 +1,99 @@
+-- SPDX-License-Identifier: MIT
+--
+-- peers: what the operator is told of peers, and what he may say about them.
+
+local c = require("spec.support.c")
+local ffi = c.ffi
+local C = c.load { "process/peers.h", "shm/roster.h", "base/buf.h", "base/log.h" }
+
+describe("peers", function()
+    local box, out
+
+    before_each(function()
+        C.rp_log_threshold = C.RP_LOG_alert -- orders are logged
+        box = ffi.new("struct rp_roster *[1]", C.rp_roster_own(256))
+        out = ffi.new("struct rp_buf")
+        C.rp_buf_init(out, 1024 * 1024)
+    end)
+
+    after_each(function()
+        C.rp_buf_fini(out)
+        C.rp_roster_free(box)
+    end)
+
+    local function hold(upstream, peer)
+        local place, fresh = ffi.new("uint32_t[1]"), ffi.new("bool[1]")
+        assert.equal(0, C.rp_roster_hold(box[0], 0, c.str(upstream), c.str(peer), place, fresh))
+        return place[0]
+    end
+
+    local function facts(place) return C.rp_roster_facts(box[0], place) end
+
+    local function text()
+        local s = C.rp_buf_str(out)
+        return ffi.string(s.ptr, s.len)
+    end
+
+    local function order(words)
+        C.rp_buf_clear(out)
+        return c.err_name(C.rp_peers_order(box[0], c.str(words), 1000, out)), text()
+    end
+
+    local function lines(now)
+        C.rp_buf_clear(out)
+        C.rp_peers_table(box[0], now or 1000, out)
+        local found = {}
+        for line in text():gmatch("[^\n]+") do found[#found + 1] = line end
+        return found
+    end
+
+    it("are told in the order of their names, with what is the matter", function()
+        local a, b = hold("web", "a:1"), hold("api", "b:1")
+        local d, e = hold("api", "a:1"), hold("api", "c:1")
+        C.rp_roster_rest(box[0], a, 1000, 4500)
+        C.rp_roster_set_health(box[0], b, C.RP_ROSTER_FAILING, 1000)
+        C.rp_roster_fail(box[0], d)
+        C.rp_roster_enter(box[0], 0, d)
+        C.rp_roster_set_weight(box[0], e, 7)
+        assert.same({
+            "upstream\tpeer\tstate\twhy\tin_flight\trequests\tfailures\tlatency_us",
+            "api\ta:1\tup\t1 failures in a row\t1\t1\t0\t0",
+            "api\tb:1\tdown\tcheck failed\t0\t0\t0\t0",
+            "api\tc:1\tup\tweight 7 by operator\t0\t0\t0\t0",
+            "web\ta:1\tdown\trests 4 s\t0\t0\t0\t0",
+        }, lines())
+        assert.matches("\tup\t", lines(4500)[5])
+    end)
+
+    it("take orders by upstream and name, and nothing else", function()
+        local a, b = hold("api", "a:1"), hold("web", "a:1")
+        assert.equal("OK", (order("api a:1 drain")))
+        assert.equal(C.RP_ROSTER_DRAIN, facts(a).order)
+        assert.equal(C.RP_ROSTER_READY, facts(b).order)
+        assert.equal("OK", (order("  api   a:1  maint ")))
+        assert.equal(C.RP_ROSTER_MAINT, facts(a).order)
+        assert.equal("OK", (order("api a:1 ready")))
+        assert.equal(1000, tonumber(facts(a).up_since_ms))
+        assert.equal("OK", (order("api a:1 weight=0")))
+        assert.equal(0, facts(a).weight)
+        assert.equal("OK", (order("api a:1 weight=65535")))
+        assert.equal("OK", (order("api a:1 weight=auto")))
+        assert.equal(0xffffffff, facts(a).weight)
+        for _, bad in ipairs { "", "api", "api a:1", "api a:1 drain now", "api a:1 Drain",
+            "api a:1 weight=", "api a:1 weight=-1", "api a:1 weight=65536", "api a:1 weight=1x",
+            "api a:1 weight=99999999999999999999" } do
+            assert.equal("INVALID", (order(bad)), bad)
+        end
+        local err, why = order("api z:1 drain")
+        assert.same({ "NOT_FOUND", 'no peer "z:1" in upstream "api" (rproxy upstreams lists them)' },
+            { err, why })
+        assert.equal(C.RP_ROSTER_READY, facts(a).order)
+    end)
+
+    it("whose names are hostile stay on their line", function()
+        hold("a\tb\nc", "x\27y:1")
+        local found = lines()
+        assert.equal(2, #found)
+        assert.equal(7, select(2, found[2]:gsub("\t", "")))
+    end)
+end)
