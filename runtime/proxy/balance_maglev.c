@@ -18,7 +18,8 @@ static const uint32_t FREE = UINT32_MAX;
 
 struct walk {
     uint32_t at, skip; /* the next slot is `skip` on */
-    uint64_t credit;   /* turns by weight: one when it reaches the heaviest's weight */
+    uint32_t peer, taken_n;
+    uint64_t turn; /* ... in which the next one is taken: the heaviest takes one in each */
 };
 
 static uint32_t choose_size(const struct rp_balance_view *b)
@@ -35,22 +36,38 @@ void rp_balance_maglev_free(struct rp_balance_view *b)
     b->maglev_n = 0;
 }
 
-static void take_slot(struct rp_balance_view *b, struct walk *w, uint32_t peer)
+static void take_slot(struct rp_balance_view *b, struct walk *w, uint32_t heaviest)
 {
+    uint32_t weight = b->peers[w->peer].full_weight;
     while (b->maglev[w->at] != FREE) w->at = (uint32_t)(((uint64_t)w->at + w->skip) % b->maglev_n);
-    b->maglev[w->at] = peer;
+    b->maglev[w->at] = w->peer;
+    w->taken_n++;
+    w->turn = ((uint64_t)(w->taken_n + 1) * heaviest + weight - 1) / weight;
 }
 
-static void fill(struct rp_balance_view *b, struct walk *walks, uint32_t heaviest)
+static bool is_before(const struct walk *a, const struct walk *b)
 {
-    for (uint32_t filled = 0;;) {
-        for (uint32_t i = 0; i < b->n; i++) {
-            walks[i].credit += b->peers[i].full_weight;
-            if (walks[i].credit < heaviest) continue;
-            walks[i].credit -= heaviest;
-            take_slot(b, &walks[i], i);
-            if (++filled == b->maglev_n) return;
-        }
+    return a->turn != b->turn ? a->turn < b->turn : a->peer < b->peer;
+}
+
+/* The walks are a heap, the next one on top: one that is light costs nothing until its turn comes. */
+static void sift(struct walk *walks, uint32_t n, uint32_t at)
+{
+    struct walk moved = walks[at];
+    for (uint32_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && is_before(&walks[child + 1], &walks[child])) child++;
+        if (!is_before(&walks[child], &moved)) break;
+        walks[at] = walks[child];
+    }
+    walks[at] = moved;
+}
+
+static void fill(struct rp_balance_view *b, struct walk *walks, uint32_t n, uint32_t heaviest)
+{
+    for (uint32_t i = n / 2; i-- > 0;) sift(walks, n, i);
+    for (uint32_t filled = 0; filled < b->maglev_n; filled++) {
+        take_slot(b, &walks[0], heaviest);
+        sift(walks, n, 0);
     }
 }
 
@@ -65,12 +82,16 @@ void rp_balance_maglev_make(struct rp_balance_view *b)
     b->maglev = rp_alloc(b->maglev_n * sizeof *b->maglev);
     for (uint32_t i = 0; i < b->maglev_n; i++) b->maglev[i] = FREE;
     struct walk *walks = rp_alloc(b->n * sizeof *walks);
+    uint32_t n = 0;
     for (uint32_t i = 0; i < b->n; i++) {
-        uint64_t hash = rp_hash_mix(b->peers[i].key);
-        walks[i].at = (uint32_t)(hash % b->maglev_n);
-        walks[i].skip = (uint32_t)(rp_hash_mix(hash) % (b->maglev_n - 1)) + 1;
+        uint64_t hash = rp_hash_mix(b->peers[i].key), weight = b->peers[i].full_weight;
+        if (!weight) continue;
+        walks[n].peer = i;
+        walks[n].turn = (heaviest + weight - 1) / weight;
+        walks[n].at = (uint32_t)(hash % b->maglev_n);
+        walks[n++].skip = (uint32_t)(rp_hash_mix(hash) % (b->maglev_n - 1)) + 1;
     }
-    fill(b, walks, heaviest);
+    fill(b, walks, n, heaviest);
     rp_free(walks);
 }
 

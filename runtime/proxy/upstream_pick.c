@@ -167,6 +167,9 @@ static bool may_stay(struct rp_group *g, const struct rp_balance_ask *ask, uint3
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
 {
     struct rp_group *g = k->group;
+    /* The usual only peer: nobody else can be had, and nothing stands in its way. */
+    bool only = g->peers_n == 1 && g->view.live_n == 1 && !g->view.peers[0].seats;
+    if (only && !k->tried[0]) return 0;
     struct rp_balance_ask ask = {
         .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound};
     put_tried(k, &ask);

@@ -106,6 +106,10 @@ local FINE = {
         .. "return i < 4 and i or nil end do n = n + i end return n", "6" },
     ["coroutine"] = { "local co = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end "
         .. "end) return co() + co() + co()", "6" },
+    ["nested"] = { "local function f(n) if n == 0 then return 'ok' end "
+        .. "return coroutine.wrap(f)(n - 1) end return f(150)", "ok" },
+    ["coroutine-error"] = { "return select(2, pcall(coroutine.wrap(function() error('e', 0) end)))",
+        "e" },
     ["detach"] = { "local n = 0 while n < 1e5 do local t, err = rp.detach(rp.sleep, 60) n = n + 1 "
         .. "if not t then return err end end", "busy" },
     ["finalizer"] = { "do local t = setmetatable({}, { __gc = function() mark = mark + 1 loop() end }) "

@@ -164,6 +164,39 @@ describe("tables", function()
         assert.is_not_nil(b:pick("maglev", { hash = 9 }))
     end)
 
+    it("of Maglev are filled turn by turn, by weight", function()
+        local weights = { 5, 1, 0, 3, 2, 5, 7 }
+        local b = balance.new(weights):table("maglev")
+        local size, walks, filled = b.view.maglev_n, {}, 0
+        local mix = balance.C.rp_hash_mix
+        for i = 1, #weights do
+            local hash = mix(b.peers[i - 1].key)
+            walks[i] = { at = tonumber(hash % size), skip = tonumber(mix(hash) % (size - 1)) + 1,
+                credit = 0 }
+        end
+        local slots = {}
+        while filled < size do -- the paper's way: everybody in each turn
+            for i, w in ipairs(walks) do
+                w.credit = w.credit + weights[i]
+                if w.credit >= 7 and filled < size then
+                    w.credit = w.credit - 7
+                    while slots[w.at] do w.at = (w.at + w.skip) % size end
+                    slots[w.at], filled = i - 1, filled + 1
+                end
+            end
+        end
+        for at = 0, size - 1 do assert.equal(slots[at], b.view.maglev[at]) end
+    end)
+
+    it("of many light peers and a heavy one are made at once", function()
+        local specs = {}
+        for i = 1, 10000 do specs[i] = { 1, name = "p" .. i } end
+        specs[1][1] = 65535
+        local b = balance.new(specs):table("maglev")
+        assert.equal(1048583, b.view.maglev_n)
+        assert.is_not_nil(b:pick("maglev", { hash = 9 }))
+    end)
+
     it("are made anew without a leak", function()
         local b = balance.new { 1, 1 }
         for _ = 1, 10 do b:table("ring"):table("maglev") end
