@@ -167,7 +167,7 @@
 ---@field keepalive? rproxy.UpstreamKeepalive
 ---@field max_fails? integer Failures in a row, seen by any worker, before a peer rests; 0: it never does. An only peer never rests.
 ---@field max_rest? integer Most of the weights that may rest at the same time, in percent; one peer always may.
----@field panic? integer When less than this percentage of all weights are usable, health is not asked any more: a few peers would not stand what was meant for all. 1: when none is; 0: never.
+---@field panic? integer When less than this percentage of all weights are usable, health is not asked any more: a few peers would not stand what was meant for all. 1: when none is, or less than one in a hundred; 0: never.
 ---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
 ---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.

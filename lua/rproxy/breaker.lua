@@ -24,6 +24,14 @@ for _, phase in ipairs { "early", "access", "rewrite", "content", "balance", "he
     end
 end
 
+-- Once the response is under way there is nothing left to refuse with: it is broken off.
+function DENY.request_body(plugin)
+    return function(req)
+        C.rp_abi_breaker_skipped(H, plugin)
+        return req:exit(503)
+    end
+end
+
 function DENY.connect(plugin)
     return function()
         C.rp_abi_breaker_skipped(H, plugin)

@@ -50,13 +50,24 @@ local function short(value)
     return #value > VALUE_SHOWN and value:sub(1, VALUE_SHOWN) .. "..." or value
 end
 
+-- Where an URL stands in a text, its query and fragment are not shown.
+local function without_queries(value)
+    return type(value) == "string" and (value:gsub("([?#])[^%s\"<>]+", "%1..")) or value
+end
+
+local function header_shown(name, value)
+    if is_secret(name) then return length(value) end
+    local is_url = type(value) == "string" and (value:find("^%s*/") or value:find("/[^%s]*[?#]"))
+    return short(is_url and without_queries(value) or value)
+end
+
 local HEADER_KINDS = { set = true, add = true, del = true }
 
 local function shown(entry)
     local value = entry.value
     if value == nil then return nil end
     if HEADER_KINDS[entry.kind] then
-        return is_secret(entry.what:match("%.(.*)$") or "") and length(value) or short(value)
+        return header_shown(entry.what:match("%.(.*)$") or "", value)
     elseif entry.kind == "answer" then
         return nil -- a body
     elseif entry.kind == "assign" and entry.what:find("query$") then
@@ -71,9 +82,8 @@ local function headers_shown(headers)
     if not headers then return nil end
     local out = {}
     for name, value in pairs(headers) do
-        if is_secret(name) then out[name] = length(value)
-        elseif name == "location" then out[name] = short((value:gsub("%?.*", "?..")))
-        else out[name] = short(value) end
+        if name == "location" then out[name] = short(without_queries(value))
+        else out[name] = header_shown(name, value) end
     end
     return out
 end

@@ -118,7 +118,7 @@ function KINDS.redis(check)
         if not line then return failure(err, detail) end
         -- Who asks for a password is there; who loads or has no master does not serve yet.
         if line:find("^%+PONG") or line:find("^%-NOAUTH") then return true end
-        return nil, line
+        return nil, line:sub(1, 200)
     end)
 end
 
@@ -144,13 +144,19 @@ function KINDS.postgres(check)
     end)
 end
 
--- grpc.health.v1.Health/Check: field 1 of the request is the service, of the answer the status.
+-- HealthCheckRequest in a frame: field 1 is the service. (It has fewer than 16,000 bytes.)
+local function grpc_question(service)
+    local n, message = #service, ""
+    if n >= 128 then message = "\10" .. string.char(n % 128 + 128, math.floor(n / 128)) .. service
+    elseif n > 0 then message = "\10" .. string.char(n) .. service end
+    return "\0\0\0" .. string.char(math.floor(#message / 256), #message % 256) .. message
+end
+
+-- grpc.health.v1.Health/Check: field 1 of the answer is the status.
 function KINDS.grpc(check)
     local s = check.settings
     local client_of = clients_of(check, "2")
-    local message = s.service == "" and ""
-        or ("\10%s%s"):format(string.char(#s.service % 128), s.service)
-    local body = "\0\0\0\0" .. string.char(#message) .. message
+    local body = grpc_question(s.service)
     return function(peer)
         local res, err, detail = client_of(peer):request { method = "POST", body = body,
             url = url_of(peer, s, check.tls) .. "/grpc.health.v1.Health/Check",

@@ -27,16 +27,27 @@ local BUCKETS = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 } -- s
 
 local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
+-- RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. One bad label is enough for a
+-- reader to throw the whole page away. Longest first; what is found becomes a blank, so that bytes on
+-- both sides of it do not become neighbours.
+local TAIL = "[\128-\191]"
+local UTF8 = {
+    "\240[\144-\191]" .. TAIL .. TAIL, "[\241-\243]" .. TAIL .. TAIL .. TAIL,
+    "\244[\128-\143]" .. TAIL .. TAIL,
+    "\224[\160-\191]" .. TAIL, "[\225-\236\238\239]" .. TAIL .. TAIL, "\237[\128-\159]" .. TAIL,
+    "[\194-\223]" .. TAIL,
+}
+
 -- What readers take: UTF-8 without control characters (bytes that are none become "?").
 local function clean(text)
     if text:find("[\128-\255]") then
-        local rest = text:gsub("[\194-\223][\128-\191]", "")
-            :gsub("[\224-\239][\128-\191][\128-\191]", "")
-            :gsub("[\240-\244][\128-\191][\128-\191][\128-\191]", "")
+        local rest = text
+        for _, pattern in ipairs(UTF8) do rest = rest:gsub(pattern, " ") end
         if rest:find("[\128-\255]") then text = text:gsub("[\128-\255]", "?") end
     end
     return (text:gsub("[%z\1-\9\11-\31\127]", "?"):gsub('[\\"\n]', ESCAPES))
 end
+M.clean = clean
 
 local function label_text(self, values)
     local out = {}

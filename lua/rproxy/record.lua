@@ -104,10 +104,12 @@ end
 -- What the client sent. Before any hook.
 local function read_request(req, secrets)
     local query = req.query
+    query = query and secrets:form(query)
+    list_of(secrets, req[1].x.head) -- all secrets are known before the first text is written
     return {
         id = req.id, at = req.start, method = req.method, scheme = req.scheme, host = req.host,
-        port = req.port, path = values.pack(req.raw_path),
-        query = query and values.pack(secrets:form(query)) or nil,
+        port = req.port, path = values.pack(req.raw_path, secrets.scrub),
+        query = query and values.pack(query, secrets.scrub) or nil,
         version = req.version, remote_ip = req.remote_ip, peer_ip = req.peer_ip,
         headers = list_of(secrets, req[1].x.head), conn = values.pack(conn_of(req), secrets.scrub),
     }
@@ -148,6 +150,7 @@ local function begin(req)
     local made = tape.new(secrets.scrub)
     made.secrets, made.slot_gen = secrets, req[1].slot_gen
     made.request = read_request(req, secrets)
+    made.known = #secrets.list
     made.note_arguments = function(...) note_arguments(secrets, ...) end
     made.note_result = function(...) note_result(secrets, ...) end
     tape.put(req[1].slot, made)
@@ -297,6 +300,19 @@ local function final_of(req, secrets)
     return made
 end
 
+-- What hooks wrote into headers may be secrets that no request had.
+local function hide_edits(entries, secrets)
+    for _, entry in ipairs(entries) do
+        local name = type(entry.what) == "string" and entry.what:match("^%a+%.(.+)$")
+        if (entry.kind == "set" or entry.kind == "add") and name and entry.value then
+            entry.value = secrets:header(name, entry.value)
+        end
+        for field, value in pairs(entry.headers or {}) do
+            entry.headers[field] = secrets:header(field, value)
+        end
+    end
+end
+
 --- What became of a request, as records have it: route, consumer, upstream, sent, final, decisions.
 --- Replays ask the same of theirs.
 function M.outcome(req, entries, secrets)
@@ -305,6 +321,7 @@ function M.outcome(req, entries, secrets)
         consumer = values.pack(req.consumer, secrets.scrub),
         sent = sent_of(req, secrets), final = final_of(req, secrets),
         upstream = upstream_of { res_upstream = res.upstream } }
+    hide_edits(entries, secrets)
     made.decisions = values.pack(entries, secrets.scrub)
     return made
 end
@@ -327,6 +344,23 @@ function M.decisions(entries)
     return list
 end
 
+-- Texts from before the last secret was known.
+local function scrub_again(record, secrets)
+    local request, answer = record.request, record.answer
+    local function again(packed) return values.scrub(packed, secrets.scrub) end
+    request.path, request.query = again(request.path), again(request.query)
+    for _, list in ipairs { request.headers, answer and answer.headers or {} } do
+        for _, field in ipairs(list) do field[2] = again(field[2]) end
+    end
+    for _, call in ipairs(record.calls) do
+        call.w, call.e = again(call.w), again(call.e)
+        for i, packed in ipairs(call.r or {}) do call.r[i] = again(packed) end
+    end
+    for _, runs in pairs(record.seq) do
+        for _, run in ipairs(runs) do run[1] = again(run[1]) end
+    end
+end
+
 local function line_of(req, entries, made)
     local secrets, request = made.secrets, made.request
     request.body = body_of(body_that_came(req, made), secrets, kind_of(request.headers))
@@ -336,6 +370,7 @@ local function line_of(req, entries, made)
     record.v, record.kind, record.request = M.VERSION, "request", request
     record.answer, record.calls, record.seq = answer, labels_of(made.calls), made.seq
     record.lost = made.lost > 0 and made.lost or nil
+    if #secrets.list > made.known then scrub_again(record, secrets) end
     record.secrets = secrets:rows()
     return json.encode(record, { invalid = "replace" })
 end

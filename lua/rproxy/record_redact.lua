@@ -74,6 +74,13 @@ end
 
 local function longest_first(a, b) return #a.raw > #b.raw end
 
+-- Longest first: one that holds another goes before it.
+local function enlist(list, secret)
+    local at = #list + 1
+    while at > 1 and #list[at - 1].raw < #secret.raw do at = at - 1 end
+    table.insert(list, at, secret)
+end
+
 --- The mark of a secret. written: how it stands in the text, where that differs (percent escapes).
 function Secrets:mark(raw, written)
     local mark = self.marks[raw]
@@ -82,14 +89,13 @@ function Secrets:mark(raw, written)
         if self.marks_n >= MARKS_MOST then return mark end
         self.marks[raw], self.marks_n = mark, self.marks_n + 1
         if #raw >= LEAST and #self.list < SECRETS_MOST then
-            self.list[#self.list + 1] = { raw = raw, mark = mark }
-            table.sort(self.list, longest_first)
+            enlist(self.list, { raw = raw, mark = mark })
         end
     end
-    if written and written ~= raw and #written >= LEAST and not self.marks[written] then
+    if written and written ~= raw and #written >= LEAST and not self.marks[written]
+        and #self.list < 2 * SECRETS_MOST then
         self.marks[written] = mark
-        self.list[#self.list + 1] = { raw = written, mark = mark, also = true }
-        table.sort(self.list, longest_first)
+        enlist(self.list, { raw = written, mark = mark, also = true })
     end
     return mark
 end
@@ -146,7 +152,7 @@ local SCHEMES = { authorization = true, ["proxy-authorization"] = true }
 --- The value of a header, as it may be written.
 function Secrets:header(name, value)
     name = name:lower()
-    if not self.redactor.headers[name] then return self:clean(value) end
+    if not self.redactor.headers[name] then return self:clean(self:urls(value)) end
     if name == "cookie" then return self:clean(self:cookies(value)) end
     if name == "set-cookie" then return self:clean(self:set_cookie(value)) end
     if value == "" then return value end
@@ -164,43 +170,119 @@ function Secrets:argument(name, value)
     return value
 end
 
+local function argument(self, name, value)
+    local plain = text.uri.unescape((name:gsub("%+", " "))) or name
+    if not self.redactor.args[plain:lower()] then return nil end
+    local raw = text.uri.unescape((value:gsub("%+", " "))) or value
+    return name .. "=" .. self:mark(raw, value)
+end
+
 --- A query, or a body that is a form.
 function Secrets:form(s)
     return (s:gsub("([^&=;]+)=([^&;]+)", function(name, value)
-        local plain = text.uri.unescape((name:gsub("%+", " "))) or name
-        if not self.redactor.args[plain:lower()] then return nil end
-        local raw = text.uri.unescape((value:gsub("%+", " "))) or value
-        return name .. "=" .. self:mark(raw, value)
+        return argument(self, name, value)
     end))
+end
+
+--- A text with URLs in it (Referer, Location, Link): their queries and fragments.
+function Secrets:urls(s)
+    if not s:find("[?#].*=") then return s end
+    return (s:gsub("[?#][^%s\"<>]+", function(part)
+        return part:gsub("([?#&;])([^?#&;=]+)=([^?#&;]+)", function(before, name, value)
+            local made = argument(self, name, value)
+            return made and before .. made
+        end)
+    end))
+end
+
+-- Is a field of JSON a secret? So is all below one that is.
+local function is_secret(self, key, within)
+    return within or (type(key) == "string" and self.redactor.args[key:lower()]) or false
 end
 
 -- Fields of a decoded JSON text by name; true: one of them has a value that stands in the text
 -- otherwise than as itself, or is too short to be looked for.
-local function walk_json(self, value, source, depth)
+local function walk_json(self, value, source, within)
     local odd = false
-    if type(value) ~= "table" or depth > 32 then return false end
     for key, item in pairs(value) do
-        if type(item) == "table" then
-            odd = walk_json(self, item, source, depth + 1) or odd
-        elseif type(key) == "string" and self.redactor.args[key:lower()]
-            and type(item) == "string" and item ~= "" then
-            if #item < LEAST or not source:find(item, 1, true) then odd = true end
+        local kind, hit = type(item), is_secret(self, key, within)
+        if kind == "table" then
+            odd = walk_json(self, item, source, hit) or odd
+        elseif hit and kind == "string" and item ~= "" then
+            if #item < LEAST or #self.list >= SECRETS_MOST or not source:find(item, 1, true) then
+                odd = true
+            end
             self:mark(item)
+        elseif hit and kind == "number" then
+            odd = true
         end
     end
     return odd
 end
 
-local function redact_fields(self, value, depth)
-    if type(value) ~= "table" or depth > 32 then return end
+local function redact_fields(self, value, within)
     for key, item in pairs(value) do
-        if type(item) == "table" then
-            redact_fields(self, item, depth + 1)
-        elseif type(key) == "string" and self.redactor.args[key:lower()]
-            and type(item) == "string" and item ~= "" then
-            value[key] = self:mark(item)
+        local kind, hit = type(item), is_secret(self, key, within)
+        if kind == "table" then
+            redact_fields(self, item, hit)
+        elseif hit and (kind == "number" or (kind == "string" and item ~= "")) then
+            value[key] = self:mark(tostring(item))
         end
     end
+end
+
+-- Where the value of a field that begins at `at` ends, and what of it is the secret: first, last.
+local function value_at(s, at)
+    local ch = s:sub(at, at)
+    if ch == "{" or ch == "[" then return at, #s end -- where it ends nobody can tell
+    if ch ~= '"' then return at, (s:find("[,%]}%s]", at) or #s + 1) - 1 end
+    local i = at + 1
+    while true do
+        local stop = s:find('["\\]', i)
+        if not stop then return at + 1, #s end -- cut within it
+        if s:byte(stop) == 34 then return at + 1, stop - 1 end
+        i = stop + 2
+    end
+end
+
+-- JSON that is cut or none: by the look of its fields.
+local function redact_look(self, s)
+    local out, from = {}, 1
+    while true do
+        local _, last, name = s:find('"([^"\\]+)"%s*:%s*', from)
+        if not last then break end
+        out[#out + 1] = s:sub(from, last)
+        from = last + 1
+        if self.redactor.args[name:lower()] then
+            local first, stop = value_at(s, from)
+            local raw = s:sub(first, stop)
+            out[#out + 1] = s:sub(from, first - 1)
+            if raw ~= "" then out[#out + 1] = self:mark(raw) end
+            from = math.max(stop, first - 1) + 1
+        end
+    end
+    out[#out + 1] = s:sub(from)
+    return table.concat(out)
+end
+
+-- A form in parts: the body of each part that has the name of a secret.
+local function redact_parts(self, s)
+    local out, from = {}, 1
+    while true do
+        local named = s:find("name=", from, true)
+        local _, head = s:find("\r\n\r\n", named or #s + 1, true)
+        if not head then break end
+        local stop, hit = s:find("\r\n--", head - 1, true) or #s + 1, false
+        for name in s:sub(from, head):gmatch('name="?([^";\r\n]*)') do
+            hit = hit or self.redactor.args[name:lower()]
+        end
+        out[#out + 1] = s:sub(from, head)
+        local raw = s:sub(head + 1, stop - 1)
+        out[#out + 1] = hit and raw ~= "" and self:mark(raw) or raw
+        from = math.max(stop, head + 1)
+    end
+    out[#out + 1] = s:sub(from)
+    return table.concat(out)
 end
 
 --- A body, as it may be written.
@@ -208,18 +290,13 @@ end
 function Secrets:body(s, kind)
     kind = (kind or ""):lower()
     if kind:find("^application/x%-www%-form%-urlencoded") then return self:clean(self:form(s)) end
-    local first = s:match("^%s*([{%[])")
+    if kind:find("^multipart/form%-data") then return self:clean(redact_parts(self, s)) end
+    local first = s:match("^[\239\187\191%s]*([{%[])")
     if not first or #s > BODY_LOOK_MOST then return self:clean(s) end
     local value = json.decode(s)
-    if value == nil then -- cut, or no JSON: by the look of its fields
-        s = s:gsub('("([^"\\]+)"%s*:%s*)"([^"\\]*)"', function(head, name, item)
-            if not self.redactor.args[name:lower()] or item == "" then return nil end
-            return head .. '"' .. self:mark(item) .. '"'
-        end)
-        return self:clean(s)
-    end
-    if walk_json(self, value, s, 0) then
-        redact_fields(self, value, 0)
+    if type(value) ~= "table" then return self:clean(redact_look(self, s)) end
+    if walk_json(self, value, s, false) then
+        redact_fields(self, value, false)
         s = json.encode(value, { sort = true, invalid = "replace" }) or ""
     end
     return self:clean(s)

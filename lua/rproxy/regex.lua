@@ -49,10 +49,6 @@ function M.compile(source, flags)
     return re
 end
 
-function M.is_regex(value)
-    return getmetatable(value) == Regex
-end
-
 local function limit(self, code)
     raise("pattern %q: %s on this input", self.source, abi.text(code))
 end

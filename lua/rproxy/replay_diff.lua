@@ -24,17 +24,21 @@ end
 function M.same(old, new)
     if old == new then return true end
     if type(old) ~= "string" or type(new) ~= "string" or not old:find(MARK) then return false end
-    local pattern, from = { "^" }, 1
-    while true do
-        local first, last = old:find(MARK, from)
-        local plain = old:sub(from, first and first - 1 or #old)
-        pattern[#pattern + 1] = plain:gsub("%W", "%%%0"):gsub("%%%z", "%%z")
-        if not first then break end
-        pattern[#pattern + 1] = ".-"
-        from = last + 1
+    local first, last = old:find(MARK)
+    if new:sub(1, first - 1) ~= old:sub(1, first - 1) then return false end
+    local at = first -- in new: what stands before it is found
+    while true do -- each text between two marks at the first place where it is: no going back
+        local from = last + 1
+        first, last = old:find(MARK, from)
+        if not first then
+            local rest = old:sub(from)
+            return #new - #rest >= at - 1 and new:sub(#new - #rest + 1) == rest
+        end
+        local plain = old:sub(from, first - 1)
+        local found = new:find(plain, at, true)
+        if not found then return false end
+        at = found + #plain
     end
-    pattern[#pattern + 1] = "$"
-    return new:find(table.concat(pattern)) ~= nil
 end
 
 local function by_name(fields)

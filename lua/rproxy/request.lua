@@ -176,7 +176,9 @@ end
 function get.route(self)
     local route = self[1].route
     if route == nil then return nil end -- early
-    return routes[route.index] or make_route(route)
+    local made = routes[route.index] or make_route(route)
+    if H.notes == ONLY then return shadow.own(made) end -- it is that of all requests
+    return made
 end
 
 function get.up(self)

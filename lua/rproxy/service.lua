@@ -26,11 +26,6 @@ function M.self()
     return C.rp_abi_task_self(H)
 end
 
---- Are we in a hook (or task)? Nothing can wait elsewhere.
-function M.can_wait()
-    return C.rp_abi_task_self(H) >= 0
-end
-
 --- Does a request's hook run?
 function M.in_request()
     return H.req ~= nil

@@ -35,6 +35,11 @@ local function own(value, seen)
     return made
 end
 
+--- A table that others read, too, as the shadow's own. For req.route.
+function M.own(value)
+    return own(value, {})
+end
+
 -- What it does not have it reads from the ctx of all; tables there are copied when first read.
 local function overlay(owner)
     return setmetatable({}, { __index = function(self, key)

@@ -32,11 +32,6 @@ local function label_of(value)
     return meta and labels[meta]
 end
 
---- Classes were registered since.
-function M.forget_classes()
-    labels = nil
-end
-
 -- ---------------------------------------------------------------- writing
 
 local function pack_string(s)
@@ -132,6 +127,20 @@ function M.pack_list(values, n, scrub, name)
     local state, out = { nodes = 0, scrub = scrub, name = name }, array()
     for i = 1, n do out[i] = pack(state, values[i], 0) end
     return out
+end
+
+--- A packed value with scrub on every string once more: for what was packed too early to know.
+function M.scrub(packed, scrub)
+    if type(packed) == "string" then return scrub(packed) end
+    if type(packed) ~= "table" then return packed end
+    if packed.b then return pack_string(scrub(text.unb64(packed.b))) end
+    for _, item in ipairs { packed.l or packed.m } do
+        for i, one in ipairs(item) do
+            if packed.l then item[i] = M.scrub(one, scrub)
+            else one[1], one[2] = M.scrub(one[1], scrub), M.scrub(one[2], scrub) end
+        end
+    end
+    return packed
 end
 
 -- ---------------------------------------------------------------- reading

@@ -349,7 +349,8 @@ static void put_framing(struct rp_h1_writer *w, struct rp_h1_down *s, const stru
         rp_h1_put(w, RP_STR("Content-Length: "));
         rp_h1_put_u64(w, res->content_length);
         rp_h1_put(w, RP_STR("\r\n"));
-    } else if (s->out_mode == OUT_NONE && (x->head.method == RP_M_HEAD || res->status == 304)) {
+    } else if (s->out_mode == OUT_NONE && res->status != 204 &&
+               (x->head.method == RP_M_HEAD || res->status == 304)) {
         rp_str length = rp_msg_get(res, RP_H_CONTENT_LENGTH);
         if (length.ptr) rp_h1_put_field(w, RP_STR("Content-Length"), length);
     } else if (s->out_mode == OUT_NONE && res->status != 204) {

@@ -79,15 +79,6 @@ static rp_str next_word(rp_str *rest)
     return rp_str_head(s, n);
 }
 
-static bool find_peer(const struct rp_roster *r, rp_str upstream, rp_str peer,
-                      struct rp_roster_report *out)
-{
-    for (uint32_t at = 0; rp_roster_next(r, &at, out);)
-        if (rp_str_eq(upstream, rp_str_z(out->upstream)) && rp_str_eq(peer, rp_str_z(out->peer)))
-            return true;
-    return false;
-}
-
 static rp_err set_weight(struct rp_roster *r, uint32_t place, rp_str text)
 {
     uint64_t weight = UINT32_MAX;
@@ -115,18 +106,18 @@ static rp_err obey(struct rp_roster *r, uint32_t place, rp_str word, rp_ms now)
 
 rp_err rp_peers_order(struct rp_roster *r, rp_str words, rp_ms now, struct rp_buf *out)
 {
-    struct rp_roster_report peer;
+    uint32_t place;
     rp_str upstream = next_word(&words), name = next_word(&words), word = next_word(&words);
     if (!word.len || rp_str_trim(words).len) {
         rp_buf_add_z(out, "expected: UPSTREAM PEER ready|drain|maint|weight=N|weight=auto");
         return RP_E_INVALID;
     }
-    if (!find_peer(r, upstream, name, &peer)) {
+    if (!rp_roster_find(r, upstream, name, &place)) {
         rp_buf_addf(out, "no peer \"%.*s\" in upstream \"%.*s\" (rproxy upstreams lists them)",
                     RP_STR_ARG(name), RP_STR_ARG(upstream));
         return RP_E_NOT_FOUND;
     }
-    rp_err e = obey(r, peer.place, word, now);
+    rp_err e = obey(r, place, word, now);
     if (e != RP_OK) {
         rp_buf_addf(out, "\"%.*s\" is none of ready, drain, maint, weight=0..65535, weight=auto",
                     RP_STR_ARG(word));
@@ -134,6 +125,6 @@ rp_err rp_peers_order(struct rp_roster *r, rp_str words, rp_ms now, struct rp_bu
     }
     rp_log(notice, "peer is ordered upstream=%s peer=%s order=%s", rp_log_esc(upstream),
            rp_log_esc(name), rp_log_esc(word));
-    rp_buf_addf(out, "%s %s: %.*s", peer.upstream, peer.peer, RP_STR_ARG(word));
+    rp_buf_addf(out, "%.*s %.*s: %.*s", RP_STR_ARG(upstream), RP_STR_ARG(name), RP_STR_ARG(word));
     return RP_OK;
 }

@@ -26,12 +26,14 @@ enum {
     RP_PLAN_NO_FILE = 0xffffffff,
 };
 
+#ifndef RP_CDEF
 /* The row of a slot in roster and metrics, whose readers go through all rows up to the last one that was
  * ever used: the agent, the last slot, has the first. */
 static inline uint32_t rp_plan_row(uint32_t slot)
 {
     return (slot + 1) % RP_PLAN_SLOTS;
 }
+#endif
 
 struct rp_plan_listener {
     struct rp_addr addr;

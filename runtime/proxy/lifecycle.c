@@ -190,10 +190,9 @@ static enum rp_verdict step_route(struct rp_req *r)
     r->upstream = r->route->upstream;
     r->x.body_limit = r->route->body_limit ? r->route->body_limit : UINT64_MAX;
     r->upgrading = h->upgrade && rp_headers_is_upgrade(r);
-    r->body_ended = h->framing == RP_BODY_NONE;
-    if (h->framing == RP_BODY_LENGTH && h->content_length > r->x.body_limit) {
-        return rp_step_fail(r, RP_E_BODY_TOO_BIG);
-    }
+    if (h->framing == RP_BODY_NONE) r->body_ended = true; /* else early hooks may have read it */
+    bool big = h->framing == RP_BODY_LENGTH && h->content_length > r->x.body_limit;
+    if (big || r->x.body_in_bytes > r->x.body_limit) return rp_step_fail(r, RP_E_BODY_TOO_BIG);
     return rp_step_to(r, RP_STEP_ACCESS);
 }
 

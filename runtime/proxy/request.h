@@ -113,6 +113,7 @@ struct rp_req {
     bool up_http1;             /* this peer takes no WebSocket in HTTP/2 */
     bool answered;             /* a local answer is set: nothing upstream is needed */
     bool hook_reads;           /* the parked hook waits for the client's body */
+    bool out_last;             /* the piece of the response in hand is the last one */
     struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
     struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
     rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */

@@ -66,7 +66,8 @@ static rp_err gather_on(struct rp_req *r, uint64_t max)
  * client's fault. */
 static rp_err send_rest(struct rp_req *r)
 {
-    rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
+    rp_err e = !r->body_sent && r->up && !r->answered ? rp_attempt_pump(r) : RP_OK;
+    if (r->answered) rp_attempt_release(r); /* by a hook: the upstream's is not the response */
     return e < 0 ? e : RP_OK;
 }
 
@@ -246,8 +247,9 @@ static bool is_read(const struct rp_req *r)
 /* Response bytes in hand to the session. RP_OK; RP_AGAIN a hook is parked. */
 static rp_err queue_body(struct rp_req *r)
 {
-    bool last = is_read(r);
     struct rp_chain *bytes = &r->out;
+    if (r->phase != RP_PHASE_BODY_FILTER) r->out_last = is_read(r);
+    bool last = r->out_last; /* a parked hook was told so, whatever has come since */
     if (is_filtered(r)) {
         r->phase = RP_PHASE_BODY_FILTER;
         rp_err e = r->conf->hooks->filter_body(r, &r->out, last, &r->filtered);

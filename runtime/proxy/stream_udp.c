@@ -144,7 +144,9 @@ void rp_udp_session_take(struct rp_udp_session *u, const rp_str *list, uint32_t 
 /* The first answer since the session began or its peer failed. */
 static void answered(struct rp_udp_session *u)
 {
+    const struct rp_peer *peer = u->s.pick.peer;
     rp_upstream_succeed(u->s.proxy, &u->s.pick);
+    if (peer && peer->group->peers_n > 1) rp_upstream_note_latency(u->s.proxy, &u->s.pick);
     u->run_tries = 0;
     memset(u->s.pick.tried, 0, sizeof u->s.pick.tried);
     drop_held(u);

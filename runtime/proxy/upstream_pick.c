@@ -345,8 +345,9 @@ static void note_tried(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer
 
 void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k)
 {
-    if (k->peer && k->peer->place != RP_PEER_UNPLACED)
-        let_rest(p, k->peer, rp_loop_now(p->loop), false);
+    if (!k->peer || k->peer->place == RP_PEER_UNPLACED) return;
+    rp_roster_count_failure(p->roster, p->roster_row, k->peer->place);
+    let_rest(p, k->peer, rp_loop_now(p->loop), false);
 }
 
 void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k)

@@ -67,8 +67,8 @@ void rp_pass_take_piece(const struct rp_pass *a)
     lua_rawgeti(L, -1, at);
     const char *made = lua_tolstring(L, -1, &n);
     if (made) {
+        rp_chain_add_copy(a->out, rp_str_of(made, n)); /* before: never where `in` is */
         rp_chain_clear(a->in);
-        rp_chain_add_copy(a->out, rp_str_of(made, n));
         lua_pushnil(L);
         lua_rawseti(L, -3, at);
     } else {

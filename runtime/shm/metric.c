@@ -296,12 +296,6 @@ void rp_metric_set_word(struct rp_metrics *m, uint32_t cell, uint64_t word)
 {
     if (cell >= RP_METRIC_CELLS) return;
     __atomic_store_n(&m->words[cell], word, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&m->head->epoch, 1, __ATOMIC_RELEASE);
-}
-
-uint64_t rp_metric_epoch(const struct rp_metrics *m)
-{
-    return __atomic_load_n(&m->head->epoch, __ATOMIC_ACQUIRE);
 }
 
 enum { UNTIL_BITS = 42 }; /* 139 years */

@@ -91,10 +91,9 @@ double rp_metric_sum(const struct rp_metrics *m, uint32_t cell);
 void rp_metric_forget(struct rp_metrics *m, uint32_t worker);
 
 /* A word that all workers share, one per series (of an instance: the state of its breaker), by its
- * first cell; and a number that rises with every change of one. */
+ * first cell. */
 uint64_t rp_metric_word(const struct rp_metrics *m, uint32_t cell);
 void rp_metric_set_word(struct rp_metrics *m, uint32_t cell, uint64_t word);
-uint64_t rp_metric_epoch(const struct rp_metrics *m);
 
 /* All series, and the counters of c (NULL: none), as Prometheus reads them (text format 0.0.4).
  * now_ms: of the monotonic clock. */

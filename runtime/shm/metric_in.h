@@ -16,7 +16,6 @@ enum {
 };
 
 struct rp_metric_head {
-    uint64_t epoch;
     uint32_t cells_n; /* the next free one */
     uint32_t workers_seen;
 };

@@ -258,6 +258,17 @@ static rp_err find_place(struct rp_roster *r, rp_str upstream, rp_str peer, uint
     return RP_OK;
 }
 
+bool rp_roster_find(const struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place)
+{
+    struct roster_id id = id_of(r, upstream, peer);
+    for (uint32_t i = 0; i < WINDOW; i++) {
+        *place = ((uint32_t)id.high + i) & (r->place_n - 1);
+        const struct roster_place *p = &r->places[*place];
+        if (p->id.high == id.high && p->id.low == id.low) return is_held(r, *place);
+    }
+    return false;
+}
+
 rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
                       uint32_t *place, bool *fresh)
 {
@@ -304,11 +315,17 @@ void rp_roster_enter(struct rp_roster *r, uint32_t worker, uint32_t place)
     put64(&c->requests, get64(&c->requests) + 1);
 }
 
+void rp_roster_count_failure(struct rp_roster *r, uint32_t worker, uint32_t place)
+{
+    struct roster_count *c = count_of(r, worker, place);
+    put64(&c->failures, get64(&c->failures) + 1);
+}
+
 void rp_roster_leave(struct rp_roster *r, uint32_t worker, uint32_t place, bool failed)
 {
     struct roster_count *c = count_of(r, worker, place);
     uint32_t n = get32(&c->in_flight);
-    if (failed) put64(&c->failures, get64(&c->failures) + 1);
+    if (failed) rp_roster_count_failure(r, worker, place);
     if (n > 0) put32(&c->in_flight, n - 1); /* whatever a worker gone wild has written */
 }
 

@@ -58,6 +58,8 @@ struct rp_hash_key rp_roster_key(const struct rp_roster *r);
 RP_MUST rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
                               uint32_t *place, bool *fresh);
 void rp_roster_drop(struct rp_roster *r, uint32_t worker, uint32_t place);
+/* The place of a peer that somebody holds, by its whole name. */
+bool rp_roster_find(const struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place);
 /* The worker has nothing: it is about to start, or it is dead. */
 void rp_roster_forget(struct rp_roster *r, uint32_t worker);
 
@@ -69,6 +71,8 @@ uint64_t rp_roster_epoch(const struct rp_roster *r);
 void rp_roster_enter(struct rp_roster *r, uint32_t worker, uint32_t place);
 /* The request is over; failed: by the peer's fault. */
 void rp_roster_leave(struct rp_roster *r, uint32_t worker, uint32_t place, bool failed);
+/* One that has not left failed: it was answered, badly. */
+void rp_roster_count_failure(struct rp_roster *r, uint32_t worker, uint32_t place);
 uint32_t rp_roster_in_flight(const struct rp_roster *r, uint32_t place); /* of all workers */
 struct rp_roster_totals {
     uint64_t in_flight, requests, failures; /* ever, but for workers that died */

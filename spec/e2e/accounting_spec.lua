@@ -59,13 +59,11 @@ after_each(function()
     local mine = rp
     rp = nil
     wire.close_all()
-    process.stop(mine and mine:is_running() and mine or nil)
+    process.stop_if_running(mine)
 end)
 
 local function get(target) return http.get(rp.port, target).status end
-local function account(what, instance)
-    return metrics.value(rp, ('rproxy_plugin_%s{instance="%s"}'):format(what, instance))
-end
+local function account(what, instance) return metrics.account(rp, what, instance) end
 
 describe("the account of an instance", function()
     before_each(function() start() end)

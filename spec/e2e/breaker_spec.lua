@@ -49,6 +49,9 @@ local ROUTES = [[
         { name = "after", access = function() end } } },
     rp.route { "/filter", respond = { 200, "ok" }, use = { { name = "filter", breaker = FAST,
         body_filter = function() error("filter") end } } },
+    rp.route { "/body", upstream = "self", use = { { name = "to-other",
+        rewrite = function(req) req.up.path = "/other" end }, { name = "guard", breaker = FAST,
+        request_body = function(req) if not req:arg("ok") then error("body") end end } } },
     rp.route { "/log", respond = { 200, "ok" }, use = { { name = "logger", breaker = FAST,
         log = function() error("log") end } } },
     rp.route { "/*", respond = { 200, "other" } },
@@ -58,19 +61,18 @@ local rp
 
 local function start(opt)
     opt = opt or {}
-    rp = process.start { before = opt.before or BEFORE, routes = ROUTES, workers = opt.workers or 1 }
+    rp = process.start { before = opt.before or BEFORE, routes = ROUTES, workers = opt.workers or 1,
+        more = 'upstreams = { self = rp.upstream { peers = { "127.0.0.1:${port}" } } },' }
 end
 
 after_each(function()
     local mine = rp
     rp = nil
-    process.stop(mine and mine:is_running() and mine or nil)
+    process.stop_if_running(mine)
 end)
 
 local function get(target) return http.get(rp.port, target).status end
-local function account(what, instance)
-    return metrics.value(rp, ('rproxy_plugin_%s{instance="%s"}'):format(what, instance))
-end
+local function account(what, instance) return metrics.account(rp, what, instance) end
 local function is_open(instance)
     return posix.poll(function() return account("breaker", instance) == 1 end)
 end
@@ -148,6 +150,15 @@ describe("a breaker", function()
         for _ = 1, 4 do assert.equal(200, get("/log")) end
         assert.truthy(is_open("logger"))
         assert.equal(200, get("/log"))
+    end)
+
+    it("of a hook that looks at bodies refuses what it cannot look at", function()
+        local function post(target)
+            return http.get(rp.port, { method = "POST", target = target, body = "evil" }).status
+        end
+        for _ = 1, 4 do assert.equal(500, post("/body")) end
+        assert.truthy(is_open("guard"))
+        assert.equal(503, post("/body?ok"))
     end)
 
     it("of a content hook refuses: there is nothing behind it", function()

@@ -23,7 +23,7 @@ local rp
 after_each(function()
     local mine = rp
     rp = nil
-    process.stop(mine and mine:is_running() and mine or nil)
+    process.stop_if_running(mine)
     origin.cleanup()
 end)
 

@@ -15,6 +15,11 @@ local ROUTES = [[
         if req.path == "/many" then
             for i = 1, 600 do req.up:set("x-" .. i, ("v"):rep(1500)) end
         end
+        if req.path == "/cb" then
+            req.up:set("Referer", "https://a.example/x?token=topsecret#topsecret")
+            req.up:set("x-plain", "a b=c")
+            return req:redirect("https://a.example/next#id=topsecret")
+        end
         return req:exit(403)
     end } },
     hosts = { rp.host { default = true, routes = { rp.route { "/*", respond = { 200, "ok" } } } } },
@@ -102,6 +107,11 @@ describe("the log of decisions", function()
         assert.equal(200, http.get(rp.port, evil, { Authorization = "Basic topsecret",
             Cookie = "sid=topsecret" }).status)
         wait_lines(rp.dir .. "/decisions.log", 1)
-        assert.is_nil(posix.read_file(rp.dir .. "/decisions.log"):find("topsecret", 1, true))
+        assert.equal(200, http.get(rp.port, "/cb").status)
+        wait_lines(rp.dir .. "/decisions.log", 2)
+        local text = posix.read_file(rp.dir .. "/decisions.log")
+        assert.is_nil(text:find("topsecret", 1, true))
+        assert.truthy(text:find('"https://a.example/x?.."', 1, true))
+        assert.truthy(text:find('"a b=c"', 1, true))
     end)
 end)

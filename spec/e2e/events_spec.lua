@@ -137,14 +137,16 @@ local SITE = [==[
         end } } },
     } } } ]==]
 
+local function start()
+    return e2e.pair({ ["/up"] = { { send = "HTTP/1.1 103 Early Hints\r\nLink: </theirs>\r\n\r\n" },
+        { send = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" } } },
+        { before = BEFORE, site = SITE })
+end
+
 describe("server-sent events", function()
     local rp
 
-    setup(function()
-        rp = e2e.pair({ ["/up"] = { { send = "HTTP/1.1 103 Early Hints\r\nLink: </theirs>\r\n\r\n" },
-            { send = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" } } },
-            { before = BEFORE, site = SITE })
-    end)
+    setup(function() rp = start() end)
     teardown(function() e2e.stop(rp) end)
     after_each(wire.close_all)
 
@@ -272,11 +274,7 @@ end)
 describe("early hints", function()
     local rp
 
-    setup(function()
-        rp = e2e.pair({ ["/up"] = { { send = "HTTP/1.1 103 Early Hints\r\nLink: </theirs>\r\n\r\n" },
-            { send = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" } } },
-            { before = BEFORE, site = SITE })
-    end)
+    setup(function() rp = start() end)
     teardown(function() e2e.stop(rp) end)
     after_each(wire.close_all)
 

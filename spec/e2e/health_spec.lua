@@ -202,11 +202,12 @@ describe("health checks", function()
                 hosts = { rp.host { default = true, routes = {
                     rp.route { "POST /grpc.health.v1.Health/Check", content = function(req)
                         local body = req:body()
-                        local wanted = body:find("good", 1, true) and "\1" or "\2"
+                        local frame = "\0\0\0\0\203\10\200\1" .. ("good"):rep(50)
+                        local wanted = body == frame and "\1" or "\2"
                         return answer(wanted)(req)
                     end } } } } } ]], vars = { other = posix.free_port() } }
         start(([[good = rp.upstream { peers = { "127.0.0.1:${grpc}" },
-                health = { type = "grpc", service = "good", FAST } },
+                health = { type = "grpc", service = ("good"):rep(50), FAST } },
             bad = rp.upstream { peers = { "127.0.0.1:${grpc}" },
                 health = { type = "grpc", service = "bad", FAST } }, ]]):gsub("FAST", FAST),
             { "good" }, { vars = { grpc = server.port } })

@@ -25,7 +25,7 @@ describe("the breaker policy last-good", function()
     after_each(function()
         local mine = rp
         rp = nil
-        process.stop(mine and mine:is_running() and mine or nil)
+        process.stop_if_running(mine)
     end)
 
     local function get(target) return http.get(rp.port, target) end

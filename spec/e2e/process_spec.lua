@@ -50,7 +50,7 @@ describe("processes", function()
     after_each(function()
         local mine = rp
         rp = nil
-        process.stop(mine and mine:is_running() and mine or nil)
+        process.stop_if_running(mine)
     end)
 
     describe("of a running proxy", function()

@@ -31,7 +31,7 @@ describe("reload", function()
     after_each(function()
         local mine = rp
         rp = nil
-        process.stop(mine and mine:is_running() and mine or nil)
+        process.stop_if_running(mine)
     end)
 
     it("takes the changed site and says which generation serves", function()

@@ -153,13 +153,7 @@ describe("request_body hooks", function()
     end
 
     -- A chunked body in pieces of the caller's.
-    local function begin(target, fields)
-        local w = wire.connect(rp.port)
-        local all = { ["Transfer-Encoding"] = "chunked" }
-        for name, value in pairs(fields or {}) do all[name] = value end
-        w:send(http.format { method = "POST", target = target, fields = all })
-        return w
-    end
+    local function begin(target, fields) return http.begin_post(rp.port, target, fields) end
 
     local function chunk(w, text)
         return w:send(("%x\r\n%s\r\n"):format(#text, text))

@@ -177,13 +177,7 @@ describe("request bodies piece by piece:", function()
         return e2e.last(up)
     end
 
-    local function begin(target, fields)
-        local w = wire.connect(rp.port)
-        local all = { ["Transfer-Encoding"] = "chunked" }
-        for name, value in pairs(fields or {}) do all[name] = value end
-        w:send(http.format { method = "POST", target = target, fields = all })
-        return w
-    end
+    local function begin(target, fields) return http.begin_post(rp.port, target, fields) end
 
     -- ------------------------------------------------------------ readers
 

@@ -65,6 +65,7 @@ local BEFORE = [[
         req.ctx.shared = "overwritten"
         req.ctx.list.n = 2
         req.params.all = "changed"
+        req.route.id = "changed"
     end
 ]]
 
@@ -111,6 +112,7 @@ local SITE = [[
                 { header_filter = function(req, res)
                     res:set("x-ctx", req.ctx.shared .. " " .. tostring(req.ctx.mine) .. " "
                         .. req.ctx.list.n .. " " .. req.params.all)
+                    res:set("x-route", req.route.id)
                 end },
             } },
             rp.route { "/replace", upstream = "o", use = { shadow { header_filter =
@@ -290,6 +292,7 @@ describe("an instance in shadow mode", function()
         local res = http.request(w, { method = "POST", target = "/edits/x?a=1", body = "the body" })
         assert.equal(200, res.status)
         assert.equal("kept nil 1 x", res:header("x-ctx"))
+        assert.matches("/edits/{all%*}$", res:header("x-route"))
         assert.equal("1", res:header("x-up"))
         assert.is_nil(res:header("x-mine"))
         assert.is_nil(res:header("set-cookie"))

@@ -50,6 +50,20 @@ it("fails", function()
 end)
 ]]
 
+-- The routes of each site have the same numbers and other names.
+local ROUTES = [[
+local rp = require "rproxy"
+local t = require "rproxy.test"
+it("names its routes", function()
+    for _, name in ipairs { "FILE1", "FILE2" } do
+        local site = t.site { routes = { rp.route { "/*", id = name, content = function(req)
+            return req:exit(200, req.route.id)
+        end } } }
+        assert.equal(name, site:get("/").body)
+    end
+end)
+]]
+
 describe("rproxy test", function()
     local dir
     before_each(function()
@@ -70,6 +84,15 @@ describe("rproxy test", function()
         write("plugins/greet_spec.lua", SPEC)
         local how, out = run()
         assert.same({ exit = 0 }, how)
+        assert.matches("2 successes / 0 failures / 0 errors", out, 1, true)
+    end)
+
+    it("forgets the sites before in every file", function()
+        for _, name in ipairs { "a", "b" } do
+            write("plugins/" .. name .. "_spec.lua", (ROUTES:gsub("FILE", name)))
+        end
+        local how, out = run()
+        assert.same({ exit = 0 }, how, out)
         assert.matches("2 successes / 0 failures / 0 errors", out, 1, true)
     end)
 

@@ -43,7 +43,7 @@ describe("revocation lists", function()
         local mine = rp
         rp = nil
         wire.close_all()
-        process.stop(mine and mine:is_running() and mine or nil)
+        process.stop_if_running(mine)
     end)
 
     for _, form in ipairs { "PEM", "DER" } do

@@ -71,7 +71,7 @@ describe("files of certificates that change", function()
         local mine = rp
         rp = nil
         wire.close_all()
-        process.stop(mine and mine:is_running() and mine or nil)
+        process.stop_if_running(mine)
     end)
 
     it("are taken, and no handshake fails", function()

@@ -135,6 +135,61 @@ describe("a secret", function()
         assert.falsy(text:find("cut off", 1, true))
     end)
 
+    it("in a URL of another header goes by the name of its argument", function()
+        for _, line in ipairs { "https://a.example/?access_token=geheimnis&x=1",
+            "/cb?x=1&code=geheimnis#t", "https://a.example/#id_token=geheimnis",
+            "0; url=/next?to%6ben=geheimnis", '</a?token=geheimnis>; rel="preload"' } do
+            local s = secrets()
+            local clean = s:header("referer", line)
+            assert.falsy(clean:find("geheimnis", 1, true))
+            assert.equal("redacted", clean:match("redacted"))
+            assert.falsy(s.scrub("key:geheimnis"):find("geheimnis", 1, true))
+        end
+        assert.equal("/a?b=c", secrets():header("referer", "/a?b=c"))
+        assert.equal("a=b; token=c", secrets():header("x-other", "a=b; token=c"))
+    end)
+
+    it("in a body is found in every form that the body may have", function()
+        for _, body in ipairs { '{"password":"geheim\\"geheim","n":', '{"password":"x geheim',
+            '{"a":1,"token":["geheim"],"n":"', '{"token":{"a":{"b":"geheim"},"c":"geheim"},"n',
+            '{"token":["geheim geheim"]}', '{"token":{"deep":{"er":"geheim x geheim"}}}',
+            '\239\187\191{"password":"geheim geheim"}', '{"password":   "geheim' } do
+            local made = secrets():body(body, "application/json")
+            assert.falsy(made:find("geheim", 1, true), made)
+            assert.truthy(made:find("redacted", 1, true), made)
+        end
+        assert.falsy(secrets():body('{"code":123456}', nil):find("123456", 1, true))
+        assert.falsy(secrets():body('{"code":123456,"n":"cu', nil):find("123456", 1, true))
+        local part = '--B\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n'
+        local form = part:format('name="user"', "alice") .. part:format('name="password"', "geheim")
+            .. part:format('filename="a"; name=token', "geheim") .. "--B--\r\n"
+        for _, cut in ipairs { #form, form:find("geheim", 1, true) + 5 } do
+            local made = secrets():body(form:sub(1, cut), "multipart/form-data; boundary=B")
+            assert.falsy(made:find("geheim", 1, true), made)
+            assert.truthy(made:find("alice", 1, true))
+        end
+    end)
+
+    it("is redacted where it stands however many there are", function()
+        local s, list = secrets(), {}
+        for i = 1, 1500 do list[i] = ("token=geheim%%20%08d"):format(i) end
+        assert.falsy(s:form(table.concat(list, "&")):find("geheim", 1, true))
+        local body = {}
+        for i = 1, 300 do body[i] = ('{"token":"geheim%08d"}'):format(i) end
+        assert.falsy(s:body("[" .. table.concat(body, ",") .. "]", nil):find("geheim", 1, true))
+        assert.truthy(#s.list <= 400)
+    end)
+
+    it("that shows up late is taken out of what is packed", function()
+        local s = secrets()
+        local packed = json.decode(json.encode(values.pack { "geheim-geheim", { x = "a geheim-geheim" },
+            "\255geheim-geheim" }))
+        s:mark("geheim-geheim")
+        local clean = values.unpack(values.scrub(packed, s.scrub))
+        local mark = s:mark("geheim-geheim")
+        assert.same({ mark, { x = "a " .. mark }, "\255" .. mark }, clean)
+    end)
+
     it("is taken out of all else, whatever stands around it", function()
         local s = secrets()
         s:header("authorization", "Bearer aaaaaaaaaaaaaaaa")
@@ -337,6 +392,12 @@ describe("a difference", function()
         assert.is_false(diff.same("a%b", "a.b"))
         assert.is_true(diff.same("%[" .. mark, "%[x"))
         assert.is_false(diff.same(nil, "x"))
+        assert.is_true(diff.same(mark, ""))
+        assert.is_true(diff.same(mark .. "." .. mark .. ".c", "a.b.c"))
+        assert.is_false(diff.same("a" .. mark .. "a", "a"))
+        local many, like = ("x=" .. mark .. ";"):rep(200), ("x=v;"):rep(2000)
+        assert.is_true(diff.same(many, like)) -- and neither takes for ever
+        assert.is_false(diff.same(many .. "!", like))
     end)
 
     it("takes records that are odd", function()

@@ -68,6 +68,18 @@ describe("rp.metric", function()
         says("defined already", "histogram", { "twice_seconds", buckets = { 1, 2 } })
     end)
 
+    it("has labels that every reader takes, whatever clients send", function()
+        for _, text in ipairs { "\195\188", "\226\130\172", "\240\159\154\128", "\237\159\191",
+            "\238\128\128", "\244\143\191\191" } do
+            assert.equal(text, metric.clean(text))
+        end
+        for _, text in ipairs { "\237\160\128", "\224\128\175", "\240\128\128\128", "\244\144\128\128",
+            "\192\175", "\195", "\128", "\255", "\195\237\160\128", "\240\195\188\144\128\128" } do
+            assert.equal(("?"):rep(#text), metric.clean(text))
+        end
+        assert.equal("??\\n?", metric.clean("\1\r\n\127"))
+    end)
+
     it("counts nothing while the site is built, and still checks", function()
         local hits = metric.counter { "early_total", labels = { "x" } }
         hits:inc("a")

@@ -151,6 +151,15 @@ function M.request(w, req)
     return M.read(w, req)
 end
 
+--- Send the head of a POST whose body follows in chunks, on a wire of its own.
+function M.begin_post(port, target, fields)
+    local w = wire.connect(port)
+    local all = { ["Transfer-Encoding"] = "chunked" }
+    for name, value in pairs(fields or {}) do all[name] = value end
+    w:send(M.format { method = "POST", target = target, fields = all })
+    return w
+end
+
 --- One request on a connection of its own; `req` as for format, or a target and fields.
 function M.get(port, target, fields)
     local req = type(target) == "table" and target or { target = target, fields = fields }

@@ -30,4 +30,9 @@ function M.value(rp, sample)
     return M.all(rp)[sample]
 end
 
+--- What the account of an instance says: metrics.account(rp, "calls_total", "ratelimit").
+function M.account(rp, what, instance)
+    return M.value(rp, ('rproxy_plugin_%s{instance="%s"}'):format(what, instance))
+end
+
 return M

@@ -101,4 +101,9 @@ function M.stop(rp, opt)
     if not ok then error(err, 0) end
 end
 
+--- The same where it may have ended already.
+function M.stop_if_running(rp)
+    M.stop(rp and rp:is_running() and rp or nil)
+end
+
 return M

@@ -250,6 +250,8 @@ function Report:text(counts, background)
         local why = self.start_failed:gsub("\n.*", "")
         out[#out + 1] = "start hooks failed and were left out: " .. why
     end
+    -- Terminals obey some bytes, and what is told comes from strangers.
+    for i, line in ipairs(out) do out[i] = line:gsub("[%z\1-\31\127-\255]", ".") end
     return table.concat(out, "\n") .. "\n"
 end
 

@@ -488,8 +488,8 @@ M.upstream = {
             .. "the next priority take part; 0: when none is." },
     { name = "panic", type = "integer", default = 1, min = 0, max = 100, conf = "panic",
         doc = "When less than this percentage of all weights are usable, health is not asked any "
-            .. "more: a few peers would not stand what was meant for all. 1: when none is; 0: "
-            .. "never." },
+            .. "more: a few peers would not stand what was meant for all. 1: when none is, or less "
+            .. "than one in a hundred; 0: never." },
     { name = "host", type = "string", conf = "host_header", check = is_line,
         doc = "Host header that the peers get; unsaid, it is the client's." },
     { name = "proxy_protocol", type = "enum", values = { "v1", "v2" }, optional = true,

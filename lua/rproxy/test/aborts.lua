@@ -6,9 +6,9 @@
 
 local chain = require("rproxy.chain")
 local code = require("rproxy.test.code")
+local jit_report = require("rproxy.jit_report")
 local journal = require("rproxy.journal")
 local lab = require("rproxy.lab")
-
 
 local M = {}
 
@@ -47,19 +47,6 @@ end
 
 -- ---------------------------------------------------------------- reasons
 
-local function reason_of(number, what)
-    local found, vmdef = pcall(require, "jit.vmdef")
-    local text = found and vmdef.traceerr[number]
-    if not text then return "abort " .. tostring(number) end
-    if type(what) == "function" then
-        local info = require("jit.util").funcinfo(what)
-        what = info.ffid and vmdef.ffnames[info.ffid] or info.loc or "a function"
-    elseif type(what) == "number" and text:find("bytecode", 1, true) then
-        what = vmdef.bcnames:sub(what * 6 + 1, what * 6 + 6):gsub("%s+$", "")
-    end
-    return (text:gsub("%%%a", function() return tostring(what) end))
-end
-
 -- Said of a place that is tried from elsewhere, too: as a part of its caller's trace, from the loop
 -- inside or the one outside. What is in the way says so by another reason.
 local SOFT = { "^NYI: return to lower frame", "^leaving loop", "^inner loop", "unroll limit",
@@ -86,7 +73,7 @@ local function watcher()
         elseif what == "stop" and now then
             now.compiled, now = true, nil
         elseif what == "abort" and now then
-            local reason = reason_of(otr, oex)
+            local reason = jit_report.reason(otr, oex)
             if not is_soft(reason) then
                 now.at_source, now.at_line = place_of(func, pc)
                 now.reason, now.times = reason, (now.times or 0) + 1

@@ -92,7 +92,9 @@ describe("a request whose try failed", function()
         client:recv_until("bad")
         idle_counts()
         for i = 0, 2 do
-            assert.equal(1, C.rp_roster_facts(p.raw.roster, group().peers[i].place).fails)
+            local place = group().peers[i].place
+            assert.equal(1, C.rp_roster_facts(p.raw.roster, place).fails)
+            assert.equal(1, tonumber(C.rp_roster_totals(p.raw.roster, place).failures))
         end
     end)
 

@@ -37,6 +37,20 @@ describe("picking a peer", function()
         client:recv_until("ok")
     end
 
+    -- A WebSocket under way; the wire of its upstream.
+    local function open_tunnel()
+        open { site = function(s, host, up)
+            local r = s:route(host, "/ws", { upstream = up })
+            assert(C.rp_conf_set_route(s.conf, r, inproc.c.str("upgrade"), 1) == 0)
+        end }
+        client:send(WS)
+        local up = p:accept()
+        up:head()
+        up:send(SWITCH)
+        client:head()
+        return up
+    end
+
     it("warms a peer up that came back a moment ago by another process's clock", function()
         open { peers = { "127.0.0.1:1", "self" }, up = { slow_start_ms = 60000 } }
         C.rp_roster_set_order(p.raw.roster, place(0), C.RP_ROSTER_DRAIN, 0)
@@ -68,15 +82,7 @@ describe("picking a peer", function()
     end)
 
     it("keeps the seat of a tunnel over reloads, until its end", function()
-        open { site = function(s, host, up)
-            local r = s:route(host, "/ws", { upstream = up })
-            assert(C.rp_conf_set_route(s.conf, r, inproc.c.str("upgrade"), 1) == 0)
-        end }
-        client:send(WS)
-        local up = p:accept()
-        up:head()
-        up:send(SWITCH)
-        client:head()
+        local up = open_tunnel()
         for _ = 1, 3 do
             local before = group()
             assert.equal(1, before.active)
@@ -95,15 +101,7 @@ describe("picking a peer", function()
     end)
 
     it("gives the seat of a tunnel back when a reload takes its peer away", function()
-        open { site = function(s, host, up)
-            local r = s:route(host, "/ws", { upstream = up })
-            assert(C.rp_conf_set_route(s.conf, r, inproc.c.str("upgrade"), 1) == 0)
-        end }
-        client:send(WS)
-        local up = p:accept()
-        up:head()
-        up:send(SWITCH)
-        client:head()
+        local up = open_tunnel()
         local was = place(0)
         p:flip { peers = { "127.0.0.1:1" } }
         assert.equal(0, C.rp_roster_in_flight(p.raw.roster, was))

@@ -111,7 +111,7 @@ describe("script/abi_dns", function()
     end)
 
     it("refuses other kinds of records", function()
-        assert.matches('looks up "A" and "AAAA"', answer([[
+        assert.matches('looks up "A", "AAAA" and "SRV"', answer([[
             local _, err = pcall(rp.dns.resolve, "localhost", "MX")
             return req:exit(200, err) ]], 1))
     end)

@@ -212,9 +212,7 @@ took_count 1
 
         it("is heard by everybody", function()
             local cell = series(family("rproxy_plugin", INSTANCE), "x")
-            local before = C.rp_metric_epoch(metrics[0])
             C.rp_metric_set_word(metrics[0], cell, C.rp_metric_breaker_word(1, 50, 1))
-            assert.is_true(C.rp_metric_epoch(metrics[0]) > before)
             assert.equal(1, (now(C.rp_metric_word(metrics[0], cell), 49)))
             assert.matches("open +x\n", text("table", 49))
             assert.matches("trying +x\n", text("table", 51))
