@@ -27,9 +27,9 @@ local BUCKETS = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 } -- s
 
 local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
--- RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. One bad label is enough for a
--- reader to throw the whole page away. Longest first; what is found becomes a blank, so that bytes on
--- both sides of it do not become neighbours.
+-- RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. One bad label is enough for
+-- a reader to throw the whole page away. Longest first; what is found becomes a blank, so that
+-- bytes on both sides of it do not become neighbours.
 local TAIL = "[\128-\191]"
 local UTF8 = {
     "\240[\144-\191]" .. TAIL .. TAIL, "[\241-\243]" .. TAIL .. TAIL .. TAIL,

@@ -18,6 +18,7 @@ local text = require("rproxy.text")
 local M = {}
 
 local LEAST = 8 -- shorter ones are no secrets that one would find elsewhere, and match by chance
+local MARK = "redacted-"
 local SECRETS_MOST, MARKS_MOST = 200, 1000 -- of one request
 local BODY_LOOK_MOST = 1024 * 1024
 
@@ -85,10 +86,11 @@ end
 function Secrets:mark(raw, written)
     local mark = self.marks[raw]
     if not mark then
-        mark = "redacted-" .. text.hex(crypto.hmac("sha256", self.redactor.mark_key, raw):sub(1, 8))
+        mark = MARK .. text.hex(crypto.hmac("sha256", self.redactor.mark_key, raw):sub(1, 8))
         if self.marks_n >= MARKS_MOST then return mark end
         self.marks[raw], self.marks_n = mark, self.marks_n + 1
-        if #raw >= LEAST and #self.list < SECRETS_MOST then
+        local is_ours = MARK:find(raw, 1, true) -- would be found in the marks of others
+        if #raw >= LEAST and #self.list < SECRETS_MOST and not is_ours then
             enlist(self.list, { raw = raw, mark = mark })
         end
     end
@@ -289,7 +291,7 @@ end
 --- @param kind string|nil  its Content-Type
 function Secrets:body(s, kind)
     kind = (kind or ""):lower()
-    if kind:find("^application/x%-www%-form%-urlencoded") then return self:clean(self:form(s)) end
+    if kind:find("^application/x%-www%-form%-urlencoded") then s = self:form(s) end
     if kind:find("^multipart/form%-data") then return self:clean(redact_parts(self, s)) end
     local first = s:match("^[\239\187\191%s]*([{%[])")
     if not first or #s > BODY_LOOK_MOST then return self:clean(s) end

@@ -174,6 +174,15 @@ static rp_err place(struct rp_metrics *m, uint32_t at, uint32_t n, uint32_t *cel
     return RP_OK;
 }
 
+/* An eighth is left to the accounts of instances and to "other": a flood of labels costs no breaker
+ * its cells. */
+static bool has_room(const struct rp_metrics *m, uint32_t n)
+{
+    uint32_t cells = __atomic_load_n(&m->head->cells_n, __ATOMIC_RELAXED);
+    return rp_names_count(&m->series_names) < RP_METRIC_SERIES - RP_METRIC_SERIES / 8 &&
+           cells <= RP_METRIC_CELLS - RP_METRIC_CELLS / 8 - n;
+}
+
 rp_err rp_metric_add_series(struct rp_metrics *m, uint32_t family, rp_str labels, uint32_t most,
                             uint32_t *cell)
 {
@@ -187,6 +196,8 @@ rp_err rp_metric_add_series(struct rp_metrics *m, uint32_t family, rp_str labels
     rp_err e = rp_names_find(&m->series_names, text, family + 1, &at);
     if (e == RP_E_NOT_FOUND) {
         if (__atomic_load_n(&d->series_n, __ATOMIC_RELAXED) >= most) return RP_E_CAP;
+        bool spared = d->kind == RP_METRIC_INSTANCE || most == UINT32_MAX;
+        if (!spared && !has_room(m, rp_metric_cells(d->kind, d->bounds_n))) return RP_E_CAP;
         e = rp_names_add(&m->series_names, text, family + 1, &at);
         if (e == RP_OK) __atomic_fetch_add(&d->series_n, 1, __ATOMIC_RELAXED);
     }

@@ -49,6 +49,21 @@ local SITE = [==[
             out:write(12)
             return out:close()
         end),
+        content("/closed-meanwhile", function(req)
+            local out = req:respond(200)
+            out:write("abc")
+            rp.spawn(function()
+                while not req.ctx.filtering do rp.sleep(0.002) end
+                out:close()
+                req.ctx.closed = true
+            end)
+            rp.sleep(20)
+        end, { { body_filter = function(req, res, piece, last)
+            req.ctx.filtering = true
+            while not req.ctx.closed do rp.sleep(0.002) end
+            req.ctx.kept = (req.ctx.kept or "") .. piece
+            return last and "<" .. req.ctx.kept .. ">" or ""
+        end } }),
         content("/nothing", function(req) req:respond(201) end),
         content("/length", function(req)
             local out = req:respond(200, nil, { length = 6 })
@@ -454,6 +469,10 @@ describe("answers that hooks write", function()
         assert.equal(203, res.status)
         assert.equal("plugin", res:header("x-from"))
         assert.equal("ABC DEF!", res.body)
+    end)
+
+    it("end for body_filter hooks with a last piece, also when they end while one is parked", function()
+        assert.equal("<abc>", http.get(rp.port, "/closed-meanwhile").body)
     end)
 
     it("end with their hook when header_filter replaces them", function()

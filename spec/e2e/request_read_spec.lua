@@ -14,6 +14,8 @@ local wire = require("spec.support.wire")
 local BIG = ("The quick brown fox. "):rep(50000) -- 1 MB
 
 local ROUTES = {
+    ["/given/early"] = { { gate = "given" },
+        { send = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" } },
     ["/early"] = { early = true, { send = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig" },
         { hang = true } },
     ["*"] = { status = 200, body = "ok" },
@@ -51,6 +53,10 @@ local SITE = [[
     timeouts = { hook_wait = 0.5, body = 2 },
     upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
     limits = { body = math.huge },
+    use = { { early = function(req)
+        if req.path == "/given/early" then req:set_body("given") end
+        if req.path == "/small/early" then req:body() end
+    end } },
     hosts = { rp.host { default = true, routes = {
         rp.route { "/content", content = function(req) return req:exit(200, read_all(req)) end },
         rp.route { "/content/small", content = function(req)
@@ -131,6 +137,7 @@ local SITE = [[
         rp.route { "/early", upstream = "o", use = use("rewrite", function(req)
             req:set_body(countdown(1e9, ("x"):rep(65536), 0.001)) end) },
 
+        rp.route { "/small/early", upstream = "o", limits = { body = 10 } },
         rp.route { "/form", content = function(req)
             local form, files = req:form { parts = 4 }
             if not form then return req:exit(400, files) end
@@ -339,6 +346,28 @@ describe("request bodies piece by piece:", function()
             sent("/make/seen", "x")
             assert.equal("consumed", e2e.field(e2e.last(up), "x-err"))
             assert.equal("text", sent("/make/again", "x").body)
+        end)
+
+        it("stand alone when early hooks gave them", function()
+            protocol.only("h1 client", "a body that comes late")
+            local n, w = #up:requests(), wire.connect(rp.port)
+            w:send("POST /given/early HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+            up:wait_requests(n + 1)
+            w:send("SMUGGLEDXX")
+            up:open_gate("given")
+            assert.equal(200, http.read(w).status)
+            assert.equal("given", e2e.last(up).body)
+        end)
+
+        it("have the route's limit when early hooks read them", function()
+            local function status(n)
+                local w = begin("/small/early")
+                w:send(("%x\r\n%s\r\n0\r\n\r\n"):format(n, ("x"):rep(n)))
+                return http.read(w).status
+            end
+            assert.equal(200, status(10))
+            assert.equal(10, e2e.last(up).body_len)
+            assert.equal(413, status(11))
         end)
 
         it("end with an upstream that answers before", function()

@@ -34,6 +34,8 @@ local ROUTES = {
     ["/early"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" }, early = true },
     ["/as-it-reads"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nread" },
         { body = true }, { send = " all." }, early = true },
+    ["/answered"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nread" },
+        { gate = "answered" }, { send = " all." }, early = true },
     ["/close"] = { { send = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello " }, { close = true } },
     ["/ws"] = { { send = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
         .. "Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nraw bytes" },
@@ -104,6 +106,17 @@ local SITE = [==[
         route("/replace/*", { header_filter = function(req, res)
             if res:body():find("hello", 1, true) then return res:replace(451, "not this") end
         end }),
+        route("/replace-then-read/*", { header_filter = function(req, res)
+            res:replace(451, "not this")
+            res:set("x-body", tostring(res:body()))
+        end }),
+        route("/answered", { request_body = function(req, piece)
+            if piece:find("evil") then return req:exit(403, "caught") end
+        end, header_filter = function(req, res)
+            rp.log.info("gathering")
+            res:set("x-body", tostring(res:body()))
+        end }),
+        route("/none/*", { header_filter = function(req, res) res.status = 204 end }),
         route("/cut", { header_filter = function(req, res)
             local body, err = res:body()
             res:set("x-err", tostring(err))
@@ -281,6 +294,26 @@ describe("bodies of responses", function()
             assert.equal(451, res.status)
             assert.equal("not this", res.body)
         end)
+
+        it("are those of the response that replaced the upstream's", function()
+            local res = http.get(rp.port, "/replace-then-read/x")
+            assert.equal(451, res.status)
+            assert.equal("not this", res:header("x-body"))
+            assert.equal("not this", res.body)
+        end)
+
+        it("are those of a request_body hook that answers meanwhile", function()
+            protocol.only("h1 client", "half of a body")
+            local w = wire.connect(rp.port)
+            w:send("POST /answered HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabcde")
+            rp:wait_stderr("gathering")
+            w:send("evil!")
+            local res = http.read(w)
+            assert.equal(403, res.status)
+            assert.equal("caught", res:header("x-body"))
+            assert.equal("caught", res.body)
+            up:open_gate("answered")
+        end)
     end)
 
     describe("that header_filter replaces", function()
@@ -321,6 +354,15 @@ describe("bodies of responses", function()
             assert.truthy(res:header("x-err"):find("206 is a part", 1, true))
             assert.equal("ell", res.body)
         end)
+    end)
+
+    it("that a hook takes away have no length, to HEAD neither", function()
+        for _, method in ipairs { "GET", "HEAD" } do
+            local res = http.request(wire.connect(rp.port), { method = method, target = "/none/x" })
+            assert.equal(204, res.status)
+            assert.is_nil(res:header("content-length"))
+            assert.is_nil(res:header("transfer-encoding"))
+        end
     end)
 
     describe("that body_filter sees at once", function()

@@ -158,6 +158,8 @@ describe("a secret", function()
             assert.falsy(made:find("geheim", 1, true), made)
             assert.truthy(made:find("redacted", 1, true), made)
         end
+        assert.falsy(secrets():body('{"password":"geheim"}', "application/x-www-form-urlencoded"):find(
+            "geheim", 1, true)) -- as curl -d sends it
         assert.falsy(secrets():body('{"code":123456}', nil):find("123456", 1, true))
         assert.falsy(secrets():body('{"code":123456,"n":"cu', nil):find("123456", 1, true))
         local part = '--B\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n'
@@ -202,6 +204,9 @@ describe("a secret", function()
             assert.falsy(clean:find("b/c/d", 1, true))
         end
         assert.equal("short", s.scrub("short"))
+        local before = s.scrub("aaaaaaaaaaaaaaaa")
+        assert.matches("^a=redacted%-%x+$", s:header("cookie", "a=redacted"))
+        assert.equal(before, s.scrub("aaaaaaaaaaaaaaaa"))
     end)
 
     it("comes back by the key, and by no other", function()

@@ -36,6 +36,11 @@ local function session_id()
     return require("rproxy.uuid").v4()
 end
 
+-- Terminals obey some bytes, and what is printed may come from strangers.
+local function visible(text)
+    return (text:gsub("[%z\1-\8\11-\31\127]", "?"))
+end
+
 function M.main(argv)
     local opts = args.read(argv, M.SPEC)
     cli.connect(opts.site, opts.overrides)
@@ -52,11 +57,12 @@ function M.main(argv)
             if status == 3 then
                 pending = text
             elseif status == 0 then
+                answer = is_terminal and visible(answer) or answer
                 if answer ~= "" then io.stdout:write(answer, "\n") end
             else
                 failed = true
                 io.stdout:flush()
-                io.stderr:write(answer, "\n")
+                io.stderr:write(is_terminal and visible(answer) or answer, "\n")
             end
         end
         prompt(is_terminal, pending)

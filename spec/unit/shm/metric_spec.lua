@@ -107,6 +107,19 @@ describe("metric", function()
         assert.is_number(series(f, "v=1")) -- what is there is found
     end)
 
+    it("keeps room for accounts of instances, whatever labels come", function()
+        local wide = family("wide", HISTOGRAM, { bounds = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 } })
+        local hits, accounts = family("hits", COUNTER), family("rproxy_plugin", INSTANCE)
+        for _, of in ipairs { wide, hits } do
+            local i = 0
+            while series(of, "w=" .. i, 16384) ~= "CAP" do i = i + 1 end
+            assert.is_true(i > 4000 or of == hits) -- which finds the cells taken
+        end
+        for i = 1, 200 do assert.is_number(series(accounts, "plugin" .. i, 4096)) end
+        assert.is_number(series(wide, "w=other", ANY))
+        assert.is_number(series(hits, "w=other", ANY))
+    end)
+
     it("adds workers up, takes the greatest, and forgets the gauges of a dead one", function()
         local hits = series(family("hits", COUNTER), "")
         local now = series(family("now", GAUGE), "")
