@@ -21,6 +21,7 @@ struct rp_payload {
     void *task;           /* parked hook or function, owned by script/ */
     bool reads;           /* ... and waits for the client's body */
     rp_ms task_ends_ms;   /* it may be parked until then */
+    uint32_t empty_n;     /* empty pieces of the function since it last waited or gave bytes */
     bool filtered;        /* hooks look at it */
     bool sourced;         /* a function gives it, not the client */
     bool taken;           /* bytes of the client went to a hook: they are not there any more */

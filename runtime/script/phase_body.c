@@ -11,6 +11,8 @@
 
 #include "proxy/payload.h"
 
+enum { EMPTY_MOST = 100 * 1000 }; /* in a row, without waiting: it would go on for ever */
+
 /* ---- pieces --------------------------------------------------------------------------------- */
 
 struct pushing {
@@ -122,6 +124,7 @@ static rp_err source_failed(const struct rp_pass *a, struct rp_task *t, rp_str w
 static rp_err source_returned(const struct rp_pass *a, struct rp_task *t)
 {
     lua_State *co = t->co;
+    struct rp_payload *p = a->r->payload;
     size_t n;
     bool some = lua_type(co, 1) == LUA_TSTRING, end = lua_isnoneornil(co, 1);
     if (!some && !end)
@@ -133,6 +136,10 @@ static rp_err source_returned(const struct rp_pass *a, struct rp_task *t)
     }
     if (some) {
         const char *piece = lua_tolstring(co, 1, &n);
+        p->empty_n = n ? 0 : p->empty_n + 1;
+        if (p->empty_n == EMPTY_MOST)
+            return source_failed(a, t, RP_STR("the function of set_body gives only empty pieces"),
+                                 RP_E_HOOK);
         rp_chain_add_copy(a->out, rp_str_of(piece, n));
     }
     rp_task_put(t);
@@ -148,6 +155,7 @@ static rp_err settle_source(const struct rp_pass *a, struct rp_task *t, int rc)
     if (t->state == RP_TASK_RUNNING)
         return source_failed(a, t, RP_STR("coroutine.yield outside of a coroutine of its own"),
                              RP_E_HOOK);
+    a->r->payload->empty_n = 0;
     a->r->payload->task = t;
     a->r->payload->reads = t->wants_body != RP_WANTS_NOTHING;
     return RP_AGAIN;

@@ -9,6 +9,7 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
+local protocol = require("spec.support.protocol")
 local wire = require("spec.support.wire")
 
 local function answer(name)
@@ -262,6 +263,7 @@ describe("balancing", function()
     end)
 
     describe("of sticky clients", function()
+        local SECURE = protocol.has_tls and "; Secure" or ""
         local site
 
         after_each(function() site:stop() end)
@@ -289,7 +291,7 @@ describe("balancing", function()
             local known = {}
             for _ = 1, 6 do
                 local first, line = get()
-                local cookie = line:match("^(side=%x+); Path=/; HttpOnly; SameSite=Lax$")
+                local cookie = line:match("^(side=%x+); Path=/; HttpOnly; SameSite=Lax" .. SECURE .. "$")
                 assert.is_string(cookie, line)
                 known[cookie] = first
                 for _ = 1, 6 do
@@ -331,7 +333,8 @@ describe("balancing", function()
         it("has cookies that other instances with the same secret know", function()
             start('secret = "0123456789abcdef", max_age = "1h", path = "/app", same_site = "Strict"')
             local first, line = get()
-            local cookie = line:match("^(side=%x+); Path=/app; Max%-Age=3600; HttpOnly; SameSite=Strict$")
+            local cookie = line:match("^(side=%x+); Path=/app; Max%-Age=3600; HttpOnly; SameSite=Strict"
+                .. SECURE .. "$")
             assert.is_string(cookie, line)
             site:stop()
             start('secret = "0123456789abcdef"')

@@ -121,6 +121,8 @@ local SITE = [[
             req:set_body(function() return nil, "no more" end) end) },
         rp.route { "/make/raises", upstream = "o", use = use("rewrite", function(req)
             req:set_body(function() error("oops") end) end) },
+        rp.route { "/make/empty", upstream = "o", use = use("rewrite", function(req)
+            req:set_body(function() return "" end) end) },
         rp.route { "/make/bad", upstream = "o", use = use("rewrite", function(req)
             req:set_body(function() return {} end) end) },
         rp.route { "/make/stuck", upstream = "o", use = use("rewrite", function(req)
@@ -334,10 +336,10 @@ describe("request bodies piece by piece:", function()
 
         it("that fail are an error of their hook", function()
             local mark = #rp:stderr()
-            for _, target in ipairs { "fails", "raises", "bad", "stuck" } do
+            for _, target in ipairs { "fails", "raises", "bad", "stuck", "empty" } do
                 assert.equal(500, post("/make/" .. target, "x").status, target)
             end
-            for _, words in ipairs { "no more", "oops", "returned no string" } do
+            for _, words in ipairs { "no more", "oops", "returned no string", "only empty" } do
                 assert.equal(1, #e2e.log_since(rp, mark, words), words)
             end
         end)
