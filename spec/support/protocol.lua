@@ -63,7 +63,9 @@ M.OF_ONE_PROTOCOL = {
     ["spec/e2e/health_spec.lua"] = "the agent's checks, which no client sees",
     ["spec/e2e/tools_spec.lua"] = "the command line: no requests",
     ["spec/e2e/tunnel_reload_spec.lua"] = "a tunnel after 101 of HTTP/1.1",
+    ["spec/e2e/untrusted_spec.lua"] = "bounds of the VM: a request only starts a hook",
     ["spec/e2e/up_tls_spec.lua"] = "TLS to upstreams, whose protocol it looks at",
+    ["spec/e2e/vm_attacks_spec.lua"] = "bounds of the VM: a request only starts a hook",
     ["spec/e2e/websocket_frames_spec.lua"] = "Upgrade; over HTTP/2 in h2_upstream_ws_spec",
     ["spec/e2e/websocket_spec.lua"] = "Upgrade; over HTTP/2 in h2_upstream_ws_spec",
 }
