@@ -130,12 +130,9 @@ static int by_policy(struct rp_group *g, const struct rp_balance_ask *ask)
 
 static bool is_spare(struct rp_group *g, const struct rp_balance_ask *ask, uint32_t peer)
 {
-    struct rp_balance_peer *v = &g->view.peers[peer];
+    const struct rp_balance_peer *v = &g->view.peers[peer];
     if (v->live || v->health == RP_BALANCE_ABSENT || v->weight == 0) return false;
-    v->live = true;
-    bool may = rp_balance_may(&g->view, ask, peer);
-    v->live = false;
-    return may;
+    return rp_balance_suits(&g->view, ask, peer);
 }
 
 /* Everybody who takes part was tried or is full: one of a later priority, else one that rests, is better
@@ -155,13 +152,9 @@ static int choose_spare(struct rp_group *g, const struct rp_balance_ask *ask)
 /* The peer that a sticky client had: also one that takes nobody new. */
 static bool may_stay(struct rp_group *g, const struct rp_balance_ask *ask, uint32_t peer)
 {
-    struct rp_balance_peer *v = &g->view.peers[peer];
-    bool live = v->live, up = v->health == RP_BALANCE_UP || g->view.panic;
-    if (!up || v->health == RP_BALANCE_ABSENT) return false;
-    v->live = true;
-    bool may = rp_balance_may(&g->view, ask, peer);
-    v->live = live;
-    return may;
+    uint8_t health = g->view.peers[peer].health;
+    bool up = health == RP_BALANCE_UP || (g->view.panic && health == RP_BALANCE_DOWN);
+    return up && rp_balance_suits(&g->view, ask, peer);
 }
 
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
