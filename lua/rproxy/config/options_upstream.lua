@@ -1,0 +1,196 @@
+-- SPDX-License-Identifier: MIT
+--
+-- options_upstream: the rows of rp.upstream, its peers and their checks; options.lua says what a
+-- row is.
+
+local balance = require("rproxy.config.balance")
+local checks = require("rproxy.config.option_checks")
+local trouble = require("rproxy.config.trouble")
+
+local M = {}
+
+local MS = 1000
+
+local PROXY_TLVS = { "authority", "alpn", "unique_id", "crc32c" }
+
+local function is_statuses(list)
+    local found, err = trouble.ranges(list)
+    if found then return true end
+    return nil, err
+end
+
+local function is_function(value)
+    if type(value) == "function" then return true end
+    return nil, "a function(peer)"
+end
+
+local function is_attribute(value)
+    if value:find("^[^%c;,%s]+$") then return true end
+    return nil, "text without blanks, commas and semicolons"
+end
+
+M.upstream = {
+    { name = "peers", type = "any", takes = "list of peers", shown = "required",
+        doc = 'List of "host:port", "unix:/path", "host:port weight=2 backup", or tables '
+            .. '{ "host:port", weight = 2, backup = true }.' },
+    { name = "balance", type = "any", takes = "string, table, function or plugin",
+        default = "round_robin", check = balance.check,
+        doc = '"round_robin", "random", "least_conn", "least_time", "p2c", "ewma", "first", '
+            .. '"ip_hash", `{ "hash", key = "header:x-user", method = "maglev", bound = 1.25 }`, a '
+            .. "function(req, up) called once per attempt, or a plugin with a balance hook. See "
+            .. "Balancing in the guide." },
+    { name = "sticky.cookie", type = "string", check = checks.is_token,
+        doc = "Clients come back to the peer that they had, by a cookie of this name; also to one "
+            .. "that is drained. Its value cannot be made up." },
+    { name = "sticky.max_age", type = "duration", shown = "until the client is closed",
+        doc = "How long the cookie lasts." },
+    { name = "sticky.path", type = "string", default = "/", check = is_attribute,
+        doc = "Path of the cookie." },
+    { name = "sticky.domain", type = "string", check = is_attribute,
+        doc = "Domain of the cookie." },
+    { name = "sticky.same_site", type = "enum", values = { "Lax", "Strict", "None" },
+        default = "Lax", doc = "SameSite of the cookie. It is HttpOnly, and Secure over TLS." },
+    { name = "sticky.secret", type = "string", min = 16, secret = true,
+        shown = "the instance's own",
+        doc = "For instances that are to know each other's cookies, and over restarts." },
+    { name = "slow_start", type = "duration", default = 0, conf = "slow_start_ms", scale = MS,
+        doc = "A peer that comes back (from rest, maintenance or failed checks) grows from a tenth "
+            .. "of its weight to the whole in this time. Hashing takes no notice of it." },
+    { name = "spill", type = "integer", default = 0, min = 0, max = 100, conf = "spill",
+        doc = "When less than this percentage of the weights of a priority are usable, peers of "
+            .. "the next priority take part; 0: when none is." },
+    { name = "panic", type = "integer", default = 1, min = 0, max = 100, conf = "panic",
+        doc = "When less than this percentage of all weights are usable, health is not asked any "
+            .. "more: a few peers would not stand what was meant for all. 1: when none is, or less "
+            .. "than one in a hundred; 0: never." },
+    { name = "host", type = "string", conf = "host_header", check = checks.is_line,
+        doc = "Host header that the peers get; unsaid, it is the client's." },
+    { name = "proxy_protocol", type = "enum", values = { "v1", "v2" }, optional = true,
+        doc = "Begin each connection with a header of the PROXY protocol of this version, which "
+            .. "says who the client is. Such connections are not kept for other requests." },
+    { name = "proxy_protocol_tlvs", type = "list", of = { "enum", PROXY_TLVS },
+        check = checks.is_unique,
+        default = { "authority", "alpn" },
+        doc = "What a header of version 2 says besides, where it is known: the host name and the "
+            .. "protocol of a TLS client (streams that read its ClientHello), the id of a "
+            .. "request, a checksum." },
+    { name = "keepalive.idle", type = "duration", default = "60s", min = 0.001,
+        conf = "pool_idle_ms", scale = MS, doc = "A connection may be idle in the pool." },
+    { name = "keepalive.max", type = "integer", default = 256, min = 0, max = 2 ^ 32 - 1,
+        conf = "pool_max", doc = "Idle connections kept per peer and worker; 0 keeps none." },
+    { name = "keepalive.requests", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "max_requests", doc = "Requests on one connection; 0 is no limit." },
+    { name = "http", type = "enum", values = { "1.1", "2", "auto" }, default = "1.1",
+        doc = 'What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": '
+            .. "as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1." },
+    { name = "streams", type = "integer", default = 100, min = 1, max = 65535, conf = "h2_streams",
+        doc = "Requests at once on one HTTP/2 connection; peers may allow fewer." },
+    { name = "timeouts.connect", type = "duration", default = "5s", min = 0.001,
+        conf = "connect_ms", scale = MS, doc = "To connect to a peer." },
+    { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
+        conf = "send_ms", scale = MS, doc = "A peer may read nothing of the request." },
+    { name = "timeouts.first_byte", type = "duration", default = "60s", min = 0.001,
+        conf = "first_byte_ms", scale = MS, doc = "From the request sent to the response head." },
+    { name = "timeouts.idle", type = "duration", default = "60s", min = 0.001,
+        conf = "idle_ms", scale = MS, doc = "Between two pieces of the response body." },
+    { name = "tries", type = "integer", default = 3, min = 1, max = 32, conf = "tries",
+        doc = "Attempts in all, each on another peer. Not counted: a kept connection that broke "
+            .. "before the response; an idempotent request without a body, or with a buffered one, "
+            .. "is then sent once more, on a new one." },
+    { name = "queue.max", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        conf = "queue_max", doc = "Requests that may wait, per worker, until a peer has a free "
+            .. "seat (max_conns); 0: they are answered 503 at once." },
+    { name = "queue.timeout", type = "duration", default = "5s", min = 0.001, scale = MS,
+        conf = "queue_ms", doc = "... and how long; then 503." },
+    { name = "retry.on", type = "any", takes = "list", shown = '{ "connect", "reset" }',
+        check = trouble.check,
+        doc = 'What another attempt is for: "connect" (no connection came about), "reset" (it '
+            .. 'broke before the response head), "timeout" (timeouts.first_byte or retry.per_try '
+            .. 'is over), and statuses: 503, "502-504", "5xx". All but the first only for '
+            .. "idempotent requests whose body can be had again (none, or buffered)." },
+    { name = "retry.per_try", type = "duration", default = 0, conf = "try_ms", scale = MS,
+        doc = "One attempt may last so long until the response head; 0: as timeouts.first_byte." },
+    { name = "retry.budget", type = "integer", default = 20, min = 0, max = 100,
+        conf = "retry_budget", doc = "At most this percentage of the upstream's requests under "
+            .. "way in a worker may be retries (ten always may), so that retries never make a "
+            .. "bad moment worse. Attempts to connect are not counted." },
+    { name = "retry.backoff", type = "duration", default = "25ms", conf = "retry_pause_ms",
+        scale = MS, doc = "Before a retry: a time by chance up to this, doubled each time. Not "
+            .. "after a failure to connect." },
+    { name = "retry.backoff_max", type = "duration", default = "250ms", scale = MS,
+        conf = "retry_pause_max_ms", doc = "... and at most up to this." },
+    { name = "retry.non_idempotent", type = "boolean", default = false, conf = "retry_any",
+        doc = "Repeat any request, also a POST that a peer may have carried out." },
+    { name = "fail_on", type = "any", takes = "list", shown = '{ "connect" }',
+        check = trouble.check,
+        doc = "What counts as a failure of a peer: as retry.on. With more than connecting, only an "
+            .. "answer that is none of these ends a row of failures." },
+    { name = "max_fails", type = "integer", default = 1, min = 0, max = 2 ^ 32 - 1,
+        conf = "max_fails", doc = "Failures in a row, seen by any worker, before a peer rests; 0: "
+            .. "it never does. An only peer never rests." },
+    { name = "max_rest", type = "integer", default = 50, min = 0, max = 100, conf = "rest_share",
+        doc = "Most of the weights that may rest at the same time, in percent; one peer always "
+            .. "may." },
+    { name = "fail_rest", type = "duration", default = "10s", min = 0.001,
+        conf = "fail_rest_ms", scale = MS, doc = "How long a peer rests; twice as long each time "
+            .. "that it fails again soon after." },
+    { name = "fail_rest_max", type = "duration", default = "300s", min = 0.001,
+        conf = "fail_rest_max_ms", scale = MS, doc = "The longest rest." },
+
+    { name = "health", type = "any", takes = "table",
+        doc = "Ask the peers whether they are well, once per instance; see Health checks." },
+    { name = "tls", type = "any", takes = "`true` or table",
+        doc = "Speak TLS to the peers, and verify their certificates; a table for settings, see "
+            .. "TLS to upstreams." },
+}
+
+M.peer = {
+    { name = "weight", type = "integer", default = 1, min = 1, max = 2 ^ 16,
+        doc = "Share of the requests, against the other peers' weights." },
+    { name = "backup", type = "boolean", default = false,
+        doc = "Used only while no other peer is usable: the last priority." },
+    { name = "priority", type = "integer", default = 0, min = 0, max = 14,
+        doc = "Peers of a higher number are used while none of the lower ones is usable; see "
+            .. "`spill`." },
+    { name = "max_conns", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
+        doc = "Most requests at once, of all workers (two that ask at the same moment may go one "
+            .. "beyond it); 0: no limit." },
+}
+
+M.health = {
+    { name = "type", type = "enum", default = "http",
+        values = { "http", "tcp", "tls", "grpc", "redis", "mysql", "postgres", "exec", "lua" },
+        doc = "What is asked: an HTTP request (with TLS where the upstream has it), a connection, "
+            .. "a TLS handshake, grpc.health.v1, PING, the greeting of MySQL, PostgreSQL's answer "
+            .. "to SSLRequest, a program, a function." },
+    { name = "path", type = "string", default = "/", match = "^/%S*$",
+        doc = "http: what is asked for." },
+    { name = "method", type = "string", default = "GET", check = checks.is_token, doc = "http." },
+    { name = "headers", type = "map<string>", doc = "http: fields of the request; Host is that of "
+        .. "the upstream, or the peer's address." },
+    { name = "status", type = "list", of = { "any" }, default = { "200-399" },
+        check = is_statuses, doc = "http: statuses of a peer that is well." },
+    { name = "body", type = "regex", doc = "http: what its body must match (the first 64 KB)." },
+    { name = "service", type = "string", default = "", check = checks.is_line,
+        doc = "grpc: the service; empty: the server." },
+    { name = "argv", type = "list<string>", doc = "exec: the program and its words; {host} and "
+        .. "{port} are the peer's. 0 is well." },
+    { name = "check", type = "any", takes = "function", check = is_function,
+        doc = "lua: a function(peer) that may wait; peer has host, port, text, upstream. true is "
+            .. "well; nil and a text is not." },
+    { name = "port", type = "integer", min = 1, max = 65535, shown = "the peer's",
+        doc = "Another port than the peer's." },
+    { name = "every", type = "duration", default = "5s", min = 0.05, doc = "Between two checks." },
+    { name = "fast", type = "duration", min = 0.05, shown = "as every",
+        doc = "The same while the last check said something else than those before, and while the "
+            .. "peer is down." },
+    { name = "timeout", type = "duration", default = "2s", min = 0.01, doc = "Of one check." },
+    { name = "rise", type = "integer", default = 2, min = 1, max = 1000,
+        doc = "Good checks in a row until a peer that was down is up." },
+    { name = "fall", type = "integer", default = 3, min = 1, max = 1000,
+        doc = "Bad ones until it is down." },
+    { name = "jitter", type = "number", default = 0.1, min = 0, max = 1,
+        doc = "By how much the time between two checks differs, as a share of it." },
+}
+
+return M
