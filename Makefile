@@ -214,6 +214,12 @@ bench: ## compare with nginx, haproxy and a program that parses nothing (see spe
 	@$(MAKE) --no-print-directory all
 	@RP_BIN=$(BIN) $(LUAJIT) spec/bench/run.lua $(BENCH)
 
+.PHONY: chaos
+chaos: ## origins that die, hang and vanish, behind rproxy, haproxy and nginx (CHAOS="--rate=2000": see spec/chaos/run.lua)
+	@tools/deps.sh run test bench
+	@$(MAKE) --no-print-directory all
+	@RP_BIN=$(BIN) $(LUAJIT) spec/chaos/run.lua $(CHAOS)
+
 $(BUILD)/instructions: spec/bench/instructions.c $(OBJECTS)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(filter-out %/runtime/main.o,$(OBJECTS)) \

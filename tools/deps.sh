@@ -19,7 +19,8 @@ declare -A PACKAGES=(
     [test]="lua-busted lua-socket lua-cjson lua-check clang clang-format libclang-rt-14-dev git
         haproxy nginx-light redis-server postgresql openssl"
     [interop]="chromium testssl.sh nghttp2-client nghttp2-proxy curl openssl"
-    [bench]="haproxy wrk nghttp2-client nginx-light openssl util-linux valgrind binutils"
+    [bench]="haproxy wrk nghttp2-client nginx-light openssl util-linux valgrind binutils
+        iproute2"
 )
 POLICY=/usr/sbin/policy-rc.d
 

@@ -3,6 +3,7 @@
 -- run: measure rproxy beside nginx, haproxy and the floor program, on this machine, in one run.
 --
 --   luajit spec/bench/run.lua [scenario ...] [--rounds=3] [--seconds=4] [--servers=floor,nginx]
+--       [--rate=8000]
 --
 -- The figure that counts is CPU microseconds of the proxy per request: time on the processor of its
 -- whole process tree, from schedstat, divided by wrk's count. It moves little on a busy machine,
@@ -41,9 +42,11 @@ local SCENARIOS = {
         skip = { floor = true } },
     h2 = { path = "/plain", bytes = 64, conns = 16, streams = 32, tls = true,
         skip = { floor = true } },
+    -- Requests come at times of their own (load.c), --rate= a second: what they wait is what counts.
+    latency = { path = "/plain", bytes = 64, conns = 256, open = true },
 }
 local SCENARIO_ORDER = { "plain", "1k", "conn", "luanoop", "luanoop5", "lua", "100k", "big", "tls",
-    "tlsnew", "h2" }
+    "tlsnew", "h2", "latency" }
 
 local NGINX_COMMON = [[
 daemon off;
@@ -162,6 +165,7 @@ end
 -- ---------------------------------------------------------------- servers
 
 local running = {}
+local rate = 8000 -- requests a second of an open loop
 
 local function start(name, argv, core, port)
     local log = OUT .. "/" .. name .. ".out"
@@ -315,8 +319,20 @@ local function h2load(port, scenario, seconds)
         trouble = failed ~= "0" and failed .. " failed" or nil }
 end
 
+local function open_loop(port, scenario, seconds)
+    local text = run(("taskset -c %d %s/load 127.0.0.1 %d %s %d %d %d 10000"):format(LOAD_CORE, OUT,
+        port, scenario.path, rate, scenario.conns, seconds))
+    local due, ok, failed, p50, p99, p999 =
+        text:match("all (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) %d+")
+    if not ok or ok == "0" then return nil, text end
+    return { requests = tonumber(ok), rate = tonumber(due) / seconds, p50_us = tonumber(p50),
+        p99_us = tonumber(p99), p999_us = tonumber(p999),
+        trouble = failed ~= "0" and failed .. " failed" or nil }
+end
+
 local function load(port, scenario, seconds)
-    return (scenario.streams and h2load or wrk)(port, scenario, seconds)
+    local by = scenario.streams and h2load or scenario.open and open_loop or wrk
+    return by(port, scenario, seconds)
 end
 
 local function measure(server, scenario, seconds)
@@ -360,8 +376,9 @@ local function summarize(server)
     end
     local trouble
     for _, r in ipairs(server.rounds) do trouble = trouble or r.trouble end
-    return { cpu_us = of("cpu_us"), rate = of("rate"), p50_us = of("p50_us"), p99_us = of("p99_us"),
-        idle_kb = server.idle_kb, loaded_kb = posix.tree_cost(server.pid), trouble = trouble }
+    return { cpu_us = of("cpu_us"), rate = of("rate"), p50_us = of("p50_us"),
+        p99_us = of("p99_us"), p999_us = of("p999_us"), idle_kb = server.idle_kb,
+        loaded_kb = posix.tree_cost(server.pid), trouble = trouble }
 end
 
 local function print_table(results)
@@ -370,15 +387,16 @@ local function print_table(results)
         local r = results[name]
         if r and (not best or r.cpu_us < best) then best = r.cpu_us end
     end
-    say("  %-8s %10s %9s %9s %10s %9s %9s %9s", "", "cpu us/req", "x floor", "x peer", "req/s",
-        "p50 us", "p99 us", "PSS MB")
+    say("  %-8s %10s %9s %9s %10s %9s %9s %9s %9s", "", "cpu us/req", "x floor", "x peer", "req/s",
+        "p50 us", "p99 us", "p99.9", "PSS MB")
     local function ratio(a, b) return a and b and ("%.2f"):format(a / b) or "-" end
     for _, name in ipairs(ORDER) do
         local r = results[name]
         if r then
-            say("  %-8s %10.2f %9s %9s %10.0f %9.0f %9.0f %4.1f/%4.1f%s", name, r.cpu_us,
+            say("  %-8s %10.2f %9s %9s %10.0f %9.0f %9.0f %9s %4.1f/%4.1f%s", name, r.cpu_us,
                 ratio(r.cpu_us, results.floor and results.floor.cpu_us), ratio(r.cpu_us, best),
-                r.rate, r.p50_us or 0, r.p99_us or 0, r.idle_kb / 1024, r.loaded_kb / 1024,
+                r.rate, r.p50_us or 0, r.p99_us or 0,
+                r.p999_us and ("%.0f"):format(r.p999_us) or "-", r.idle_kb / 1024, r.loaded_kb / 1024,
                 r.trouble and ("  ! " .. r.trouble) or "")
         end
     end
@@ -423,6 +441,8 @@ local function parse_args(args)
         if key == "servers" then
             opt.servers = {}
             for name in value:gmatch("[^,]+") do opt.servers[name] = true end
+        elseif key == "rate" then
+            rate = assert(tonumber(value))
         elseif key == "rounds" or key == "seconds" then
             opt[key] = assert(tonumber(value))
         elseif SCENARIOS[a] then
@@ -444,6 +464,8 @@ local function main()
     if tonumber(run("nproc")) < 2 then error("two cores are needed", 0) end
     os.execute("mkdir -p " .. OUT)
     make_certificate()
+    local built = run("cc -O2 -D_GNU_SOURCE -o " .. OUT .. "/load spec/bench/load.c")
+    if built ~= "" then error(built, 0) end
     local origin = make_origin()
     local all = { date = os.date("!%Y-%m-%dT%H:%M:%SZ"), rounds = opt.rounds,
         seconds = opt.seconds, load = run("cat /proc/loadavg"):match("%S+"), scenarios = {} }
