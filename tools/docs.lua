@@ -116,11 +116,26 @@ local TITLES = {
         .. "backup\"`) or in a table (`{ \"host:port\", weight = 2, backup = true }`)." },
     health = { "Health checks", "`health` of `rp.upstream`. What they mean: "
         .. "[docs/guide/balancing.md](../guide/balancing.md#health-checks)." },
+    discover = { "Discovery", "`discover` of `rp.upstream`: the provider's name comes first. These "
+        .. "settings are every provider's. What they mean: "
+        .. "[docs/guide/discovery.md](../guide/discovery.md)." },
+    discover_file = { "Discovery: file", "`{ \"file\", path = \"members.json\" }`" },
+    discover_dns = { "Discovery: dns", "`{ \"dns\", name = \"_http._tcp.api.example.com\" }`" },
+    discover_consul = { "Discovery: consul", "`{ \"consul\", service = \"api\" }`" },
+    discover_etcd = { "Discovery: etcd", "`{ \"etcd\", prefix = \"/services/api/\" }`" },
+    discover_docker = { "Discovery: docker", "`{ \"docker\", network = \"front\" }`" },
+    discover_kubernetes = { "Discovery: kubernetes", "`{ \"kubernetes\", service = \"api\" }`" },
+    discover_http = { "Discovery: http",
+        "`{ \"http\", url = \"https://cmdb.example.com/nodes\", path = \"data\" }`" },
     host = { "rp.host", "Names come first: `rp.host { \"example.com\", \"*.example.com\", "
         .. "routes = { ... } }`." },
     host_tls = { "TLS of a host", "`tls` of `rp.host`: rules for its clients' certificates." },
     shm = { "rp.shm.store, cache, buckets, counters, top, distinct", "Zones of `shared`. What "
         .. "they are for: [docs/guide/shared.md](../guide/shared.md)." },
+    split = { "rp.split", "Requests of a route that are divided among upstreams, as `upstream` of "
+        .. "`rp.route`: sides are `NAME = SHARE`, or `{ \"NAME\", SHARE }` in a list; shares are "
+        .. "in proportion to each other. The base is the first of a list, else the side named "
+        .. "`stable`, else the one with the largest share. See Traffic in the guide." },
     shm_set = { "rp.shm.set", "A zone of `shared` that is read from a file." },
     route = { "rp.route", "Methods and pattern come first: `rp.route { \"GET,POST /v1/{id}\", "
         .. "upstream = \"api\" }`. One of the four actions is needed." },

@@ -59,15 +59,16 @@ end
 
 --- Write all of a text, waiting for the client as often as it takes.
 function M.write_all(self, what, text)
-    local p, n = cast("const char *", text), #text
+    local at, n = 0, #text
     while true do
         local r = M.request_of(self)
         if not r then return nil, "closed" end
-        local used = C.rp_abi_respond_write(H, r, p, n)
-        if used == n then return true end
+        -- A pointer into the text would not keep it over the wait.
+        local used = C.rp_abi_respond_write(H, r, cast("const char *", text) + at, n - at)
+        if used == n - at then return true end
         if used == E.TOO_BIG then raise("%s: this is more than the length announced", what) end
         if used < 0 then return failed(used) end
-        p, n = p + used, n - used
+        at = at + used
         task.wait("client to take the response", -1)
     end
 end

@@ -316,13 +316,14 @@ local function bind()
     end
 end
 
-local function define(what, kind, given)
+-- is_own: by the layer, whose names begin with rproxy_.
+local function define(what, kind, given, is_own)
     if type(given) ~= "table" then raise("%s takes a table, got a %s", what, type(given)) end
     check_fields(what, given, kind)
     local name, labels = given[1] or given.name, given.labels or {}
     if type(name) ~= "string" or #name > 120 or not name:find("^[%a_:][%w_:]*$") then
         raise("%s takes a name of letters, digits and _", what)
-    elseif name:find("^rproxy_") then
+    elseif name:find("^rproxy_") and not is_own then
         raise("%s: names that begin with rproxy_ are the proxy's own", what)
     end
     check_labels(what, labels)
@@ -382,6 +383,16 @@ end
 --- @return table histogram  histogram:observe(v, labels..), histogram:with(labels..)
 function M.histogram(opts)
     return define("rp.metric.histogram", HISTOGRAM, opts)
+end
+
+--- A counter of the layer itself; for the layer only.
+function M.own_counter(opts)
+    return define("a counter", COUNTER, opts, true)
+end
+
+--- A gauge of the layer itself; for the layer only.
+function M.own_gauge(opts)
+    return define("a gauge", GAUGE, opts, true)
 end
 
 --- All metrics of all workers as Prometheus reads them (text format 0.0.4), the proxy's own and the

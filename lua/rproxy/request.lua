@@ -99,7 +99,7 @@ function get.id(self)
 end
 
 function get.start(self)
-    return self[1].start_wall
+    return C.rp_abi_req_start(self[1])
 end
 
 function get.duration(self)

@@ -34,7 +34,6 @@ struct rp_h1_down {
     uint8_t state;    /* enum state */
     uint8_t out_mode; /* enum out_mode */
     struct rp_conn *conn;
-    const struct rp_h1_settings *settings;
     struct rp_h1_downs *all;
     struct rp_h1_down *next, *prev;
     void *listener;
@@ -68,6 +67,11 @@ static const struct rp_exchange_user *user_of(const struct rp_h1_down *s)
     return s->all->user;
 }
 
+static const struct rp_h1_settings *settings_of(const struct rp_h1_down *s)
+{
+    return s->all->settings;
+}
+
 static void set_state(struct rp_h1_down *s, enum state state)
 {
     s->all->idle_n += (uint32_t)(state == IDLE) - (uint32_t)(s->state == IDLE);
@@ -77,7 +81,7 @@ static void set_state(struct rp_h1_down *s, enum state state)
 /* The connection has lived as long as it may. */
 static bool is_old(const struct rp_h1_down *s)
 {
-    rp_ms most = s->settings->age_ms;
+    rp_ms most = settings_of(s)->age_ms;
     return most && rp_conn_life_left(s->conn, most) == 0;
 }
 
@@ -122,7 +126,7 @@ static void break_off(struct rp_h1_down *s)
 static void close_gently(struct rp_h1_down *s)
 {
     struct rp_conn *c = s->conn;
-    rp_ms ms = s->settings->linger_ms;
+    rp_ms ms = settings_of(s)->linger_ms;
     bool ended = s->in.over != RP_OK;
     release(s);
     if (ended) rp_conn_close(c);
@@ -131,6 +135,23 @@ static void close_gently(struct rp_h1_down *s)
 
 /* ---- requests in -------------------------------------------------------------------------- */
 
+/* A head ends within the next n bytes: at their end, or somewhere when they hold more. */
+static rp_err parse_head(struct rp_h1_down *s, size_t n)
+{
+    struct rp_exchange *x = s->x;
+    const struct rp_h1_limits *limits = &settings_of(s)->limits;
+    const char *p = rp_reader_ptr(&s->in);
+    rp_err e = RP_OK;
+    size_t head_n = rp_h1_try_request(p, n, limits, &x->arena, &x->head), scanned = 0;
+    if (RP_UNLIKELY(head_n == 0)) {
+        head_n = rp_h1_head_end(p, n, &scanned);
+        e = rp_h1_parse_request(p, head_n, limits, &x->arena, &x->head);
+    }
+    rp_reader_take(&s->in, head_n);
+    return e;
+}
+
+/* head_n: as parse_head takes it. */
 static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
 {
     struct rp_exchange *x = user_of(s)->open(user_of(s)->arg, s->listener);
@@ -139,7 +160,7 @@ static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
         return;
     }
     extern const struct rp_exchange_ops rp_h1_down_ops;
-    rp_timer_clear(loop_of(s), &s->timer);
+    rp_timer_rest(&s->timer);
     set_state(s, BUSY);
     s->x = x;
     s->scanned = 0;
@@ -152,13 +173,9 @@ static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
     x->conn_id = s->conn_id;
     x->conn_requests = s->requests;
     x->head_chunk = s->in.chunk ? rp_chunk_hold(s->in.chunk) : NULL;
-    if (bad == RP_OK) {
-        bad = rp_h1_parse_request(rp_reader_ptr(&s->in), head_n, &s->settings->limits, &x->arena,
-                                  &x->head);
-        rp_reader_take(&s->in, head_n);
-    }
-    uint64_t most = s->settings->requests_max;
-    x->close_after = bad != RP_OK || !x->head.keepalive || s->settings->draining ||
+    if (bad == RP_OK) bad = parse_head(s, head_n);
+    uint64_t most = settings_of(s)->requests_max;
+    x->close_after = bad != RP_OK || !x->head.keepalive || settings_of(s)->draining ||
                      (most && s->requests >= most) || is_old(s);
     if (bad == RP_OK) rp_body_in_init(&s->body, x->head.framing, x->head.content_length);
     else rp_body_in_init(&s->body, RP_BODY_NONE, 0);
@@ -183,12 +200,12 @@ static bool hand_to_h2(struct rp_h1_down *s, bool *more)
     rp_str preface = RP_H2_PREFACE;
     rp_str have = rp_str_of(rp_reader_ptr(&s->in), rp_reader_len(&s->in));
     rp_str begin = rp_str_head(have, RP_MIN(have.len, preface.len));
-    if (!s->settings->h2 || !rp_str_starts(preface, begin)) return false;
+    if (!settings_of(s)->h2 || !rp_str_starts(preface, begin)) return false;
     *more = begin.len < preface.len;
     if (*more) return false;
     struct rp_chunk *chunk = rp_chunk_hold(s->in.chunk);
     struct rp_conn *c = s->conn;
-    struct rp_h2_downs *h2 = s->settings->h2;
+    struct rp_h2_downs *h2 = settings_of(s)->h2;
     void *listener = s->listener;
     uint64_t id = s->conn_id;
     release(s);
@@ -196,6 +213,11 @@ static bool hand_to_h2(struct rp_h1_down *s, bool *more)
     rp_h2_down_open(h2, c, listener, id, chunk, have);
     rp_chunk_drop(chunk);
     return true;
+}
+
+static bool ends_empty(const char *p, size_t n)
+{
+    return n >= 4 && memcmp(p + n - 4, "\r\n\r\n", 4) == 0;
 }
 
 /* Is there a whole head? Starts the exchange when there is, or when it can never become one. */
@@ -207,9 +229,13 @@ static bool try_head(struct rp_h1_down *s)
     if (!skip_empty_lines(s)) return false;
     size_t have = rp_reader_len(&s->in);
     const char *p = rp_reader_ptr(&s->in);
+    uint32_t most = settings_of(s)->limits.head_bytes;
+    if (RP_LIKELY(s->scanned == 0 && ends_empty(p, have) && have <= most)) {
+        start_exchange(s, have, RP_OK); /* a head ends there at the latest */
+        return true;
+    }
     size_t scanned = s->scanned, head_n = rp_h1_head_end(p, have, &scanned);
     s->scanned = (uint32_t)scanned;
-    uint32_t most = s->settings->limits.head_bytes;
     if (head_n > most || (head_n == 0 && have > most)) {
         start_exchange(s, 0, RP_E_H1_HEAD_BIG);
     } else if (head_n > 0) {
@@ -227,7 +253,7 @@ static void read_head(struct rp_h1_down *s)
     if (rp_reader_len(&s->in) > 0 && s->state == HEAD && !s->in.readable) return;
     for (;;) {
         if (rp_reader_len(&s->in) > 0 && try_head(s)) return;
-        rp_err e = rp_reader_fill(&s->in, mem_of(s), s->conn, s->settings->limits.head_bytes + 1);
+        rp_err e = rp_reader_fill(&s->in, mem_of(s), s->conn, settings_of(s)->limits.head_bytes + 1);
         if (e == RP_AGAIN) break;
         if (e != RP_OK) { /* FIN, reset, or (never) an oversize that try_head let pass */
             close_now(s);
@@ -239,7 +265,7 @@ static void read_head(struct rp_h1_down *s)
         set_state(s, IDLE); /* it was empty lines: the deadline stands */
     } else if (s->state == IDLE) {
         set_state(s, HEAD); /* the whole head must come in head_ms from its first byte */
-        rp_timer_set(loop_of(s), &s->timer, s->settings->head_ms);
+        rp_timer_set(loop_of(s), &s->timer, settings_of(s)->head_ms);
     }
 }
 
@@ -301,7 +327,7 @@ static rp_err down_read_body(struct rp_exchange *x, struct rp_chain *out, size_t
     if (x->body_in_bytes > x->body_limit) return RP_E_BODY_TOO_BIG;
     if (e == RP_E_CLOSED || e == RP_E_OS) return client_gone(x);
     if (s->body.mode == RP_IN_RAW) return e;
-    return rp_exchange_check_pace(x, &s->settings->body_pace, out->bytes - before, e);
+    return rp_exchange_check_pace(x, &settings_of(s)->body_pace, out->bytes - before, e);
 }
 
 static rp_err down_send_info(struct rp_exchange *x, const struct rp_msg *info)
@@ -363,7 +389,7 @@ static void put_framing(struct rp_h1_writer *w, struct rp_h1_down *s, const stru
 static rp_err down_send_head(struct rp_exchange *x, const struct rp_msg *res)
 {
     struct rp_h1_down *s = x->session;
-    if (s->settings->draining) x->close_after = true;
+    if (settings_of(s)->draining) x->close_after = true;
     s->out_mode = (uint8_t)choose_out(x, res);
     s->out_left = res->content_length;
     struct rp_h1_writer w = rp_h1_writer_new(mem_of(s), rp_h1_fields_bound(res) + HEAD_EXTRA);
@@ -473,7 +499,7 @@ static rp_err down_read_pipe(struct rp_exchange *x, struct rp_splice **pipe)
     if (s->body.mode == RP_IN_DONE) rp_reader_listen(&s->in, s->conn); /* for the client's end */
     if (x->body_in_bytes > x->body_limit) return RP_E_BODY_TOO_BIG;
     if (e == RP_E_CLOSED || e == RP_E_OS) return client_gone(x);
-    return rp_exchange_check_pace(x, &s->settings->body_pace, got, e);
+    return rp_exchange_check_pace(x, &settings_of(s)->body_pace, got, e);
 }
 
 static rp_err down_send_pipe(struct rp_exchange *x, struct rp_splice **pipe)
@@ -527,16 +553,16 @@ static void down_end_output(struct rp_exchange *x)
  * the time to ask again, and is told that this was the last. */
 static rp_ms life_left(const struct rp_h1_down *s)
 {
-    return RP_MAX(rp_conn_life_left(s->conn, s->settings->age_ms), (rp_ms)LAST_MS);
+    return RP_MAX(rp_conn_life_left(s->conn, settings_of(s)->age_ms), (rp_ms)LAST_MS);
 }
 
 static void become_idle(struct rp_h1_down *s)
 {
-    rp_ms wait = s->settings->keepalive_ms;
+    rp_ms wait = settings_of(s)->keepalive_ms;
     set_state(s, IDLE);
     s->out_mode = OUT_NONE;
     if (rp_reader_len(&s->in) == 0) rp_reader_clear(&s->in);
-    if (s->settings->age_ms) wait = RP_MIN(wait, life_left(s));
+    if (settings_of(s)->age_ms) wait = RP_MIN(wait, life_left(s));
     rp_timer_set(loop_of(s), &s->timer, wait);
     if (rp_reader_len(&s->in) > 0 || s->in.readable) rp_loop_defer(loop_of(s), &s->later);
 }
@@ -545,7 +571,7 @@ static void down_finish(struct rp_exchange *x)
 {
     struct rp_h1_down *s = x->session;
     bool whole = x->response_done && x->fail == RP_OK && s->out.bytes == 0;
-    bool over = x->close_after || s->body.mode != RP_IN_DONE || s->settings->draining ||
+    bool over = x->close_after || s->body.mode != RP_IN_DONE || settings_of(s)->draining ||
                 (s->in.over != RP_OK && rp_reader_len(&s->in) == 0);
     s->x = NULL;
     s->state = CLOSING;
@@ -616,11 +642,11 @@ void rp_h1_down_open(struct rp_conn *conn, struct rp_mem *mem,
     struct rp_h1_down *s = rp_alloc(sizeof(*s));
     s->magic = MAGIC;
     s->conn = conn;
-    s->settings = settings;
     s->all = all;
     s->listener = listener;
     s->conn_id = conn_id;
     all->user = user;
+    all->settings = settings;
     s->next = all->first;
     if (s->next) s->next->prev = s;
     all->first = s;

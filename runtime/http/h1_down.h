@@ -32,10 +32,12 @@ struct rp_h1_down;
 struct rp_h1_downs { /* all sessions of a worker */
     struct rp_h1_down *first;
     const struct rp_exchange_user *user;
+    const struct rp_h1_settings *settings;
     uint32_t n, idle_n; /* idle: no byte of a request is there */
 };
 
-/* Serve conn (own). settings, user, all and mem are kept; those of `all` share one user. */
+/* Serve conn (own). settings, user, all and mem are kept; those of `all` share one user
+ * and its settings. */
 void rp_h1_down_open(struct rp_conn *conn, struct rp_mem *mem,
                      const struct rp_h1_settings *settings, const struct rp_exchange_user *user,
                      struct rp_h1_downs *all, void *listener, uint64_t conn_id);

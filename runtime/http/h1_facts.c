@@ -75,7 +75,8 @@ static void note_option(struct rp_h1_facts *f, struct rp_msg *m, rp_str option)
 static rp_err note_connection(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
 {
     rp_str item;
-    if (rp_str_ieq(v, RP_STR("keep-alive"))) { /* what nearly every sender says: no list walk */
+    /* What nearly every sender says: no list walk. */
+    if (rp_str_eq(v, RP_STR("keep-alive")) || rp_str_eq(v, RP_STR("Keep-Alive"))) {
         f->keep_alive = true;
         return RP_OK;
     }

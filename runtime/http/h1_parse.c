@@ -4,7 +4,11 @@
  *
  * Names are found by their ':' and known by a perfect hash, so the usual ones need no look at their
  * characters; values are searched for their first control byte, 16 bytes at a time. What the fields
- * mean is in h1_facts.c. Nothing is read outside the head, whatever it holds.
+ * mean is in h1_facts.c. Nothing is read outside the given bytes, whatever they hold.
+ *
+ * Most heads lie in one read with their end: they are parsed at once (`open`), without a search for
+ * that end before. What is not found right this way is looked at again by the rules for whole heads,
+ * so no answer depends on how the bytes came.
  */
 #include "http/h1_parse.h"
 #include "http/h1_facts.h"
@@ -23,6 +27,7 @@ struct parse {
         *writable; /* the same bytes as start: obs-fold is replaced in place; NULL: it is refused */
     struct rp_msg *m;
     struct rp_arena *a;
+    bool open; /* bytes that do not belong to the head may follow: `end` becomes the head's */
 };
 
 /* ------------------------------------------------------------------ lines */
@@ -163,46 +168,40 @@ static void blank_fold(char *cr, size_t rest)
 /* The CRLF that ends the value, NULL when something else is in the way. RFC 9112 §5.2: a user
  * agent's obs-fold MUST be refused; in a response a proxy MUST replace it with spaces or refuse it;
  * older servers still write it: replaced. */
-static inline const char *find_value_end(const struct parse *x, struct rp_scan_breaks *breaks)
+static inline const char *find_value_end(const struct parse *x, const char *p)
 {
-    for (;;) {
-        const char *p = rp_scan_breaks_next(breaks);
+    for (;; p += 2) {
+        p = rp_scan_value_behind(x->start, p, x->end);
         /* RFC 9112 §2.2: bare LF MAY end a line, bare CR MUST be refused or replaced; RFC 9110
          * §5.5: CR, LF, NUL MUST be refused or replaced, other control bytes are invalid: all
          * refused. */
         if (RP_UNLIKELY(!crlf_at(p, x->end))) return NULL;
-        (void)rp_scan_breaks_next(breaks); /* the LF */
         if (!x->writable || p + 2 == x->end || RP_LIKELY(!blank_is(p[2]))) return p;
         blank_fold(x->writable + (p - x->start), (size_t)(x->end - p));
     }
 }
 
 /* RFC 9112 §5: field-name ":" OWS field-value OWS CRLF, at *at, which moves behind it. */
-static inline rp_err parse_field(const struct parse *x, struct rp_scan_breaks *breaks,
-                                 const char **at, struct rp_field *f)
+static inline rp_err parse_field(const struct parse *x, const char **at, struct rp_field *f)
 {
     const char *p = *at, *end = x->end;
-    const char *last = end - p > RP_H1_NAME_MOST + 1 ? p + RP_H1_NAME_MOST + 1 : end;
-    const char *colon = rp_scan_byte(p, last, ':');
-    if (RP_UNLIKELY(colon == last)) return colon_failure(p, end);
-    size_t name_n = (size_t)(colon - p);
-    uint16_t id = rp_token_header_within(p, name_n, end);
+    struct rp_token_name name = rp_token_header_at(p, end, RP_H1_NAME_MOST);
+    if (RP_UNLIKELY(name.n == RP_TOKEN_NO_COLON)) return colon_failure(p, end);
     /* token.tbl holds only tokens, so a known name is one. */
-    if (id == RP_H_OTHER && !name_is_token(p, name_n, end)) return RP_E_H1_FIELD;
-    const char *start = colon + 1;
-    const char *stop = find_value_end(x, breaks);
+    if (name.id == RP_H_OTHER && !name_is_token(p, name.n, end)) return RP_E_H1_FIELD;
+    const char *start = p + name.n + 1;
+    if (RP_LIKELY(start < end && *start == ' ')) start++;
+    const char *stop = find_value_end(x, start);
     if (RP_UNLIKELY(!stop)) return RP_E_H1_FIELD;
     *at = stop + 2;
     /* Of the bytes that may stand in a value only the two blanks are not above SP. */
     while (start < stop && (uint8_t)*start <= ' ') start++;
     while (start < stop && (uint8_t)stop[-1] <= ' ') stop--;
-    *f = (struct rp_field){
-        .name = p,
-        .value = start,
-        .value_n = (uint32_t)(stop - start),
-        .name_n = (uint16_t)name_n,
-        .id = id,
-    };
+    f->name = p;
+    f->value = start;
+    f->value_n = (uint32_t)(stop - start);
+    f->name_n = name.n;
+    f->id = name.id;
     return RP_OK;
 }
 
@@ -222,14 +221,12 @@ bool rp_h1_trailer_is_allowed(uint16_t id)
     }
 }
 
-/* Field lines up to the empty line, which must be the end of the input. facts NULL: a trailer
- * section. */
+/* Field lines up to the empty line, which must be the end of the input, but for an open one. facts
+ * NULL: a trailer section. */
 static rp_err parse_fields(struct parse *x, unsigned fields_max, struct rp_h1_facts *facts)
 {
     struct rp_msg *m = x->m;
     const char *p = x->p;
-    struct rp_scan_breaks breaks;
-    rp_scan_breaks_init(&breaks, x->start, p, x->end);
     fields_max = RP_MIN(fields_max, (unsigned)m->fields_max);
     while (!crlf_at(p, x->end)) {
         rp_err e = RP_OK;
@@ -237,7 +234,7 @@ static rp_err parse_fields(struct parse *x, unsigned fields_max, struct rp_h1_fa
         if (RP_UNLIKELY(m->fields_n == m->fields_room)) e = rp_msg_reserve(m, x->a);
         if (RP_UNLIKELY(e != RP_OK)) return e;
         struct rp_field *f = &m->fields[m->fields_n];
-        e = parse_field(x, &breaks, &p, f);
+        e = parse_field(x, &p, f);
         if (RP_UNLIKELY(e != RP_OK)) return e;
         if (RP_UNLIKELY(!facts) && !rp_h1_trailer_is_allowed(f->id)) continue;
         uint16_t at = m->fields_n++;
@@ -245,6 +242,7 @@ static rp_err parse_fields(struct parse *x, unsigned fields_max, struct rp_h1_fa
         e = rp_h1_facts_note(facts, m, at);
         if (RP_UNLIKELY(e != RP_OK)) return e;
     }
+    if (x->open) x->end = p + 2;
     return p + 2 == x->end ? RP_OK : RP_E_H1_SYNTAX;
 }
 
@@ -255,6 +253,12 @@ static rp_err parse_method(struct parse *x)
 {
     const char *p = x->p;
     size_t n = 0, room = RP_MIN((size_t)(x->end - p), (size_t)RP_H1_METHOD_MOST + 1);
+    if (RP_LIKELY(room >= 4 && memcmp(p, "GET ", 4) == 0)) {
+        x->m->method_text = rp_str_of(p, 3);
+        x->m->method = RP_M_GET;
+        x->p = p + 4;
+        return RP_OK;
+    }
     while (n < room && rp_chars_is(p[n], RP_CH_TOKEN)) n++;
     if (n == 0 || n == room || p[n] != ' ') return RP_E_H1_METHOD;
     x->m->method_text = rp_str_of(p, n);
@@ -286,17 +290,38 @@ static rp_err parse_request_line(struct parse *x, uint32_t uri_bytes)
     return rp_uri_parse_target(m->target, m->method, &m->uri);
 }
 
+static inline rp_err parse_request(struct parse *x, const struct rp_h1_limits *limits)
+{
+    struct rp_h1_facts facts = {0};
+    rp_err e = parse_request_line(x, limits->uri_bytes);
+    if (e == RP_OK) e = parse_fields(x, limits->fields_n, &facts);
+    if (e == RP_OK) e = rp_h1_facts_request(&facts, x->m);
+    if (e == RP_OK && x->m->conn_options) rp_msg_drop_conn_options(x->m);
+    return e;
+}
+
 rp_err rp_h1_parse_request(const char *p, size_t n, const struct rp_h1_limits *limits,
                            struct rp_arena *a, struct rp_msg *out)
 {
     struct parse x = {.p = p, .end = p + n, .start = p, .m = out, .a = a};
-    struct rp_h1_facts facts = {0};
-    if (n > limits->head_bytes) return RP_E_H1_HEAD_BIG;
-    rp_err e = parse_request_line(&x, limits->uri_bytes);
-    if (e == RP_OK) e = parse_fields(&x, limits->fields_n, &facts);
-    if (e == RP_OK) e = rp_h1_facts_request(&facts, out);
-    if (e == RP_OK && out->conn_options) rp_msg_drop_conn_options(out);
-    return e;
+    return n > limits->head_bytes ? RP_E_H1_HEAD_BIG : parse_request(&x, limits);
+}
+
+/* The head that was parsed with bytes behind it: its length, or it is to be looked at again. */
+static size_t end_try(const struct parse *x, rp_err e, const struct rp_h1_limits *limits)
+{
+    size_t n = (size_t)(x->end - x->start);
+    if (RP_LIKELY(e == RP_OK && n <= limits->head_bytes)) return n;
+    rp_msg_clear(x->m);
+    return 0;
+}
+
+size_t rp_h1_try_request(const char *p, size_t n, const struct rp_h1_limits *limits,
+                         struct rp_arena *a, struct rp_msg *out)
+{
+    struct parse x = {.p = p, .end = p + n, .start = p, .m = out, .a = a, .open = true};
+    rp_err e = parse_request(&x, limits);
+    return end_try(&x, e, limits);
 }
 
 /* ------------------------------------------------------------------ response */
@@ -335,18 +360,32 @@ static rp_err blame_upstream(rp_err e)
                                                              : RP_E_UP_BAD_RESPONSE;
 }
 
+static inline rp_err parse_response(struct parse *x, const struct rp_h1_limits *limits,
+                                    uint8_t method)
+{
+    struct rp_h1_facts facts = {0};
+    rp_err e = parse_status_line(x);
+    if (e == RP_OK) e = parse_fields(x, limits->fields_n, &facts);
+    if (e == RP_OK) e = rp_h1_facts_response(&facts, x->m, method);
+    if (e == RP_OK && x->m->conn_options) rp_msg_drop_conn_options(x->m);
+    return e;
+}
+
 rp_err rp_h1_parse_response(char *p, size_t n, const struct rp_h1_limits *limits, uint8_t method,
                             struct rp_arena *a, struct rp_msg *out)
 {
-    struct parse x = {.p = p, .end = p + n, .start = p, .m = out, .a = a};
-    struct rp_h1_facts facts = {0};
+    struct parse x = {.p = p, .end = p + n, .start = p, .writable = p, .m = out, .a = a};
     if (n > limits->head_bytes) return RP_E_UP_HEAD_BIG;
-    rp_err e = parse_status_line(&x);
-    x.writable = p;
-    if (e == RP_OK) e = parse_fields(&x, limits->fields_n, &facts);
-    if (e == RP_OK) e = rp_h1_facts_response(&facts, out, method);
-    if (e == RP_OK && out->conn_options) rp_msg_drop_conn_options(out);
-    return blame_upstream(e);
+    return blame_upstream(parse_response(&x, limits, method));
+}
+
+size_t rp_h1_try_response(char *p, size_t n, const struct rp_h1_limits *limits, uint8_t method,
+                          struct rp_arena *a, struct rp_msg *out)
+{
+    struct parse x = {
+        .p = p, .end = p + n, .start = p, .writable = p, .m = out, .a = a, .open = true};
+    rp_err e = parse_response(&x, limits, method);
+    return end_try(&x, e, limits);
 }
 
 /* ------------------------------------------------------------------ trailers */

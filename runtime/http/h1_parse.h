@@ -44,6 +44,12 @@ bool rp_h1_maybe_request(const char *p, size_t n);
 RP_MUST rp_err rp_h1_parse_request(const char *p, size_t n, const struct rp_h1_limits *limits,
                                    struct rp_arena *a, struct rp_msg *out);
 
+/* A quick first try, before anybody looked for the end: parse the head that these bytes begin with.
+ * ret   its length, and out is what rp_h1_parse_request makes of it; 0: it is not all there, or not
+ *       right. Then out is fresh again, and rp_h1_head_end and rp_h1_parse_request have the word. */
+size_t rp_h1_try_request(const char *p, size_t n, const struct rp_h1_limits *limits,
+                         struct rp_arena *a, struct rp_msg *out);
+
 /* Parse one whole response head from an upstream. `method` is the request's (enum rp_method): it
  * decides whether a body follows (RFC 9112 §6.3). obs-fold is replaced by spaces in place (§5.2).
  * Framing NONE with a Content-Length field: a response to HEAD, or 304 (it may be forwarded); 204
@@ -51,6 +57,10 @@ RP_MUST rp_err rp_h1_parse_request(const char *p, size_t n, const struct rp_h1_l
  * ret   RP_OK; RP_E_UP_BAD_RESPONSE, RP_E_UP_HEAD_BIG, RP_E_CAP */
 RP_MUST rp_err rp_h1_parse_response(char *p, size_t n, const struct rp_h1_limits *limits,
                                     uint8_t method, struct rp_arena *a, struct rp_msg *out);
+
+/* As rp_h1_try_request. Folds may have become spaces already, which changes no answer. */
+size_t rp_h1_try_response(char *p, size_t n, const struct rp_h1_limits *limits, uint8_t method,
+                          struct rp_arena *a, struct rp_msg *out);
 
 /* Parse a trailer section (field lines and the final empty line). Fields that frame, route or
  * authenticate (RFC 9110 §6.5.1) are dropped. ret RP_OK; RP_E_H1_FIELD, RP_E_H1_FIELDS_MANY */

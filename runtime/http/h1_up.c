@@ -198,15 +198,9 @@ static rp_err fail_read(struct rp_h1_up *u, rp_err e)
     return u->answered || rp_reader_len(&u->in) > 0 ? RP_E_UP_TRUNCATED : RP_E_UP_CLOSED;
 }
 
-static rp_err parse_head(struct rp_h1_up *u, size_t head_n, const struct rp_h1_limits *limits,
-                         struct rp_arena *a, struct rp_msg *out, struct rp_chunk **chunk)
+static rp_err take_head(struct rp_h1_up *u, size_t head_n, const struct rp_msg *out,
+                        struct rp_chunk **chunk)
 {
-    char *p = u->in.chunk->data + u->in.at;
-    rp_err e = rp_h1_parse_response(p, head_n, limits, u->method, a, out);
-    if (e != RP_OK) {
-        u->poisoned = true;
-        return e;
-    }
     *chunk = rp_chunk_hold(u->in.chunk);
     rp_reader_take(&u->in, head_n);
     u->scanned = 0;
@@ -219,12 +213,34 @@ static rp_err parse_head(struct rp_h1_up *u, size_t head_n, const struct rp_h1_l
     return RP_OK;
 }
 
+static rp_err parse_head(struct rp_h1_up *u, size_t head_n, const struct rp_h1_limits *limits,
+                         struct rp_arena *a, struct rp_msg *out, struct rp_chunk **chunk)
+{
+    char *p = u->in.chunk->data + u->in.at;
+    rp_err e = rp_h1_parse_response(p, head_n, limits, u->method, a, out);
+    if (e == RP_OK) return take_head(u, head_n, out, chunk);
+    u->poisoned = true;
+    return e;
+}
+
+/* The usual head came in one piece. */
+static size_t try_head(struct rp_h1_up *u, const struct rp_h1_limits *limits, struct rp_arena *a,
+                       struct rp_msg *out)
+{
+    char *p = u->in.chunk->data + u->in.at;
+    return rp_h1_try_response(p, rp_reader_len(&u->in), limits, u->method, a, out);
+}
+
 static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, struct rp_arena *a,
                            struct rp_msg *out, struct rp_chunk **chunk)
 {
     struct rp_h1_up *u = own(up);
     for (;;) {
         size_t have = rp_reader_len(&u->in);
+        if (have && u->scanned == 0) {
+            size_t n = try_head(u, limits, a, out);
+            if (RP_LIKELY(n > 0)) return take_head(u, n, out, chunk);
+        }
         size_t head_n = have ? rp_h1_head_end(rp_reader_ptr(&u->in), have, &u->scanned) : 0;
         if (head_n > limits->head_bytes || (!head_n && have > limits->head_bytes)) {
             u->poisoned = true;

@@ -70,43 +70,36 @@ static bool is_whole_line(const struct rp_field *f, const struct rp_field *next)
            f->name[f->name_n] == ':' && f->name[f->name_n + 1] == ' ';
 }
 
-static bool is_left_out(const struct rp_msg *m, const struct rp_field *f,
-                        const struct rp_h1_skip *skip)
+static inline bool is_left_out(const struct rp_msg *m, const struct rp_field *f,
+                               const struct rp_h1_skip *skip)
 {
     return f->name_n == 0 || rp_h1_skip_has(skip, f->id) ||
-           (m->conn_options && rp_msg_is_conn_option(m, f));
+           (RP_UNLIKELY(m->conn_options) && rp_msg_is_conn_option(m, f));
 }
 
 void rp_h1_put_fields(struct rp_h1_writer *w, const struct rp_msg *m, const struct rp_h1_skip *skip)
 {
-    const char *run = NULL; /* whole lines [run, run_end) are not copied yet */
-    const char *run_end = NULL;
-    for (uint16_t i = 0; i < m->fields_n; i++) {
-        const struct rp_field *f = &m->fields[i];
-        if (is_left_out(m, f, skip)) continue;
-        bool whole = i + 1 < m->fields_n && is_whole_line(f, f + 1);
-        if (run && run_end == f->name && whole) {
-            run_end = (f + 1)->name;
-            continue;
-        }
-        if (run) rp_h1_put(w, rp_str_of(run, (size_t)(run_end - run)));
-        run = NULL;
-        if (whole) {
-            run = f->name;
-            run_end = (f + 1)->name;
-        } else {
-            rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
-        }
+    const struct rp_field *f = m->fields, *end = f + m->fields_n;
+    while (f < end) {
+        const struct rp_field *run = f; /* whole lines from here on are copied at once */
+        while (f < end && !is_left_out(m, f, skip) && f + 1 < end && is_whole_line(f, f + 1)) f++;
+        if (f > run) rp_h1_put(w, rp_str_of(run->name, (size_t)(f->name - run->name)));
+        if (f == end) return;
+        if (!is_left_out(m, f, skip)) rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
+        f++;
     }
-    if (run) rp_h1_put(w, rp_str_of(run, (size_t)(run_end - run)));
 }
 
 void rp_h1_put_status(struct rp_h1_writer *w, const struct rp_msg *m)
 {
     rp_str reason = m->reason.len ? m->reason : rp_msg_reason(m->status);
-    rp_h1_put(w, RP_STR("HTTP/1.1 "));
-    rp_h1_put_u64(w, m->status);
-    rp_h1_put(w, RP_STR(" "));
+    char line[] = "HTTP/1.1 200 ";
+    unsigned status = m->status;
+    RP_CHECK(status >= 100 && status <= 999);
+    line[9] = (char)('0' + status / 100);
+    line[10] = (char)('0' + status / 10 % 10);
+    line[11] = (char)('0' + status % 10);
+    rp_h1_put(w, rp_str_of(line, sizeof line - 1));
     rp_h1_put(w, reason);
     rp_h1_put(w, RP_STR("\r\n"));
 }

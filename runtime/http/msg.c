@@ -104,6 +104,11 @@ void rp_msg_init(struct rp_msg *m, struct rp_field *fields, uint16_t room, uint1
     m->fields_max = max;
 }
 
+void rp_msg_clear(struct rp_msg *m)
+{
+    rp_msg_init(m, m->fields, m->fields_room, m->fields_max);
+}
+
 static rp_err append(struct rp_msg *m, struct rp_arena *a, uint16_t id, rp_str name, rp_str value)
 {
     if (name.len == 0 || name.len > UINT16_MAX || value.len > UINT32_MAX) return RP_E_INVALID;

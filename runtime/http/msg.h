@@ -52,6 +52,8 @@ struct rp_msg {
 
 /* fields: storage for `room` fields, borrowed; grown from the arena up to max. Zeroes the rest. */
 void rp_msg_init(struct rp_msg *m, struct rp_field *fields, uint16_t room, uint16_t max);
+/* As new, with the storage it has. */
+void rp_msg_clear(struct rp_msg *m);
 
 /* First live field by known id (id != 0) / by name (any case); NULL when absent. */
 struct rp_field *rp_msg_find(const struct rp_msg *m, uint16_t id);

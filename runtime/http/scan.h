@@ -146,6 +146,24 @@ static inline const char *rp_scan_value(const char *p, const char *end)
     return p;
 }
 
+/* The same; bytes from `start` on can be read, so that a short rest needs no walk by bytes. */
+static inline const char *rp_scan_value_behind(const char *start, const char *p, const char *end)
+{
+#ifdef RP_SCAN_SSE2
+    for (; end - p >= 16; p += 16) {
+        unsigned hits = rp_scan_value_bits(p);
+        if (hits) return p + __builtin_ctz(hits);
+    }
+    if (p < end && end - start >= 16) {
+        unsigned hits = rp_scan_value_bits(end - 16) >> (16 - (end - p));
+        return hits ? p + __builtin_ctz(hits) : end;
+    }
+#endif
+    (void)start;
+    while (p < end && rp_chars_is(*p, RP_CH_VALUE)) p++;
+    return p;
+}
+
 /* First byte that is not VCHAR (0x21-0x7e). */
 static inline const char *rp_scan_visible(const char *p, const char *end)
 {
@@ -189,57 +207,6 @@ static inline const char *rp_scan_abnormal(const char *p, const char *end)
     for (; p < end && rp_chars_is(*p, RP_CH_PATH); p++)
         if ((*p == '/' || *p == '.') && p[-1] == '/') break;
     return p;
-}
-
-/* ------------------------------------------------------------------ breaks */
-
-/* Walks the bytes that may not stand in a field value, 64 at a time: the place of one does not
- * depend on what lies before it, so the processor can look at several lines at once. */
-struct rp_scan_breaks {
-    const char *start, *end; /* readable bytes */
-    const char *block;       /* where bit 0 of left stands */
-    uint64_t left;
-};
-
-static inline uint64_t rp_scan_break_block(const char *start, const char *p, const char *end)
-{
-    uint64_t bits = 0;
-    unsigned at = 0, n = end - p < 64 ? (unsigned)(end - p) : 64;
-#ifdef RP_SCAN_SSE2
-    if (RP_LIKELY(n == 64))
-        return rp_scan_value_bits(p) | (uint64_t)rp_scan_value_bits(p + 16) << 16 |
-               (uint64_t)rp_scan_value_bits(p + 32) << 32 |
-               (uint64_t)rp_scan_value_bits(p + 48) << 48;
-    for (; n - at >= 16; at += 16) bits |= (uint64_t)rp_scan_value_bits(p + at) << at;
-    if (at < n && end - start >= 16) /* the last 16 bytes, without those looked at already */
-        return bits | (uint64_t)(rp_scan_value_bits(end - 16) >> (16 - (n - at))) << at;
-#endif
-    (void)start;
-    for (; at < n; at++) bits |= (uint64_t)!rp_chars_is(p[at], RP_CH_VALUE) << at;
-    return bits;
-}
-
-/* Begin at p, start <= p <= end. */
-static inline void rp_scan_breaks_init(struct rp_scan_breaks *b, const char *start, const char *p,
-                                       const char *end)
-{
-    b->start = start;
-    b->end = end;
-    b->block = p;
-    b->left = rp_scan_break_block(start, p, end);
-}
-
-/* The next one; end when there is none. */
-static inline const char *rp_scan_breaks_next(struct rp_scan_breaks *b)
-{
-    while (!b->left) {
-        if (b->end - b->block <= 64) return b->end;
-        b->block += 64;
-        b->left = rp_scan_break_block(b->start, b->block, b->end);
-    }
-    const char *at = b->block + __builtin_ctzll(b->left);
-    b->left &= b->left - 1;
-    return at;
 }
 #endif
 

@@ -135,24 +135,36 @@ uint16_t rp_token_header(const char *name, size_t n)
     return (uint16_t)id;
 }
 
-uint16_t rp_token_header_within(const char *name, size_t n, const char *end)
+#ifdef RP_SCAN_SSE2
+/* Of the name that the first n < 16 bytes of x are. */
+static inline uint16_t known_block(__m128i x, size_t n)
+{
+    static const char keep[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    __m128i upper = rp_scan_within(x, 'A', 'Z');
+    x = _mm_or_si128(x, _mm_and_si128(upper, _mm_set1_epi8(0x20)));
+    x = _mm_and_si128(x, rp_scan_load(keep + 16 - n)); /* zeros behind the name */
+    struct ends e = {(uint64_t)_mm_cvtsi128_si64(x),
+                     (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(x, x))};
+    unsigned id = header_slots[slot_of(e, n, TOKEN_HEADER_MUL, TOKEN_HEADER_BITS)];
+    __m128i same = _mm_cmpeq_epi8(x, rp_scan_load(header_names[id]));
+    return header_lens[id] == n && rp_scan_mask(same) == 0xffff ? (uint16_t)id : RP_H_OTHER;
+}
+#endif
+
+struct rp_token_name rp_token_header_at(const char *p, const char *end, uint16_t most)
 {
 #ifdef RP_SCAN_SSE2
-    static const char keep[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-    if (RP_LIKELY(n < 16 && end - name >= 16)) {
-        __m128i x = rp_scan_load(name);
-        __m128i upper = rp_scan_within(x, 'A', 'Z');
-        x = _mm_or_si128(x, _mm_and_si128(upper, _mm_set1_epi8(0x20)));
-        x = _mm_and_si128(x, rp_scan_load(keep + 16 - n)); /* zeros behind the name */
-        struct ends e = {(uint64_t)_mm_cvtsi128_si64(x),
-                         (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(x, x))};
-        unsigned id = header_slots[slot_of(e, n, TOKEN_HEADER_MUL, TOKEN_HEADER_BITS)];
-        __m128i same = _mm_cmpeq_epi8(x, rp_scan_load(header_names[id]));
-        return header_lens[id] == n && rp_scan_mask(same) == 0xffff ? (uint16_t)id : RP_H_OTHER;
+    if (RP_LIKELY(end - p >= 16 && most >= 16)) {
+        __m128i x = rp_scan_load(p);
+        unsigned colons = rp_scan_mask(rp_scan_is(x, ':')), n = (unsigned)__builtin_ctz(colons | 1u << 16);
+        if (RP_LIKELY(colons)) return (struct rp_token_name){known_block(x, n), (uint16_t)n};
     }
 #endif
-    (void)end;
-    return rp_token_header(name, n);
+    const char *last = end - p > most + 1 ? p + most + 1 : end;
+    const char *colon = rp_scan_byte(p, last, ':');
+    if (colon == last) return (struct rp_token_name){RP_H_OTHER, RP_TOKEN_NO_COLON};
+    size_t n = (size_t)(colon - p);
+    return (struct rp_token_name){rp_token_header(p, n), (uint16_t)n};
 }
 
 rp_str rp_token_header_name(uint16_t id)

@@ -64,14 +64,14 @@ static bool ip6_is(rp_str s)
 /* The bytes before a ':' or the end that can be a name: no label is empty, one dot may end it. */
 static size_t name_span(rp_str s)
 {
-    size_t i = 0;
-    for (;;) {
-        size_t start = i;
-        while (i < s.len && rp_chars_is(s.ptr[i], RP_CH_LABEL)) i++;
-        if (i == s.len || s.ptr[i] != '.') return i;
+    size_t i = 0, start = 0; /* of the label */
+    for (; i < s.len; i++) {
+        if (rp_chars_is(s.ptr[i], RP_CH_LABEL)) continue;
+        if (s.ptr[i] != '.') break;
         if (i == start) return 0;
-        i++;
+        start = i + 1;
     }
+    return i;
 }
 
 static size_t literal_span(rp_str s)
@@ -84,8 +84,12 @@ static size_t literal_span(rp_str s)
 static rp_err parse_port(rp_str digits, uint16_t *port)
 {
     unsigned value = 0;
-    if (digits.len > PORT_DIGITS || !rp_chars_all(digits, RP_CH_DIGIT)) return RP_E_H1_HOST;
-    for (size_t i = 0; i < digits.len; i++) value = value * 10 + (unsigned)(digits.ptr[i] - '0');
+    if (digits.len > PORT_DIGITS) return RP_E_H1_HOST;
+    for (size_t i = 0; i < digits.len; i++) {
+        unsigned digit = (uint8_t)digits.ptr[i] - (unsigned)'0';
+        if (digit > 9) return RP_E_H1_HOST;
+        value = value * 10 + digit;
+    }
     if (value > UINT16_MAX || (digits.len > 0 && value == 0)) return RP_E_H1_HOST;
     *port = (uint16_t)value;
     return RP_OK;
@@ -110,7 +114,10 @@ rp_err rp_uri_parse_authority(rp_str authority, rp_str *host, uint16_t *port)
 static rp_err split_path(rp_str s, struct rp_uri *out)
 {
     const char *end = s.ptr + s.len;
-    const char *stop = rp_scan_path(s.ptr, end);
+    /* Nearly all paths are in normal form, and what may differ from it stops this search. */
+    const char *stop = s.len > 0 && s.ptr[0] == '/' ? rp_scan_abnormal(s.ptr, end) : s.ptr;
+    out->is_normal = stop > s.ptr && (stop == end || *stop == '?');
+    if (!out->is_normal) stop = rp_scan_path(stop, end);
     out->raw_path = rp_str_of(s.ptr, (size_t)(stop - s.ptr));
     if (stop < end) {
         if (*stop != '?') return RP_E_H1_TARGET;
@@ -158,7 +165,7 @@ rp_err rp_uri_parse_target(rp_str target, uint8_t method, struct rp_uri *out)
     rp_err e;
     out->form =
         RP_URI_ORIGIN; /* field by field: of a memset the compiler would make a slow rep stos */
-    out->has_query = false;
+    out->has_query = out->is_normal = false;
     out->port = 0;
     out->scheme = out->authority = out->host = RP_STR_NONE;
     out->raw_path = out->query = RP_STR_NONE;

@@ -14,6 +14,7 @@ enum rp_uri_form { RP_URI_ORIGIN, RP_URI_ABSOLUTE, RP_URI_AUTHORITY, RP_URI_ASTE
 struct rp_uri {
     uint8_t form;     /* enum rp_uri_form */
     bool has_query;   /* a '?' was there, the query may still be empty */
+    bool is_normal;   /* path is its normal form already: seen while it was split */
     uint16_t port;    /* of the authority; 0 when absent */
     rp_str scheme;    /* absolute-form only */
     rp_str authority; /* absolute- and authority-form: "host:port" as sent */

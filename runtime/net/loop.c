@@ -132,10 +132,6 @@ void rp_loop_set_share(struct rp_loop *l, rp_ns ns)
  * theirs now, so that those who want little and come often cannot keep them from moving. */
 static void run_bulk(struct rp_loop *l)
 {
-    if (!l->bulk.head) {
-        l->left_ns = 0;
-        return;
-    }
     rp_ns now = rp_clock_mono_ns(), others = l->left_ns ? now - l->left_ns : 0;
     bool fair = l->share_ns > 0;
     l->share_ends_ns = now + (fair ? RP_MAX(l->share_ns, RP_MIN(others, (rp_ns)SHARE_MOST_NS)) : 0);
@@ -155,9 +151,11 @@ static void on_idle(uv_idle_t *h)
 /* The poll must not block while jobs are left. */
 static void stay_awake(struct rp_loop *l)
 {
-    bool idle = uv_is_active((uv_handle_t *)&l->idle) != 0, left = l->jobs.head || l->bulk.head;
-    if (left && !idle) (void)uv_idle_start(&l->idle, on_idle); /* fails only without cb */
-    if (!left && idle) (void)uv_idle_stop(&l->idle);           /* never fails */
+    bool left = l->jobs.head || l->bulk.head;
+    if (RP_LIKELY(left == l->awake)) return;
+    l->awake = left;
+    if (left) (void)uv_idle_start(&l->idle, on_idle); /* fails only without cb */
+    else (void)uv_idle_stop(&l->idle);                /* never fails */
 }
 
 static void run_deferred(struct rp_loop *l)
@@ -178,7 +176,8 @@ static void on_check(uv_check_t *h)
 {
     struct rp_loop *l = h->data;
     run_jobs(l);
-    run_bulk(l);
+    if (RP_UNLIKELY(l->bulk.head != NULL)) run_bulk(l);
+    else l->left_ns = 0;
     stay_awake(l);
     forget_times(l);
 }

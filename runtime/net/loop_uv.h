@@ -28,6 +28,7 @@ struct rp_loop {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;        /* active only while deferred jobs are left over: poll must not block */
+    bool awake;            /* it is */
     uv_timer_t wheel_uv;   /* the one timer that drives the wheel */
     uv_timer_t turn_limit; /* bounds rp_loop_turn */
     struct rp_mem *mem;

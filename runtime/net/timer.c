@@ -34,9 +34,11 @@ void rp_timer_init(struct rp_timer *t, void (*fire)(struct rp_timer *t))
 
 void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms)
 {
-    rp_ms now = rp_loop_now(l);
+    rp_ms now = rp_loop_now(l), at = now + RP_MIN(after_ms, AFTER_MOST);
+    t->at_ms = at;
+    /* Looked at no later than that, the wheel puts it in anew. (While it runs nothing is.) */
+    if (t->link.next && t->slot_ms <= at && l->wheel.next_ms) return;
     rp_wheel_remove(t);
-    t->at_ms = now + RP_MIN(after_ms, AFTER_MOST);
     if (rp_wheel_add(&l->wheel, t, now)) start_uv(l);
 }
 
@@ -48,5 +50,5 @@ void rp_timer_clear(struct rp_loop *l, struct rp_timer *t)
 
 bool rp_timer_is_armed(const struct rp_timer *t)
 {
-    return t->link.next != NULL;
+    return t->link.next != NULL && t->at_ms != UINT64_MAX;
 }

@@ -169,7 +169,8 @@ static rp_ms link_in(struct rp_wheel *w, struct rp_timer *t)
     size_t slot = tick & SLOT_MASK;
     list_append(&w->slots[level][slot], &t->link);
     w->used[level][slot / 64] |= (uint64_t)1 << (slot % 64);
-    return tick << shift_of(level);
+    t->slot_ms = tick << shift_of(level);
+    return t->slot_ms;
 }
 
 /* ---- exports ------------------------------------------------------------------------------- */
@@ -259,7 +260,8 @@ void rp_wheel_run(struct rp_wheel *w, rp_ms now)
     while (!list_is_empty(&w->due)) {
         struct rp_timer *t = timer_of(w->due.next);
         rp_wheel_remove(t);
-        if (t->at_ms > now) (void)link_in(w, t); /* lay beyond the last level; not early */
+        if (t->at_ms == NEVER) continue;         /* it rested */
+        if (t->at_ms > now) (void)link_in(w, t); /* moved since, or beyond the last level */
         else t->fire(t);                         /* t may be gone now */
     }
     w->next_ms = first_slot(w);

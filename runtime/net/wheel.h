@@ -4,8 +4,8 @@
  *
  * Eight levels of 256 slots; a slot of level n spans 4^n ms. A timer lies in the first level that
  * reaches it and is never moved to a finer one: it fires at the end of its slot, so never early and
- * at most 4/256 of its delay (or 1 ms) late. What lies beyond the last level (70 minutes) is put in
- * again when its slot comes up.
+ * at most 4/256 of its delay (or 1 ms) late. What lies beyond the last level (70 minutes), and
+ * what was moved to a later time meanwhile, is put in again when its slot comes up.
  */
 #ifndef RP_NET_WHEEL_H
 #define RP_NET_WHEEL_H

@@ -13,9 +13,6 @@
 
 #include "base/mem.h"
 #include "process/master_in.h"
-#include "process/stats.h"
-#include "proxy/staples.h"
-#include "shm/dict.h"
 
 enum {
     FILES_LOW = 4096, /* two descriptors per proxied connection: below this it is worth a word */
@@ -51,7 +48,8 @@ static rp_err choose_account(struct rp_master *m, rp_str name, struct rp_buf *er
 static rp_err take_pidfile(struct rp_master *m, struct rp_buf *error)
 {
     rp_err e = rp_pidfile_locate(&m->pidfile, m->run->site, m->run->pid_path, true, error);
-    return e == RP_OK ? rp_pidfile_take(&m->pidfile, error) : e;
+    if (e != RP_OK || m->succession) return e; /* the lock stays the process's */
+    return rp_pidfile_take(&m->pidfile, error);
 }
 
 static rp_err check_site(struct rp_master *m, struct rp_buf *error)
@@ -70,7 +68,7 @@ static rp_err write_extra_pid(struct rp_master *m, struct rp_buf *error)
 {
     rp_str path = m->site->plan->pid_file;
     char z[RP_PIDFILE_PATH_BYTES];
-    if (path.len == 0 || path.len >= sizeof z) return RP_OK;
+    if (path.len == 0 || path.len >= sizeof z || m->succession) return RP_OK;
     memcpy(z, path.ptr, path.len);
     z[path.len] = 0;
     if (strcmp(z, m->pidfile.path) == 0) return RP_OK;
@@ -82,7 +80,10 @@ static rp_err open_sockets(struct rp_master *m, struct rp_buf *error)
 {
     const struct rp_plan *p = m->site->plan;
     if (p->listeners_n == 0) rp_log(warn, "the site has no listener: nobody can connect");
-    return rp_sockets_open(&m->sockets, NULL, p, p->workers, error);
+    struct rp_succession *s = m->succession;
+    if (!s) return rp_sockets_open(&m->sockets, NULL, p, p->workers, error);
+    rp_sockets_succeed(&s->sockets);
+    return rp_sockets_open(&m->sockets, &s->sockets, p, RP_MIN(p->workers, s->workers), error);
 }
 
 /* In the background nobody reads stderr. */
@@ -105,45 +106,23 @@ static rp_err open_logs(struct rp_master *m, struct rp_buf *error)
     return e;
 }
 
-/* Room for the largest number of workers that a reload may ask for; pages that nobody touches take
- * no memory. */
-static rp_err make_zone(struct rp_master *m, struct rp_buf *error)
+static rp_err make_parts(struct rp_master *m, struct rp_buf *error)
 {
-    size_t bytes = rp_crumb_bytes(RP_PLAN_SLOTS, RP_CRUMB_NAMES_DEFAULT) +
-                   rp_counter_bytes(RP_PLAN_SLOTS, RP_STATS_CAP) +
-                   rp_census_bytes(RP_PLAN_SLOTS, RP_CENSUS_NETS_DEFAULT) +
-                   rp_roster_bytes(RP_PLAN_SLOTS, RP_ROSTER_PLACES_DEFAULT) +
-                   rp_metric_bytes(RP_PLAN_SLOTS) + rp_keyring_bytes() + rp_once_bytes() +
-                   RP_ZONE_HEAD_BYTES;
-    rp_err e = rp_zone_new(RP_STR("rproxy"), bytes, &m->zone);
-    if (e == RP_OK)
-        e = rp_crumb_new(m->zone, RP_STR("crumbs"), RP_PLAN_SLOTS, RP_CRUMB_NAMES_DEFAULT,
-                         &m->crumbs);
-    if (e == RP_OK)
-        e = rp_counter_new(m->zone, RP_STR("counters"), RP_PLAN_SLOTS, RP_STATS_CAP, &m->counters);
-    if (e == RP_OK) e = rp_metric_new(m->zone, RP_STR("metrics"), RP_PLAN_SLOTS, &m->metrics);
-    if (e == RP_OK) e = rp_keyring_new(m->zone, RP_STR("tickets"), &m->keyring);
-    if (e == RP_OK) e = rp_once_new(m->zone, RP_STR("early"), &m->once);
-    if (e == RP_OK) e = rp_stats_register(m->counters);
-    if (e == RP_OK)
-        e = rp_census_new(m->zone, RP_STR("census"), RP_PLAN_SLOTS, RP_CENSUS_NETS_DEFAULT,
-                          &m->census);
-    if (e == RP_OK)
-        e = rp_roster_new(m->zone, RP_STR("roster"), RP_PLAN_SLOTS, RP_ROSTER_PLACES_DEFAULT,
-                          &m->roster);
-    if (e == RP_OK) e = rp_zone_new(RP_STR("rproxy-staples"), RP_STAPLES_BYTES, &m->staples_zone);
-    if (e == RP_OK) e = rp_dict_new(m->staples_zone, RP_DICT_CACHE, &m->staples);
-    if (e != RP_OK) rp_buf_addf(error, "no shared memory: %s", rp_err_text(e));
-    return e;
+    struct rp_succession *s = m->succession;
+    return rp_parts_open(m, s ? &s->parts : NULL, s ? &s->lost : NULL, error);
 }
 
 static rp_err make_shared(struct rp_master *m, struct rp_buf *error)
 {
-    return rp_zones_open(&m->zones, NULL, m->site->plan, error);
+    struct rp_succession *s = m->succession;
+    rp_err e = rp_zones_open(&m->zones, s ? &s->zones : NULL, m->site->plan, error);
+    if (e == RP_OK && s) rp_zones_tell(&m->zones, &s->zones, &s->lost);
+    return e;
 }
 
 static rp_err open_control(struct rp_master *m, struct rp_buf *error)
 {
+    if (m->succession) return RP_OK;
     return rp_control_open(m->pidfile.sock, &m->control, error);
 }
 
@@ -161,22 +140,38 @@ static rp_err first_account(struct rp_master *m, struct rp_buf *error)
     return choose_account(m, m->run->user, error);
 }
 
+/* All was tried in the rehearsal. */
+static rp_err take_over(struct rp_master *m, struct rp_buf *error)
+{
+    rp_err e = raise_limits(m, error);
+    if (e == RP_OK) e = take_pidfile(m, error);
+    if (e == RP_OK) e = rp_successor_take_over(m, error);
+    if (e != RP_OK) return e;
+    rp_master_use_logs(m);
+    rp_str user = m->site->plan->user;
+    return choose_account(m, user.len ? user : m->run->user, error);
+}
+
 rp_err rp_boot(struct rp_master *m)
 {
     static rp_err (*const steps[])(struct rp_master * m, struct rp_buf * error) = {
         raise_limits, first_account, take_pidfile, check_site,  write_extra_pid,
-        open_logs,    open_sockets,  make_zone,    make_shared, open_control,
+        open_logs,    open_sockets,  make_parts,   make_shared, open_control,
     };
     struct rp_buf error;
     rp_err e = RP_OK;
+    bool takes_over = m->succession && m->succession->kind == RP_HANDOVER_TAKE_OVER;
     m->pidfile.fd = m->extra.fd = m->signals = m->reload.check.channel = -1;
     m->watch.channel = -1;
-    m->generation = 1;
+    rp_upgrade_init(&m->upgrade);
+    m->generation = m->succession ? m->succession->generation + 1 : 1;
     m->crew.slots = rp_alloc(sizeof *m->crew.slots * RP_PLAN_SLOTS);
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) m->crew.slots[i].channel = -1;
     rp_errlog_open(&m->errlog);
     rp_buf_init(&error, TEXT_MOST);
-    for (size_t i = 0; i < RP_COUNT(steps) && e == RP_OK; i++) e = steps[i](m, &error);
+    if (takes_over) e = take_over(m, &error);
+    for (size_t i = 0; i < RP_COUNT(steps) && e == RP_OK && !takes_over; i++)
+        e = steps[i](m, &error);
     if (e != RP_OK) rp_boot_complain(m->run, rp_buf_str(&error));
     rp_buf_fini(&error);
     return e;
@@ -186,18 +181,10 @@ void rp_boot_undo(struct rp_master *m)
 {
     rp_control_close(&m->control);
     rp_reload_fini(m);
+    rp_upgrade_fini(&m->upgrade);
     rp_watch_stop(&m->watch);
     rp_crew_fini(m);
-    rp_census_free(&m->census);
-    rp_roster_free(&m->roster);
-    rp_keyring_free(&m->keyring);
-    rp_once_free(&m->once);
-    rp_metric_free(&m->metrics);
-    rp_counter_free(&m->counters);
-    rp_crumb_free(&m->crumbs);
-    rp_zone_free(&m->zone);
-    rp_dict_free(&m->staples);
-    rp_zone_free(&m->staples_zone);
+    rp_parts_close(m);
     rp_zones_close(&m->zones);
     rp_sockets_close(&m->sockets);
     rp_logs_close(&m->logs);

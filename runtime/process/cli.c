@@ -13,6 +13,7 @@
 #include "process/checker.h"
 #include "process/command.h"
 #include "process/pidfile.h"
+#include "process/successor.h"
 #include "process/tool.h"
 
 enum {
@@ -20,6 +21,7 @@ enum {
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
     TEXT_MOST = 1 << 28,
+    OPTION_BINARY = 256, /* has no letter */
 };
 
 static const char HELP[] =
@@ -35,6 +37,7 @@ static const char HELP[] =
     "  rproxy reload -p site.lua       take the changed site, or say why not\n"
     "  rproxy stop|quit -p site.lua    end now | end when running requests are answered\n"
     "  rproxy reopen -p site.lua       reopen the log files\n"
+    "  rproxy upgrade -p site.lua      go on with the program that is installed now, dropping nothing\n"
     "  rproxy status -p site.lua       what the running instance does\n"
     "  rproxy metrics -p site.lua      its metrics, as Prometheus reads them\n";
 
@@ -46,6 +49,7 @@ static const char HELP_OPTIONS[] =
     "  -t, --check            see above\n"
     "  -T, --explain          see above\n"
     "  -d, --daemon           see above\n"
+    "      --binary FILE      upgrade: to this program\n"
     "  -v, --version          print the version\n"
     "  -V, --libraries        print the version and those of the libraries\n"
     "  -h, --help             print this\n";
@@ -84,6 +88,7 @@ static rp_err take_option(struct rp_cli *c, int option, struct rp_buf *error)
     case 'p': c->site = optarg; return RP_OK;
     case 'g': return add_override(c, optarg, error);
     case 'd': c->daemon = true; return RP_OK;
+    case OPTION_BINARY: c->binary = optarg; return RP_OK;
     case 't': return set_mode(c, RP_CLI_CHECK, error);
     case 'T': return set_mode(c, RP_CLI_EXPLAIN, error);
     case 'v': return set_mode(c, RP_CLI_VERSION, error);
@@ -111,15 +116,11 @@ static bool needs_site(const struct rp_cli *c)
 rp_err rp_cli_parse(struct rp_cli *c, int argc, char **argv, struct rp_buf *error)
 {
     static const struct option longs[] = {
-        {"site", required_argument, NULL, 'p'},
-        {"set", required_argument, NULL, 'g'},
-        {"check", no_argument, NULL, 't'},
-        {"explain", no_argument, NULL, 'T'},
-        {"daemon", no_argument, NULL, 'd'},
-        {"version", no_argument, NULL, 'v'},
-        {"libraries", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"site", required_argument, NULL, 'p'}, {"set", required_argument, NULL, 'g'},
+        {"check", no_argument, NULL, 't'},      {"explain", no_argument, NULL, 'T'},
+        {"daemon", no_argument, NULL, 'd'},     {"binary", required_argument, NULL, OPTION_BINARY},
+        {"version", no_argument, NULL, 'v'},    {"libraries", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0},
     };
     int option;
     *c = (struct rp_cli){.mode = RP_CLI_SERVE};
@@ -139,6 +140,8 @@ rp_err rp_cli_parse(struct rp_cli *c, int argc, char **argv, struct rp_buf *erro
     if (e != RP_OK) return e;
     if (c->overrides.failed) return wrong(error, "too much text in -g", "");
     if (c->daemon && c->mode != RP_CLI_SERVE) return wrong(error, "-d is for serving alone", "");
+    if (c->binary && (!c->command || strcmp(c->command, "upgrade") != 0))
+        return wrong(error, "--binary is for the command upgrade alone", "");
     if (c->mode == RP_CLI_COMMAND && c->sets_options)
         return wrong(error, "a running master keeps its options: commands take no -g but pid=", "");
     if (!needs_site(c) || c->site) return RP_OK;
@@ -208,8 +211,10 @@ static int check(const struct rp_cli *c, const char *site)
 
 /* ---- the program --------------------------------------------------------------------------- */
 
-static int serve(const struct rp_cli *c, const char *site)
+static int serve(const struct rp_cli *c, const char *site, char **argv)
 {
+    char binary[RP_UPGRADE_PATH_BYTES];
+    if (!rp_upgrade_find_self(argv[0], binary)) binary[0] = 0;
     struct rp_run run = {
         .site = site,
         .overrides = rp_buf_str(&c->overrides),
@@ -217,11 +222,13 @@ static int serve(const struct rp_cli *c, const char *site)
         .user = c->user,
         .complaints = STDERR_FILENO,
         .ready = -1,
+        .argv = argv,
+        .binary = binary,
     };
     return c->daemon ? rp_boot_daemon(&run) : rp_master_run(&run);
 }
 
-static int run_site(const struct rp_cli *c)
+static int run_site(const struct rp_cli *c, char **argv)
 {
     char site[512];
     if (rp_pidfile_site(c->site, site) != RP_OK) {
@@ -230,9 +237,9 @@ static int run_site(const struct rp_cli *c)
                  errno ? strerror(errno) : "no such path");
         return complain(EXIT_FAILED, rp_str_z(text));
     }
-    if (c->mode == RP_CLI_SERVE) return serve(c, site);
+    if (c->mode == RP_CLI_SERVE) return serve(c, site, argv);
     if (c->mode != RP_CLI_COMMAND) return check(c, site);
-    return rp_command_run(c->command, site, c->pid_path);
+    return rp_command_run(c->command, c->binary, site, c->pid_path);
 }
 
 int rp_cli_run(int argc, char **argv, const char *libraries)
@@ -240,6 +247,7 @@ int rp_cli_run(int argc, char **argv, const char *libraries)
     struct rp_cli c;
     struct rp_buf error;
     int status = EXIT_OK, at = rp_tool_find(argc, argv);
+    if (rp_successor_is_wanted()) return rp_successor_run(argv);
     if (at) return rp_tool_run(argc, argv, at);
     rp_buf_init(&error, TEXT_MOST);
     if (rp_cli_parse(&c, argc, argv, &error) != RP_OK)
@@ -248,7 +256,7 @@ int rp_cli_run(int argc, char **argv, const char *libraries)
     else if (c.mode == RP_CLI_VERSION || c.mode == RP_CLI_LIBRARIES) {
         print(RP_STR("rproxy " RP_VERSION "\n"));
         if (c.mode == RP_CLI_LIBRARIES) print(rp_str_z(libraries));
-    } else status = run_site(&c);
+    } else status = run_site(&c, argv);
     rp_buf_fini(&error);
     rp_cli_fini(&c);
     return status;

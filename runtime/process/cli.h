@@ -24,6 +24,7 @@ struct rp_cli {
     bool daemon;
     const char *site;        /* as written; NULL: not said */
     const char *command;     /* of RP_CLI_COMMAND */
+    const char *binary;      /* --binary of the command upgrade; NULL */
     bool sets_options;       /* some -g but pid= */
     const char *pid_path;    /* the last -g pid=..; NULL */
     rp_str user;             /* the last -g user=..; empty */

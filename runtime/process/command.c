@@ -5,12 +5,14 @@
 #include "process/command.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "process/boot.h"
+#include "process/channel.h"
 #include "process/control.h"
 #include "process/os.h"
 #include "process/pidfile.h"
@@ -27,7 +29,8 @@ enum {
 
 const char *rp_command_find(const char *word)
 {
-    static const char *const commands[] = {"reload", "stop", "quit", "reopen", "status", "metrics"};
+    static const char *const commands[] = {"reload", "stop",    "quit",   "reopen",
+                                           "status", "metrics", "upgrade"};
     for (size_t i = 0; i < RP_COUNT(commands); i++)
         if (strcmp(word, commands[i]) == 0) return commands[i];
     return NULL;
@@ -102,13 +105,36 @@ static int tell_failure(const char *command, const struct rp_pidfile *p, int pid
     return EXIT_FAILED;
 }
 
-static int ask(const char *command, const struct rp_pidfile *p, int pid)
+/* The master does not know where the command was called. */
+static rp_err say_binary(const char *binary, struct rp_buf *out)
+{
+    char cwd[PATH_MAX] = "";
+    bool absolute = binary[0] == '/';
+    if (!absolute && !getcwd(cwd, sizeof cwd)) return RP_E_OS;
+    rp_buf_addf(out, " %s%s%s", cwd, absolute ? "" : "/", binary);
+    return RP_OK;
+}
+
+static rp_err say(const char *command, const char *binary, const struct rp_pidfile *p, int *status,
+                  struct rp_buf *answer)
+{
+    struct rp_buf words;
+    bool waits = strcmp(command, "reload") == 0 || strcmp(command, "upgrade") == 0;
+    rp_buf_init(&words, RP_CHANNEL_TEXT_BYTES);
+    rp_buf_add_z(&words, command);
+    rp_err e = binary ? say_binary(binary, &words) : RP_OK;
+    uint64_t limit = waits ? RELOAD_LIMIT_MS : ASK_LIMIT_MS;
+    if (e == RP_OK) e = rp_control_ask(p->sock, rp_buf_str(&words), limit, status, answer);
+    rp_buf_fini(&words);
+    return e;
+}
+
+static int ask(const char *command, const char *binary, const struct rp_pidfile *p, int pid)
 {
     struct rp_buf text;
     int status = EXIT_FAILED;
-    uint64_t limit = strcmp(command, "reload") == 0 ? RELOAD_LIMIT_MS : ASK_LIMIT_MS;
     rp_buf_init(&text, TEXT_MOST);
-    rp_err e = rp_control_ask(p->sock, rp_str_z(command), limit, &status, &text);
+    rp_err e = say(command, binary, p, &status, &text);
     if (e != RP_OK && is_ending(command)) { /* without its socket it still hears signals */
         e = kill(pid, strcmp(command, "stop") == 0 ? SIGTERM : SIGQUIT) == 0 ? RP_OK : RP_E_OS;
         rp_buf_clear(&text);
@@ -121,7 +147,7 @@ static int ask(const char *command, const struct rp_pidfile *p, int pid)
     return status;
 }
 
-int rp_command_run(const char *command, const char *site, const char *pid_path)
+int rp_command_run(const char *command, const char *binary, const char *site, const char *pid_path)
 {
     struct rp_pidfile p;
     struct rp_buf error;
@@ -133,5 +159,5 @@ int rp_command_run(const char *command, const char *site, const char *pid_path)
         return EXIT_FAILED;
     }
     int pid = rp_pidfile_find(&p, &stale);
-    return pid ? ask(command, &p, pid) : not_running(site, &p, stale);
+    return pid ? ask(command, binary, &p, pid) : not_running(site, &p, stale);
 }

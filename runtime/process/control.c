@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "process/master_in.h"
 #include "process/peers.h"
+#include "process/shares.h"
 
 enum {
     BACKLOG = 16,
@@ -25,7 +26,12 @@ enum {
     METRICS_MOST = 16 * 1024 * 1024, /* more than all series of full tables */
 };
 
-enum want { NOTHING_YET, THIS_RELOAD, NEXT_RELOAD };
+enum want {
+    NOTHING_YET,
+    THIS_RELOAD,
+    NEXT_RELOAD,
+    UPGRADE
+}; /* numbers stay: a handover has them */
 
 struct client {
     int fd; /* -1: free */
@@ -139,12 +145,69 @@ void rp_control_reloaded(struct rp_control *c, int status, rp_str text)
         if (c->clients[i].want == THIS_RELOAD) answer(&c->clients[i], status, text);
 }
 
+void rp_control_upgraded(struct rp_control *c, int status, rp_str text)
+{
+    for (size_t i = 0; c && i < RP_CONTROL_CLIENTS; i++)
+        if (c->clients[i].want == UPGRADE) answer(&c->clients[i], status, text);
+}
+
+/* ---- upgrades ------------------------------------------------------------------------------ */
+
+void rp_control_put(const struct rp_control *c, struct rp_handover_out *o)
+{
+    RP_HANDOVER_PUT(o, "control", rp_str_z(c->path), rp_handover_fd(o, c->fd));
+    for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++) {
+        const struct client *k = &c->clients[i];
+        if (k->fd >= 0 && k->want != NOTHING_YET)
+            RP_HANDOVER_PUT(o, "client", RP_STR_NONE, rp_handover_fd(o, k->fd), k->want);
+    }
+}
+
+static bool take_client(struct rp_control *c, int fd, uint64_t want)
+{
+    for (size_t i = 0; c && want <= UPGRADE && i < RP_CONTROL_CLIENTS; i++) {
+        if (c->clients[i].fd >= 0) continue;
+        c->clients[i] = (struct client){.fd = fd, .want = (enum want)want};
+        return true;
+    }
+    rp_os_close(&fd); /* what it waits for is not known here: it hears that it is over */
+    return true;
+}
+
+bool rp_control_take(struct rp_control **cp, struct rp_handover_in *in,
+                     const struct rp_handover_record *r)
+{
+    bool listens = rp_handover_is(r, "control");
+    if (!listens && !rp_handover_is(r, "client")) return false;
+    int fd = rp_handover_fd_of(in, r->n[0]);
+    if (!rp_os_set_cloexec(fd, true) || (listens && *cp)) {
+        in->bad = true;
+        return true;
+    }
+    if (!listens) return take_client(*cp, fd, r->n[1]);
+    struct rp_control *c = *cp = rp_alloc(sizeof *c);
+    for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++) c->clients[i].fd = -1;
+    snprintf(c->path, sizeof c->path, "%.*s", RP_STR_ARG(r->text));
+    c->fd = fd;
+    return true;
+}
+
 /* ---- commands ------------------------------------------------------------------------------ */
 
 static void do_reload(struct rp_master *m, struct client *k)
 {
     k->want = NEXT_RELOAD;
     rp_reload_ask(m);
+}
+
+/* "upgrade", "upgrade PATH" */
+static void do_upgrade(struct rp_master *m, struct client *k, rp_str binary)
+{
+    enum want before = k->want;
+    k->want = UPGRADE;
+    if (rp_upgrade_ask(m, binary)) return;
+    k->want = before;
+    answer(k, 1, RP_STR("not upgraded: an upgrade is under way already"));
 }
 
 /* How long the end may take; the command waits for it by itself. */
@@ -239,12 +302,11 @@ static bool find_worker(const struct rp_master *m, rp_str name, uint32_t *worker
     bool any = rp_str_eq(name, RP_STR("any"));
     if (!any && (rp_str_u64(name, &number) != RP_OK || number >= RP_PLAN_WORKERS_MOST))
         return false;
-    for (uint32_t i = any ? 0 : (uint32_t)number; i < RP_PLAN_WORKERS_MOST; i++) {
-        if (m->crew.slots[i].state == RP_SLOT_SERVING) {
-            *worker = i;
-            return true;
-        }
-        if (!any) return false;
+    for (uint32_t i = any ? 0 : (uint32_t)number; i < m->crew.n; i++) {
+        uint32_t at = rp_crew_find(m, i);
+        bool serves = at < RP_PLAN_SLOTS && m->crew.slots[at].state == RP_SLOT_SERVING;
+        if (serves) *worker = at;
+        if (serves || !any) return serves;
     }
     return false;
 }
@@ -270,8 +332,9 @@ static void ask_worker(struct rp_control *c, struct rp_master *m, struct client 
         k->repl = k->repl || is_repl(text);
         if (++c->tickets == 0) c->tickets = 1;
         k->ticket = c->tickets;
-        rp_log(notice, "a worker is asked worker=%u uid=%u pid=%d text=\"%s\"", k->worker,
-               (unsigned)k->who.uid, (int)k->who.pid, rp_log_esc(text));
+        rp_log(notice, "a worker is asked worker=%u uid=%u pid=%d text=\"%s\"",
+               m->crew.slots[k->worker].number, (unsigned)k->who.uid, (int)k->who.pid,
+               rp_log_esc(text));
         if (send_to(m, k->worker, k->ticket, text) != RP_OK)
             answer_on(k, 1, RP_STR("the worker does not listen"));
     }
@@ -307,6 +370,27 @@ static void order_peer(struct rp_master *m, struct client *k, rp_str words)
     rp_buf_fini(&out);
 }
 
+/* ---- splits ----------------------------------------------------------------------------------- */
+
+static void do_splits(struct rp_master *m, struct client *k)
+{
+    struct rp_buf out;
+    rp_buf_init(&out, TEXT_MOST);
+    rp_shares_table(m->splits, m->turn_ms, &out);
+    answer_on(k, 0, rp_buf_str(&out));
+    rp_buf_fini(&out);
+}
+
+/* "split NAME\tWORD.." */
+static void order_split(struct rp_master *m, struct client *k, rp_str words)
+{
+    struct rp_buf out;
+    rp_buf_init(&out, TEXT_MOST);
+    rp_err e = rp_shares_order(m->splits, words, m->turn_ms, &out);
+    answer_on(k, e == RP_OK ? 0 : 1, rp_buf_str(&out));
+    rp_buf_fini(&out);
+}
+
 /* ---- all commands ---------------------------------------------------------------------------- */
 
 static const struct {
@@ -315,7 +399,7 @@ static const struct {
 } COMMANDS[] = {
     {"reload", do_reload},       {"stop", do_stop},     {"quit", do_quit},
     {"reopen", do_reopen},       {"status", do_status}, {"metrics", do_metrics},
-    {"upstreams", do_upstreams},
+    {"upstreams", do_upstreams}, {"splits", do_splits},
 };
 
 static void obey(struct rp_master *m, struct client *k, rp_str command)
@@ -326,6 +410,14 @@ static void obey(struct rp_master *m, struct client *k, rp_str command)
     }
     if (rp_str_starts(command, RP_STR("peer "))) {
         order_peer(m, k, rp_str_from(command, 5));
+        return;
+    }
+    if (rp_str_starts(command, RP_STR("split "))) {
+        order_split(m, k, rp_str_from(command, 6));
+        return;
+    }
+    if (rp_str_eq(command, RP_STR("upgrade")) || rp_str_starts(command, RP_STR("upgrade "))) {
+        do_upgrade(m, k, rp_str_from(command, RP_MIN(command.len, (size_t)8)));
         return;
     }
     for (size_t i = 0; i < RP_COUNT(COMMANDS); i++) {

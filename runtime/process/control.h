@@ -10,6 +10,7 @@
 #define RP_PROCESS_CONTROL_H
 
 #include "base/buf.h"
+#include "process/handover.h"
 
 enum { RP_CONTROL_CLIENTS = 16 }; /* at a time; more wait in the backlog */
 
@@ -26,6 +27,12 @@ size_t rp_control_poll(const struct rp_control *c, struct pollfd *out);
 void rp_control_serve(struct rp_control *c, struct rp_master *m, const struct pollfd *in, size_t n);
 /* The reload that clients wait for is over. */
 void rp_control_reloaded(struct rp_control *c, int status, rp_str text);
+/* The upgrade that clients wait for has succeeded or failed. */
+void rp_control_upgraded(struct rp_control *c, int status, rp_str text);
+/* For an upgrade: the socket and who waits for an outcome, as records; true: the record was one. */
+void rp_control_put(const struct rp_control *c, struct rp_handover_out *o);
+bool rp_control_take(struct rp_control **c, struct rp_handover_in *in,
+                     const struct rp_handover_record *r);
 /* A worker answered what a client had asked it; it died and will not. */
 void rp_control_told(struct rp_control *c, uint32_t ticket, int status, rp_str text);
 void rp_control_lost(struct rp_control *c, uint32_t worker);

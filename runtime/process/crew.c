@@ -31,26 +31,83 @@ static struct rp_slot *slot_of(struct rp_master *m, uint32_t worker)
     return &m->crew.slots[worker];
 }
 
-bool rp_crew_wants(const struct rp_master *m, uint32_t worker)
-{
-    return worker < m->crew.n || (worker == RP_CREW_AGENT && m->crew.agent);
-}
-
-const char *rp_crew_name(uint32_t worker, char text[24])
+const char *rp_crew_name(const struct rp_master *m, uint32_t worker, char text[24])
 {
     if (worker == RP_CREW_AGENT) return "agent";
-    snprintf(text, 24, "worker=%u", worker);
+    snprintf(text, 24, "worker=%u", m->crew.slots[worker].number);
     return text;
+}
+
+uint32_t rp_crew_find(const struct rp_master *m, uint32_t number)
+{
+    for (uint32_t i = 0; i < RP_CREW_AGENT; i++)
+        if (m->crew.slots[i].wanted && m->crew.slots[i].number == number) return i;
+    return RP_PLAN_SLOTS;
+}
+
+/* The lowest: readers of shared pages go through all up to the last that was ever used. */
+rp_err rp_crew_take_slot(struct rp_master *m, uint32_t number, uint32_t *worker)
+{
+    uint32_t i = number == RP_CREW_AGENT ? RP_CREW_AGENT : 0;
+    while (i < RP_CREW_AGENT && m->crew.slots[i].state != RP_SLOT_EMPTY) i++;
+    if (i == RP_CREW_AGENT && number != RP_CREW_AGENT) return RP_E_CAP;
+    m->crew.slots[i] = (struct rp_slot){.number = number, .wanted = true, .channel = -1};
+    *worker = i;
+    return RP_OK;
+}
+
+/* Does somebody drain who has this number? Then its socket that is given up has clients yet. */
+static bool is_leaving(const struct rp_master *m, uint32_t number)
+{
+    for (uint32_t i = 0; i < RP_CREW_AGENT; i++)
+        if (m->crew.slots[i].state == RP_SLOT_LEAVING && m->crew.slots[i].number == number)
+            return true;
+    return false;
+}
+
+void rp_crew_put(const struct rp_master *m, uint32_t worker, bool channel,
+                 struct rp_handover_out *o)
+{
+    const struct rp_slot *s = &m->crew.slots[worker];
+    RP_HANDOVER_PUT(o, "slot", RP_STR_NONE, worker, s->number, (uint64_t)s->pid,
+                    channel ? rp_handover_fd(o, s->channel) : RP_HANDOVER_NO_FD, s->generation,
+                    s->started_ms, s->respawns);
+}
+
+void rp_crew_take(struct rp_slot *slots, struct rp_handover_in *in,
+                  const struct rp_handover_record *r)
+{
+    int fd = r->n[3] == RP_HANDOVER_NO_FD ? -1 : rp_handover_fd_of(in, r->n[3]);
+    bool known = r->n[0] < RP_PLAN_SLOTS && r->n[1] < RP_PLAN_SLOTS && r->n[2] <= INT32_MAX;
+    if (!known || (fd >= 0 && !rp_os_set_cloexec(fd, true))) {
+        in->bad = true;
+        return;
+    }
+    slots[r->n[0]] = (struct rp_slot){.state = RP_SLOT_SERVING,
+                                      .wanted = true,
+                                      .number = (uint32_t)r->n[1],
+                                      .pid = (int)r->n[2],
+                                      .channel = fd,
+                                      .generation = (uint32_t)r->n[4],
+                                      .started_ms = r->n[5],
+                                      .respawns = (uint32_t)r->n[6]};
+}
+
+void rp_crew_sweep(struct rp_master *m)
+{
+    for (uint32_t i = 0; i < RP_CREW_AGENT; i++)
+        if (!is_leaving(m, i)) rp_sockets_gone(&m->sockets, i);
 }
 
 /* ---- start --------------------------------------------------------------------------------- */
 
 static int *listener_fds(const struct rp_master *m, uint32_t worker)
 {
+    uint32_t number = m->crew.slots[worker].number;
     int *fds = rp_alloc(sizeof *fds * m->sockets.n);
     bool agent = worker == RP_CREW_AGENT;
     for (uint32_t i = 0; i < m->sockets.n; i++)
-        fds[i] = agent ? -1 : rp_sockets_fd(&m->sockets, i, worker);
+        fds[i] = agent ? -1 : rp_sockets_fd(&m->sockets, i, number);
     return fds;
 }
 
@@ -58,7 +115,9 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
 {
     struct rp_inherit in = {
         .worker = worker,
+        .number = m->crew.slots[worker].number,
         .agent = worker == RP_CREW_AGENT,
+        .quiet = m->crew.quiet,
         .generation = m->generation,
         .master = master,
         .channel = channel,
@@ -72,9 +131,11 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .account = m->has_account ? &m->account : NULL,
         .crumbs = m->crumbs,
         .counters = m->counters,
+        .stats = &m->stats,
         .metrics = m->metrics,
         .census = m->census,
         .roster = m->roster,
+        .splits = m->splits,
         .keyring = m->keyring,
         .once = m->once,
         .staples = m->staples,
@@ -96,7 +157,8 @@ static void wait_to_respawn(struct rp_slot *s, rp_ms now)
 static void fail_to_start(struct rp_master *m, uint32_t worker, const char *why)
 {
     struct rp_slot *s = slot_of(m, worker);
-    rp_log(alert, "cannot start a worker %s why=\"%s\"", rp_crew_name(worker, (char[24]){0}), why);
+    rp_log(alert, "cannot start a worker %s why=\"%s\"", rp_crew_name(m, worker, (char[24]){0}),
+           why);
     s->early_deaths++;
     wait_to_respawn(s, m->turn_ms);
     s->respawn_ms = RP_MAX(s->respawn_ms, m->turn_ms + BACKOFF_FIRST_MS);
@@ -108,7 +170,7 @@ static bool has_sockets(struct rp_master *m, uint32_t worker)
     if (worker == RP_CREW_AGENT) return true;
     struct rp_buf error;
     rp_buf_init(&error, 1024);
-    rp_err e = rp_sockets_ensure(&m->sockets, worker, &error);
+    rp_err e = rp_sockets_ensure(&m->sockets, slot_of(m, worker)->number, &error);
     if (e != RP_OK) fail_to_start(m, worker, rp_log_esc(rp_buf_str(&error)));
     rp_buf_fini(&error);
     return e == RP_OK;
@@ -132,6 +194,7 @@ void rp_crew_start(struct rp_master *m, uint32_t worker)
     s->part = RP_PART_NONE;
     s->pid = pid;
     s->channel = pair[0];
+    s->former = false;
     s->generation = m->generation;
     s->started_ms = m->turn_ms;
     s->kill_ms = m->turn_ms + START_LIMIT_MS;
@@ -148,7 +211,7 @@ void rp_crew_say(struct rp_master *m, uint32_t worker, const struct rp_message_h
     rp_err e = rp_channel_send(s->channel, head, RP_STR_NONE, fds, fds_n);
     if (e == RP_OK || e == RP_E_CLOSED) return; /* a dead one is reaped soon */
     rp_log(error, "a worker does not take orders, killing it %s pid=%d error=%s",
-           rp_crew_name(worker, (char[24]){0}), s->pid, rp_err_name(e));
+           rp_crew_name(m, worker, (char[24]){0}), s->pid, rp_err_name(e));
     (void)kill(s->pid, SIGKILL);
 }
 
@@ -174,7 +237,7 @@ static void on_failed(struct rp_master *m, uint32_t worker, const struct rp_mess
     s->failed_told = true;
     if (m->state == RP_MASTER_STARTING) rp_master_fail(m, rp_channel_text(answer));
     else
-        rp_log(error, "a worker cannot start %s why=\"%s\"", rp_crew_name(worker, (char[24]){0}),
+        rp_log(error, "a worker cannot start %s why=\"%s\"", rp_crew_name(m, worker, (char[24]){0}),
                rp_log_esc(rp_channel_text(answer)));
 }
 
@@ -183,16 +246,17 @@ static void on_failed(struct rp_master *m, uint32_t worker, const struct rp_mess
 static void on_worn(struct rp_master *m, uint32_t worker)
 {
     const struct rp_slot *s = slot_of(m, worker);
-    bool soon = m->turn_ms - s->started_ms < WORN_LEAST_MS;
+    bool soon = m->turn_ms - s->started_ms < WORN_LEAST_MS || rp_upgrade_is_on(m);
     if (soon || s->state != RP_SLOT_SERVING || m->reload.step != RP_RELOAD_IDLE) return;
     rp_log(error, "the Lua heap of a worker stays full, replacing it %s pid=%d",
-           rp_crew_name(worker, (char[24]){0}), s->pid);
+           rp_crew_name(m, worker, (char[24]){0}), s->pid);
     rp_crew_end(m, worker, RP_SAY_DRAIN, m->site->plan->drain_ms + RP_MASTER_DRAIN_EXTRA_MS);
 }
 
 static void on_message(struct rp_master *m, uint32_t worker, const struct rp_message *answer)
 {
     struct rp_slot *s = slot_of(m, worker);
+    if (s->former) return; /* its numbers mean what they meant to another version */
     if (answer->head.kind == RP_SAY_FAILED) {
         on_failed(m, worker, answer);
     } else if (answer->head.kind == RP_SAY_WORN) {
@@ -205,7 +269,7 @@ static void on_message(struct rp_master *m, uint32_t worker, const struct rp_mes
         if (m->state == RP_MASTER_STARTING) rp_master_on_ready(m);
         else
             rp_log(info, "worker serves %s pid=%d generation=%u",
-                   rp_crew_name(worker, (char[24]){0}), s->pid, s->generation);
+                   rp_crew_name(m, worker, (char[24]){0}), s->pid, s->generation);
     } else if (answer->head.kind == RP_SAY_TOLD) {
         rp_control_told(m->control, answer->head.a, (int)answer->head.b, rp_channel_text(answer));
     } else {
@@ -254,11 +318,11 @@ static void log_death(struct rp_master *m, uint32_t worker, int status)
     put_crumb(m, worker, s->pid, &where);
     rp_ms lived = m->turn_ms - s->started_ms, wait = s->respawn_ms - m->turn_ms;
     rp_log(error, "worker died %s pid=%d how=\"%s\" uptime_ms=%llu%.*s",
-           rp_crew_name(worker, (char[24]){0}), s->pid, how, (unsigned long long)lived,
+           rp_crew_name(m, worker, (char[24]){0}), s->pid, how, (unsigned long long)lived,
            RP_STR_ARG(rp_buf_str(&where)));
     if (wait > 0 && m->state == RP_MASTER_SERVING)
         rp_log(error, "worker dies again and again, waiting %s deaths=%u wait_ms=%llu",
-               rp_crew_name(worker, (char[24]){0}), s->early_deaths, (unsigned long long)wait);
+               rp_crew_name(m, worker, (char[24]){0}), s->early_deaths, (unsigned long long)wait);
     rp_buf_fini(&where);
 }
 
@@ -278,6 +342,7 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     /* Its connections are gone with it; the agent has none. */
     if (worker != RP_CREW_AGENT) rp_census_forget(m->census, worker);
     rp_roster_forget(m->roster, rp_plan_row(worker));
+    rp_splits_forget(m->splits, rp_plan_row(worker));
     rp_counter_start(m->counters, worker);
     rp_metric_forget(m->metrics, rp_plan_row(worker));
     rp_zones_forget(&m->zones, worker);
@@ -286,14 +351,15 @@ static void on_death(struct rp_master *m, uint32_t worker, int status)
     bool early = m->turn_ms - s->started_ms < EARLY_MS && !was_stuck(status);
     s->early_deaths = early ? s->early_deaths + 1 : 0;
     if (expected && !WIFSIGNALED(status) && WEXITSTATUS(status) == 0) {
-        rp_log(info, "worker ended %s pid=%d", rp_crew_name(worker, (char[24]){0}), s->pid);
+        rp_log(info, "worker ended %s pid=%d", rp_crew_name(m, worker, (char[24]){0}), s->pid);
     } else {
         wait_to_respawn(s, m->turn_ms);
         if (!s->failed_told || s->early_deaths > 1) log_death(m, worker, status);
     }
-    if (expected) rp_sockets_gone(&m->sockets, worker);
-    bool wanted = rp_crew_wants(m, worker) && m->state == RP_MASTER_SERVING;
+    bool wanted = s->wanted && m->state == RP_MASTER_SERVING;
     s->state = wanted ? RP_SLOT_WAITING : RP_SLOT_EMPTY;
+    if (expected && !is_leaving(m, s->number) && !rp_upgrade_is_on(m))
+        rp_sockets_gone(&m->sockets, s->number);
     if (wanted && expected) s->respawn_ms = m->turn_ms;
     if (m->state == RP_MASTER_STARTING)
         rp_master_fail(m, RP_STR("a worker died while it started; see the error log"));
@@ -331,8 +397,8 @@ static void kill_slot(struct rp_master *m, uint32_t worker, const char *why)
     struct rp_buf where;
     rp_buf_init(&where, 2048);
     put_crumb(m, worker, s->pid, &where);
-    rp_log(error, "killing a worker %s pid=%d why=\"%s\"%.*s", rp_crew_name(worker, (char[24]){0}),
-           s->pid, why, RP_STR_ARG(rp_buf_str(&where)));
+    rp_log(error, "killing a worker %s pid=%d why=\"%s\"%.*s",
+           rp_crew_name(m, worker, (char[24]){0}), s->pid, why, RP_STR_ARG(rp_buf_str(&where)));
     rp_buf_fini(&where);
     (void)kill(s->pid, SIGKILL); /* not reaped yet: the pid is still its own */
     s->kill_ms = m->turn_ms + WATCH_MS;
@@ -360,23 +426,25 @@ static void tick_slot(struct rp_master *m, uint32_t worker)
 }
 
 /* One that waits long would keep its share of the new clients waiting as well. */
-static void route(struct rp_master *m)
+void rp_crew_route(struct rp_master *m)
 {
     bool able[RP_PLAN_SLOTS] = {false};
-    for (uint32_t i = 0; i < m->crew.n; i++) {
+    m->crew.changed = false;
+    if (m->crew.quiet) return; /* that is the other master's */
+    for (uint32_t i = 0; i < RP_CREW_AGENT; i++) {
         const struct rp_slot *s = &m->crew.slots[i];
         bool soon = s->state == RP_SLOT_WAITING && s->respawn_ms <= m->turn_ms;
-        able[i] = soon || s->state == RP_SLOT_STARTING || s->state == RP_SLOT_SERVING;
+        if (s->wanted && (soon || s->state == RP_SLOT_STARTING || s->state == RP_SLOT_SERVING))
+            able[s->number] = true;
     }
     rp_sockets_route(&m->sockets, able);
-    m->crew.changed = false;
 }
 
 void rp_crew_tick(struct rp_master *m)
 {
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
         if (m->crew.slots[i].state != RP_SLOT_EMPTY) tick_slot(m, i);
-    if (m->crew.changed) route(m);
+    if (m->crew.changed) rp_crew_route(m);
 }
 
 rp_ms rp_crew_next(const struct rp_master *m)
@@ -396,10 +464,13 @@ void rp_crew_end(struct rp_master *m, uint32_t worker, uint32_t order, rp_ms pat
 {
     struct rp_slot *s = slot_of(m, worker);
     m->crew.changed = true;
-    rp_sockets_leave(&m->sockets, worker);
-    if (s->state == RP_SLOT_WAITING) s->state = RP_SLOT_EMPTY;
-    if (s->state == RP_SLOT_EMPTY) rp_sockets_gone(&m->sockets, worker);
-    if (s->state == RP_SLOT_EMPTY) return;
+    if (s->state == RP_SLOT_EMPTY || s->state == RP_SLOT_FOREIGN) return;
+    if (!s->former) rp_sockets_leave(&m->sockets, s->number); /* those are its successor's now */
+    if (s->state == RP_SLOT_WAITING) {
+        s->state = RP_SLOT_EMPTY;
+        if (!is_leaving(m, s->number)) rp_sockets_gone(&m->sockets, s->number);
+        return;
+    }
     /* The others go on: clients whose handshake is under way are waited for. */
     bool alone = m->state == RP_MASTER_SERVING;
     struct rp_message_head head = {.kind = order, .a = alone ? HANDSHAKE_MS : 0};
@@ -444,25 +515,42 @@ void rp_crew_forgive(struct rp_master *m)
     }
 }
 
+static void add_worker(struct rp_master *m, uint32_t number)
+{
+    uint32_t worker;
+    /* One that still drains there is replaced when it has ended. */
+    for (uint32_t i = 0; i < RP_CREW_AGENT; i++) {
+        struct rp_slot *s = &m->crew.slots[i];
+        bool same = s->state == RP_SLOT_LEAVING && s->number == number && !s->former;
+        if (same) s->wanted = true;
+        if (same) return;
+    }
+    if (rp_crew_take_slot(m, number, &worker) == RP_OK) rp_crew_start(m, worker);
+    else rp_log(alert, "no slot is free for a worker worker=%u", number);
+}
+
 void rp_crew_resize(struct rp_master *m, uint32_t n)
 {
     uint32_t old = m->crew.n;
     m->crew.n = n;
-    for (uint32_t i = old; i < n; i++) {
-        /* One that still drains there is replaced when it has ended. */
-        if (m->crew.slots[i].state == RP_SLOT_EMPTY) rp_crew_start(m, i);
+    for (uint32_t i = old; i < n; i++) add_worker(m, i);
+    for (uint32_t i = n; i < old; i++) {
+        uint32_t worker = rp_crew_find(m, i);
+        if (worker == RP_PLAN_SLOTS) continue;
+        m->crew.slots[worker].wanted = false;
+        rp_crew_end(m, worker, RP_SAY_DRAIN, m->site->plan->drain_ms + RP_MASTER_DRAIN_EXTRA_MS);
     }
-    for (uint32_t i = n; i < old; i++)
-        rp_crew_end(m, i, RP_SAY_DRAIN, m->site->plan->drain_ms + RP_MASTER_DRAIN_EXTRA_MS);
-    route(m); /* before they stop accepting */
+    rp_crew_route(m); /* before they stop accepting */
 }
 
 void rp_crew_want_agent(struct rp_master *m, bool yes)
 {
+    struct rp_slot *s = slot_of(m, RP_CREW_AGENT);
     if (yes == m->crew.agent) return;
-    m->crew.agent = yes;
+    m->crew.agent = s->wanted = yes;
+    s->number = RP_CREW_AGENT;
     if (!yes) rp_crew_end(m, RP_CREW_AGENT, RP_SAY_STOP, RP_MASTER_STOP_MS);
-    else if (m->crew.slots[RP_CREW_AGENT].state == RP_SLOT_EMPTY) rp_crew_start(m, RP_CREW_AGENT);
+    else if (s->state == RP_SLOT_EMPTY) rp_crew_start(m, RP_CREW_AGENT);
 }
 
 void rp_crew_fini(struct rp_master *m)

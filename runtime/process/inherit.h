@@ -13,6 +13,7 @@
 #define RP_PROCESS_INHERIT_H
 
 #include "process/os.h"
+#include "process/stats.h"
 #include "shm/census.h"
 #include "shm/keyring.h"
 #include "shm/counter.h"
@@ -20,10 +21,13 @@
 #include "shm/metric.h"
 #include "shm/once.h"
 #include "shm/roster.h"
+#include "shm/splits.h"
 
 struct rp_inherit {
-    uint32_t worker; /* its number: page of the zone, socket of each listener */
+    uint32_t worker; /* its slot: its page of what is shared */
+    uint32_t number; /* what sites and people call it, from 0 up; its socket of each listener */
     bool agent;      /* no worker: it has no listeners, and does what is done once per instance */
+    bool quiet; /* serve nobody before RP_SAY_LISTEN */
     uint32_t generation;
     int master; /* pid */
     int channel;
@@ -37,9 +41,11 @@ struct rp_inherit {
     const struct rp_os_account *account; /* NULL: stay who we are */
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
+    const struct rp_stats *stats; /* where our counters are on a page */
     struct rp_metrics *metrics;
     struct rp_census *census;
     struct rp_roster *roster;
+    struct rp_splits *splits;
     struct rp_keyring *keyring;
     struct rp_once *once;    /* tickets that brought early data */
     struct rp_dict *staples; /* OCSP answers, proxy/staples.h */

@@ -12,12 +12,15 @@
 
 /* What the command line says about a run. */
 struct rp_run {
-    const char *site;     /* absolute */
-    rp_str overrides;     /* "name=value" lines */
-    const char *pid_path; /* -g pid=..; NULL */
-    rp_str user;          /* -g user=..; empty */
-    int complaints;       /* where errors of the start are written */
-    int ready;            /* pipe that gets one byte once workers serve; -1: in the foreground */
+    const char *site;                 /* absolute */
+    rp_str overrides;                 /* "name=value" lines */
+    const char *pid_path;             /* -g pid=..; NULL */
+    rp_str user;                      /* -g user=..; empty */
+    int complaints;                   /* where errors of the start are written */
+    char **argv;                      /* as it was started */
+    const char *binary;               /* absolute path of the program, as it was started */
+    struct rp_succession *succession; /* of an upgrade; NULL: none */
+    int ready; /* pipe that gets one byte once workers serve; -1: in the foreground */
 };
 
 /* Start, serve until told to end. Returns the exit status. */

@@ -12,8 +12,11 @@
 #include "process/inherit.h"
 #include "process/logs.h"
 #include "process/master.h"
+#include "process/parts.h"
 #include "process/pidfile.h"
 #include "process/sockets.h"
+#include "process/successor.h"
+#include "process/upgrade.h"
 #include "process/watch.h"
 #include "process/zones.h"
 
@@ -25,6 +28,7 @@ enum rp_slot_state {
     RP_SLOT_SERVING,
     RP_SLOT_LEAVING, /* told to drain or stop: its end is no accident */
     RP_SLOT_WAITING, /* died; to be replaced at respawn_ms */
+    RP_SLOT_FOREIGN, /* of the other master in an upgrade */
 };
 
 enum rp_slot_part { /* in the reload under way */
@@ -34,8 +38,13 @@ enum rp_slot_part { /* in the reload under way */
                     RP_PART_COMMITTED,
 };
 
+/* A slot is a process and its page of what is shared; the worker in it has a number. After an upgrade
+ * the workers of the version before are there beside those that have their numbers now. */
 struct rp_slot {
     enum rp_slot_state state;
+    uint32_t number; /* of the worker, from 0 up: its socket of each listener */
+    bool wanted;     /* it should serve: it is replaced when it dies */
+    bool former;     /* of the version before: it drains, and nothing else that it says is heard */
     enum rp_slot_part part;
     int pid;
     int channel; /* -1: closed */
@@ -50,9 +59,10 @@ enum { RP_CREW_AGENT = RP_PLAN_SLOTS - 1 }; /* its slot: a worker without listen
 
 struct rp_crew {
     struct rp_slot *slots; /* RP_PLAN_SLOTS */
-    uint32_t n;            /* workers that should serve: the first slots */
+    uint32_t n;            /* workers that should serve: numbers below this */
     bool agent;            /* ... and so should the last */
     bool changed;          /* who may get new clients is to be thought over */
+    bool quiet;            /* whoever is started serves nobody before he is told to: an upgrade */
     struct rp_message message;
 };
 
@@ -118,24 +128,26 @@ struct rp_master {
     struct rp_logs logs;
     struct rp_zones zones; /* of `shared` */
 
-    struct rp_zone *zone;
+    struct rp_parts parts; /* the memory of what follows */
     struct rp_crumbs *crumbs;
     struct rp_counters *counters;
+    struct rp_stats stats; /* where the counters of our table are */
     struct rp_metrics *metrics;
     struct rp_census *census;
     struct rp_roster *roster;
+    struct rp_splits *splits;
     struct rp_keyring *keyring; /* of session tickets */
     struct rp_once *once;       /* those that brought early data */
     rp_ms rotated_ms;           /* when its keys last changed */
-    struct rp_zone *staples_zone;
-    struct rp_dict *staples; /* OCSP answers of all workers */
+    struct rp_dict *staples;    /* OCSP answers of all workers */
     struct rp_crew crew;
     struct rp_reload reload;
     struct rp_watch watch; /* of the files of certificates */
+    struct rp_upgrade upgrade;
+    struct rp_succession *succession; /* while we rehearse, or take over; else NULL */
     struct rp_control *control;
     int signals; /* signalfd */
     rp_ms started_ms;
-    double started_wall;
     rp_ms turn_ms;        /* begin of this turn of the loop */
     rp_ms alive_since_ms; /* heartbeats before this do not count: we were suspended ourselves */
     rp_ms limit_ms;       /* of draining or stopping: then the rest is killed; 0: none */
@@ -164,10 +176,21 @@ uint32_t rp_crew_alive(const struct rp_master *m);
 uint32_t rp_crew_count(const struct rp_master *m, enum rp_slot_state state);
 /* A new generation serves: workers that waited long may try again at once. */
 void rp_crew_forgive(struct rp_master *m);
-/* Should that slot serve? */
-bool rp_crew_wants(const struct rp_master *m, uint32_t worker);
 /* "worker=3", "agent" for the log. */
-const char *rp_crew_name(uint32_t worker, char text[24]);
+const char *rp_crew_name(const struct rp_master *m, uint32_t worker, char text[24]);
+/* The slot of the worker with that number that should serve; RP_PLAN_SLOTS: none. */
+uint32_t rp_crew_find(const struct rp_master *m, uint32_t number);
+/* A slot for a new worker with that number, or for the agent; RP_E_CAP: all are taken. */
+RP_MUST rp_err rp_crew_take_slot(struct rp_master *m, uint32_t number, uint32_t *worker);
+/* Who may get new clients: tell the kernel. */
+void rp_crew_route(struct rp_master *m);
+/* For an upgrade: a slot as a record, and back. */
+void rp_crew_put(const struct rp_master *m, uint32_t worker, bool channel,
+                 struct rp_handover_out *o);
+void rp_crew_take(struct rp_slot *slots, struct rp_handover_in *in,
+                  const struct rp_handover_record *r);
+/* Let go of sockets whose workers are all gone. */
+void rp_crew_sweep(struct rp_master *m);
 /* The agent is wanted from now on, or not any more. */
 void rp_crew_want_agent(struct rp_master *m, bool yes);
 /* Change the number of workers. */
@@ -186,6 +209,8 @@ void rp_reload_on_answer(struct rp_master *m, uint32_t worker, const struct rp_m
 void rp_reload_on_death(struct rp_master *m, uint32_t worker);
 void rp_reload_tick(struct rp_master *m);
 rp_ms rp_reload_next(const struct rp_master *m);
+/* An upgrade is over: do what was put off. */
+void rp_reload_resume(struct rp_master *m);
 void rp_reload_cancel(struct rp_master *m); /* the master is about to end */
 void rp_reload_fini(struct rp_master *m);
 /* Reopen the log files everywhere; words of the outcome in out. RP_AGAIN: done after the reload
@@ -202,6 +227,8 @@ void rp_master_on_ready(struct rp_master *m);
 struct rp_check_order rp_master_order(const struct rp_master *m);
 /* Write errors where the current generation says, from its level on. */
 void rp_master_use_logs(struct rp_master *m);
+/* A line of the log for each of a text: the reasons of a bad site are one per line. */
+void rp_master_log_lines(enum rp_log_level level, const char *before, rp_str text);
 void rp_master_status(const struct rp_master *m, struct rp_buf *out);
 
 #endif

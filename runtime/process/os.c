@@ -103,6 +103,11 @@ int rp_os_dup(int fd)
     return RP_SYS(dup, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
+bool rp_os_set_cloexec(int fd, bool yes)
+{
+    return fcntl(fd, F_SETFD, yes ? FD_CLOEXEC : 0) == 0;
+}
+
 static int by_number(const void *a, const void *b)
 {
     int x = *(const int *)a, y = *(const int *)b;
@@ -197,6 +202,11 @@ uint64_t rp_os_raise_files(void)
         if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return before;
     }
     return limit.rlim_cur;
+}
+
+bool rp_os_adopt_orphans(bool yes)
+{
+    return prctl(PR_SET_CHILD_SUBREAPER, yes, 0, 0, 0) == 0;
 }
 
 bool rp_os_die_with(int parent, int number)

@@ -33,6 +33,8 @@ void rp_os_unmap(rp_str *bytes); /* NONE is accepted */
 
 /* A duplicate that exec closes; -1 when there is none left. */
 int rp_os_dup(int fd);
+/* Shall exec close it? False: it is not open. */
+bool rp_os_set_cloexec(int fd, bool yes);
 /* Close every descriptor from 3 on but these n, whose order changes. */
 void rp_os_close_others(int *keep, size_t n);
 /* Default actions for all signals but those of a crash (a sanitizer may have them), none blocked. */
@@ -64,6 +66,8 @@ RP_MUST rp_err rp_os_account_choose(rp_str name, struct rp_os_account *out);
 /* Become this account for good: groups, ids, no new privileges by exec. RP_E_OS: then the process
  * must end. */
 RP_MUST rp_err rp_os_become(const struct rp_os_account *a);
+/* Processes whose parent died below us become our children, or not any more. False: refused. */
+bool rp_os_adopt_orphans(bool yes);
 /* Get signal `number` when the parent dies; false when it has died already (it was `parent`). */
 bool rp_os_die_with(int parent, int number);
 

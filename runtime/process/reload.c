@@ -43,14 +43,18 @@ static void forget_attempt(struct rp_master *m)
 
 static void finish(struct rp_master *m, int status, rp_str text)
 {
-    struct rp_reload *r = &m->reload;
     forget_attempt(m);
     rp_notify("READY=1");
     rp_control_reloaded(m->control, status, text);
     rp_heap_trim();
-    if (r->reopen) {
+    rp_reload_resume(m);
+}
+
+void rp_reload_resume(struct rp_master *m)
+{
+    if (m->reload.reopen) {
         struct rp_buf out;
-        r->reopen = false;
+        m->reload.reopen = false;
         rp_buf_init(&out, TEXT_MOST);
         rp_ignore(rp_reload_reopen(m, &out)); /* logs its outcome itself */
         rp_buf_fini(&out);
@@ -71,16 +75,6 @@ void rp_reload_ask_again(struct rp_master *m)
     }
 }
 
-/* Log every line of a text: the reasons of a bad site are one per line. */
-static void log_lines(rp_str text)
-{
-    for (size_t at = 0; at < text.len;) {
-        size_t end = rp_str_find(text, '\n', at);
-        rp_log(error, "not reloaded: %.*s", (int)(end - at), text.ptr + at);
-        at = end + 1;
-    }
-}
-
 static void fail(struct rp_master *m, rp_str why)
 {
     struct rp_buf text;
@@ -91,7 +85,7 @@ static void fail(struct rp_master *m, rp_str why)
         enum rp_slot_part part = m->crew.slots[i].part;
         if (part == RP_PART_ASKED || part == RP_PART_READY) rp_crew_say(m, i, &head, NULL, 0);
     }
-    log_lines(rp_buf_str(&text));
+    rp_master_log_lines(RP_LOG_error, "not reloaded: ", rp_buf_str(&text));
     if (m->reload.renews && m->reload.step != RP_RELOAD_CHECKING)
         rp_watch_again(&m->watch, m->turn_ms, RENEW_AGAIN_MS);
     rp_buf_addf(&text, "\nnot reloaded: generation %u serves on", m->generation);
@@ -103,7 +97,7 @@ static void fail(struct rp_master *m, rp_str why)
 
 static bool is_under_way(const struct rp_master *m)
 {
-    return m->reload.step != RP_RELOAD_IDLE;
+    return m->reload.step != RP_RELOAD_IDLE || rp_upgrade_is_on(m);
 }
 
 static void begin(struct rp_master *m, const struct rp_check_order *order)
@@ -206,7 +200,7 @@ static void ask_worker(struct rp_master *m, uint32_t worker)
     rp_crew_say(m, worker, &head, &r->site->fd, 1);
     for (uint32_t i = 0; worker != RP_CREW_AGENT && i < r->sockets.n; i++) {
         if (rp_sockets_is_known(&r->sockets, i, &m->sockets)) continue;
-        int fd = rp_sockets_fd(&r->sockets, i, worker);
+        int fd = rp_sockets_fd(&r->sockets, i, m->crew.slots[worker].number);
         struct rp_message_head give = {
             .kind = RP_SAY_GIVE, .attempt = r->attempt, .a = i, .b = RP_GIVE_LISTENERS};
         rp_crew_say(m, worker, &give, &fd, 1);
@@ -233,7 +227,7 @@ static void prepare(struct rp_master *m)
     r->step = RP_RELOAD_PREPARING;
     r->deadline_ms = m->turn_ms + PREPARE_LIMIT_MS;
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
-        if (rp_crew_wants(m, i) && m->crew.slots[i].state == RP_SLOT_SERVING) ask_worker(m, i);
+        if (m->crew.slots[i].wanted && m->crew.slots[i].state == RP_SLOT_SERVING) ask_worker(m, i);
     commit_if_all_ready(m);
 }
 
@@ -282,6 +276,15 @@ static void keep_before(struct rp_master *m)
     if (r->restores) rp_checked_free(&m->site);
 }
 
+static void tell_zones(const struct rp_master *m)
+{
+    struct rp_buf text;
+    rp_buf_init(&text, TEXT_MOST);
+    rp_zones_tell(&m->reload.zones, &m->zones, &text);
+    rp_master_log_lines(RP_LOG_notice, "", rp_buf_str(&text));
+    rp_buf_fini(&text);
+}
+
 /* The new generation becomes the current one, here and for every worker that starts from now on. */
 static void take_over(struct rp_master *m)
 {
@@ -291,7 +294,7 @@ static void take_over(struct rp_master *m)
     warn_of_restart("pid", old->pid_file, fresh->pid_file, fresh->pid_file_at);
     rp_sockets_close(&m->sockets);
     rp_logs_close(&m->logs);
-    rp_zones_tell(&r->zones, &m->zones);
+    tell_zones(m);
     rp_zones_close(&m->zones);
     keep_before(m);
     m->sockets = r->sockets;
@@ -370,7 +373,7 @@ void rp_reload_on_death(struct rp_master *m, uint32_t worker)
         char text[96];
         bool agent = worker == RP_CREW_AGENT;
         int n = agent ? snprintf(text, sizeof text, "the agent")
-                      : snprintf(text, sizeof text, "worker %u", worker);
+                      : snprintf(text, sizeof text, "worker %u", s->number);
         n += snprintf(text + n, sizeof text - (size_t)n,
                       " (pid %d) died while it prepared the reload", s->pid);
         fail(m, rp_str_of(text, (size_t)n));
@@ -383,7 +386,7 @@ static void on_deadline(struct rp_master *m)
         struct rp_slot *s = &m->crew.slots[i];
         if (s->part != RP_PART_COMMITTED) continue;
         rp_log(error, "a worker did not take the new generation, killing it %s pid=%d",
-               rp_crew_name(i, (char[24]){0}), s->pid);
+               rp_crew_name(m, i, (char[24]){0}), s->pid);
         (void)kill(s->pid, SIGKILL); /* not reaped yet: the pid is still its own */
     }
     if (m->reload.step == RP_RELOAD_COMMITTING) {
@@ -428,9 +431,10 @@ void rp_reload_fini(struct rp_master *m)
 rp_err rp_reload_reopen(struct rp_master *m, struct rp_buf *out)
 {
     struct rp_logs logs;
-    if (m->reload.step != RP_RELOAD_IDLE) {
+    if (is_under_way(m)) {
         m->reload.reopen = true;
-        rp_buf_add(out, RP_STR("log files are reopened after the reload that is under way"));
+        rp_buf_addf(out, "log files are reopened after the %s that is under way",
+                    rp_upgrade_is_on(m) ? "upgrade" : "reload");
         return RP_AGAIN;
     }
     rp_err e = rp_logs_open(&logs, m->site->plan, m->run->site, out);
@@ -445,6 +449,7 @@ rp_err rp_reload_reopen(struct rp_master *m, struct rp_buf *out)
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
         enum rp_slot_state state = m->crew.slots[i].state;
         if (state == RP_SLOT_EMPTY || state == RP_SLOT_WAITING) continue;
+        if (m->crew.slots[i].former) continue; /* whose files may be others */
         rp_crew_say(m, i, &head, NULL, 0);
         rp_crew_give(m, i, 0, RP_GIVE_FILES, logs.fds, logs.n);
     }

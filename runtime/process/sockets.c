@@ -137,18 +137,22 @@ static struct member *member_of(const struct rp_socket *s, uint32_t worker)
     return NULL;
 }
 
+static void add_member(struct rp_socket *s, int fd, uint32_t worker, bool leaving)
+{
+    if (s->n == s->room) {
+        s->room = s->room ? s->room * 2 : 8;
+        s->members = rp_realloc(s->members, sizeof *s->members * s->room);
+    }
+    s->members[s->n++] = (struct member){.fd = fd, .worker = worker, .leaving = leaving};
+}
+
 static rp_err socket_ensure(struct rp_socket *s, uint32_t worker, struct rp_buf *error)
 {
     int fd;
     if (member_of(s, worker)) return RP_OK;
     rp_err e = bind_one(s, &fd, error);
     if (e != RP_OK) return e;
-    if (s->n == s->room) {
-        s->room = s->room ? s->room * 2 : 8;
-        s->members = rp_realloc(s->members, sizeof *s->members * s->room);
-    }
-    bool shared = s->addr.family == RP_ADDR_UNIX;
-    s->members[s->n++] = (struct member){.fd = fd, .worker = shared ? EVERY_WORKER : worker};
+    add_member(s, fd, s->addr.family == RP_ADDR_UNIX ? EVERY_WORKER : worker, false);
     return RP_OK;
 }
 
@@ -246,6 +250,94 @@ int rp_sockets_fd(const struct rp_sockets *s, uint32_t i, uint32_t worker)
 bool rp_sockets_is_known(const struct rp_sockets *s, uint32_t i, const struct rp_sockets *old)
 {
     return find(old, s->list[i]->text) != NULL;
+}
+
+/* ---- upgrades ------------------------------------------------------------------------------ */
+
+static void put_socket(const struct rp_socket *s, struct rp_handover_out *o)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = rp_addr_to_sys(&s->addr, &ss);
+    RP_HANDOVER_PUT(o, "listener", s->text, s->udp, s->secret, s->routed, s->dev, s->ino);
+    RP_HANDOVER_PUT(o, "address", rp_str_of((const char *)&ss, n), 0);
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct member *k = &s->members[i];
+        RP_HANDOVER_PUT(o, "socket", RP_STR_NONE, rp_handover_fd(o, k->fd), k->worker, k->leaving);
+    }
+}
+
+void rp_sockets_put(const struct rp_sockets *s, struct rp_handover_out *o)
+{
+    for (uint32_t i = 0; i < s->n; i++) put_socket(s->list[i], o);
+}
+
+static bool take_listener(struct rp_sockets *s, const struct rp_handover_record *r)
+{
+    if (s->n >= RP_PLAN_LISTENERS_MOST || r->text.len == 0) return false;
+    s->list = rp_realloc(s->list, sizeof *s->list * (s->n + 1));
+    struct rp_socket *k = s->list[s->n++] = rp_alloc(sizeof *k);
+    *k = (struct rp_socket){.refs = 1,
+                            .udp = r->n[0] != 0,
+                            .secret = (uint32_t)r->n[1],
+                            .routed = r->n[2] != 0,
+                            .dev = (dev_t)r->n[3],
+                            .ino = (ino_t)r->n[4]};
+    k->text = rp_str_of(rp_strdup_n(r->text.ptr, r->text.len), r->text.len);
+    return true;
+}
+
+static bool take_address(struct rp_socket *s, rp_str bytes)
+{
+    struct sockaddr_storage ss = {0};
+    if (bytes.len == 0 || bytes.len > sizeof ss) return false;
+    memcpy(&ss, bytes.ptr, bytes.len);
+    rp_addr_from_sys((const struct sockaddr *)&ss, (socklen_t)bytes.len, &s->addr);
+    return s->addr.family != RP_ADDR_NONE;
+}
+
+/* A descriptor that is no such socket would be served as one. */
+static bool is_socket(int fd, bool udp)
+{
+    int type = 0;
+    socklen_t n = sizeof type;
+    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 &&
+           type == (udp ? SOCK_DGRAM : SOCK_STREAM) && rp_os_set_cloexec(fd, true);
+}
+
+static bool take_member(struct rp_socket *s, int fd, const struct rp_handover_record *r)
+{
+    bool every = r->n[1] == EVERY_WORKER;
+    if (!is_socket(fd, s->udp) || (!every && r->n[1] >= RP_PLAN_WORKERS_MOST)) return false;
+    add_member(s, fd, (uint32_t)r->n[1], r->n[2] != 0);
+    return true;
+}
+
+bool rp_sockets_take(struct rp_sockets *s, struct rp_handover_in *in,
+                     const struct rp_handover_record *r)
+{
+    struct rp_socket *last = s->n ? s->list[s->n - 1] : NULL;
+    bool fine;
+    if (rp_handover_is(r, "listener")) fine = take_listener(s, r);
+    else if (rp_handover_is(r, "address")) fine = last && take_address(last, r->text);
+    else if (rp_handover_is(r, "socket"))
+        fine = last && take_member(last, rp_handover_fd_of(in, r->n[0]), r);
+    else return false;
+    in->bad = in->bad || !fine;
+    return fine;
+}
+
+void rp_sockets_succeed(struct rp_sockets *s)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        for (uint32_t k = 0; s->list[i]->udp && k < s->list[i]->n; k++)
+            s->list[i]->members[k].leaving = true;
+}
+
+void rp_sockets_forget(struct rp_sockets *old, const struct rp_sockets *now)
+{
+    for (uint32_t i = 0; i < old->n; i++)
+        if (find(now, old->list[i]->text)) old->list[i]->ino = 0;
+    rp_sockets_close(old);
 }
 
 /* ---- who gets new clients ------------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 #ifndef RP_PROCESS_SOCKETS_H
 #define RP_PROCESS_SOCKETS_H
 
+#include "process/handover.h"
 #include "process/plan.h"
 
 struct rp_socket;
@@ -36,6 +37,16 @@ void rp_sockets_gone(struct rp_sockets *s, uint32_t worker);
 void rp_sockets_route(struct rp_sockets *s, const bool *able);
 /* Give the generation up; what the other one does not use is closed. */
 void rp_sockets_close(struct rp_sockets *s);
+/* For an upgrade: say what there is; take one record of that (its descriptors are own from then on, and
+ * the set grows). False: the record is about something else, or malformed, which in->bad tells. */
+void rp_sockets_put(const struct rp_sockets *s, struct rp_handover_out *o);
+bool rp_sockets_take(struct rp_sockets *s, struct rp_handover_in *in,
+                     const struct rp_handover_record *r);
+/* The workers of these sockets have successors, who share those of TCP with them; for datagrams they
+ * get their own, since two could not tell whose client one is of. */
+void rp_sockets_succeed(struct rp_sockets *s);
+/* Give up what the version before had. Files of unix sockets that `now` has stay. */
+void rp_sockets_forget(struct rp_sockets *old, const struct rp_sockets *now);
 /* A worker's descriptor of listener i (borrowed). */
 int rp_sockets_fd(const struct rp_sockets *s, uint32_t i, uint32_t worker);
 /* Is listener i of s one that `old` has? */

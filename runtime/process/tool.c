@@ -44,6 +44,7 @@ static const struct tool {
     {LIVE, "upstreams", "upstreams -p site.lua", "the peers of a running instance", false, NULL},
     {LIVE, "peer", "peer -p site.lua UPSTREAM PEER WORD", "drain a peer, change its weight", false,
      NULL},
+    {LIVE, "split", "split -p site.lua [SPLIT WORD..]", "shares of splits, rollouts", false, NULL},
     {LIVE, "repl", "repl -p site.lua", "run lines of Lua in a worker", false, NULL},
     {LIVE, "jit", "jit -p site.lua", "hooks that are not compiled", true, "--requests"},
 };

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "process/worker_in.h"
 #include "proxy/access.h"
+#include "proxy/split.h"
 #include "proxy/staples.h"
 #include "proxy/stream.h"
 #include "script/host.h"
@@ -76,7 +77,7 @@ static void beat(struct rp_worker *w)
     if (!w->proxy) return;
     take_keys(w);
     rp_proxy_beat(w->proxy);
-    rp_stats_publish(w->counts, &w->proxy->stats, &w->published);
+    rp_stats_publish(w->in.stats, w->counts, &w->proxy->stats, &w->published);
     ask_master(w);
     forget_old_names(w);
 }
@@ -117,27 +118,46 @@ void rp_worker_say(struct rp_worker *w, uint32_t kind, const struct rp_stage *s,
     rp_loop_stop(w->loop);
 }
 
+static void fail_to_boot(struct rp_worker *w, struct rp_stage *s)
+{
+    rp_worker_say(w, RP_SAY_FAILED, s, rp_buf_str(&s->error));
+    w->exit_code = 1;
+    rp_loop_stop(w->loop);
+}
+
+void rp_worker_listen(struct rp_worker *w)
+{
+    struct rp_stage *s = w->stage;
+    if (w->state != RP_WORKER_STARTING || !s || s->busy) return;
+    if (!w->in.agent && rp_ears_follow(&w->ears, w->proxy->conf, s->listeners) != RP_OK) {
+        rp_buf_add(&s->error, RP_STR("a listening socket cannot be served"));
+        fail_to_boot(w, s);
+        return;
+    }
+    w->state = RP_WORKER_SERVING;
+    if (!w->in.quiet) {
+        beat(w);
+        rp_worker_say(w, RP_SAY_READY, s, RP_STR_NONE);
+    }
+    rp_stage_drop(&w->stage);
+}
+
 /* The first generation is built and started, or not. */
 static void on_boot(void *arg, struct rp_stage *s)
 {
     struct rp_worker *w = arg;
-    bool listens = s->result == RP_OK && !w->in.agent;
-    if (listens && rp_ears_follow(&w->ears, s->conf, s->listeners) != RP_OK) {
-        s->result = RP_E_OS;
-        rp_buf_add(&s->error, RP_STR("a listening socket cannot be served"));
-    }
     if (s->result != RP_OK) {
-        rp_worker_say(w, RP_SAY_FAILED, s, rp_buf_str(&s->error));
-        w->exit_code = 1;
-        rp_loop_stop(w->loop);
+        fail_to_boot(w, s);
         return;
     }
     s->conf = NULL; /* the proxy has it */
-    w->state = RP_WORKER_SERVING;
     w->page->generation = s->generation;
-    beat(w);
-    rp_worker_say(w, RP_SAY_READY, s, RP_STR_NONE);
-    rp_stage_drop(&w->stage);
+    if (w->in.quiet) {
+        beat(w);
+        rp_worker_say(w, RP_SAY_READY, s, RP_STR_NONE);
+    } else {
+        rp_worker_listen(w);
+    }
 }
 
 static void boot(struct rp_worker *w)
@@ -163,10 +183,12 @@ static void boot(struct rp_worker *w)
     take_keys(w);
     if (!in->agent) rp_proxy_use_census(w->proxy, in->census, in->worker); /* it accepts nobody */
     rp_proxy_use_roster(w->proxy, in->roster, rp_plan_row(in->worker));
+    rp_proxy_use_splits(w->proxy, in->splits, rp_plan_row(in->worker));
     rp_staples_use(w->proxy, in->staples);
     w->proxy->metrics = in->metrics;
     w->proxy->metrics_row = rp_plan_row(in->worker);
     w->proxy->counters = in->counters;
+    w->proxy->number = in->number;
     rp_ears_init(&w->ears, w->proxy);
     rp_worker_use_logs(w, s->conf, s->files);
     rp_worker_dress(w, s);

@@ -53,6 +53,8 @@ void rp_worker_watch_channel(struct rp_worker *w);
 /* worker.c */
 void rp_worker_say(struct rp_worker *w, uint32_t kind, const struct rp_stage *s, rp_str text);
 void rp_worker_use_logs(struct rp_worker *w, const struct rp_conf *conf, int *files);
+/* All is started: serve who comes. */
+void rp_worker_listen(struct rp_worker *w);
 /* Tell a stage where it is to serve. */
 void rp_worker_dress(struct rp_worker *w, struct rp_stage *s);
 /* listen_ms: go on accepting for so long at least. */

@@ -139,6 +139,7 @@ static void obey(struct rp_worker *w)
     case RP_SAY_DRAIN: rp_worker_drain(w, w->message.head.a); break;
     case RP_SAY_STOP: rp_worker_stop(w); break;
     case RP_SAY_ASK: ask(w); break;
+    case RP_SAY_LISTEN: rp_worker_listen(w); break;
     case RP_SAY_READY:
     case RP_SAY_FAILED:
     case RP_SAY_FLIPPED:
@@ -150,6 +151,11 @@ static void obey(struct rp_worker *w)
     case RP_SAY_RESULT:
     case RP_SAY_CHANGED:
     case RP_SAY_COMMAND:
+    case RP_SAY_HELLO:
+    case RP_SAY_STAFFED:
+    case RP_SAY_RELIEVE:
+    case RP_SAY_CARRY:
+    case RP_SAY_STATE:
     case RP_SAY_ANSWER: break; /* nobody says these to a worker */
     }
 }

@@ -11,6 +11,7 @@
 #include "http/scan.h"
 #include "proxy/access_field.h"
 #include "proxy/connpool.h"
+#include "proxy/hedge.h"
 #include "proxy/upstream.h"
 
 enum { NS_PER_MS = 1000000 };
@@ -310,6 +311,9 @@ static void add_value(struct line *l, const struct rp_access_field *field)
     case RP_ACCESS_WIRE_BYTES: rp_buf_add_u64(l->out, r->x.wire_out_bytes); break;
     case RP_ACCESS_DURATION: add_span(l, r->start_ns, end_of(l)); break;
     case RP_ACCESS_UPSTREAM: add_upstream(l); break;
+    case RP_ACCESS_UPSTREAM_GROUP:
+        add_string(l, r->upstream ? r->upstream->name : RP_STR_NONE);
+        break;
     case RP_ACCESS_UPSTREAM_ADDR: add_addr(l, upstream_addr(r)); break;
     case RP_ACCESS_UPSTREAM_TIME: add_span(l, attempt_start(r), end_of(l)); break;
     case RP_ACCESS_CONNECT_TIME:
@@ -317,6 +321,10 @@ static void add_value(struct line *l, const struct rp_access_field *field)
         break;
     case RP_ACCESS_FIRST_BYTE_TIME: add_span(l, attempt_start(r), r->first_byte_ns); break;
     case RP_ACCESS_TRIES: rp_buf_add_u64(l->out, r->tries); break;
+    case RP_ACCESS_HEDGES: rp_buf_add_u64(l->out, r->hedge ? r->hedge->n : 0); break;
+    case RP_ACCESS_HEDGED:
+        rp_buf_add(l->out, r->hedge && r->hedge->won ? RP_STR("true") : RP_STR("false"));
+        break;
     case RP_ACCESS_ROUTE: add_string(l, r->route ? r->route->id : RP_STR_NONE); break;
     case RP_ACCESS_REASON:
         add_string(l, r->fail < 0 ? rp_str_z(rp_err_reason(r->fail)) : RP_STR(""));

@@ -19,13 +19,16 @@
 #include "proxy/attempt_retry.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
+#include "proxy/deadline.h"
 #include "proxy/dial.h"
 #include "proxy/hash_key.h"
 #include "proxy/headers.h"
+#include "proxy/hedge.h"
 #include "proxy/lifecycle.h"
 #include "proxy/payload.h"
 #include "proxy/proxy.h"
 #include "proxy/queue.h"
+#include "proxy/split.h"
 #include "proxy/sticky.h"
 #include "proxy/upstream.h"
 
@@ -51,6 +54,23 @@ static rp_ms first_byte_ms(const struct rp_req *r)
     return rp_req_wait_ms(r, RP_WAIT_FIRST_BYTE, of_route, r->upstream->first_byte_ms);
 }
 
+/* From now on; one try may last less than its first byte. */
+static rp_ms answer_ms(const struct rp_req *r)
+{
+    rp_ms most = first_byte_ms(r);
+    if (!r->upstream->try_ms) return most;
+    rp_ms spent = (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000000;
+    rp_ms left = r->upstream->try_ms > spent ? r->upstream->try_ms - spent : 1;
+    return RP_MIN(most, left);
+}
+
+/* Wait for the upstream, but never longer than the request has time. */
+static enum rp_verdict wait_up(struct rp_req *r, const char *what, rp_ms ms, rp_err failure)
+{
+    if (RP_UNLIKELY(r->own != NULL)) rp_deadline_cap(r, &ms, &failure);
+    return rp_step_wait(r, what, ms, failure);
+}
+
 static void on_up_event(void *user, struct rp_up *u)
 {
     (void)u;
@@ -73,7 +93,9 @@ static void end_dial(struct rp_req *r)
     --*rp_connpool_dials(r->pick.pool_slot);
     for (struct rp_req *q = r->proxy->live; q; q = q->next) {
         bool waits = q->step == RP_STEP_CONNECT && !q->up;
-        if (waits && q->pick.pool_slot == r->pick.pool_slot) rp_req_wake(q, RP_WAKE_UP);
+        waits = waits && q->pick.pool_slot == r->pick.pool_slot;
+        if (RP_UNLIKELY(q->hedge != NULL) && rp_hedge_awaits(q, r->pick.pool_slot)) waits = true;
+        if (waits) rp_req_wake(q, RP_WAKE_UP);
     }
 }
 
@@ -129,7 +151,7 @@ static rp_err take_seat(struct rp_req *r)
 static enum rp_verdict wait_for_seat(struct rp_req *r)
 {
     if (r->timer_means != RP_E_UP_FULL || !rp_timer_is_armed(&r->timer))
-        return rp_step_wait(r, "a peer with a free seat", r->upstream->queue_ms, RP_E_UP_FULL);
+        return wait_up(r, "a peer with a free seat", r->upstream->queue_ms, RP_E_UP_FULL);
     r->waiting_for = "a peer with a free seat"; /* the deadline stands */
     return RP_STEP_WAIT;
 }
@@ -138,9 +160,11 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
 {
     enum rp_verdict v;
     if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
+    if (RP_UNLIKELY(r->own != NULL) && rp_deadline_is_over(r))
+        return rp_step_fail(r, RP_E_DEADLINE);
     if (RP_UNLIKELY(r->again_ms)) {
         rp_ms now = rp_loop_now(r->proxy->loop);
-        if (r->again_ms > now) return rp_step_wait(r, "the next try", r->again_ms - now, RP_OK);
+        if (r->again_ms > now) return wait_up(r, "the next try", r->again_ms - now, RP_OK);
         r->again_ms = 0;
     }
     if (RP_UNLIKELY(has_payload(r)) && !rp_payload_settle(r, &v)) return v;
@@ -160,11 +184,12 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
     if (e == RP_E_UP_FULL && rp_queue_join(r) == RP_OK) return wait_for_seat(r);
     rp_queue_leave(r);
     if (e == RP_AGAIN) {
-        return rp_step_wait(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
+        return wait_up(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
     }
     if (e != RP_OK) return rp_step_fail(r, r->tries ? r->try_fail : e); /* all were tried */
     r->tries++;
     r->up_http1 = false;
+    if (RP_UNLIKELY(r->upstream->hedge_max != 0)) rp_hedge_arm(r);
     return rp_step_to(r, RP_STEP_CONNECT);
 }
 
@@ -294,8 +319,8 @@ static enum rp_verdict start_connect(struct rp_req *r)
     struct rp_conn_fail fail = {0};
     char text[RP_PROXY_ADD_MOST];
     if (waits_for_dial(r)) {
-        return rp_step_wait(r, "upstream connect of another request", connect_ms(r),
-                            RP_E_UP_CONNECT_TIMEOUT);
+        return wait_up(r, "upstream connect of another request", connect_ms(r),
+                       RP_E_UP_CONNECT_TIMEOUT);
     }
     r->connect_start_ns = rp_loop_now_ns(r->proxy->loop);
     r->proxy->stats.up_connects++;
@@ -312,7 +337,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
     bool one = (r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r)) || own_tls(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_up_bind(r->up, on_up_event, r);
-    return rp_step_wait(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
+    return wait_up(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
 }
 
 /* In HTTP/2 a WebSocket is an extended CONNECT (RFC 8441), for peers that said that they take it; the
@@ -382,8 +407,10 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
 
 enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
 {
+    if (e == RP_E_DEADLINE) return rp_step_fail(r, e); /* that is nobody's fault */
     if (r->step == RP_STEP_CONNECT) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
-    if (r->step == RP_STEP_AWAIT && e == RP_E_UP_FIRST_BYTE_TIMEOUT)
+    bool awaits = r->step == RP_STEP_AWAIT;
+    if (awaits && (e == RP_E_UP_FIRST_BYTE_TIMEOUT || rp_hedge_is_on(r)))
         return rp_attempt_failed(r, e, RP_RETRY_LATE);
     bool of_upstream =
         e == RP_E_UP_FIRST_BYTE_TIMEOUT || e == RP_E_UP_SEND_TIMEOUT || e == RP_E_UP_IDLE_TIMEOUT;
@@ -399,11 +426,16 @@ enum rp_verdict rp_step_send(struct rp_req *r)
     enum rp_framing framing;
     uint64_t length;
     char text[RP_PROXY_ADD_MOST];
+    if (rp_hedge_is_on(r) && !rp_hedge_may_send(r)) return RP_STEP_GO;
     rp_chain_init(&head, r->proxy->mem);
     r->up_out_base = rp_conn_face(r->up->conn)->out_bytes;
     if (r->upstream->proxy_protocol && !rp_conn_tls(r->up->conn))
         rp_chain_add_copy(&head, proxy_header(r, text));
     if (r->x.head.method == RP_M_CONNECT) return rp_dial_done(r, &head); /* no request goes up */
+    if (rp_deadline_of(r) || RP_UNLIKELY(r->upstream->deadline_header.len)) {
+        rp_err e = rp_deadline_tell(r, answer_ms(r));
+        if (e != RP_OK) return rp_step_fail(r, e);
+    }
     rp_headers_put_request(r, &head, &framing, &length);
     rp_up_start(r->up, &head, r->up_head->method, framing, length);
     if (r->spool) rp_buffering_restart(r);
@@ -488,28 +520,18 @@ enum rp_verdict rp_attempt_wait_body(struct rp_req *r)
                         pace ? RP_E_BODY_SLOW : RP_E_BODY_TIMEOUT);
 }
 
-/* From now on; one try may last less than its first byte. */
-static rp_ms answer_ms(const struct rp_req *r)
-{
-    rp_ms most = first_byte_ms(r);
-    if (!r->upstream->try_ms) return most;
-    rp_ms spent = (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000000;
-    rp_ms left = r->upstream->try_ms > spent ? r->upstream->try_ms - spent : 1;
-    return RP_MIN(most, left);
-}
-
 static enum rp_verdict wait_for_answer(struct rp_req *r, rp_err pumped)
 {
     if (r->body_sent && pumped == RP_OK) {
-        return rp_step_wait(r, "upstream response head", answer_ms(r), RP_E_UP_FIRST_BYTE_TIMEOUT);
+        return wait_up(r, "upstream response head", answer_ms(r), RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
     if (!rp_up_is_flushed(r->up) || r->body_pipe) {
-        return rp_step_wait(r, "upstream to take the body", send_ms(r), RP_E_UP_SEND_TIMEOUT);
+        return wait_up(r, "upstream to take the body", send_ms(r), RP_E_UP_SEND_TIMEOUT);
     }
     if (rp_payload_is_parked(r)) return rp_step_wait_hook(r);
     if (!r->spool && r->x.head.expect_continue && r->x.body_in_bytes == 0) {
-        return rp_step_wait(r, "upstream to ask for the body", first_byte_ms(r),
-                            RP_E_UP_FIRST_BYTE_TIMEOUT);
+        return wait_up(r, "upstream to ask for the body", first_byte_ms(r),
+                       RP_E_UP_FIRST_BYTE_TIMEOUT);
     }
     return r->spool ? rp_buffering_wait(r) : rp_attempt_wait_body(r);
 }
@@ -544,20 +566,30 @@ static bool is_bad_switch(const struct rp_req *r)
     return !r->upgrading || !r->res.upgrade || !rp_str_list_has(to, RP_STR("websocket"));
 }
 
+/* Of two tries the other may do better. */
+static enum rp_verdict answer_is_bad(struct rp_req *r, rp_err e)
+{
+    if (rp_hedge_is_on(r)) {
+        reset_response(r);
+        return rp_attempt_failed(r, e, RP_RETRY_AWAITING);
+    }
+    rp_attempt_log_failure(r, e);
+    return rp_step_fail(r, e);
+}
+
 static enum rp_verdict take_response(struct rp_req *r)
 {
     r->from = RP_FROM_UPSTREAM;
     if (r->pick.group && r->pick.group->peers_n > 1) rp_upstream_note_latency(r->proxy, &r->pick);
+    if (RP_UNLIKELY(r->upstream->hedge_max != 0)) rp_hedge_note(r);
     if (rp_attempt_refuses(r)) {
         reset_response(r);
         return rp_attempt_repeat(r);
     }
-    if (is_bad_switch(r)) {
-        rp_attempt_log_failure(r, RP_E_UP_UPGRADE);
-        return rp_step_fail(r, RP_E_UP_UPGRADE);
-    }
+    if (is_bad_switch(r)) return answer_is_bad(r, RP_E_UP_UPGRADE);
     rp_err e = rp_headers_note_response(r);
     if (e == RP_OK && r->upstream->sticky_cookie.len) e = rp_sticky_tell(r);
+    if (e == RP_OK && RP_UNLIKELY(r->split_by == RP_SPLIT_BY_CHANCE)) e = rp_split_tell(r);
     return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
 }
 
@@ -578,7 +610,7 @@ enum rp_verdict rp_step_await(struct rp_req *r)
         if (!r->first_byte_ns) r->first_byte_ns = rp_loop_now_ns(r->proxy->loop);
         if (r->res.status >= 200 || r->res.status == 101) return take_response(r);
         e = relay_interim(r);
-        if (e == RP_E_UP_BAD_RESPONSE) rp_attempt_log_failure(r, e);
+        if (e == RP_E_UP_BAD_RESPONSE) return answer_is_bad(r, e);
         if (e < 0) return rp_step_fail(r, e);
         reset_response(r);
     }

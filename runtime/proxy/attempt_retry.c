@@ -11,6 +11,7 @@
 
 #include "http/h1_up.h"
 #include "proxy/buffering.h"
+#include "proxy/hedge.h"
 #include "proxy/proxy.h"
 #include "proxy/retry.h"
 #include "proxy/upstream.h"
@@ -73,6 +74,7 @@ enum rp_verdict rp_attempt_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
     enum rp_pick_end end = of_peer ? RP_PICK_TRIED : RP_PICK_WELL;
     if (blamed) end = stage == RP_RETRY_CONNECTING ? RP_PICK_DOWN : RP_PICK_FAILED;
     rp_upstream_unpick(r->proxy, &r->pick, end);
+    if (RP_UNLIKELY(r->hedge != NULL) && rp_hedge_fall_back(r)) return RP_STEP_GO;
     if (verdict == RP_RETRY_NO) return rp_step_fail(r, e);
     if (verdict == RP_RETRY_OTHER) set_pause(r, stage);
     return try_again(r, verdict);
@@ -95,8 +97,9 @@ bool rp_attempt_refuses(struct rp_req *r)
     bool failed = is_listed(&c->fail_statuses, r->res.status);
     if (failed) rp_upstream_blame(r->proxy, &r->pick);
     else rp_upstream_succeed(r->proxy, &r->pick);
-    if (!is_listed(&c->retry_statuses, r->res.status) || !rp_upstream_has_other(r->proxy, &r->pick))
-        return false;
+    if (!is_listed(&c->retry_statuses, r->res.status)) return false;
+    if (rp_hedge_is_on(r)) return true;
+    if (!rp_upstream_has_other(r->proxy, &r->pick)) return false;
     struct rp_retry_facts facts = facts_of(r, RP_RETRY_ANSWERED);
     return rp_retry_decide(&facts) == RP_RETRY_OTHER;
 }
@@ -107,6 +110,7 @@ enum rp_verdict rp_attempt_repeat(struct rp_req *r)
     rp_attempt_log_failure(r, RP_E_UP_STATUS);
     rp_attempt_release(r);
     rp_upstream_unpick(r->proxy, &r->pick, RP_PICK_TRIED);
+    if (RP_UNLIKELY(r->hedge != NULL) && rp_hedge_fall_back(r)) return RP_STEP_GO;
     set_pause(r, RP_RETRY_ANSWERED);
     return try_again(r, RP_RETRY_OTHER);
 }

@@ -55,14 +55,22 @@ struct rp_conf_listener {
 
 enum { RP_CONF_TIERS = 16 }; /* RP_BALANCE_TIERS */
 
+struct rp_conf_meta {
+    rp_str key, value;
+};
+
 struct rp_conf_peer {
     rp_str name;         /* as written: "api-1:8080", "unix:/run/x" */
     rp_str host;         /* name to resolve; empty when addr is final */
     struct rp_addr addr; /* port always set; ip when `host` is empty */
     uint32_t weight;     /* >= 1 */
     bool backup;
-    uint8_t tier;       /* priority: 0 first; a backup's is the last */
-    uint32_t max_conns; /* requests at once, of all workers; 0: no limit */
+    uint8_t tier;              /* priority: 0 first; a backup's is the last */
+    uint32_t max_conns;        /* requests at once, of all workers; 0: no limit */
+    rp_str identity;           /* whom it must be in TLS; empty: its name or address */
+    rp_str zone;               /* where it is; empty: not said */
+    struct rp_conf_meta *meta; /* what else is said of it, sorted by key */
+    uint32_t meta_n;
 };
 
 enum rp_up_http { RP_UP_HTTP1, RP_UP_HTTP2, RP_UP_HTTP_AUTO }; /* AUTO: as ALPN says */
@@ -113,6 +121,21 @@ struct rp_conf_statuses {
     } list[RP_CONF_STATUSES];
 };
 
+/* Thousandths stand for shares and factors; the meaning is in circuit.h, outlier.h and limit.h. */
+struct rp_conf_circuit {
+    uint32_t on, errors, quantile, least, probes;
+    rp_ms slow_ms; /* 0: slowness is not asked */
+    rp_ms within_ms, open_ms, open_max_ms;
+};
+struct rp_conf_outlier {
+    uint32_t on, enforce, least, peers, stdev, failures, quantile, factor;
+    rp_ms every_ms, slow_ms;
+};
+struct rp_conf_limit {
+    uint32_t on, least, most, start, quantile, buffer, measure_n;
+    rp_ms every_ms, measure_ms;
+};
+
 struct rp_conf_upstream {
     rp_str name;
     uint32_t index;
@@ -129,14 +152,20 @@ struct rp_conf_upstream {
     uint32_t retry_on;     /* RP_ON_ bits (retry.h): what another attempt is for, and ... */
     struct rp_conf_statuses retry_statuses; /* ... these answers */
     uint32_t health;                        /* the agent checks its peers */
-    rp_str sticky_cookie;                   /* its name; empty: clients come back to nobody */
-    rp_str sticky_more;                     /* its attributes, with a "; " before each */
-    rp_str sticky_key;                      /* 32 hexadecimal digits; empty: the instance's */
-    uint32_t queue_max;                     /* requests that may wait for a free seat, per worker */
-    rp_ms queue_ms;                         /* ... and how long */
-    uint32_t retry_any;                     /* not only idempotent requests */
-    uint32_t retry_budget;                  /* most retries, percent of the active requests */
+    uint32_t live;         /* the agent brings peers (shm/members.h): there may be none here */
+    rp_str sticky_cookie;  /* its name; empty: clients come back to nobody */
+    rp_str sticky_more;    /* its attributes, with a "; " before each */
+    rp_str sticky_key;     /* 32 hexadecimal digits; empty: the instance's */
+    uint32_t queue_max;    /* requests that may wait for a free seat, per worker */
+    rp_ms queue_ms;        /* ... and how long */
+    uint32_t retry_any;    /* not only idempotent requests */
+    uint32_t retry_budget; /* most retries, percent of the active requests */
     rp_ms retry_pause_ms, retry_pause_max_ms;
+    uint32_t hedge_max;      /* second tries beside a first one, of a request; 0: never */
+    rp_ms hedge_ms;          /* after that, or ... */
+    uint32_t hedge_quantile; /* ... when so many thousandths of the answers came faster */
+    uint32_t hedge_budget;   /* most of them, percent of the requests */
+    uint32_t hedge_any;      /* not only of idempotent requests */
     rp_ms try_ms;     /* one attempt, from its begin to the response head; 0: no limit */
     uint32_t fail_on; /* as retry_on: what counts against a peer */
     struct rp_conf_statuses fail_statuses;
@@ -152,8 +181,15 @@ struct rp_conf_upstream {
     uint8_t
         proxy_protocol; /* version of the PROXY header that new connections begin with; 0: none */
     uint8_t proxy_tlvs; /* RP_PROXY_SAYS_ bits: what one of version 2 says besides */
+    rp_str deadline_header; /* tells it how long we wait, in ms; empty: none */
     rp_str host_header; /* what Host the upstream sees: empty = the client's */
     struct rp_tls_client *tls; /* NULL: plain */
+    struct rp_conf_circuit circuit;
+    struct rp_conf_outlier outlier;
+    struct rp_conf_limit limit;
+    uint32_t fallback;     /* 1 + upstream for requests while the circuit is open; 0: none */
+    uint32_t requests_all; /* most under way, of all workers; 0: no limit */
+    uint32_t measure;      /* keep the latencies of an only peer, too */
 };
 
 /* What is answered instead of the standard page when a request fails here (page.h). */
@@ -215,7 +251,7 @@ struct rp_conf_edit { /* a header edit done in C */
     rp_str name, value;
 };
 
-enum rp_cond_kind { RP_COND_HEADER, RP_COND_QUERY, RP_COND_SOURCE };
+enum rp_cond_kind { RP_COND_HEADER, RP_COND_QUERY, RP_COND_SOURCE, RP_COND_COOKIE };
 enum rp_cond_op { RP_COND_EXISTS, RP_COND_EQUALS, RP_COND_PREFIX, RP_COND_REGEX, RP_COND_IN };
 struct rp_conf_cond { /* all conditions of a route must hold */
     uint8_t kind, op;
@@ -224,6 +260,34 @@ struct rp_conf_cond { /* all conditions of a route must hold */
     rp_str name, value;
     struct rp_regex *regex;
     struct rp_cidr_set *cidrs;
+};
+
+enum { RP_CONF_SIDES = 8, RP_CONF_STEPS = 16 }; /* RP_SPLIT_SIDES, RP_SPLIT_STEPS */
+
+struct rp_conf_split_rule { /* requests of which all this holds go there, whatever the shares say */
+    struct rp_conf_cond *conds;
+    uint32_t conds_n;
+    struct rp_conf_upstream *upstream;
+};
+
+/* Requests of routes that are divided among upstreams, see split.h. */
+struct rp_conf_split {
+    rp_str name;
+    uint64_t salt; /* of the name: two splits divide their clients differently */
+    uint32_t index;
+    uint32_t sides_n, base, canary; /* base: who gives and takes; canary: side of the steps */
+    struct rp_conf_upstream *sides[RP_CONF_SIDES];
+    uint32_t shares[RP_CONF_SIDES]; /* of 10,000 in all */
+    uint32_t steps_n;
+    uint32_t steps[RP_CONF_STEPS]; /* of the canary's share; as shares */
+    struct rp_conf_hash *hash;     /* what a client is known by; none: by chance */
+    uint32_t hash_n;
+    bool late; /* ... with what authentication hooks say */
+    struct rp_conf_split_rule *rules;
+    uint32_t rules_n;
+    rp_str cookie, cookie_more, key; /* as sticky_cookie, sticky_more, sticky_key */
+    uint32_t place; /* in the table that all workers share; set by split.c while the generation is
+                     * in use, else UINT32_MAX */
 };
 
 struct rp_route {
@@ -240,6 +304,7 @@ struct rp_route {
     uint32_t conds_n;
     uint8_t action; /* enum rp_action */
     struct rp_conf_upstream *upstream;
+    struct rp_conf_split *split; /* then `upstream` is that of its base; NULL: there is no choice */
     uint16_t status;     /* RESPOND, REDIRECT */
     rp_str body;         /* RESPOND */
     rp_str content_type; /* RESPOND */
@@ -251,6 +316,7 @@ struct rp_route {
     rp_ms connect_ms, send_ms, first_byte_ms, idle_ms; /* 0 = the upstream's */
     struct rp_chains chains;
     uint32_t meta;                        /* script's reference for req.route.meta; 0 none */
+    bool grpc_timeout;                    /* of the client is the request's deadline */
     bool upgrade;                         /* WebSocket and other upgrades are relayed */
     bool buffer_request, buffer_response; /* bodies pass through a spool */
     uint32_t buffer_memory;               /* bytes of one body in memory */
@@ -259,6 +325,7 @@ struct rp_route {
     struct rp_conf_pages pages;
     struct rp_connect_allow *connect; /* CONNECT */
     struct rp_conf_tunnel tunnel;
+    struct rp_conf_circuit circuit;
 };
 
 struct rp_tls_clients; /* net/tls_server.h */
@@ -343,6 +410,8 @@ struct rp_conf {
     uint32_t hosts_n;
     struct rp_route **routes;
     uint32_t routes_n;
+    struct rp_conf_split **splits;
+    uint32_t splits_n;
     struct rp_conf_plugin *plugins;
     uint32_t plugins_n;
     rp_str *files;
@@ -381,6 +450,8 @@ struct rp_conf {
     uint64_t error_log_file; /* index in files */
     rp_str server_name;      /* Server of our own answers; empty = none */
     rp_str via_name;         /* pseudonym in Via: "rproxy" */
+    rp_str via_lines[3];     /* made of it: "Via: 1.1 rproxy\r\n", also for 1.0 and 2.0; frozen */
+    rp_str cdn_loop_line;    /* "CDN-Loop: rproxy\r\n" */
     rp_str user;
     rp_str pid_file;             /* a second pid file beside the one in the run directory */
     rp_str spill_dir;            /* where spill files are made */
@@ -450,6 +521,22 @@ RP_MUST rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key
  * RP_E_INVALID. */
 RP_MUST rp_err rp_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
                                     uint32_t high);
+/* A split; then its sides (at least one, at most RP_CONF_SIDES; shares add up to 10,000), the base, and
+ * what else it has. key: "base", "canary" (numbers of sides). RP_E_INVALID, RP_E_NOT_FOUND, RP_E_CAP. */
+RP_MUST rp_err rp_conf_add_split(struct rp_conf *c, rp_str name, uint32_t *index);
+RP_MUST rp_err rp_conf_add_split_side(struct rp_conf *c, uint32_t split, uint32_t upstream,
+                                      uint32_t share);
+RP_MUST rp_err rp_conf_add_split_step(struct rp_conf *c, uint32_t split, uint32_t share);
+RP_MUST rp_err rp_conf_add_split_hash(struct rp_conf *c, uint32_t split, uint32_t part,
+                                      rp_str name);
+RP_MUST rp_err rp_conf_add_split_rule(struct rp_conf *c, uint32_t split, uint32_t upstream);
+/* Of the rule added last; as rp_conf_add_cond. */
+RP_MUST rp_err rp_conf_add_split_cond(struct rp_conf *c, uint32_t split, uint32_t kind, uint32_t op,
+                                      bool negate, rp_str name, rp_str value,
+                                      struct rp_conf_error *e);
+RP_MUST rp_err rp_conf_set_split(struct rp_conf *c, uint32_t split, rp_str key, double value);
+/* "cookie", "cookie_more", "key" */
+RP_MUST rp_err rp_conf_set_split_text(struct rp_conf *c, uint32_t split, rp_str key, rp_str value);
 /* One part more of what is hashed, see enum rp_hash_part. RP_E_INVALID. */
 RP_MUST rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name);
 
@@ -523,8 +610,8 @@ RP_MUST rp_err rp_conf_ask_no_clients(struct rp_conf *c, rp_str name);
  * rp_conf_freeze: 421 and 404. */
 RP_MUST rp_err rp_conf_add_route(struct rp_conf *c, uint32_t host, rp_str methods, rp_str pattern,
                                  bool is_fallback, uint32_t *index, struct rp_conf_error *e);
-/* "action", "upstream", "status", "body_limit", "connect_ms", "send_ms", "first_byte_ms", "idle_ms",
- * "upgrade", "access_log", "meta" */
+/* "action", "upstream", "split", "status", "body_limit", "connect_ms", "send_ms", "first_byte_ms",
+ * "idle_ms", "upgrade", "access_log", "meta" */
 RP_MUST rp_err rp_conf_set_route(struct rp_conf *c, uint32_t route, rp_str key, double value);
 /* "id" (made up from host, methods and pattern when not set), "body", "content_type", "location",
  * "strip_prefix" */

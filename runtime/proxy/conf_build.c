@@ -11,11 +11,11 @@
 #include "http/chars.h"
 #include "http/uri.h"
 #include "proxy/access_field.h"
+#include "proxy/member.h"
 #include "proxy/route_host.h"
 
 enum {
     WEIGHT_MAX = 65535,
-    LABEL_MAX = 63,                 /* bytes of one label of a DNS name (RFC 1035 §2.3.4) */
     BUFFER_MAX_BYTES = 1024 * 1024, /* of access log lines */
 };
 
@@ -45,6 +45,7 @@ static const struct rp_conf_number LISTENER_NUMBERS[] = {
 
 static const struct rp_conf_text UPSTREAM_TEXTS[] = {
     {"host_header", offsetof(struct rp_conf_upstream, host_header), "", RP_CONF_VALUE},
+    {"deadline_header", offsetof(struct rp_conf_upstream, deadline_header), "", RP_CONF_VALUE},
     {"sticky_cookie", offsetof(struct rp_conf_upstream, sticky_cookie), "", RP_CONF_VALUE},
     {"sticky_more", offsetof(struct rp_conf_upstream, sticky_more), "", RP_CONF_VALUE},
     {"sticky_key", offsetof(struct rp_conf_upstream, sticky_key), "", RP_CONF_VALUE},
@@ -240,49 +241,14 @@ rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, rp_str ke
                             key, value);
 }
 
-/* A name to be looked up in DNS: letters, digits, '-', '_' in labels of 1 to 63 bytes. One whose
- * last label is a number is an IPv4 address that somebody mistyped. */
-static bool is_dns_name(rp_str s)
-{
-    size_t label = 0;
-    bool digits = true;
-    for (size_t i = 0; i < s.len; i++) {
-        char ch = rp_lower(s.ptr[i]);
-        bool digit = rp_chars_is(ch, RP_CH_DIGIT);
-        if (ch == '.') {
-            if (label == 0) return false;
-            if (i + 1 == s.len) break; /* a final dot: the name is complete */
-            label = 0;
-            digits = true;
-            continue;
-        }
-        if (!digit && !(ch >= 'a' && ch <= 'z') && ch != '-' && ch != '_') return false;
-        digits &= digit;
-        if (++label > LABEL_MAX) return false;
-    }
-    return label > 0 && !digits;
-}
-
-/* "name:80": what is no address. */
-static rp_err parse_peer_name(rp_str text, struct rp_conf_peer *p)
-{
-    size_t colon = text.len;
-    while (colon > 0 && text.ptr[colon - 1] != ':') colon--;
-    uint64_t port = 0;
-    if (colon == 0 || rp_str_u64(rp_str_from(text, colon), &port) != RP_OK) return RP_E_INVALID;
-    p->host = rp_str_head(text, colon - 1);
-    if (port == 0 || port > UINT16_MAX || !is_dns_name(p->host)) return RP_E_INVALID;
-    p->addr = (struct rp_addr){.family = RP_ADDR_NONE, .port = (uint16_t)port};
-    return RP_OK;
-}
-
 static rp_err parse_peer(rp_str text, struct rp_conf_peer *p, struct rp_conf_error *e)
 {
-    bool any = text.len > 0 && (text.ptr[0] == '*' || text.ptr[0] == ':');
-    if (!any && rp_addr_parse(text, &p->addr) == RP_OK &&
-        (p->addr.family == RP_ADDR_UNIX || p->addr.port != 0))
+    struct rp_member m;
+    if (rp_member_address(text, &m) == RP_OK) {
+        p->host = m.host;
+        p->addr = m.addr;
         return RP_OK;
-    if (parse_peer_name(text, p) == RP_OK) return RP_OK;
+    }
     return rp_conf_fail(e, RP_E_INVALID,
                         "\"%.*s\" is no peer (\"10.0.0.1:80\", \"[fd00::1]:80\", \"name:80\", "
                         "\"unix:/run/x\")",
@@ -344,20 +310,26 @@ rp_err rp_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, ui
     return RP_OK;
 }
 
-rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name)
+rp_err rp_conf_append_hash(struct rp_conf *c, struct rp_conf_hash **hash, uint32_t *hash_n,
+                           uint32_t part, rp_str name)
 {
     struct rp_conf_hash h = {.part = (uint8_t)part};
-    if (c->frozen) return RP_E_PHASE;
-    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
     bool named = part == RP_HASH_ARG || part == RP_HASH_HEADER || part == RP_HASH_COOKIE;
     if (part > RP_HASH_CONSUMER || named != (name.len > 0)) return RP_E_INVALID;
     if (rp_conf_copy(c, name, &h.name) != RP_OK) return RP_E_CAP;
-    struct rp_conf_upstream *u = c->upstreams[upstream];
-    void *grown = rp_conf_grow(&c->arena, u->hash, u->hash_n, sizeof h);
+    void *grown = rp_conf_grow(&c->arena, *hash, *hash_n, sizeof h);
     if (!grown) return RP_E_CAP;
-    u->hash = grown;
-    u->hash[u->hash_n++] = h;
+    *hash = grown;
+    (*hash)[(*hash_n)++] = h;
     return RP_OK;
+}
+
+rp_err rp_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, rp_str name)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
+    struct rp_conf_upstream *u = c->upstreams[upstream];
+    return rp_conf_append_hash(c, &u->hash, &u->hash_n, part, name);
 }
 
 /* ---- hosts ----------------------------------------------------------------------------------- */

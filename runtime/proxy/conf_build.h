@@ -68,6 +68,18 @@ void rp_conf_put_defaults(void *object, const struct rp_conf_number *rows, size_
 /* Make what no_host and no_route of `host` (UINT32_MAX: the site) need. */
 RP_MUST rp_err rp_conf_make_fallback(struct rp_conf *c, uint32_t host, struct rp_conf_error *e);
 
+/* rp_conf_add_cond for a list that is somebody else's. */
+RP_MUST rp_err rp_conf_append_cond(struct rp_conf *c, struct rp_conf_cond **conds,
+                                   uint32_t *conds_n, uint32_t kind, uint32_t op, bool negate,
+                                   rp_str name, rp_str value, struct rp_conf_error *e);
+
+/* The same for parts of what is hashed. RP_E_INVALID, RP_E_CAP. */
+RP_MUST rp_err rp_conf_append_hash(struct rp_conf *c, struct rp_conf_hash **hash, uint32_t *hash_n,
+                                   uint32_t part, rp_str name);
+
+/* Splits as a whole: shares add up, numbers of sides are of some. */
+RP_MUST rp_err rp_conf_finish_splits(struct rp_conf *c, struct rp_conf_error *e);
+
 /* Does a route take CONNECT and nothing else? */
 bool rp_conf_is_connect_only(const struct rp_route *r);
 

@@ -124,7 +124,7 @@ static rp_err check_upstreams(const struct rp_conf *c, struct rp_conf_error *e)
         if (hashes && u->hash_n == 0)
             return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" has nothing to hash",
                                 RP_STR_ARG(u->name));
-        if (!hook && u->peers_n == 0)
+        if (!hook && !u->live && u->peers_n == 0)
             return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" has no peers",
                                 RP_STR_ARG(u->name));
     }
@@ -167,16 +167,32 @@ static rp_err finish_logs(struct rp_conf *c, struct rp_conf_error *e)
     return RP_OK;
 }
 
+static rp_err make_via(struct rp_conf *c, struct rp_conf_error *e)
+{
+    static const char *const VERSIONS[] = {"1.0", "1.1", "2.0"};
+    bool made = true;
+    for (size_t i = 0; i < RP_COUNT(c->via_lines); i++) {
+        c->via_lines[i] = rp_arena_printf(&c->arena, "Via: %s %.*s\r\n", VERSIONS[i],
+                                          RP_STR_ARG(c->via_name));
+        made = made && c->via_lines[i].ptr;
+    }
+    c->cdn_loop_line =
+        rp_arena_printf(&c->arena, "CDN-Loop: %.*s\r\n", RP_STR_ARG(c->via_name));
+    return made && c->cdn_loop_line.ptr ? RP_OK : rp_conf_full(e);
+}
+
 rp_err rp_conf_freeze(struct rp_conf *c, struct rp_conf_error *e)
 {
     if (c->frozen) return rp_conf_fail(e, RP_E_PHASE, "the configuration is frozen");
     rp_err err = check_upstreams(c, e);
     if (err == RP_OK) err = check_hosts(c, e);
     if (err == RP_OK) err = finish_routes(c, e);
+    if (err == RP_OK) err = rp_conf_finish_splits(c, e);
     if (err == RP_OK) err = rp_conf_finish_streams(c, e);
     if (err == RP_OK) err = rp_conf_finish_tls(c, e);
     if (err == RP_OK) err = finish_trust(c, e);
     if (err == RP_OK) err = finish_logs(c, e);
+    if (err == RP_OK) err = make_via(c, e);
     if (err != RP_OK) return err;
     c->router = rp_router_make(c, e);
     if (!c->router) return e ? e->code : RP_E_INVALID;

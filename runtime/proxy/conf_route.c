@@ -160,6 +160,11 @@ rp_err rp_conf_set_route(struct rp_conf *c, uint32_t route, rp_str key, double v
         r->upstream = c->upstreams[(uint32_t)value];
         return RP_OK;
     }
+    if (rp_str_eq(key, RP_STR("split"))) {
+        if (!(value >= 0 && value < c->splits_n)) return RP_E_NOT_FOUND;
+        r->split = c->splits[(uint32_t)value];
+        return RP_OK;
+    }
     e = rp_conf_put_number(r, NUMBERS, RP_COUNT(NUMBERS), key, value);
     if (e == RP_OK && rp_str_eq(key, RP_STR("body_limit")))
         c->draft->routes[route].body_limit_set = true;
@@ -262,25 +267,26 @@ static rp_err make_cidrs(struct rp_conf *c, struct rp_conf_cond *cond, struct rp
 
 static rp_err check_cond(uint32_t kind, uint32_t op, rp_str name, struct rp_conf_error *e)
 {
-    if (kind > RP_COND_SOURCE || op > RP_COND_IN)
+    if (kind > RP_COND_COOKIE || op > RP_COND_IN)
         return rp_conf_fail(e, RP_E_INVALID, "no such condition");
     if ((kind == RP_COND_SOURCE) != (op == RP_COND_IN))
         return rp_conf_fail(e, RP_E_INVALID,
                             "networks are compared with the source, and only they");
     if (kind == RP_COND_HEADER && !rp_field_is_name(name))
         return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\" is no header name", RP_STR_ARG(name));
+    if (kind == RP_COND_COOKIE && !rp_field_is_name(name)) /* both are tokens, RFC 6265 §4.1.1 */
+        return rp_conf_fail(e, RP_E_INVALID, "\"%.*s\" is no cookie name", RP_STR_ARG(name));
     if (kind == RP_COND_QUERY && name.len == 0)
         return rp_conf_fail(e, RP_E_INVALID, "a query condition names an argument");
     return RP_OK;
 }
 
-rp_err rp_conf_add_cond(struct rp_conf *c, uint32_t route, uint32_t kind, uint32_t op, bool negate,
-                        rp_str name, rp_str value, struct rp_conf_error *e)
+rp_err rp_conf_append_cond(struct rp_conf *c, struct rp_conf_cond **conds, uint32_t *conds_n,
+                           uint32_t kind, uint32_t op, bool negate, rp_str name, rp_str value,
+                           struct rp_conf_error *e)
 {
-    rp_err err = check_open(c, route, e);
-    if (err == RP_OK) err = check_cond(kind, op, name, e);
+    rp_err err = check_cond(kind, op, name, e);
     if (err != RP_OK) return err;
-    struct rp_route *r = c->routes[route];
     struct rp_conf_cond cond = {.kind = (uint8_t)kind, .op = (uint8_t)op, .negate = negate};
     if (kind == RP_COND_HEADER) cond.id = rp_token_header(name.ptr, name.len);
     if (rp_conf_copy(c, name, &cond.name) != RP_OK || rp_conf_copy(c, value, &cond.value) != RP_OK)
@@ -288,9 +294,18 @@ rp_err rp_conf_add_cond(struct rp_conf *c, uint32_t route, uint32_t kind, uint32
     if (op == RP_COND_REGEX) err = compile(c, &cond, e);
     if (op == RP_COND_IN) err = make_cidrs(c, &cond, e);
     if (err != RP_OK) return err;
-    void *grown = rp_conf_grow(&c->arena, r->conds, r->conds_n, sizeof cond);
+    void *grown = rp_conf_grow(&c->arena, *conds, *conds_n, sizeof cond);
     if (!grown) return rp_conf_full(e);
-    r->conds = grown;
-    r->conds[r->conds_n++] = cond;
+    *conds = grown;
+    (*conds)[(*conds_n)++] = cond;
     return RP_OK;
+}
+
+rp_err rp_conf_add_cond(struct rp_conf *c, uint32_t route, uint32_t kind, uint32_t op, bool negate,
+                        rp_str name, rp_str value, struct rp_conf_error *e)
+{
+    rp_err err = check_open(c, route, e);
+    if (err != RP_OK) return err;
+    struct rp_route *r = c->routes[route];
+    return rp_conf_append_cond(c, &r->conds, &r->conds_n, kind, op, negate, name, value, e);
 }

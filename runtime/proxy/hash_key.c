@@ -60,17 +60,29 @@ static struct rp_hash_key first_key(const struct rp_conf_upstream *u)
     return (struct rp_hash_key){.k0 = u->hash_n, .k1 = UINT64_C(0x72702e68617368)};
 }
 
-bool rp_hash_key_of(const struct rp_req *r, const struct rp_conf_upstream *u, uint64_t *hash)
+static bool hash_parts(const struct rp_req *r, const struct rp_conf_hash *parts, uint32_t n,
+                       struct rp_hash_key key, uint64_t *hash)
 {
     bool any = false;
-    struct rp_hash_key key = first_key(u);
-    for (uint32_t i = 0; i < u->hash_n; i++) {
-        rp_str part = part_of(r, &u->hash[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        rp_str part = part_of(r, &parts[i]);
         any |= part.ptr != NULL;
         key.k0 = rp_hash_keyed(&key, part); /* SipHash takes the length in */
     }
     *hash = key.k0;
     return any;
+}
+
+bool rp_hash_key_of(const struct rp_req *r, const struct rp_conf_upstream *u, uint64_t *hash)
+{
+    return hash_parts(r, u->hash, u->hash_n, first_key(u), hash);
+}
+
+bool rp_hash_key_parts(const struct rp_req *r, const struct rp_conf_hash *parts, uint32_t n,
+                       uint64_t salt, uint64_t *hash)
+{
+    struct rp_hash_key key = {.k0 = n, .k1 = salt};
+    return hash_parts(r, parts, n, key, hash);
 }
 
 uint64_t rp_hash_key_client(struct rp_proxy *p, const struct rp_conf_upstream *u,

@@ -23,11 +23,10 @@ enum {
     LOOP_MOST = 10,    /* passes by us, or by others of our name in one chain: more is a loop */
 };
 
-static rp_str const VERSIONS[] = {{"1.0 ", 4}, {"1.1 ", 4}, {"2.0 ", 4}};
-
-static rp_str via_version(const struct rp_msg *m)
+/* The field line that says that m passed here. */
+static rp_str via_line(const struct rp_conf *c, const struct rp_msg *m)
 {
-    return VERSIONS[m->version == 10 ? 0 : m->version == 11 ? 1 : 2];
+    return c->via_lines[m->version == 10 ? 0 : m->version == 11 ? 1 : 2];
 }
 
 /* ---- edits --------------------------------------------------------------------------------- */
@@ -188,21 +187,22 @@ static rp_str asked_host(const struct rp_req *r)
     return h->uri.authority.len ? h->uri.authority : rp_msg_get(h, RP_H_HOST);
 }
 
-static void put_host(struct rp_h1_writer *w, const struct rp_req *r)
+static void put_host(struct rp_h1_writer *w, const struct rp_req *r, rp_str asked)
 {
     rp_str host = r->up_host.ptr ? r->up_host : r->upstream->host_header;
-    if (!host.len) host = asked_host(r);
+    if (!host.len) host = asked;
     /* A 1.0 client may name no host; the upstream, asked in 1.1, wants one (RFC 9112 §3.2). */
     if (!host.len && r->pick.peer && r->pick.peer->conf->addr.family != RP_ADDR_UNIX) {
         host = r->pick.peer->conf->name;
     }
-    rp_h1_put_field(w, RP_STR("Host"), host);
+    rp_h1_put(w, RP_STR("Host: "));
+    rp_h1_put(w, host);
+    rp_h1_put(w, RP_STR("\r\n"));
 }
 
-/* "name: old, " of all lines; the caller adds the last member and the line's end. */
-static void put_list_start(struct rp_h1_writer *w, const struct rp_msg *m, uint16_t id, rp_str name)
+/* "old, " of all lines; the caller adds the last member and the line's end. */
+static void put_list_start(struct rp_h1_writer *w, const struct rp_msg *m, uint16_t id)
 {
-    rp_h1_put(w, name);
     const struct rp_field *f = rp_msg_find(m, id);
     for (; f; f = rp_msg_find_next(m, f)) {
         rp_h1_put(w, rp_field_value(f));
@@ -214,18 +214,29 @@ static void put_list_start(struct rp_h1_writer *w, const struct rp_msg *m, uint1
 static void put_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id, rp_str name,
                      rp_str item)
 {
-    if (r->from_trusted) put_list_start(w, r->up_head, id, name);
-    else rp_h1_put(w, name);
+    rp_h1_put(w, name);
+    if (r->from_trusted) put_list_start(w, r->up_head, id);
     rp_h1_put(w, item);
     rp_h1_put(w, RP_STR("\r\n"));
 }
 
-/* A trusted client's word stands, else ours. */
-static void put_fact(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id, rp_str name,
-                     rp_str value)
+/* A trusted client's word stands, else ours. name: with ": " behind it. */
+static inline void put_fact(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id,
+                            rp_str name, rp_str value)
 {
     rp_str theirs = r->from_trusted ? rp_msg_get(r->up_head, id) : RP_STR_NONE;
-    rp_h1_put_field(w, name, theirs.ptr ? theirs : value);
+    rp_h1_put(w, name);
+    rp_h1_put(w, theirs.ptr ? theirs : value);
+    rp_h1_put(w, RP_STR("\r\n"));
+}
+
+/* What nearly every request says of it. */
+static void put_proto(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    rp_str proto = r->x.secure ? RP_STR("https") : RP_STR("http");
+    if (r->from_trusted || r->x.secure)
+        put_fact(w, r, RP_H_X_FORWARDED_PROTO, RP_STR("X-Forwarded-Proto: "), proto);
+    else rp_h1_put(w, RP_STR("X-Forwarded-Proto: http\r\n"));
 }
 
 /* for= of RFC 7239 §6: IPv6 in brackets and quotes. */
@@ -236,10 +247,9 @@ static rp_str forwarded_node(const struct rp_req *r, rp_str ip, char buf[160])
     return rp_str_of(buf, (size_t)n);
 }
 
-static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str ip)
+static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str ip, rp_str host)
 {
     char node[160], text[768];
-    rp_str host = asked_host(r);
     rp_str from = forwarded_node(r, ip, node);
     const char *quote = rp_field_is_name(host) ? "" : "\""; /* a token or a quoted string */
     int n = snprintf(text, sizeof(text), "for=%.*s;proto=%s;host=%s%.*s%s", RP_STR_ARG(from),
@@ -251,15 +261,13 @@ static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str i
 /* A unix socket has no port: without a trusted client's word there is none to tell. */
 static void put_port(struct rp_h1_writer *w, const struct rp_req *r)
 {
-    char port[20];
     const struct rp_serve *s = r->x.listener;
     bool known = s->port || (r->from_trusted && rp_msg_find(r->up_head, RP_H_X_FORWARDED_PORT));
-    size_t n = rp_str_put_u64(port, s->port);
     if (known)
-        put_fact(w, r, RP_H_X_FORWARDED_PORT, RP_STR("X-Forwarded-Port"), rp_str_of(port, n));
+        put_fact(w, r, RP_H_X_FORWARDED_PORT, RP_STR("X-Forwarded-Port: "), rp_str_z(s->port_text));
 }
 
-static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r)
+static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r, rp_str asked)
 {
     uint64_t bits = r->conf->forward;
     char ip_text[RP_ADDR_TEXT_BYTES];
@@ -272,45 +280,43 @@ static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r)
     if (bits & RP_FORWARD_FOR) {
         put_list(w, r, RP_H_X_FORWARDED_FOR, RP_STR("X-Forwarded-For: "), ip);
     }
-    if (bits & RP_FORWARD_PROTO) {
-        put_fact(w, r, RP_H_X_FORWARDED_PROTO, RP_STR("X-Forwarded-Proto"),
-                 r->x.secure ? RP_STR("https") : RP_STR("http"));
-    }
-    if (bits & RP_FORWARD_HOST) {
-        put_fact(w, r, RP_H_X_FORWARDED_HOST, RP_STR("X-Forwarded-Host"), asked_host(r));
-    }
+    if (bits & RP_FORWARD_PROTO) put_proto(w, r);
+    if (bits & RP_FORWARD_HOST)
+        put_fact(w, r, RP_H_X_FORWARDED_HOST, RP_STR("X-Forwarded-Host: "), asked);
     if (bits & RP_FORWARD_PORT) put_port(w, r);
-    if (bits & RP_FORWARD_RFC7239) put_rfc7239(w, r, ip);
+    if (bits & RP_FORWARD_RFC7239) put_rfc7239(w, r, ip, asked);
 }
 
 /* Via of all messages that pass (RFC 9110 §7.6.3), lines joined into one. A site without Via is
  * known again by CDN-Loop (RFC 8586), which no server changes its behaviour for. */
 static void put_via(struct rp_h1_writer *w, const struct rp_req *r)
 {
-    if (r->conf->via) {
-        put_list_start(w, r->up_head, RP_H_VIA, RP_STR("Via: "));
-        rp_h1_put(w, via_version(&r->x.head));
-    } else {
-        put_list_start(w, r->up_head, RP_H_CDN_LOOP, RP_STR("CDN-Loop: "));
+    const struct rp_conf *c = r->conf;
+    uint16_t id = c->via ? RP_H_VIA : RP_H_CDN_LOOP;
+    rp_str line = c->via ? via_line(c, &r->x.head) : c->cdn_loop_line;
+    size_t value_at = c->via ? strlen("Via: ") : strlen("CDN-Loop: ");
+    if (rp_msg_find(r->up_head, id)) {
+        rp_h1_put(w, rp_str_head(line, value_at));
+        put_list_start(w, r->up_head, id);
+        line = rp_str_from(line, value_at);
     }
-    rp_h1_put(w, r->conf->via_name);
-    rp_h1_put(w, RP_STR("\r\n"));
+    rp_h1_put(w, line);
 }
 
 static struct rp_h1_skip request_skip(const struct rp_req *r)
 {
     struct rp_h1_skip s = rp_h1_hop;
-    uint64_t bits = r->conf->forward;
+    uint64_t bits = r->from_trusted ? r->conf->forward : UINT64_MAX; /* a stranger's never pass */
     rp_h1_skip_add(&s, RP_H_HOST);
     /* Met here, or said by a 1.0 client, whose expectation MUST be ignored (RFC 9110 §10.1.1). */
     bool met = r->body_whole || r->spool || (r->payload && r->payload->sourced);
     if (met || r->x.head.version < 11) rp_h1_skip_add(&s, RP_H_EXPECT);
     rp_h1_skip_add(&s, r->conf->via ? RP_H_VIA : RP_H_CDN_LOOP);
-    if ((bits & RP_FORWARD_FOR) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_FOR);
-    if ((bits & RP_FORWARD_PROTO) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PROTO);
-    if ((bits & RP_FORWARD_HOST) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_HOST);
-    if ((bits & RP_FORWARD_PORT) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PORT);
-    if ((bits & RP_FORWARD_RFC7239) || !r->from_trusted) rp_h1_skip_add(&s, RP_H_FORWARDED);
+    if (bits & RP_FORWARD_FOR) rp_h1_skip_add(&s, RP_H_X_FORWARDED_FOR);
+    if (bits & RP_FORWARD_PROTO) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PROTO);
+    if (bits & RP_FORWARD_HOST) rp_h1_skip_add(&s, RP_H_X_FORWARDED_HOST);
+    if (bits & RP_FORWARD_PORT) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PORT);
+    if (bits & RP_FORWARD_RFC7239) rp_h1_skip_add(&s, RP_H_FORWARDED);
     if (r->x.early) rp_h1_skip_add(&s, RP_H_EARLY_DATA);
     return s;
 }
@@ -344,12 +350,12 @@ static void put_framing(struct rp_h1_writer *w, enum rp_framing framing, uint64_
     }
 }
 
-static size_t request_bound(const struct rp_req *r)
+static size_t request_bound(const struct rp_req *r, rp_str asked)
 {
     size_t sent = rp_h1_fields_bound(&r->x.head);
     size_t n = r->up_head == &r->x.head ? sent : rp_h1_fields_bound(r->up_head);
     n += r->up_head->method_text.len + r->up_path.len;
-    n += 3 * asked_host(r).len + r->up_host.len + r->upstream->host_header.len;
+    n += 3 * asked.len + r->up_host.len + r->upstream->host_header.len;
     n += sent; /* lists that are continued, facts that are repeated */
     n += r->x.head.target.len + r->x.head.uri.path.len + r->conf->via_name.len;
     return n + (r->pick.peer ? r->pick.peer->conf->name.len : 0) + HEAD_EXTRA;
@@ -359,15 +365,16 @@ void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_fram
                             uint64_t *length)
 {
     struct rp_h1_skip skip = request_skip(r);
-    struct rp_h1_writer w = rp_h1_writer_new(r->proxy->mem, request_bound(r));
+    rp_str asked = asked_host(r);
+    struct rp_h1_writer w = rp_h1_writer_new(r->proxy->mem, request_bound(r, asked));
     choose_framing(r, framing, length);
     rp_h1_put(&w, r->up_head->method_text);
     rp_h1_put(&w, RP_STR(" "));
     put_target(&w, r);
     rp_h1_put(&w, RP_STR(" HTTP/1.1\r\n"));
-    put_host(&w, r);
+    put_host(&w, r, asked);
     rp_h1_put_fields(&w, r->up_head, &skip);
-    put_forwarding(&w, r);
+    put_forwarding(&w, r, asked);
     put_via(&w, r);
     if (r->upgrading) {
         rp_h1_put(&w, RP_STR("Connection: upgrade\r\nUpgrade: websocket\r\n"));
@@ -387,11 +394,7 @@ void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_fram
 rp_err rp_headers_note_response(struct rp_req *r)
 {
     if (!r->conf->via) return RP_OK;
-    rp_str version = via_version(&r->res), name = r->conf->via_name;
-    char *value = rp_arena_alloc(&r->x.arena, version.len + name.len);
-    if (!value) return RP_E_CAP;
-    memcpy(value, version.ptr, version.len);
-    memcpy(value + version.len, name.ptr, name.len);
+    rp_str value = rp_str_from(via_line(r->conf, &r->res), strlen("Via: "));
     return rp_msg_add(&r->res, &r->x.arena, RP_H_VIA, RP_STR("Via"),
-                      rp_str_of(value, version.len + name.len));
+                      rp_str_head(value, value.len - strlen("\r\n")));
 }

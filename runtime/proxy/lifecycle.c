@@ -14,12 +14,15 @@
 #include "proxy/answer.h"
 #include "proxy/buffering.h"
 #include "proxy/client_cert.h"
+#include "proxy/deadline.h"
 #include "proxy/dial.h"
 #include "proxy/guest.h"
 #include "proxy/headers.h"
+#include "proxy/hedge.h"
 #include "proxy/local.h"
 #include "proxy/payload.h"
 #include "proxy/server.h"
+#include "proxy/split.h"
 #include "proxy/tls_door.h"
 #include "proxy/trace.h"
 #include "proxy/tunnel.h"
@@ -48,7 +51,7 @@ enum rp_verdict rp_step_wait(struct rp_req *r, const char *what, rp_ms ms, rp_er
     r->waiting_for = what;
     r->timer_means = failure;
     if (ms) rp_timer_set(r->proxy->loop, &r->timer, ms);
-    else rp_timer_clear(r->proxy->loop, &r->timer);
+    else rp_timer_rest(&r->timer);
     return RP_STEP_WAIT;
 }
 
@@ -166,7 +169,9 @@ static enum rp_verdict step_head(struct rp_req *r)
         if (rp_trace_is_on(r->conf)) rp_trace_look(r);
         /* Rules look at the normal form only, or "/x/../admin" would pass those for /admin. */
         struct rp_uri *u = &r->x.head.uri;
-        rp_err bad = rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);
+        bool as_sent = RP_LIKELY(u->is_normal);
+        rp_err bad =
+            as_sent ? RP_OK : rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);
         if (bad != RP_OK) return rp_step_fail(r, bad);
         if (has_too_many_args(r)) return rp_step_fail(r, RP_E_ARGS_MANY);
         if (s->redirect_https) {
@@ -188,6 +193,11 @@ static enum rp_verdict step_route(struct rp_req *r)
     if (r->match.trouble != RP_OK)
         return rp_step_fail(r, r->match.trouble); /* not by another route */
     r->upstream = r->route->upstream;
+    if (RP_UNLIKELY(r->route->grpc_timeout)) rp_deadline_take(r);
+    if (RP_UNLIKELY(r->route->split != NULL)) {
+        rp_err e = rp_split_choose(r);
+        if (e != RP_OK) return rp_step_fail(r, e);
+    }
     r->x.body_limit = r->route->body_limit ? r->route->body_limit : UINT64_MAX;
     r->upgrading = h->upgrade && rp_headers_is_upgrade(r);
     if (h->framing == RP_BODY_NONE) r->body_ended = true; /* else early hooks may have read it */
@@ -206,6 +216,7 @@ static enum rp_verdict step_access(struct rp_req *r)
 static enum rp_verdict step_rewrite(struct rp_req *r)
 {
     if (r->phase == RP_PHASE_COUNT) {
+        if (RP_UNLIKELY(r->split_by == RP_SPLIT_BY_LATER)) rp_split_choose_late(r);
         rp_err e = rp_headers_edit_request(r);
         if (e != RP_OK) return rp_step_fail(r, e);
     }
@@ -297,6 +308,7 @@ static void end_response(struct rp_req *r)
     r->end_ns = rp_loop_now_ns(r->proxy->loop);
     rp_dial_cancel(r);
     if (RP_UNLIKELY(r->shake != NULL)) rp_tls_door_unwait(r);
+    if (RP_UNLIKELY(r->hedge != NULL)) rp_hedge_end(r);
     rp_attempt_release(r);
     rp_splice_drop(&r->pipe);
     if (r->spool || r->res_spool) rp_buffering_end(r);
@@ -310,6 +322,7 @@ static void end_response(struct rp_req *r)
     r->x.ops = NULL;
     r->x.conn = NULL;
     count_response(r);
+    if (RP_UNLIKELY(r->split_by != RP_SPLIT_BY_NOTHING)) rp_split_count(r);
     rp_tunnel_count_end(r);
 }
 
@@ -335,6 +348,7 @@ void rp_lifecycle_drop_conf(struct rp_proxy *p, struct rp_conf *c)
     if (c->refs == 1) {
         struct rp_groups *gs = rp_groups_find(p, c);
         rp_groups_free(&gs);
+        rp_splits_close(p, c);
     }
     rp_conf_drop(c);
 }
@@ -417,7 +431,12 @@ void rp_lifecycle_run(struct rp_defer *d)
         (void)handle_wakes(r, wakes); /* the loop runs whatever step it chose */
     }
     r->waiting_for = NULL;
-    while (run_step(r) == RP_STEP_GO) {}
+    enum rp_verdict v;
+    do {
+        do v = run_step(r);
+        while (v == RP_STEP_GO);
+        if (v == RP_STEP_WAIT && RP_UNLIKELY(r->hedge != NULL)) v = rp_hedge_turn(r);
+    } while (v == RP_STEP_GO);
 }
 
 void rp_lifecycle_timeout(struct rp_timer *t)
@@ -428,7 +447,6 @@ void rp_lifecycle_timeout(struct rp_timer *t)
 void rp_lifecycle_start(struct rp_req *r, rp_err head)
 {
     r->start_ns = rp_loop_now_ns(r->proxy->loop);
-    r->start_wall = rp_loop_wall(r->proxy->loop);
     find_client(r);
     r->step = RP_STEP_HEAD;
     if (head != RP_OK) {

@@ -10,6 +10,7 @@
 /* request.c: a slot for a new request, and back. */
 struct rp_req *rp_req_new(struct rp_proxy *p);
 void rp_req_free(struct rp_req *r);
+void rp_req_drop_slot(struct rp_req *r); /* the memory of one that is free; the proxy ends */
 
 /* Begin: the head was parsed, or `head` says why it is bad. Runs at the end of the tick. */
 void rp_lifecycle_start(struct rp_req *r, rp_err head);
@@ -61,6 +62,8 @@ enum rp_verdict rp_step_relay(struct rp_req *r);
  * upstream has news; RP_E_TOO_BIG: what was read is passed on before the rest; RP_E_PHASE: a hook is
  * writing it; < 0 the upstream failed (it says so again when it is read on). */
 RP_MUST rp_err rp_respond_gather(struct rp_req *r, uint64_t max);
+/* Would that run hooks: those of what is left of the request body? */
+bool rp_respond_needs_hooks(const struct rp_req *r);
 /* The deadline for the client to take the response passed: is it true what timer_means says? */
 bool rp_respond_is_stuck(struct rp_req *r);
 

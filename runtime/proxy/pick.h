@@ -23,18 +23,25 @@ enum rp_pick_end {
     RP_PICK_DOWN,   /* ... which could not be reached at all */
 };
 
+/* A peer as one knows it who does not hold it. It may have left since, and its index may be another's:
+ * rp_group_index_of tells. */
+struct rp_peer_ref {
+    uint32_t id;    /* never used again in this worker; 0: nobody */
+    uint32_t index; /* where it was */
+};
+
 struct rp_pick {
     struct rp_group *group;         /* of the chosen upstream */
-    struct rp_peer *peer;           /* NULL with want_addr */
+    struct rp_peer *peer;           /* held; NULL with want_addr */
     struct rp_pool_slot *pool_slot; /* held while an address is chosen; rp_connpool_addr tells it */
-    struct rp_peer *tried[RP_PICK_TRIED_MOST]; /* peers that failed for this user */
-    struct rp_peer *failed_peer;               /* the last that failed, and ... */
+    struct rp_peer_ref tried[RP_PICK_TRIED_MOST]; /* peers that failed for this user */
+    struct rp_peer_ref failed_peer;               /* the last that failed, and ... */
     uint32_t failed_addrs;    /* ... how many of its addresses did, one after the other */
     uint64_t hash;            /* of what the user is known by, where the policy hashes */
-    uint32_t bound;           /* 1 + peer that a sticky client had; 0: none */
+    struct rp_peer_ref bound; /* the peer that a sticky client had */
     rp_ns since_ns;           /* the peer was chosen */
     bool again;               /* ... not for the first time */
-    int32_t want_peer;        /* peer index set by a balance hook; -1: none */
+    struct rp_peer_ref want;  /* set by a balance hook */
     struct rp_addr want_addr; /* address set by a balance hook (family NONE: none) */
 };
 

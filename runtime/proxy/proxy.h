@@ -25,6 +25,9 @@ struct rp_census;  /* shm/census.h */
 struct rp_metrics; /* shm/metric.h */
 struct rp_counters;
 struct rp_roster;  /* shm/roster.h */
+struct rp_hedge_book; /* hedge.h */
+struct rp_members; /* shm/members.h */
+struct rp_splits;  /* shm/splits.h */
 struct rp_staples; /* staples.c */
 struct rp_dict;    /* shm/dict.h */
 
@@ -46,6 +49,7 @@ struct rp_proxy_stats {
     uint64_t conns_refused, conns_accepted, conns_active, requests, requests_active;
     uint64_t by_class[6]; /* responses by status class; [0]: no response sent */
     uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
+    uint64_t hedges, hedges_won; /* second tries beside first ones; their answer was taken */
     uint64_t tasks_background, tasks_refused; /* of rp.detach and timers; refused: too many */
     uint64_t grants_denied;                   /* what plugins wanted and are not granted */
     uint64_t bytes_in, bytes_out;
@@ -62,6 +66,8 @@ struct rp_proxy_stats {
     uint64_t tls_refused;                                          /* ... by hooks */
     uint64_t conns_uncounted; /* let in although the census of clients was full */
     uint64_t tls_stapled, ocsp_fetched, ocsp_failed;
+    uint64_t circuits_opened, circuit_refused, circuit_fallbacks, limit_refused;
+    uint64_t outliers_ejected, outliers_noticed;
 };
 
 struct rp_shake;     /* a connection that shakes hands, tls_door.c */
@@ -127,10 +133,18 @@ struct rp_proxy {
     struct rp_metrics *metrics;     /* of all workers; NULL: the script layer has its own */
     uint32_t metrics_row;           /* our page of them */
     struct rp_counters *counters;   /* of all workers; NULL: none */
-    uint32_t worker;                /* our number in it */
+    uint32_t worker;                /* our place in it */
+    uint32_t number; /* what hooks hear as the worker's id */
     struct rp_roster *roster;       /* what is known of peers */
     struct rp_roster *roster_own;   /* the same, when it is ours alone */
     uint32_t roster_row;            /* our number in it */
+    struct rp_members *members[2];  /* peers of providers and of the operator; NULL: none */
+    uint64_t members_seen[2];       /* their epochs at the last beat */
+    struct rp_hedge_book *hedge_books; /* of upstreams that hedge */
+    uint32_t peer_ids;              /* the last that was given */
+    struct rp_splits *splits;       /* how requests are divided among upstreams; NULL: no split */
+    struct rp_splits *splits_own;   /* the same, when it is ours alone */
+    uint32_t splits_row;            /* our number in it */
     struct rp_random dice;          /* of balancing */
     struct rp_staples *staples;     /* NULL: no certificate has a responder to be asked */
     struct rp_dict *staples_shared; /* of all workers; NULL: none */
@@ -173,6 +187,9 @@ void rp_proxy_use_census(struct rp_proxy *p, struct rp_census *census, uint32_t 
 /* Share with the other workers what is known of peers, before the first connection: kept. Without
  * it each proxy knows what it has seen itself. */
 void rp_proxy_use_roster(struct rp_proxy *p, struct rp_roster *roster, uint32_t row);
+/* Peers that come and go without a reload: those of providers and those of the operator; kept. */
+void rp_proxy_use_members(struct rp_proxy *p, struct rp_members *members,
+                          struct rp_members *orders);
 /* Once a second: bring the gauges of p->stats up to date, give back the memory of a rush. */
 void rp_proxy_beat(struct rp_proxy *p);
 /* One line per live request: slot, step, waiting_for, age, client, target; then one per stream. */

@@ -38,15 +38,26 @@ static struct rp_req *new_slot(struct rp_proxy *p)
     }
     struct rp_req *r = rp_alloc(sizeof(*r));
     r->slot = p->slots_n;
+    r->proxy = p;
+    rp_timer_init(&r->timer, rp_lifecycle_timeout);
     p->slots[p->slots_n++] = r;
     return r;
 }
 
-/* Everything but the slot's identity and the big inline arrays. */
+void rp_req_drop_slot(struct rp_req *r)
+{
+    rp_timer_clear(r->proxy->loop, &r->timer);
+    rp_free(r);
+}
+
+/* Everything but the slot's identity, and what is large and made before it is read. */
 static void clear_slot(struct rp_req *r)
 {
     uint32_t slot = r->slot, gen = r->slot_gen;
-    memset(r, 0, offsetof(struct rp_req, res_fields));
+    memset(r, 0, offsetof(struct rp_req, id));
+    r->id[0] = '\0';
+    r->match.route = NULL;
+    r->match.params_n = 0;
     memset(&r->x, 0, offsetof(struct rp_exchange, fields));
     r->slot = slot;
     r->slot_gen = gen + 1;
@@ -62,10 +73,8 @@ struct rp_req *rp_req_new(struct rp_proxy *p)
     r->proxy = p;
     r->conf = rp_conf_hold(p->conf);
     r->phase = RP_PHASE_COUNT;
-    r->pick.want_peer = -1;
     r->up_head = &r->x.head;
     r->run.run = rp_lifecycle_run;
-    rp_timer_init(&r->timer, rp_lifecycle_timeout);
     rp_arena_init(&r->x.arena, r->x.arena_first, RP_EXCHANGE_ARENA_BYTES, ARENA_CAP);
     rp_msg_init(&r->x.head, r->x.fields, RP_EXCHANGE_FIELDS, (uint16_t)r->conf->fields_n);
     rp_msg_init(&r->res, r->res_fields, RP_EXCHANGE_FIELDS, RP_LOCAL_FIELDS);
@@ -83,7 +92,7 @@ struct rp_req *rp_req_new(struct rp_proxy *p)
 void rp_req_free(struct rp_req *r)
 {
     struct rp_proxy *p = r->proxy;
-    rp_timer_clear(p->loop, &r->timer);
+    rp_timer_rest(&r->timer);
     RP_ASSERT(!r->spool && !r->res_spool); /* LOG gave them back */
     rp_loop_undefer(p->loop, &r->run);
     rp_chain_clear(&r->body);
@@ -265,5 +274,6 @@ rp_err rp_req_set_upstream(struct rp_req *r, uint32_t index)
     if (index >= r->conf->upstreams_n) return RP_E_NOT_FOUND;
     if (r->route && r->route->action != RP_ACTION_UPSTREAM) return RP_E_INVALID;
     r->upstream = r->conf->upstreams[index];
+    r->split_by = 0; /* a hook's word, not the split's */
     return RP_OK;
 }

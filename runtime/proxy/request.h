@@ -42,6 +42,7 @@ struct rp_spool;
 struct rp_payload; /* payload.h */
 struct rp_answer;  /* answer.h */
 struct rp_dial;    /* dial.h */
+struct rp_hedge;   /* hedge.h */
 struct rp_shake;   /* tls_door.c */
 struct rp_tunnel;  /* tunnel.h */
 
@@ -71,6 +72,7 @@ struct rp_req_own {
     struct rp_tls_client *tls; /* held; how its peers are spoken to; NULL: as the upstream says */
     struct rp_req_note *notes;
     uint32_t notes_n;
+    rp_ms ends_ms; /* nobody waits for an upstream after that; 0: no such end, see deadline.h */
 };
 
 struct rp_req {
@@ -83,6 +85,8 @@ struct rp_req {
     uint8_t tries;     /* upstream attempts so far */
     uint8_t filter;    /* enum rp_filter: where the header_filter hooks are */
     uint8_t interim_n; /* 1xx that the upstream sent */
+    uint8_t split_by;  /* enum rp_split_by: how its upstream was chosen of the route's split */
+    uint16_t split_at; /* position in the split */
 
     struct rp_proxy *proxy;       /* the worker's proxy context */
     struct rp_conf *conf;         /* held */
@@ -97,7 +101,6 @@ struct rp_req {
     struct rp_req *queue_next, *queue_prev;
     rp_ms again_ms;        /* not before then the next one; 0: at once */
     struct rp_defer run;   /* end-of-tick job */
-    struct rp_timer timer; /* the one deadline */
 
     /* request, upstream side */
     bool from_trusted;         /* the connection's other end is in `trust` */
@@ -127,6 +130,7 @@ struct rp_req {
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
     struct rp_up *up;                        /* bound connection */
     uint64_t up_out_base;                    /* bytes sent on it before this request */
+    struct rp_hedge *hedge;                  /* a second try beside this one; NULL: none so far */
     struct rp_dial *dial;                    /* CONNECT: its target, once that is looked for */
     struct rp_tunnel *tunnel;                /* since it is one */
 
@@ -141,8 +145,7 @@ struct rp_req {
 
     /* times, loop nanoseconds; 0 = did not happen */
     rp_ns start_ns, connect_start_ns, connected_ns, sent_ns, first_byte_ns, end_ns;
-    double start_wall; /* seconds since the epoch */
-    char id[33];       /* request id, NUL-terminated; "" until asked (rp_req_id) */
+    double start_wall; /* seconds since the epoch; 0 until asked (rp_abi_req_start) */
 
     /* script */
     void *task;             /* parked hook, owned by script/ */
@@ -153,12 +156,14 @@ struct rp_req {
     struct rp_req *shake_next;  /* so does that one */
     struct rp_req_tls *tls;     /* set when the connection is let go; NULL without TLS */
     struct rp_req *next, *prev; /* the worker's list of live requests; free list */
-    struct rp_addr conn_addr;   /* other end of the client connection */
-    struct rp_addr client;      /* after `trust` */
     struct rp_pick pick;        /* peer and address of the attempt */
-    struct rp_route_match match;
 
     /* not cleared between requests */
+    char id[33];              /* request id, NUL-terminated; "" until asked (rp_req_id) */
+    struct rp_timer timer;    /* the one deadline */
+    struct rp_addr conn_addr; /* other end of the client connection */
+    struct rp_addr client;    /* after `trust` */
+    struct rp_route_match match;
     struct rp_field res_fields[RP_EXCHANGE_FIELDS];
     struct rp_exchange x;
 };

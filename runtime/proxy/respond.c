@@ -13,8 +13,10 @@
 #include "proxy/bulk.h"
 #include "proxy/dial.h"
 #include "proxy/headers.h"
+#include "proxy/hedge.h"
 #include "proxy/lifecycle.h"
 #include "proxy/local.h"
+#include "proxy/payload.h"
 #include "proxy/proxy.h"
 #include "proxy/trace.h"
 #include "proxy/tunnel.h"
@@ -69,6 +71,11 @@ static rp_err send_rest(struct rp_req *r)
     rp_err e = !r->body_sent && r->up && !r->answered ? rp_attempt_pump(r) : RP_OK;
     if (r->answered) rp_attempt_release(r); /* by a hook: the upstream's is not the response */
     return e < 0 ? e : RP_OK;
+}
+
+bool rp_respond_needs_hooks(const struct rp_req *r)
+{
+    return !r->body_sent && r->up && !r->answered && !r->spool && rp_payload_is_on(r);
 }
 
 rp_err rp_respond_gather(struct rp_req *r, uint64_t max)
@@ -189,6 +196,7 @@ static bool is_early_end(const struct rp_req *r)
 
 enum rp_verdict rp_step_respond(struct rp_req *r)
 {
+    if (RP_UNLIKELY(r->hedge != NULL)) rp_hedge_end(r);
     rp_err e = run_header_filter(r);
     if (e == RP_AGAIN) return rp_step_wait_hook(r);
     if (RP_UNLIKELY(r->answer != NULL)) {

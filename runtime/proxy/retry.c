@@ -4,7 +4,7 @@
  */
 #include "proxy/retry.h"
 
-enum { ALWAYS = 10, DOUBLINGS = 16 };
+enum { ALWAYS = 10, DOUBLINGS = 16, WHOLE = 100 };
 
 /* Sent, or partly, and nothing is known of it: may a copy follow? */
 static bool is_harmless(const struct rp_retry_facts *f)
@@ -43,6 +43,18 @@ enum rp_retry rp_retry_decide(const struct rp_retry_facts *f)
 bool rp_retry_afford(uint32_t active, uint32_t retrying, uint32_t share)
 {
     return retrying < ALWAYS || (uint64_t)retrying * 100 < (uint64_t)active * share;
+}
+
+void rp_retry_earn(uint32_t *purse, uint32_t share)
+{
+    *purse = RP_MIN(*purse + share, (uint32_t)RP_RETRY_PURSE_MOST);
+}
+
+bool rp_retry_spend(uint32_t *purse)
+{
+    if (*purse < WHOLE) return false;
+    *purse -= WHOLE;
+    return true;
 }
 
 rp_ms rp_retry_pause(struct rp_random *dice, uint32_t n, rp_ms base, rp_ms most)

@@ -45,6 +45,12 @@ enum rp_retry rp_retry_decide(const struct rp_retry_facts *f);
 /* May one more of `active` requests be a retry? Of a few there may always be some. share: percent. */
 bool rp_retry_afford(uint32_t active, uint32_t retrying, uint32_t share);
 
+/* A purse in hundredths of a try: each request earns `share` of them, and a second try beside a first one
+ * costs a hundred. A burst of ten can be saved up. False: there is not enough in it. */
+enum { RP_RETRY_PURSE_MOST = 1000 };
+void rp_retry_earn(uint32_t *purse, uint32_t share);
+bool rp_retry_spend(uint32_t *purse);
+
 /* How long to wait before the n-th retry (from 1): by chance, up to `base` doubled each time, at most
  * `most`. ("Full jitter": retries that began together do not come together.) */
 rp_ms rp_retry_pause(struct rp_random *dice, uint32_t n, rp_ms base, rp_ms most);

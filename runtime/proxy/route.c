@@ -248,6 +248,21 @@ void rp_route_find(const struct rp_conf *c, const struct rp_msg *head, const str
     out->trouble = s.facts.trouble;
 }
 
+bool rp_route_holds(const struct rp_conf *c, const struct rp_conf_cond *conds, uint32_t n,
+                    const struct rp_msg *head, const struct rp_addr *client,
+                    struct rp_arena *scratch, rp_err *trouble)
+{
+    struct rp_route_facts facts = {.head = head,
+                                   .client = client,
+                                   .scratch = scratch,
+                                   .ctx = c->router->ctx,
+                                   .trouble = *trouble};
+    bool holds = true;
+    for (uint32_t i = 0; i < n && holds; i++) holds = rp_route_cond_holds(&conds[i], &facts);
+    *trouble = facts.trouble;
+    return holds;
+}
+
 const struct rp_conf_host *rp_route_walk(const struct rp_conf *c, const struct rp_msg *head,
                                          rp_route_leaf_fn each, void *arg, bool *by_name)
 {

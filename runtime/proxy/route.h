@@ -50,6 +50,11 @@ struct rp_router *rp_router_make(struct rp_conf *c, struct rp_conf_error *e); /*
 void rp_route_find(const struct rp_conf *c, const struct rp_msg *head, const struct rp_addr *client,
                    struct rp_arena *scratch, struct rp_route_match *out);
 
+/* Do all these conditions hold? What cannot be answered does not, and is noted in *trouble when that
+ * is RP_OK. */
+bool rp_route_holds(const struct rp_conf *c, const struct rp_conf_cond *conds, uint32_t n,
+                    const struct rp_msg *head, const struct rp_addr *client,
+                    struct rp_arena *scratch, rp_err *trouble);
 /* Does it take the method? */
 bool rp_route_takes(const struct rp_route *r, const struct rp_msg *head);
 /* For explanations: the same search, which does not stop: each leaf (routes of one pattern, in file

@@ -6,6 +6,7 @@
 
 #include "base/regex.h"
 #include "http/chars.h"
+#include "http/field.h"
 
 enum answer { NO, YES, UNKNOWN };
 
@@ -47,6 +48,17 @@ static enum answer test_header(const struct rp_conf_cond *cond, struct rp_route_
     for (; f && answer == NO; f = rp_msg_find_next(head, f))
         answer = test_value(cond, rp_field_value(f), facts);
     return answer;
+}
+
+/* Of one name's cookies the first counts: that is the one that servers look at. */
+static enum answer test_cookie(const struct rp_conf_cond *cond, struct rp_route_facts *facts)
+{
+    const struct rp_field *f = rp_msg_find(facts->head, RP_H_COOKIE);
+    for (; f; f = rp_msg_find_next(facts->head, f)) {
+        rp_str value = rp_field_cookie(rp_field_value(f), cond->name);
+        if (value.ptr) return test_value(cond, value, facts);
+    }
+    return NO;
 }
 
 /* ---- query arguments -------------------------------------------------------------------------- */
@@ -107,6 +119,7 @@ static enum answer test(const struct rp_conf_cond *cond, struct rp_route_facts *
     case RP_COND_HEADER: return test_header(cond, facts);
     case RP_COND_QUERY: return test_query(cond, facts);
     case RP_COND_SOURCE: return rp_cidr_set_has(cond->cidrs, facts->client) ? YES : NO;
+    case RP_COND_COOKIE: return test_cookie(cond, facts);
     }
     return NO;
 }

@@ -4,9 +4,13 @@
  */
 #include "proxy/server.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 #include "proxy/access.h"
 #include "proxy/door.h"
+#include "proxy/hedge.h"
+#include "proxy/split.h"
 #include "proxy/staples.h"
 #include "proxy/lifecycle.h"
 #include "net/tls_server.h"
@@ -15,6 +19,7 @@
 #include "proxy/stream_udp.h"
 #include "proxy/upstream.h"
 #include "shm/roster.h"
+#include "shm/splits.h"
 
 enum {
     ROSTER_PLACES = 4096,      /* of a proxy without other workers beside it */
@@ -140,6 +145,7 @@ struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_con
     rp_random_seed(&p->dice);
     p->roster = p->roster_own = rp_roster_own(ROSTER_PLACES);
     (void)rp_groups_new(p, conf); /* found again by its conf */
+    rp_splits_open(p, conf);
     rp_h2_downs_init(&p->h2_sessions, m, &p->settings, &p->user, &p->stats.h2);
     apply_settings(p);
     return p;
@@ -176,6 +182,8 @@ void rp_proxy_free(struct rp_proxy **where)
         rp_groups_free(&gs);
     }
     rp_roster_free(&p->roster_own);
+    rp_hedge_books_free(p);
+    rp_splits_free(&p->splits_own);
     rp_connpool_free(&p->pool);
     rp_access_free(&p->access);
     rp_spill_drop(&p->spill);
@@ -183,7 +191,7 @@ void rp_proxy_free(struct rp_proxy **where)
     rp_pool_fini(&p->stream_pool);
     rp_udp_free(p);
     rp_tls_door_free(p);
-    for (uint32_t i = 0; i < p->slots_n; i++) rp_free(p->slots[i]);
+    for (uint32_t i = 0; i < p->slots_n; i++) rp_req_drop_slot(p->slots[i]);
     rp_free(p->slots);
     rp_free(p);
     *where = NULL;
@@ -195,6 +203,7 @@ void rp_proxy_flip(struct rp_proxy *p, struct rp_conf *conf)
     if (old == conf) return;
     p->conf = rp_conf_hold(conf);
     (void)rp_groups_new(p, conf); /* found again by its conf */
+    rp_splits_open(p, conf);
     rp_tls_door_flip(p);
     apply_settings(p);
     rp_staples_follow(p);
@@ -247,6 +256,7 @@ static struct rp_serve *serve_new(struct rp_proxy *p, const struct rp_conf_liste
     struct rp_serve *s = rp_alloc(sizeof(*s));
     s->proxy = p;
     s->port = which->addr.port;
+    (void)snprintf(s->port_text, sizeof s->port_text, "%u", s->port); /* five digits fit */
     s->text = rp_str_of(rp_strdup_n(which->text.ptr, which->text.len), which->text.len);
     return s;
 }
@@ -363,6 +373,7 @@ void rp_proxy_beat(struct rp_proxy *p)
 {
     uint32_t n = rp_loop_meter(p->loop)->conns_n;
     rp_staples_beat(p);
+    rp_groups_beat(p);
     p->stats.conns_active = n;
     p->stats.conns_idle = p->sessions.idle_n + p->h2_sessions.n - p->h2_sessions.busy_n;
     p->conns_peak = RP_MAX(p->conns_peak, n);

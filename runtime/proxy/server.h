@@ -15,6 +15,7 @@ struct rp_serve {
     struct rp_serve *next;
     rp_str text; /* as configured: identity across reloads; own */
     uint16_t port;
+    char port_text[6]; /* the same, NUL-terminated */
     bool redirect_https;              /* of the current generation */
     bool proxy_protocol;              /* ... too */
     bool half_closed;                 /* ... too */

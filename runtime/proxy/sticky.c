@@ -40,7 +40,7 @@ void rp_sticky_open(struct rp_group *g)
     rp_sticky_close(g);
     g->tokens = rp_alloc((size_t)g->peers_n * RP_STICKY_TOKEN + 1);
     for (uint32_t i = 0; i < g->peers_n; i++)
-        make_token(&key, g->conf->name, g->conf->peers[i].name,
+        make_token(&key, g->conf->name, g->peers[i]->conf->name,
                    g->tokens + (size_t)i * RP_STICKY_TOKEN);
 }
 
@@ -67,21 +67,23 @@ static rp_str cookie_of(const struct rp_req *r)
     return RP_STR_NONE;
 }
 
-uint32_t rp_sticky_find(const struct rp_req *r)
+struct rp_peer_ref rp_sticky_find(const struct rp_req *r)
 {
-    const struct rp_group *g = r->pick.group;
+    struct rp_group *g = r->pick.group;
     rp_str value = cookie_of(r);
-    if (!g->tokens || value.len != RP_STICKY_TOKEN) return 0;
+    if (!g->tokens || value.len != RP_STICKY_TOKEN) return (struct rp_peer_ref){0};
+    rp_group_settle(g); /* one that came just now is known, too */
     for (uint32_t i = 0; i < g->peers_n; i++)
-        if (memcmp(value.ptr, token_of(g, i).ptr, RP_STICKY_TOKEN) == 0) return i + 1;
-    return 0;
+        if (memcmp(value.ptr, token_of(g, i).ptr, RP_STICKY_TOKEN) == 0) return rp_group_ref(g, i);
+    return (struct rp_peer_ref){0};
 }
 
 rp_err rp_sticky_tell(struct rp_req *r)
 {
     const struct rp_group *g = r->pick.group;
     const struct rp_peer *peer = r->pick.peer;
-    if (!g->tokens || !peer || rp_str_eq(cookie_of(r), token_of(g, peer->index))) return RP_OK;
+    if (!g->tokens || !peer || peer->index == RP_PEER_LEFT) return RP_OK;
+    if (rp_str_eq(cookie_of(r), token_of(g, peer->index))) return RP_OK;
     const struct rp_conf_upstream *c = r->upstream;
     rp_str secure = r->x.secure ? RP_STR("; Secure") : RP_STR("");
     rp_str token = token_of(g, peer->index);

@@ -17,8 +17,8 @@ enum { RP_STICKY_TOKEN = 32 }; /* hexadecimal digits */
 void rp_sticky_open(struct rp_group *g);
 void rp_sticky_close(struct rp_group *g);
 
-/* PICK: 1 + the peer that the request's cookie names; 0: none. */
-uint32_t rp_sticky_find(const struct rp_req *r);
+/* PICK: the peer that the request's cookie names; its id is 0: nobody. */
+struct rp_peer_ref rp_sticky_find(const struct rp_req *r);
 
 /* A response came from r->pick.peer: tell the client whom it had, unless its cookie says so. RP_E_CAP. */
 RP_MUST rp_err rp_sticky_tell(struct rp_req *r);

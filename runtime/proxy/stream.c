@@ -412,7 +412,6 @@ void rp_stream_begin(struct rp_stream *s, struct rp_serve *serve)
     s->upstream = s->what->upstream;
     s->idle_ms = s->what->idle_ms;
     s->access_log = s->what->access_log;
-    s->pick.want_peer = -1;
     s->state = RP_STREAM_HOOK;
     s->start_ns = rp_loop_now_ns(p->loop);
     rp_timer_init(&s->timer, on_timer);

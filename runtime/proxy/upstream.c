@@ -5,16 +5,8 @@
 #include "proxy/upstream.h"
 
 #include "base/hash.h"
-#include "base/log.h"
-#include "net/tls_client.h"
 #include "proxy/proxy.h"
 #include "proxy/sticky.h"
-#include "proxy/stream.h"
-
-enum {
-    REFRESH_MS = 30 * 1000,       /* between lookups of a name that resolves */
-    REFRESH_FAILED_MS = 2 * 1000, /* ... of one that does not */
-};
 
 struct shared_text {
     struct shared_text *next;
@@ -31,117 +23,7 @@ struct rp_groups {
     uint32_t groups_n;
 };
 
-/* ---- names --------------------------------------------------------------------------------- */
-
-static void drop_slots(struct rp_peer *p)
-{
-    struct rp_connpool *pool = p->group->proxy->pool;
-    for (uint32_t i = 0; i < p->slots_n; i++) rp_connpool_drop(pool, p->slots[i]);
-    p->slots_n = 0;
-}
-
-static void wake_waiting(struct rp_proxy *p)
-{
-    for (struct rp_req *r = p->live; r; r = r->next) {
-        if (r->step == RP_STEP_PICK) rp_req_wake(r, RP_WAKE_UP);
-    }
-    rp_stream_wake_picking(p);
-}
-
-rp_str rp_peer_identity(const struct rp_conf_peer *peer, const struct rp_addr *a,
-                        char buf[RP_ADDR_TEXT_BYTES])
-{
-    if (peer && peer->host.len) return peer->host;
-    if (a->family == RP_ADDR_UNIX) return RP_STR_NONE;
-    return rp_str_of(buf, rp_addr_put_ip(a, buf));
-}
-
-struct rp_pool_slot *rp_group_hold_slot(const struct rp_group *g, const struct rp_conf_peer *peer,
-                                        const struct rp_addr *a)
-{
-    uint64_t key = g->pool_key;
-    uint8_t id[RP_TLS_ID_BYTES];
-    char buf[RP_ADDR_TEXT_BYTES];
-    if (g->conf->tls) {
-        rp_tls_client_id(g->conf->tls, rp_peer_identity(peer, a, buf), id);
-        key = rp_hash_mix(key ^ rp_hash_bytes(rp_str_of((const char *)id, sizeof id)));
-    }
-    return rp_connpool_hold(g->proxy->pool, a, key);
-}
-
-static void on_answer(void *arg, const struct rp_dns_answer *answer)
-{
-    struct rp_peer *p = arg;
-    struct rp_proxy *proxy = p->group->proxy;
-    p->query = NULL;
-    bool good = answer->status == RP_OK && answer->addrs_n > 0;
-    if (good) {
-        struct rp_pool_slot *fresh[RP_PEER_ADDRS];
-        uint32_t n = (uint32_t)RP_MIN(answer->addrs_n, (size_t)RP_PEER_ADDRS);
-        for (uint32_t i = 0; i < n; i++) {
-            struct rp_addr a = answer->addrs[i];
-            a.port = p->conf->addr.port;
-            fresh[i] = rp_group_hold_slot(p->group, p->conf, &a);
-        }
-        drop_slots(p); /* after holding: what stays in use keeps its connections */
-        memcpy(p->slots, fresh, n * sizeof(fresh[0]));
-        p->slots_n = n;
-    } else if (!p->looked_up || p->slots_n == 0) {
-        rp_log(warn, "upstream name did not resolve name=%s upstream=%s", rp_log_esc(p->conf->host),
-               rp_log_esc(p->group->conf->name));
-    }
-    p->looked_up = p->group->stale = true;
-    rp_timer_set(proxy->loop, &p->refresh, good ? REFRESH_MS : REFRESH_FAILED_MS);
-    wake_waiting(proxy);
-}
-
-static void look_up(struct rp_timer *t)
-{
-    struct rp_peer *p = RP_CONTAINER(rp_peer, refresh, t);
-    rp_err e = rp_dns_resolve(p->group->proxy->dns, p->conf->host, on_answer, p, &p->query);
-    if (e != RP_OK) {
-        p->looked_up = p->group->stale = true;
-        rp_timer_set(p->group->proxy->loop, &p->refresh, REFRESH_FAILED_MS);
-        wake_waiting(p->group->proxy);
-    }
-}
-
-/* ---- life ---------------------------------------------------------------------------------- */
-
-static void init_peer(struct rp_group *g, uint32_t i)
-{
-    struct rp_peer *p = &g->peers[i];
-    p->conf = &g->conf->peers[i];
-    p->group = g;
-    p->index = i;
-    p->place = RP_PEER_UNPLACED;
-    rp_timer_init(&p->refresh, look_up);
-    if (p->conf->host.len == 0) {
-        p->slots[0] = rp_group_hold_slot(g, p->conf, &p->conf->addr);
-        p->slots_n = 1;
-        p->looked_up = true;
-    } else {
-        look_up(&p->refresh);
-    }
-}
-
-static void place_peer(struct rp_group *g, struct rp_peer *p)
-{
-    struct rp_proxy *proxy = g->proxy;
-    bool fresh;
-    rp_err e = rp_roster_hold(proxy->roster, proxy->roster_row, g->conf->name, p->conf->name,
-                              &p->place, &fresh);
-    if (e == RP_OK) {
-        /* Nobody checks it any more: what was said of it does not hold. */
-        if (!g->conf->health)
-            (void)rp_roster_set_health(proxy->roster, p->place, RP_ROSTER_UNKNOWN,
-                                       0); /* news or not */
-        return;
-    }
-    p->place = RP_PEER_UNPLACED;
-    rp_log(warn, "a peer's state is not shared between workers: %s upstream=%s peer=%s",
-           rp_err_text(e), rp_log_esc(g->conf->name), rp_log_esc(p->conf->name));
-}
+/* ---- life ----------------------------------------------------------------------------------- */
 
 void rp_groups_place(struct rp_groups *gs)
 {
@@ -149,7 +31,7 @@ void rp_groups_place(struct rp_groups *gs)
         struct rp_group *g = &gs->groups[i];
         g->epoch = 0;
         rp_sticky_open(g);
-        for (uint32_t k = 0; k < g->peers_n; k++) place_peer(g, &g->peers[k]);
+        for (uint32_t k = 0; k < g->peers_n; k++) rp_peer_place(g->peers[k]);
     }
 }
 
@@ -157,12 +39,7 @@ void rp_groups_displace(struct rp_groups *gs)
 {
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
-        for (uint32_t k = 0; k < g->peers_n; k++) {
-            uint32_t place = g->peers[k].place;
-            if (place != RP_PEER_UNPLACED)
-                rp_roster_drop(g->proxy->roster, g->proxy->roster_row, place);
-            g->peers[k].place = RP_PEER_UNPLACED;
-        }
+        for (uint32_t k = 0; k < g->peers_n; k++) rp_peer_displace(g->peers[k]);
     }
 }
 
@@ -189,13 +66,20 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c)
         g->pool_key = rp_hash_bytes(g->conf->name);
         g->proxy = p;
         g->peers_n = g->conf->peers_n;
-        g->peers = rp_alloc(sizeof(struct rp_peer) * (g->peers_n + 1));
+        g->peers = rp_alloc(sizeof(struct rp_peer *) * (g->peers_n + 1));
+        for (uint32_t k = 0; k < g->peers_n; k++) {
+            g->peers[k] = rp_peer_new(g, &g->conf->peers[k], RP_ROSTER_SITE);
+            g->peers[k]->index = k;
+        }
         rp_group_open_view(g);
-        for (uint32_t k = 0; k < g->peers_n; k++) init_peer(g, k);
     }
     rp_groups_place(gs);
     gs->next = p->groups;
     p->groups = gs;
+    for (uint32_t i = 0; i < gs->groups_n; i++) {
+        bool again;
+        (void)rp_group_follow(&gs->groups[i], &again); /* settled at the first choice anyway */
+    }
     return gs;
 }
 
@@ -206,14 +90,11 @@ void rp_groups_free(struct rp_groups **where)
     struct rp_groups **link = &gs->proxy->groups;
     while (*link != gs) link = &(*link)->next;
     *link = gs->next;
-    rp_groups_displace(gs);
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
         for (uint32_t k = 0; k < g->peers_n; k++) {
-            struct rp_peer *p = &g->peers[k];
-            if (p->query) rp_dns_cancel(p->query);
-            rp_timer_clear(g->proxy->loop, &p->refresh);
-            drop_slots(p);
+            RP_CHECK(g->peers[k]->refs == 1); /* no request of that generation lives */
+            rp_peer_leave(g->peers[k]);
         }
         rp_free(g->peers);
         rp_group_close_view(g);
@@ -252,4 +133,9 @@ struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c)
 struct rp_group *rp_groups_at(struct rp_groups *g, uint32_t upstream)
 {
     return g && upstream < g->groups_n ? &g->groups[upstream] : NULL;
+}
+
+struct rp_groups *rp_groups_next(const struct rp_groups *g)
+{
+    return g->next;
 }

@@ -17,16 +17,25 @@ enum { RP_PEER_ADDRS = 16 }; /* addresses kept of one name */
 
 enum { RP_PEER_UNPLACED = 0x7fffffff };
 
+enum { RP_PEER_LEFT = 0xffffffff };
+
+/* It lives as long as it is in its group and as somebody uses it (refs): one that left while requests
+ * are under way there keeps its place and its connections until they end. */
 struct rp_peer {
-    const struct rp_conf_peer *conf;
+    const struct rp_conf_peer *conf; /* of the site, or `live` */
     struct rp_group *group;
-    uint32_t index;
+    uint32_t id;    /* never used again */
+    uint32_t index; /* in the group; RP_PEER_LEFT: not any more */
+    uint32_t refs;
     struct rp_pool_slot *slots[RP_PEER_ADDRS]; /* held; one for a literal address */
     uint32_t slots_n, next_slot;
     uint32_t place;             /* in the roster; RP_PEER_UNPLACED: it was full */
     struct rp_dns_query *query; /* name lookup under way */
     struct rp_timer refresh;
-    bool looked_up; /* a first answer came, good or bad */
+    bool looked_up;           /* a first answer came, good or bad */
+    uint8_t from;             /* enum rp_roster_from */
+    struct rp_conf_peer live; /* of one that is not of the site; its texts are ours */
+    char *name_text, *more_text;
 };
 
 /* Requests that wait for a free seat, queue.h. */
@@ -38,11 +47,14 @@ struct rp_queue {
 struct rp_group {
     const struct rp_conf_upstream *conf;
     struct rp_proxy *proxy;
-    struct rp_peer *peers;
-    struct rp_balance_view view; /* what the policy sees */
+    struct rp_peer **peers;      /* those of the site, in its order, then others by name */
+    struct rp_balance_view view; /* what the policy sees, by the same indexes */
     uint64_t epoch;              /* of the roster when it was settled; 0: never */
+    uint64_t live_epoch[2];      /* of members and orders when they were looked at */
+    uint32_t live_version[2];    /* ... of our sets there */
     rp_ms settle_ms;             /* then again, whatever the roster says */
     char *tokens;                /* of sticky clients, 32 digits a peer; NULL: none */
+    struct rp_hedge_book *hedges; /* NULL: not looked up yet */
     struct rp_queue queue;
     struct rp_timer look; /* of the queue */
     bool stale;           /* ... or now */
@@ -57,19 +69,45 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c);
 void rp_groups_free(struct rp_groups **g); /* no request of that generation may live */
 struct rp_group *rp_groups_at(struct rp_groups *g, uint32_t upstream);
 struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c);
+struct rp_groups *rp_groups_next(const struct rp_groups *g); /* another generation's; NULL: none */
 /* A text of that generation (known by its address) as a chunk, which all its answers share and which
  * may outlive it with them: borrowed, hold it. */
 struct rp_chunk *rp_groups_share(struct rp_groups *g, rp_str text);
 
-/* upstream.c for upstream_pick.c, and the other way round. */
+/* Peers come and go without a reload: bring the groups up to date, if there is news. */
+void rp_groups_beat(struct rp_proxy *p);
+/* Where that peer is now; -1: it left, or there is none. */
+int rp_group_index_of(const struct rp_group *g, struct rp_peer_ref ref);
+struct rp_peer_ref rp_group_ref(const struct rp_group *g, uint32_t index);
+/* Index of the peer of that name, -1 when there is none. cost O(n) */
+int rp_group_find(const struct rp_group *g, rp_str name);
+/* Bring the group's peers and view up to date: indexes hold until the next call. */
+void rp_group_settle(struct rp_group *g);
+
+/* ---- upstream.c, upstream_live.c, upstream_pick.c and peer.c for each other ------------------- */
+
 struct rp_pool_slot *rp_group_hold_slot(const struct rp_group *g, const struct rp_conf_peer *peer,
                                         const struct rp_addr *a);
 rp_str rp_peer_identity(const struct rp_conf_peer *peer, const struct rp_addr *a,
                         char buf[RP_ADDR_TEXT_BYTES]); /* whom it is to be: its name or address */
+/* A peer with its addresses, or their lookup under way; not placed yet. conf: of the site, NULL: the
+ * caller fills `live`, then calls rp_peer_begin. */
+struct rp_peer *rp_peer_new(struct rp_group *g, const struct rp_conf_peer *conf, uint8_t from);
+void rp_peer_begin(struct rp_peer *p);
+void rp_peer_place(struct rp_peer *p); /* hold its place in the roster */
+void rp_peer_displace(struct rp_peer *p);
+void rp_peer_leave(struct rp_peer *p); /* out of its group: it may be gone then */
+void rp_peer_drop(struct rp_peer *p);
+/* Wake requests and streams that wait for a peer. */
+void rp_upstream_wake_waiting(struct rp_proxy *p);
 void rp_group_open_view(struct rp_group *g);
 void rp_group_close_view(struct rp_group *g);
+/* True when members came or went. *again: they could not be read, and are to be looked at soon. */
+bool rp_group_follow(struct rp_group *g, bool *again);
 void rp_groups_place(struct rp_groups *gs); /* hold the peers' places in the roster */
 void rp_groups_displace(struct rp_groups *gs);
+
+/* ---- choosing --------------------------------------------------------------------------------- */
 
 /* Choose a peer and an address for the next attempt by the group's policy, or what a balance hook
  * set. RP_OK: k->peer (NULL for a free address) and k->pool_slot are set; RP_AGAIN: names are still

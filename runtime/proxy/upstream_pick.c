@@ -14,6 +14,7 @@
 enum {
     LATENCY_TAU_MS = 10 * 1000, /* of the mean: Finagle's decay */
     WARM_STEPS = 20,            /* weights change so often while a peer warms up */
+    FOLLOW_AGAIN_MS = 50,       /* when members could not be read */
     REST_DOUBLINGS = 10,        /* of a rest, at most: the upstream's cap comes first */
 };
 
@@ -75,10 +76,12 @@ static void make_tables(struct rp_group *g)
 
 static void settle(struct rp_group *g, uint64_t epoch, rp_ms now)
 {
-    struct settling s = {.g = g, .now = now, .next = UINT64_MAX, .weights = g->epoch == 0};
+    bool again, moved = rp_group_follow(g, &again);
+    struct settling s = {.g = g, .now = now, .next = UINT64_MAX, .weights = g->epoch == 0 || moved};
     struct rp_balance_rules rules = {.panic = (uint8_t)g->conf->panic,
                                      .spill = (uint8_t)g->conf->spill};
-    for (uint32_t i = 0; i < g->peers_n; i++) settle_peer(&s, &g->peers[i]);
+    if (again) note_next(&s, now + FOLLOW_AGAIN_MS);
+    for (uint32_t i = 0; i < g->peers_n; i++) settle_peer(&s, g->peers[i]);
     if (s.weights) make_tables(g);
     rp_balance_settle(&g->view, &rules);
     g->epoch = epoch;
@@ -92,12 +95,17 @@ static void keep_settled(struct rp_group *g, rp_ms now)
     if (RP_UNLIKELY(epoch != g->epoch || g->stale || now >= g->settle_ms)) settle(g, epoch, now);
 }
 
+void rp_group_settle(struct rp_group *g)
+{
+    keep_settled(g, rp_loop_now(g->proxy->loop));
+}
+
 /* ---- policies ------------------------------------------------------------------------------- */
 
 static void look(struct rp_balance_view *view, uint32_t peer)
 {
     struct rp_group *g = view->user;
-    const struct rp_peer *p = &g->peers[peer];
+    const struct rp_peer *p = g->peers[peer];
     struct rp_balance_peer *v = &view->peers[peer];
     if (p->place == RP_PEER_UNPLACED) return;
     v->in_flight = rp_roster_in_flight(g->proxy->roster, p->place);
@@ -106,8 +114,10 @@ static void look(struct rp_balance_view *view, uint32_t peer)
 
 static void put_tried(const struct rp_pick *k, struct rp_balance_ask *ask)
 {
-    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i]; i++)
-        if (k->tried[i]->group == k->group) ask->tried[ask->tried_n++] = k->tried[i]->index;
+    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i].id; i++) {
+        int at = rp_group_index_of(k->group, k->tried[i]);
+        if (at >= 0) ask->tried[ask->tried_n++] = (uint32_t)at;
+    }
 }
 
 static int by_policy(struct rp_group *g, const struct rp_balance_ask *ask)
@@ -162,11 +172,12 @@ static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
     struct rp_group *g = k->group;
     /* The usual only peer: nobody else can be had, and nothing stands in its way. */
     bool only = g->peers_n == 1 && g->view.live_n == 1 && !g->view.peers[0].seats;
-    if (only && !k->tried[0]) return 0;
+    if (only && !k->tried[0].id) return 0;
     struct rp_balance_ask ask = {
         .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound};
     put_tried(k, &ask);
-    if (k->bound && may_stay(g, &ask, k->bound - 1)) return (int)k->bound - 1;
+    int bound = k->bound.id ? rp_group_index_of(g, k->bound) : -1;
+    if (bound >= 0 && may_stay(g, &ask, (uint32_t)bound)) return bound;
     if (g->peers_n == 1) /* a turn of one leaves no trace */
         return g->view.live_n == 1 && rp_balance_may(&g->view, &ask, 0) ? 0 : -1;
     int at = by_policy(g, &ask);
@@ -178,8 +189,8 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
     struct rp_group *g = k->group;
     struct rp_balance_ask ask = {.dice = &p->dice};
     if (!g || !k->peer || g->peers_n == 1) return false;
-    put_tried(k, &ask);
     keep_settled(g, rp_loop_now(p->loop));
+    put_tried(k, &ask);
     for (uint32_t i = 0; i < g->view.live_n; i++) {
         uint32_t peer = g->view.live[i];
         if (peer != k->peer->index && rp_balance_may(&g->view, &ask, peer)) return true;
@@ -191,8 +202,8 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
 
 static bool was_tried(const struct rp_pick *k, const struct rp_peer *p)
 {
-    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i]; i++)
-        if (k->tried[i] == p) return true;
+    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i].id; i++)
+        if (k->tried[i].id == p->id) return true;
     return false;
 }
 
@@ -203,7 +214,7 @@ static bool is_full(const struct rp_pick *k)
     for (uint32_t i = 0; i < g->view.live_n; i++) {
         const struct rp_balance_peer *p = &g->view.peers[g->view.live[i]];
         bool full = p->seats && p->in_flight >= p->seats;
-        if (full && !was_tried(k, &g->peers[g->view.live[i]])) return true;
+        if (full && !was_tried(k, g->peers[g->view.live[i]])) return true;
     }
     return false;
 }
@@ -215,8 +226,8 @@ static rp_err why_none(const struct rp_pick *k)
     bool any = false;
     if (is_full(k)) return RP_E_UP_FULL;
     for (uint32_t i = 0; i < g->peers_n; i++) {
-        if (!g->peers[i].looked_up) return RP_AGAIN;
-        any |= g->peers[i].slots_n > 0;
+        if (!g->peers[i]->looked_up) return RP_AGAIN;
+        any |= g->peers[i]->slots_n > 0;
     }
     return any || g->peers_n == 0 ? RP_E_UP_NO_PEER : RP_E_UP_RESOLVE;
 }
@@ -234,6 +245,7 @@ static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
 static void use_peer(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
 {
     k->peer = p;
+    p->refs++;
     k->group->active++;
     if (k->again) k->group->retrying++;
     if (p->place != RP_PEER_UNPLACED) rp_roster_enter(proxy->roster, proxy->roster_row, p->place);
@@ -249,15 +261,15 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
         k->pool_slot = rp_group_hold_slot(g, NULL, &k->want_addr);
         return RP_OK;
     }
-    if (k->want_peer >= 0 && (uint32_t)k->want_peer < g->peers_n &&
-        g->peers[k->want_peer].slots_n > 0) {
-        use_peer(p, k, &g->peers[k->want_peer], now);
+    int want = k->want.id ? rp_group_index_of(g, k->want) : -1;
+    if (want >= 0 && g->peers[want]->slots_n > 0) {
+        use_peer(p, k, g->peers[want], now);
         return RP_OK;
     }
     keep_settled(g, now);
     int at = choose(p, k);
     if (at < 0) return why_none(k);
-    use_peer(p, k, &g->peers[at], now);
+    use_peer(p, k, g->peers[at], now);
     return RP_OK;
 }
 
@@ -277,8 +289,8 @@ void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c)
  * is served. The next attempt takes the next address. */
 static bool has_addrs_left(struct rp_pick *k, struct rp_peer *p)
 {
-    k->failed_addrs = k->failed_peer == p ? k->failed_addrs + 1 : 1;
-    k->failed_peer = p;
+    k->failed_addrs = k->failed_peer.id == p->id ? k->failed_addrs + 1 : 1;
+    k->failed_peer.id = p->id;
     return k->failed_addrs < p->slots_n;
 }
 
@@ -293,6 +305,7 @@ static rp_ms rest_ms(const struct rp_conf_upstream *c, uint32_t ejections)
  * the site allows beside the first. */
 static bool may_rest(const struct rp_group *g, const struct rp_peer *p)
 {
+    if (p->index == RP_PEER_LEFT) return true;
     uint64_t all = 0, resting = 0, own = g->view.peers[p->index].full_weight;
     uint32_t n = 0;
     for (uint32_t i = 0; i < g->peers_n; i++) {
@@ -319,6 +332,15 @@ static void let_rest(struct rp_proxy *proxy, const struct rp_peer *p, rp_ms now,
     (void)rp_roster_rest(proxy->roster, p->place, now, now + rest_ms(c, f.ejections));
 }
 
+static void note_as_tried(struct rp_pick *k, const struct rp_peer *p)
+{
+    for (unsigned i = 0; i < RP_PICK_TRIED_MOST; i++) {
+        if (k->tried[i].id) continue;
+        k->tried[i] = (struct rp_peer_ref){.id = p->id, .index = p->index};
+        return;
+    }
+}
+
 static void note_tried(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p,
                        enum rp_pick_end end)
 {
@@ -328,11 +350,7 @@ static void note_tried(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer
     if (failed && c->max_fails && p->slots_n > 1)
         rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
     if (failed && has_addrs_left(k, p)) return;
-    for (unsigned i = 0; i < RP_PICK_TRIED_MOST; i++) {
-        if (k->tried[i]) continue;
-        k->tried[i] = p;
-        break;
-    }
+    note_as_tried(k, p);
     if (failed && p->place != RP_PEER_UNPLACED) let_rest(proxy, p, now, end == RP_PICK_DOWN);
 }
 
@@ -387,6 +405,7 @@ void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end 
             rp_roster_leave(p->roster, p->roster_row, peer->place, end >= RP_PICK_FAILED);
         if (end != RP_PICK_WELL) note_tried(p, k, peer, end);
         rp_queue_wake(peer->group);
+        rp_peer_drop(peer);
     }
     if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
     k->pool_slot = NULL;
@@ -398,10 +417,10 @@ void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end 
 static struct rp_peer *same_peer(struct rp_group *g, const struct rp_peer *old)
 {
     if (!g || !rp_str_eq(g->conf->name, old->group->conf->name)) return NULL;
-    if (old->index < g->peers_n && g->peers[old->index].place == old->place)
-        return &g->peers[old->index];
+    if (old->index < g->peers_n && g->peers[old->index]->place == old->place)
+        return g->peers[old->index];
     for (uint32_t i = 0; i < g->peers_n; i++)
-        if (g->peers[i].place == old->place) return &g->peers[i];
+        if (g->peers[i]->place == old->place) return g->peers[i];
     return NULL;
 }
 
@@ -425,13 +444,15 @@ void rp_upstream_rehome(struct rp_proxy *p, struct rp_pick *k, const struct rp_c
         old->group->retrying -= again;
         now->group->active++;
         now->group->retrying += again;
+        now->refs++;
+        rp_peer_drop(old); /* its place is held by the new one */
     } else {
         rp_upstream_unpick(p, k, RP_PICK_WELL);
     }
     k->peer = now;
     k->group = now ? now->group : NULL;
-    k->failed_peer = NULL;
-    k->failed_addrs = k->bound = 0;
+    k->failed_addrs = 0;
+    k->failed_peer.id = k->bound.id = k->want.id = 0;
     memset(k->tried, 0, sizeof k->tried);
 }
 
@@ -449,7 +470,7 @@ void rp_group_open_view(struct rp_group *g)
         .user = g,
     };
     for (uint32_t i = 0; i < n; i++) {
-        const struct rp_conf_peer *c = &g->conf->peers[i];
+        const struct rp_conf_peer *c = g->peers[i]->conf;
         g->view.peers[i] = (struct rp_balance_peer){
             .key = rp_balance_key(c->name), .tier = c->tier, .seats = c->max_conns};
     }

@@ -100,6 +100,7 @@ rp_err rp_abi_req_wait(struct rp_req *r, uint32_t what, double seconds);
 rp_err rp_abi_req_note(struct rp_req *r, const char *name, size_t n, const char *value,
                        size_t value_n, bool bare);
 double rp_abi_req_duration(const struct rp_req *r); /* seconds so far, or in all */
+double rp_abi_req_start(struct rp_req *r);          /* when it began, in seconds since the epoch */
 /* Seconds an attempt took: 0 connect, 1 to the first byte, 2 whole; < 0 when it did not happen. */
 double rp_abi_up_time(const struct rp_req *r, uint32_t which);
 
@@ -313,16 +314,39 @@ void rp_abi_holds_undo(struct rp_host_face *h, double mark);
  * of its hook. < 0: there is no limit. */
 double rp_abi_left(struct rp_host_face *h);
 /* Loop time by which all that r's tasks wait for ends; 0: no limit. */
-rp_err rp_abi_req_set_end(struct rp_host_face *h, const struct rp_req *r, double at);
+rp_err rp_abi_req_set_end(struct rp_host_face *h, struct rp_req *r, double at);
 double rp_abi_now(const struct rp_host_face *h);  /* loop time, seconds; fixed within a tick */
 double rp_abi_wall(const struct rp_host_face *h); /* seconds since the epoch */
 double rp_abi_clock_ns(void);
+
+/* May this generation say who the members of that upstream are? YES: it is in use, or the one that is has
+ * no upstream of that name; WAITING: not yet; OVER: not any more. */
+enum rp_abi_use { RP_USE_WAITING, RP_USE_YES, RP_USE_OVER };
+uint32_t rp_abi_conf_use(const struct rp_host_face *h, const char *upstream, size_t n);
 
 /* ---- peers (the agent's checks) ---- */
 /* What checks say of a peer, enum rp_roster_health; -1 when the configuration is not in use. */
 int32_t rp_abi_peer_health(const struct rp_host_face *f, uint32_t upstream, uint32_t peer);
 /* They say so now. True: that is news. */
 bool rp_abi_peer_report(struct rp_host_face *f, uint32_t upstream, uint32_t peer, uint32_t health);
+/* ---- rollouts of splits (the agent) ---- */
+struct rp_abi_rollout {
+    uint32_t state, step, steps_n; /* enum rp_rollout; from 0 */
+    uint32_t share;                /* of the canary, of 10,000 */
+    double age_s;                  /* of the step */
+    struct {
+        double requests, failures, timed; /* since it began */
+    } sides[2];                           /* canary, base */
+};
+/* False: the configuration is not in use. */
+bool rp_abi_split_look(const struct rp_host_face *f, uint32_t split, struct rp_abi_rollout *out);
+/* Seconds that so many of its requests since the step began did not take longer than (0..1); 0: none
+ * was timed. */
+double rp_abi_split_time(const struct rp_host_face *f, uint32_t split, bool of_canary,
+                         double quantile);
+/* word: enum rp_split_word; as rp_splits_say. */
+rp_err rp_abi_split_say(struct rp_host_face *f, uint32_t split, uint32_t word, uint32_t step,
+                        const char *why, size_t why_n);
 double rp_abi_real_ns(void); /* ... also in the lab: what something costs */
 
 /* ---- sockets and names: handles >= 0; they belong to the request (or background task) that made
@@ -822,6 +846,20 @@ rp_err rp_abi_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry
                                 uint32_t high);
 rp_err rp_abi_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, const char *name,
                             size_t name_n);
+rp_err rp_abi_conf_add_split(struct rp_conf *c, const char *name, size_t name_n, uint32_t *index);
+rp_err rp_abi_conf_add_split_side(struct rp_conf *c, uint32_t split, uint32_t upstream,
+                                  uint32_t share);
+rp_err rp_abi_conf_add_split_step(struct rp_conf *c, uint32_t split, uint32_t share);
+rp_err rp_abi_conf_add_split_hash(struct rp_conf *c, uint32_t split, uint32_t part,
+                                  const char *name, size_t name_n);
+rp_err rp_abi_conf_add_split_rule(struct rp_conf *c, uint32_t split, uint32_t upstream);
+rp_err rp_abi_conf_add_split_cond(struct rp_conf *c, uint32_t split, uint32_t kind, uint32_t op,
+                                  bool negate, const char *name, size_t name_n, const char *value,
+                                  size_t value_n, struct rp_conf_error *e);
+rp_err rp_abi_conf_set_split(struct rp_conf *c, uint32_t split, const char *key, size_t key_n,
+                             double value);
+rp_err rp_abi_conf_set_split_text(struct rp_conf *c, uint32_t split, const char *key, size_t key_n,
+                                  const char *value, size_t value_n);
 rp_err rp_abi_conf_add_host(struct rp_conf *c, bool is_default, uint32_t *index);
 rp_err rp_abi_conf_set_host_text(struct rp_conf *c, uint32_t host, const char *key, size_t key_n,
                                  const char *value, size_t value_n);

@@ -3,6 +3,7 @@
  * abi_answer: responses that hooks write piece by piece, hints, trailers, whole bodies of responses.
  */
 #include "proxy/answer.h"
+#include "proxy/lifecycle.h"
 #include "script/journal.h"
 
 enum { STATUS_FIRST = 200, STATUS_LAST = 599 };
@@ -111,6 +112,14 @@ rp_err rp_abi_res_trailer(struct rp_req *r, const char *name, size_t n, const ch
 
 /* ---- whole bodies --------------------------------------------------------------------------- */
 
+/* Hooks do not run inside of one: it is asked for again when this one is parked (rp_pass_unpark). */
+static rp_err gather(struct rp_req *r, uint64_t most)
+{
+    if (!rp_respond_needs_hooks(r)) return rp_respond_gather(r, most);
+    rp_req_wake(r, RP_WAKE_UP);
+    return RP_AGAIN;
+}
+
 rp_err rp_abi_res_gather(struct rp_host_face *f, struct rp_req *r, double max)
 {
     struct rp_task *t = rp_vm_of(f)->current;
@@ -118,7 +127,10 @@ rp_err rp_abi_res_gather(struct rp_host_face *f, struct rp_req *r, double max)
     if (!t || !t->is_hook || t->req != r || r->phase != RP_PHASE_HEADER_FILTER) return RP_E_PHASE;
     if (!rp_answer_of(r)) return RP_E_CAP; /* RESPOND looks there for what became of the body */
     double most = RP_MIN(RP_MAX(max, 0), (double)(1ULL << 50));
-    rp_err e = rp_respond_gather(r, (uint64_t)most);
+    rp_err e = t->gathered;
+    t->gathered = RP_OK;
+    if (e < 0) return e;
+    e = gather(r, (uint64_t)most);
     if (e == RP_AGAIN) {
         t->wants_response = true;
         t->body_max = most;

@@ -134,12 +134,14 @@ rp_err rp_abi_req_set_upstream(struct rp_req *r, uint32_t index)
     return e;
 }
 
-static int32_t peer_find(const struct rp_req *r, rp_str name)
+/* Balance hooks see the members that there are now. */
+static struct rp_peer_ref peer_find(const struct rp_req *r, rp_str name)
 {
-    const struct rp_conf_upstream *u = r->upstream;
-    for (uint32_t i = 0; u && i < u->peers_n; i++)
-        if (rp_str_eq(u->peers[i].name, name)) return (int32_t)i;
-    return -1;
+    struct rp_group *g = r->pick.group;
+    if (!g) return (struct rp_peer_ref){0};
+    rp_group_settle(g);
+    int at = rp_group_find(g, name);
+    return at < 0 ? (struct rp_peer_ref){0} : rp_group_ref(g, (uint32_t)at);
 }
 
 rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t port)
@@ -147,16 +149,16 @@ rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t por
     if (r->phase != RP_PHASE_BALANCE) return RP_E_PHASE;
     rp_str text = rp_str_of(name, n);
     struct rp_addr addr = {.family = RP_ADDR_NONE};
-    int32_t peer = -1;
+    struct rp_peer_ref peer = {0};
     if (port == 0) {
         peer = peer_find(r, text);
-        if (peer < 0) return RP_E_NOT_FOUND;
+        if (!peer.id) return RP_E_NOT_FOUND;
     } else {
         if (port > UINT16_MAX || rp_addr_parse_ip(text, &addr) != RP_OK) return RP_E_NOT_FOUND;
         addr.port = (uint16_t)port;
     }
     if (rp_journal_only(r)) return RP_OK;
-    r->pick.want_peer = peer;
+    r->pick.want = peer;
     r->pick.want_addr = addr;
     return RP_OK;
 }
@@ -173,14 +175,13 @@ rp_err rp_abi_up_tls(struct rp_req *r, struct rp_tls_client *tls)
 rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n)
 {
     if (r->phase != RP_PHASE_BALANCE) return RP_E_PHASE;
-    int32_t peer = peer_find(r, rp_str_of(name, n));
-    if (peer < 0 || !r->pick.group || (uint32_t)peer >= r->pick.group->peers_n)
-        return RP_E_NOT_FOUND;
+    struct rp_peer_ref peer = peer_find(r, rp_str_of(name, n));
+    if (!peer.id) return RP_E_NOT_FOUND;
     if (rp_journal_only(r)) return RP_OK;
     for (int i = 0; i < RP_PICK_TRIED_MOST; i++) {
-        if (r->pick.tried[i] == &r->pick.group->peers[peer]) return RP_OK;
-        if (r->pick.tried[i]) continue;
-        r->pick.tried[i] = &r->pick.group->peers[peer];
+        if (r->pick.tried[i].id == peer.id) return RP_OK;
+        if (r->pick.tried[i].id) continue;
+        r->pick.tried[i] = peer;
         return RP_OK;
     }
     return RP_E_CAP;

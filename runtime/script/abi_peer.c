@@ -11,7 +11,7 @@ static const struct rp_peer *find(const struct rp_host *h, uint32_t upstream, ui
     if (!h->proxy) return NULL;
     const struct rp_group *g = rp_groups_at(rp_groups_find(h->proxy, h->conf), upstream);
     if (!g || peer >= g->peers_n) return NULL;
-    return &g->peers[peer];
+    return g->peers[peer];
 }
 
 int32_t rp_abi_peer_health(const struct rp_host_face *f, uint32_t upstream, uint32_t peer)

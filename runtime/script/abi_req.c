@@ -165,6 +165,14 @@ double rp_abi_req_duration(const struct rp_req *r)
     return (double)(end - r->start_ns) / 1e9;
 }
 
+double rp_abi_req_start(struct rp_req *r)
+{
+    const struct rp_loop *l = r->proxy->loop;
+    if (r->start_wall <= 0)
+        r->start_wall = rp_loop_wall(l) - (double)(rp_loop_now_ns(l) - r->start_ns) / 1e9;
+    return r->start_wall;
+}
+
 double rp_abi_up_time(const struct rp_req *r, uint32_t which)
 {
     rp_ns from = r->connect_start_ns ? r->connect_start_ns : r->connected_ns;

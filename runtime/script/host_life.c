@@ -120,7 +120,7 @@ static bool push_life(struct rp_host *h, const char *what, rp_ms deadline_ms)
     if (!has_life(h, what)) return false;
     lua_rawgeti(L, LUA_REGISTRYINDEX, h->life_fn);
     lua_pushstring(L, what);
-    lua_pushinteger(L, (lua_Integer)h->worker);
+    lua_pushinteger(L, (lua_Integer)h->proxy->number);
     lua_pushinteger(L, (lua_Integer)getpid());
     lua_pushnumber(L, (lua_Number)deadline_ms / 1000);
     return true;

@@ -59,6 +59,7 @@ rp_err rp_phase_push_wrapper(struct rp_host *h, struct rp_req *r, lua_State *L)
     struct rp_vm_slot *s = rp_phase_slot(h, r);
     if (RP_UNLIKELY(!s)) s = slot_make(h, r);
     if (RP_UNLIKELY(s->ref == LUA_NOREF)) {
+        RP_CHECK(!h->current);
         struct making m = {h, r, s};
         if (lua_cpcall(h->L, make_wrapper, &m) != 0) {
             lua_pop(h->L, 1);
@@ -311,12 +312,14 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
 }
 
 /* A body that the hook waits for is there, or why it is not. */
-static bool has_body(const struct rp_pass *a, const struct rp_task *t)
+static bool has_body(const struct rp_pass *a, struct rp_task *t)
 {
     uint64_t max = (uint64_t)t->body_max;
     if (t->wants_body == RP_WANTS_PIECE) return rp_payload_read(a->r, max) != RP_AGAIN;
     if (t->wants_body) return rp_req_buffer_body(a->r, max) != RP_AGAIN;
-    return t->wants_response && rp_respond_gather(a->r, max) != RP_AGAIN;
+    if (!t->wants_response) return false;
+    t->gathered = rp_respond_gather(a->r, max);
+    return t->gathered != RP_AGAIN;
 }
 
 bool rp_pass_unpark(const struct rp_pass *a, struct rp_task *t)
@@ -344,7 +347,7 @@ rp_err rp_pass_go_on(const struct rp_pass *a, struct rp_task *t)
 /* Each attempt is chosen anew. */
 static uint32_t balance_chain(struct rp_req *r)
 {
-    r->pick.want_peer = -1;
+    r->pick.want.id = 0;
     r->pick.want_addr.family = RP_ADDR_NONE;
     return r->upstream ? r->upstream->balance_chain : 0;
 }

@@ -117,6 +117,20 @@ static void make_service(struct rp_task *t)
     t->notes = RP_NOTES_NONE; /* it works for all */
 }
 
+static int nothing(lua_State *L)
+{
+    (void)L;
+    return 0;
+}
+
+/* Making a task may have called another lua_State. LuaJIT (until 2023) takes an error that is raised
+ * after that for one of that state; a call of this one puts it right. */
+static int too_many(lua_State *L)
+{
+    if (lua_cpcall(L, nothing, NULL) != 0) lua_pop(L, 1); /* no memory: it was entered all the same */
+    return luaL_error(L, "too many tasks");
+}
+
 /* spawn(how, fn, ...) -> handle. how: false: a child, which belongs to what runs now and ends with it;
  * true: in the background; "service": for the layer, it ends with the VM. */
 static int lua_spawn(lua_State *L)
@@ -136,7 +150,7 @@ static int lua_spawn(lua_State *L)
     if (counted && r) rp_phase_slot(h, r)->leaked = true;
     struct rp_task *t =
         rp_sched_spawn(h, L, nargs, detached ? NULL : h->current->scope, detached ? NULL : r);
-    if (!t) return luaL_error(L, "too many tasks");
+    if (!t) return too_many(L);
     if (service) make_service(t);
     if (counted) {
         t->counted = true;

@@ -91,6 +91,7 @@ struct rp_task {
     bool failed;              /* what it ran raised, and the layer caught it: rp_abi_task_failed */
     uint8_t wants_body;       /* enum rp_wants: parked until that is there */
     bool wants_response;      /* parked until the whole body of the response is there */
+    rp_err gathered;          /* < 0: why that does not come, to be told when it asks again */
     bool counted;             /* one of the background tasks that are bounded in number */
     double body_max;
     uint32_t chain, at; /* where a hook is; no chain: 1 + whose plugin it is, 0 none */

@@ -6,6 +6,7 @@
  * coroutine back to the pool; one that fails or is dropped while parked loses it (LuaJIT has no way
  * to reset a coroutine), and the next user of the task makes a new one.
  */
+#include "proxy/deadline.h"
 #include "script/vm.h"
 
 enum {
@@ -162,6 +163,7 @@ static void give_back(struct rp_task *t, bool well)
     t->is_hook = t->fired = t->cancelled = t->failed = false;
     t->wants_body = RP_WANTS_NOTHING;
     t->wants_response = false;
+    t->gathered = RP_OK;
     t->chain = t->at = 0;
     t->weight = 0;
     t->spent_ns = 0;
@@ -283,6 +285,7 @@ static uint64_t where(const struct rp_host *h, const struct rp_task *t)
 int rp_task_resume(struct rp_task *t, int nargs)
 {
     struct rp_host *h = t->host;
+    RP_CHECK(!h->current); /* from compiled code there is no way back into the VM */
     t->state = RP_TASK_RUNNING;
     h->current = t;
     h->face.req = t->req;
@@ -462,18 +465,19 @@ double rp_abi_left(struct rp_host_face *f)
     rp_ms now = rp_loop_now(h->proxy->loop), ends = UINT64_MAX;
     if (t->is_hook) ends = hook_end(h, t);
     if (slot && slot->ends_ms) ends = RP_MIN(ends, slot->ends_ms);
+    if (slot && rp_deadline_of(t->req)) ends = RP_MIN(ends, rp_deadline_of(t->req));
     if (ends == UINT64_MAX) return -1;
     return ends > now ? (double)(ends - now) / 1000 : 0;
 }
 
-rp_err rp_abi_req_set_end(struct rp_host_face *f, const struct rp_req *r, double at)
+rp_err rp_abi_req_set_end(struct rp_host_face *f, struct rp_req *r, double at)
 {
     struct rp_host *h = rp_vm_of(f);
     struct rp_vm_slot *slot = rp_phase_slot(h, r);
     if (!slot || !slot->bound) return RP_E_PHASE;
     if (f->notes == RP_NOTES_ONLY) return RP_OK;
     slot->ends_ms = at > 0 ? (rp_ms)(RP_MIN(at, 1e12) * 1000) : 0;
-    return RP_OK;
+    return rp_deadline_set(r, slot->ends_ms);
 }
 
 double rp_abi_now(const struct rp_host_face *f)

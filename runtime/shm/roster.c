@@ -7,72 +7,34 @@
  * their peer under the lock, and only such as no row holds. 3 A fact is one word; nothing is worked
  * out from two of them that were read at different times and must fit together.
  */
-#include "shm/roster.h"
-
 #include "base/hash.h"
 #include "base/mem.h"
 #include "shm/lock.h"
+#include "shm/roster_in.h"
 
 enum {
-    LINE_BYTES = 128,
     WORKERS_MAX = 65535,
     PLACES_MAX = 1 << 20,
-    WINDOW = 64, /* places that one id may take */
+    WINDOW = 64,         /* places that one id may take */
+    PASTS_PER_PLACE = 4, /* 2,560 bytes each where they are used */
 };
 
-struct roster_head {
-    uint32_t worker_n, place_n;
-    struct rp_hash_key key;
-    uint32_t top; /* no worker from this number on was ever there */
-    uint32_t spare;
-    pthread_mutex_t lock;
-    char fill[LINE_BYTES - 32 - sizeof(pthread_mutex_t)];
-    uint64_t epoch; /* read with every choice, written seldom: a line of its own */
-    char fill2[LINE_BYTES - 8];
-};
-
-struct roster_id {
-    uint64_t high, low; /* low is odd: a place that was never used has none */
-};
-
-struct roster_place {
-    struct roster_id id;
-    uint64_t latency;
-    uint64_t rest_until_ms, up_since_ms;
-    uint32_t health, order, weight, fails, ejections;
-    char fill[LINE_BYTES - 60];
-    char upstream[RP_ROSTER_UPSTREAM_BYTES], peer[RP_ROSTER_PEER_BYTES]; /* for people */
-};
-
-struct roster_count {
-    uint32_t in_flight, held;
-    uint64_t requests, failures;
-    uint64_t spare;
-};
-
-struct rp_roster {
-    struct roster_head *head;
-    struct roster_place *places;
-    struct roster_count *rows; /* place_n per worker */
-    uint32_t worker_n, place_n;
-    struct rp_hash_key key;
-    void *own; /* not a zone's: ours */
-};
-
-_Static_assert(sizeof(struct roster_head) == 2 * LINE_BYTES, "what follows starts on a line");
-_Static_assert(sizeof(struct roster_place) == 2 * LINE_BYTES, "peers do not share lines");
-_Static_assert(sizeof(struct roster_count) == 32, "two to a line");
+_Static_assert(sizeof(struct roster_head) == 2 * RP_ROSTER_LINE, "what follows starts on a line");
+_Static_assert(sizeof(struct roster_place) == 2 * RP_ROSTER_LINE, "peers do not share lines");
+_Static_assert(sizeof(struct roster_gate) == 9 * RP_ROSTER_LINE, "gates do not share lines");
+_Static_assert(sizeof(struct roster_past) == 20 * RP_ROSTER_LINE, "workers do not share lines");
+_Static_assert(sizeof(struct roster_count) == 32, "four to a line");
 
 /* ---- words ---------------------------------------------------------------------------------- */
 
 static uint32_t get32(const uint32_t *word)
 {
-    return __atomic_load_n(word, __ATOMIC_RELAXED);
+    return rp_roster_get32(word);
 }
 
 static uint64_t get64(const uint64_t *word)
 {
-    return __atomic_load_n(word, __ATOMIC_RELAXED);
+    return rp_roster_get64(word);
 }
 
 static void put32(uint32_t *word, uint32_t value)
@@ -87,7 +49,7 @@ static void put64(uint64_t *word, uint64_t value)
 
 static bool swap64(uint64_t *word, uint64_t was, uint64_t is)
 {
-    return __atomic_compare_exchange_n(word, &was, is, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return rp_roster_swap64(word, was, is);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -98,9 +60,22 @@ static bool are_sane(uint32_t worker_n, uint32_t place_n)
            place_n <= PLACES_MAX && (place_n & (place_n - 1)) == 0;
 }
 
+/* Room for the past of each place by some workers, of those that have one. */
+static uint32_t pasts_of(uint32_t worker_n, uint32_t place_n)
+{
+    return place_n * RP_MIN(worker_n, (uint32_t)PASTS_PER_PLACE);
+}
+
+static uint32_t gates_of(uint32_t place_n)
+{
+    return RP_MIN(place_n / 4, (uint32_t)RP_GATES_MAX);
+}
+
 size_t rp_roster_bytes(uint32_t worker_n, uint32_t place_n)
 {
     return sizeof(struct roster_head) + sizeof(struct roster_place) * (size_t)place_n +
+           sizeof(struct roster_gate) * (size_t)gates_of(place_n) +
+           sizeof(struct roster_past) * (size_t)pasts_of(worker_n, place_n) +
            sizeof(struct roster_count) * (size_t)place_n * worker_n;
 }
 
@@ -109,9 +84,13 @@ static struct rp_roster *attach(void *base, uint32_t worker_n, uint32_t place_n)
     struct rp_roster *r = rp_alloc(sizeof *r);
     r->head = base;
     r->places = (struct roster_place *)(void *)(r->head + 1);
-    r->rows = (struct roster_count *)(void *)(r->places + place_n);
     r->worker_n = worker_n;
     r->place_n = place_n;
+    r->gate_n = gates_of(place_n);
+    r->past_n = pasts_of(worker_n, place_n);
+    r->gates = (struct roster_gate *)(void *)(r->places + place_n);
+    r->pasts = (struct roster_past *)(void *)(r->gates + r->gate_n);
+    r->rows = (struct roster_count *)(void *)(r->pasts + r->past_n);
     r->key = r->head->key;
     return r;
 }
@@ -167,8 +146,7 @@ struct rp_hash_key rp_roster_key(const struct rp_roster *r)
 
 static struct roster_count *count_of(const struct rp_roster *r, uint32_t worker, uint32_t place)
 {
-    RP_CHECK(worker < r->worker_n && place < r->place_n);
-    return r->rows + (size_t)worker * r->place_n + place;
+    return rp_roster_count_of(r, worker, place);
 }
 
 static struct roster_place *place_of(const struct rp_roster *r, uint32_t place)
@@ -192,6 +170,11 @@ uint64_t rp_roster_epoch(const struct rp_roster *r)
     return __atomic_load_n(&r->head->epoch, __ATOMIC_ACQUIRE);
 }
 
+void rp_roster_touch(struct rp_roster *r)
+{
+    tell(r);
+}
+
 /* Of a peer, the same in all processes of the instance. */
 static struct roster_id id_of(const struct rp_roster *r, rp_str upstream, rp_str peer)
 {
@@ -203,7 +186,7 @@ static struct roster_id id_of(const struct rp_roster *r, rp_str upstream, rp_str
     return id;
 }
 
-static bool is_held(const struct rp_roster *r, uint32_t place)
+bool rp_roster_is_held(const struct rp_roster *r, uint32_t place)
 {
     uint32_t n = workers_seen(r);
     for (uint32_t w = 0; w < n; w++) {
@@ -211,6 +194,12 @@ static bool is_held(const struct rp_roster *r, uint32_t place)
         if (get32(&c->held) || get32(&c->in_flight)) return true;
     }
     return false;
+}
+
+static struct roster_past *past_of(const struct rp_roster *r, const struct roster_count *c)
+{
+    uint32_t i = get32(&c->past);
+    return i > 0 && i <= r->past_n ? &r->pasts[i - 1] : NULL;
 }
 
 static void put_name(char *to, size_t room, rp_str name)
@@ -231,7 +220,9 @@ static void settle(struct rp_roster *r, uint32_t place, struct roster_id id, rp_
     put_name(p->peer, sizeof p->peer, peer);
     for (uint32_t w = 0; w < n; w++) {
         struct roster_count *c = count_of(r, w, place);
-        if (get64(&c->requests)) *c = (struct roster_count){0};
+        struct roster_past *past = past_of(r, c);
+        if (past) memset(past, 0, sizeof *past);
+        if (get64(&c->requests)) *c = (struct roster_count){.past = c->past};
     }
 }
 
@@ -249,7 +240,7 @@ static rp_err find_place(struct rp_roster *r, rp_str upstream, rp_str peer, uint
         /* One that was never used is better than one whose peer may come back. */
         bool unused = p->id.low == 0;
         bool better = found == UINT32_MAX || (unused && r->places[found].id.low != 0);
-        if (better && (unused || !is_held(r, at))) found = at;
+        if (better && (unused || !rp_roster_is_held(r, at))) found = at;
     }
     if (found == UINT32_MAX) return RP_E_CAP;
     settle(r, found, id, upstream, peer);
@@ -264,25 +255,33 @@ bool rp_roster_find(const struct rp_roster *r, rp_str upstream, rp_str peer, uin
     for (uint32_t i = 0; i < WINDOW; i++) {
         *place = ((uint32_t)id.high + i) & (r->place_n - 1);
         const struct roster_place *p = &r->places[*place];
-        if (p->id.high == id.high && p->id.low == id.low) return is_held(r, *place);
+        if (p->id.high == id.high && p->id.low == id.low) return rp_roster_is_held(r, *place);
     }
     return false;
 }
 
-rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
-                      uint32_t *place, bool *fresh)
+rp_err rp_roster_hold_as(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
+                         rp_err (*make)(struct rp_roster *, uint32_t place), uint32_t *place,
+                         bool *fresh)
 {
     rp_err taken = rp_lock_take(&r->head->lock);
     /* Who died inside left a place old or new, or new and partly cleared: all are whole. */
     if (taken == RP_END) taken = rp_lock_mend(&r->head->lock);
     if (taken < 0) return taken;
     rp_err e = find_place(r, upstream, peer, place, fresh);
+    if (e == RP_OK && make) e = make(r, *place);
     if (e == RP_OK) {
         struct roster_count *c = count_of(r, worker, *place);
         put32(&c->held, get32(&c->held) + 1);
     }
     rp_lock_leave(&r->head->lock);
     return e;
+}
+
+rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
+                      uint32_t *place, bool *fresh)
+{
+    return rp_roster_hold_as(r, worker, upstream, peer, NULL, place, fresh);
 }
 
 void rp_roster_drop(struct rp_roster *r, uint32_t worker, uint32_t place)
@@ -346,6 +345,11 @@ struct rp_roster_totals rp_roster_totals(const struct rp_roster *r, uint32_t pla
         sum.requests += get64(&c->requests);
         sum.failures += get64(&c->failures);
     }
+    /* A worker that died took its counts along: there may be less now than was reset. */
+    const struct roster_place *p = place_of(r, place);
+    uint64_t requests = get64(&p->reset_requests), failures = get64(&p->reset_failures);
+    sum.requests = sum.requests > requests ? sum.requests - requests : 0;
+    sum.failures = sum.failures > failures ? sum.failures - failures : 0;
     return sum;
 }
 
@@ -357,6 +361,107 @@ uint64_t rp_roster_latency(const struct rp_roster *r, uint32_t place)
 bool rp_roster_swap_latency(struct rp_roster *r, uint32_t place, uint64_t was, uint64_t is)
 {
     return swap64(&place_of(r, place)->latency, was, is);
+}
+
+/* ---- the past ------------------------------------------------------------------------------- */
+
+/* Numbers of it are given out once and stay with their row: a worker's successor goes on with them. */
+static struct roster_past *own_past(struct rp_roster *r, struct roster_count *c, uint64_t now_ms)
+{
+    if (RP_UNLIKELY(c->past == 0)) {
+        if (get32(&r->head->past_n) >= r->past_n) return NULL;
+        uint32_t i = __atomic_fetch_add(&r->head->past_n, 1, __ATOMIC_RELAXED);
+        if (i >= r->past_n) return NULL;
+        c->past = i + 1;
+    }
+    struct roster_past *past = past_of(r, c);
+    if (RP_UNLIKELY(past && past->since_ms == 0)) put64(&past->since_ms, now_ms ? now_ms : 1);
+    return past;
+}
+
+void rp_roster_note_time(struct rp_roster *r, uint32_t worker, uint32_t place, uint64_t us,
+                         uint64_t now_ms)
+{
+    struct roster_past *past = own_past(r, count_of(r, worker, place), now_ms);
+    uint32_t number = (uint32_t)(now_ms / RP_ROSTER_SLICE_MS);
+    if (!past) return;
+    struct roster_slice *s = &past->slices[number % RP_ROSTER_SLICES];
+    if (RP_UNLIKELY(s->number != number)) {
+        memset(s->counts, 0, sizeof s->counts);
+        put32(&s->n, 0);
+        put32(&s->number, number);
+    }
+    uint32_t *count = &s->counts[rp_histogram_bucket(us)];
+    put32(count, *count + 1);
+    put32(&s->n, s->n + 1);
+}
+
+void rp_roster_note_result(struct rp_roster *r, uint32_t worker, uint32_t place, bool bad,
+                           uint64_t now_ms)
+{
+    struct roster_past *past = own_past(r, count_of(r, worker, place), now_ms);
+    if (!past) return;
+    uint64_t *count = bad ? &past->bad : &past->good;
+    put64(count, *count + 1);
+}
+
+/* Of one worker: slices that lie within the past, and after `since`. */
+static void add_past(const struct roster_past *past, uint32_t number, uint64_t since_ms,
+                     struct rp_roster_past *out)
+{
+    for (uint32_t i = 0; i < RP_ROSTER_SLICES; i++) {
+        const struct roster_slice *s = &past->slices[i];
+        uint32_t of = get32(&s->number);
+        /* A worker's clock may be a tick ahead of ours, and a slice that was never used is number 0. */
+        if (of + RP_ROSTER_SLICES <= number || of > number + 1) continue;
+        if ((uint64_t)of * RP_ROSTER_SLICE_MS < since_ms) continue;
+        for (uint32_t b = 0; b < RP_HISTOGRAM_BUCKETS; b++) out->counts[b] += get32(&s->counts[b]);
+        out->n += get32(&s->n);
+    }
+}
+
+void rp_roster_past(const struct rp_roster *r, uint32_t place, uint64_t now_ms, uint64_t since_ms,
+                    struct rp_roster_past *out)
+{
+    uint32_t n = workers_seen(r), number = (uint32_t)(now_ms / RP_ROSTER_SLICE_MS);
+    uint64_t oldest = UINT64_MAX, begin = 0;
+    *out = (struct rp_roster_past){0};
+    for (uint32_t w = 0; w < n; w++) {
+        const struct roster_past *past = past_of(r, count_of(r, w, place));
+        if (!past) continue;
+        uint64_t since = get64(&past->since_ms);
+        if (since && since < oldest) oldest = since;
+        add_past(past, number, since_ms, out);
+    }
+    if (number >= RP_ROSTER_SLICES)
+        begin = (uint64_t)(number - RP_ROSTER_SLICES + 1) * RP_ROSTER_SLICE_MS;
+    /* Slices are looked at whole: what began before `since` is not. */
+    uint64_t first = (since_ms + RP_ROSTER_SLICE_MS - 1) / RP_ROSTER_SLICE_MS * RP_ROSTER_SLICE_MS;
+    begin = RP_MAX(begin, first);
+    if (oldest != UINT64_MAX) begin = RP_MAX(begin, oldest);
+    out->ms = now_ms > begin ? now_ms - begin : 0;
+}
+
+/* What one process took another one does not get; the counts of a place that began anew are less than
+ * what was seen of them. */
+static uint64_t take_since(uint64_t *seen, uint64_t now)
+{
+    uint64_t was = __atomic_exchange_n(seen, now, __ATOMIC_ACQ_REL);
+    return now >= was ? now - was : now;
+}
+
+struct rp_roster_results rp_roster_take_results(struct rp_roster *r, uint32_t place)
+{
+    uint64_t good = 0, bad = 0;
+    uint32_t n = workers_seen(r);
+    for (uint32_t w = 0; w < n; w++) {
+        const struct roster_past *past = past_of(r, count_of(r, w, place));
+        good += past ? get64(&past->good) : 0;
+        bad += past ? get64(&past->bad) : 0;
+    }
+    struct roster_place *p = place_of(r, place);
+    return (struct rp_roster_results){.good = take_since(&p->good, good),
+                                      .bad = take_since(&p->bad, bad)};
 }
 
 /* ---- facts ---------------------------------------------------------------------------------- */
@@ -372,6 +477,11 @@ struct rp_roster_facts rp_roster_facts(const struct rp_roster *r, uint32_t place
         .ejections = get32(&p->ejections),
         .rest_until_ms = get64(&p->rest_until_ms),
         .up_since_ms = get64(&p->up_since_ms),
+        .why = (uint8_t)get32(&p->why),
+        .check_ok = get64(&p->check) & 1,
+        .check_ms = get64(&p->check) >> 1,
+        .ejected = get32(&p->ejected),
+        .noticed = get32(&p->noticed),
     };
 }
 
@@ -388,13 +498,31 @@ void rp_roster_succeed(struct rp_roster *r, uint32_t place)
 
 bool rp_roster_rest(struct rp_roster *r, uint32_t place, uint64_t now_ms, uint64_t until_ms)
 {
+    return rp_roster_eject(r, place, now_ms, until_ms, RP_ROSTER_FAILS);
+}
+
+bool rp_roster_eject(struct rp_roster *r, uint32_t place, uint64_t now_ms, uint64_t until_ms,
+                     enum rp_roster_why why)
+{
     struct roster_place *p = place_of(r, place);
     uint64_t was = get64(&p->rest_until_ms);
     if (was > now_ms || !swap64(&p->rest_until_ms, was, until_ms)) return false;
     put64(&p->up_since_ms, until_ms); /* it starts slowly then */
     __atomic_add_fetch(&p->ejections, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&p->ejected, 1, __ATOMIC_RELAXED);
+    put32(&p->why, (uint32_t)why);
     tell(r);
     return true;
+}
+
+void rp_roster_notice(struct rp_roster *r, uint32_t place)
+{
+    __atomic_add_fetch(&place_of(r, place)->noticed, 1, __ATOMIC_RELAXED);
+}
+
+void rp_roster_note_check(struct rp_roster *r, uint32_t place, bool ok, uint64_t now_ms)
+{
+    put64(&place_of(r, place)->check, now_ms << 1 | ok);
 }
 
 void rp_roster_forgive(struct rp_roster *r, uint32_t place)
@@ -431,6 +559,25 @@ void rp_roster_set_weight(struct rp_roster *r, uint32_t place, uint32_t weight)
         tell(r);
 }
 
+void rp_roster_set_from(struct rp_roster *r, uint32_t place, enum rp_roster_from from)
+{
+    put32(&place_of(r, place)->from, (uint32_t)from);
+}
+
+void rp_roster_reset(struct rp_roster *r, uint32_t place)
+{
+    struct roster_place *p = place_of(r, place);
+    struct rp_roster_totals sum = rp_roster_totals(r, place);
+    put64(&p->reset_requests, get64(&p->reset_requests) + sum.requests);
+    put64(&p->reset_failures, get64(&p->reset_failures) + sum.failures);
+    put64(&p->latency, 0);
+    put64(&p->rest_until_ms, 0);
+    put64(&p->up_since_ms, 0);
+    put32(&p->fails, 0);
+    put32(&p->ejections, 0);
+    tell(r);
+}
+
 /* ---- telling -------------------------------------------------------------------------------- */
 
 bool rp_roster_next(const struct rp_roster *r, uint32_t *at, struct rp_roster_report *out)
@@ -438,7 +585,7 @@ bool rp_roster_next(const struct rp_roster *r, uint32_t *at, struct rp_roster_re
     while (*at < r->place_n) {
         uint32_t place = (*at)++;
         const struct roster_place *p = &r->places[place];
-        if (p->id.low == 0 || !is_held(r, place)) continue;
+        if (p->id.low == 0 || p->gate || !rp_roster_is_held(r, place)) continue;
         out->place = place;
         memcpy(out->upstream, p->upstream, sizeof out->upstream);
         memcpy(out->peer, p->peer, sizeof out->peer);
@@ -446,6 +593,7 @@ bool rp_roster_next(const struct rp_roster *r, uint32_t *at, struct rp_roster_re
         out->facts = rp_roster_facts(r, place);
         out->totals = rp_roster_totals(r, place);
         out->latency_us = (uint32_t)rp_roster_latency(r, place);
+        out->from = (uint8_t)get32(&p->from);
         return true;
     }
     return false;

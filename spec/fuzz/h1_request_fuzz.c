@@ -40,15 +40,6 @@ static const char *naive_abnormal(const char *p, const char *end)
     return p;
 }
 
-static void check_breaks(const char *start, const char *p, const char *end)
-{
-    struct rp_scan_breaks b;
-    rp_scan_breaks_init(&b, start, p, end);
-    for (; p < end; p++)
-        if (!rp_chars_is(*p, RP_CH_VALUE)) RP_CHECK(rp_scan_breaks_next(&b) == p);
-    RP_CHECK(rp_scan_breaks_next(&b) == end && rp_scan_breaks_next(&b) == end);
-}
-
 static void check_scanners(const char *p, const char *end)
 {
     const unsigned path = RP_CH_PATH | RP_CH_LOOSE;
@@ -56,7 +47,7 @@ static void check_scanners(const char *p, const char *end)
     for (int i = 0; i < 20 && p < end; i++, p++) {
         RP_CHECK(rp_scan_value(p, end) == naive(p, end, RP_CH_VALUE, ""));
         RP_CHECK(rp_scan_common(p, end) == naive_common(p, end));
-        check_breaks(start, p, end);
+        RP_CHECK(rp_scan_value_behind(start, p, end) == rp_scan_value(p, end));
         RP_CHECK(rp_scan_path(p, end) == naive(p, end, path, "%"));
         RP_CHECK(rp_scan_query(p, end) == naive(p, end, path, "%?\\"));
         RP_CHECK(rp_scan_visible(p, end) == naive_visible(p, end));

@@ -143,6 +143,7 @@ local function check_upstreams(model, sources, found)
         if not ref.zone then used[ref.name] = true end
     end
     each_route(model, function(route)
+        for _, name in ipairs(route.split or {}) do used[name] = true end
         if route.action == "upstream" and type(route.target) == "string" then
             used[route.target] = true
         end

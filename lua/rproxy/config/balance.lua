@@ -47,7 +47,10 @@ end
 local KEYS = '"ip", "host", "path", "query", "consumer", "arg:NAME", "header:NAME", '
     .. '"cookie:NAME" or a list of these'
 
-local function read_key(given)
+--- What is hashed, from "ip", "header:x-user" or a list of such.
+--- @return table[]|nil parts  part (enum rp_hash_part), name
+--- @return string|nil err  what was expected
+function M.read_key(given)
     local list, parts = type(given) == "table" and given or { given }, {}
     if #list == 0 or schema.not_a_list(list) ~= nil then return nil, KEYS end
     for i, text in ipairs(list) do
@@ -63,7 +66,7 @@ local function read_hash(given)
     local checked = schema.check(HASH, named, "", ctx)
     local e = ctx.errors[1]
     if e then return nil, ("{ \"hash\", .. }, where %s: %s"):format(e.path, e.text) end
-    local parts, err = read_key(checked.key)
+    local parts, err = M.read_key(checked.key)
     if not parts then return nil, 'key = ' .. err end
     return { number = METHODS[canonical(checked.method)], hash = parts,
         bound = checked.bound and math.floor(checked.bound * 100 + 0.5) or 0,

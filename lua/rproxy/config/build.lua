@@ -5,10 +5,13 @@
 -- reported with the place of what they are about.
 
 local chains = require("rproxy.config.chains")
+local discover = require("rproxy.config.discover")
 local options = require("rproxy.config.options")
 local health = require("rproxy.config.health")
+local hedge = require("rproxy.config.hedge")
 local plugin = require("rproxy.plugin")
 local recording = require("rproxy.config.recording")
+local splits = require("rproxy.config.splits")
 local tls = require("rproxy.config.tls")
 local trouble = require("rproxy.config.trouble")
 local validate = require("rproxy.config.validate")
@@ -234,13 +237,16 @@ function Builder:upstreams()
             if up.policy then self:policy(up, what) end
             self:trouble(up, "retry", up.opts.retry.on)
             self:trouble(up, "fail", up.opts.fail_on)
+            hedge.build(self, up)
             if up.opts.sticky.cookie then self:sticky(up, what) end
             if up.health then self:try(up.at, what, sink:set_upstream(index, "health", 1)) end
+            if up.discover then self:try(up.at, what, sink:set_upstream(index, "live", 1)) end
             tls.build_upstream(self, up)
         end
     end
     sink:upstreams(indices)
-    if health.build(self.model.upstreams) then
+    local finds = discover.build(self.model.upstreams, self.report)
+    if health.build(self.model.upstreams) or finds then
         self:try(self.model.at, "agent", sink:number("agent", 1))
     end
 end
@@ -425,6 +431,10 @@ local ACTION = {}
 function ACTION.upstream(builder, index, route)
     local up = builder.model.upstream_by_name[route.upstream]
     if not up.index then return true end -- reported already
+    local split = route.split and splits.build(builder, route.split, route)
+    if split then
+        builder:try(route.at, "upstream", builder.sink:set_route(index, "split", split))
+    end
     return builder.sink:set_route(index, "upstream", up.index)
 end
 
@@ -539,6 +549,7 @@ function M.run(model, sink, report)
         builder:tls_chains(listener, listener.indices)
     end
     builder:hosts()
+    splits.finish(builder)
     for _, stream in ipairs(model.streams) do builder:stream(stream) end
     builder:lifecycle()
     if report:is_empty() then builder:inits() end

@@ -4,12 +4,14 @@
 -- Request phases are shown in the order in which they run; so are the plugins of each phase.
 
 local chains = require("rproxy.config.chains")
+local discover = require("rproxy.config.discover")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
 local recording = require("rproxy.config.recording")
 local rules = require("rproxy.grant_rules")
 local schema = require("rproxy.schema")
+local splits = require("rproxy.config.splits")
 local units = require("rproxy.config.units")
 
 local M = {}
@@ -140,6 +142,7 @@ local function write_upstream(out, up)
             peer.priority > 0 and " priority " .. peer.priority or "",
             peer.max_conns > 0 and " max_conns " .. peer.max_conns or ""))
     end
+    for _, one in ipairs(up.discover or {}) do out:line(2, discover.text(one)) end
     if opts.host then out:line(2, "host " .. opts.host) end
     if up.health then
         out:line(2, ("health %s every %s, rise %d, fall %d"):format(up.health.type,
@@ -195,6 +198,7 @@ end
 local ACTION = {}
 
 function ACTION.upstream(route)
+    if route.split then return "split " .. splits.describe(route.split) end
     return "upstream " .. route.upstream
 end
 

@@ -8,7 +8,7 @@
 --   listeners { addresses, at, opts, tls }, tls { at, opts, certs }
 --   zones { name, kind, bytes, at }
 --   streams { addresses, at, opts, tls, rules, upstream, chains }
---   upstreams { name, at, opts, peers, tls, balance }
+--   upstreams { name, at, opts, peers, tls, discover { name, common, settings }, balance }
 --   hosts { names, default, at, opts, hsts, routes, chains }
 --   routes of a host: id, methods, pattern, at, conds, action, target, opts, edits, skip, chains
 --   chains { PHASE = { { instance, at } } }   instance: index in instances, from 1; at: the hook's
@@ -22,11 +22,13 @@
 -- A secret is { ["$secret"] = digest }, which tells two of them apart and nothing more.
 
 local chains = require("rproxy.config.chains")
+local discover = require("rproxy.config.discover")
 local emit = require("rproxy.schema_emit")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
 local rules = require("rproxy.grant_rules")
 local recording = require("rproxy.config.recording")
+local splits = require("rproxy.config.splits")
 local validate = require("rproxy.config.validate")
 
 local M = {}
@@ -145,7 +147,7 @@ local APART = {
     site = { listeners = 1, streams = 1, upstreams = 1, hosts = 1, use = 1, shared = 1, tls = 1,
         hsts = 1 },
     listen = { use = 1, tls = 1 }, stream = { use = 1, tls = 1, upstream = 1, sni = 1, alpn = 1 },
-    upstream = { peers = 1, balance = 1, tls = 1 }, tls = { certs = 1 },
+    upstream = { peers = 1, discover = 1, balance = 1, tls = 1 }, tls = { certs = 1 },
     host = { routes = 1, use = 1, tls = 1, hsts = 1, default = 1 },
     route = { use = 1, skip = 1, respond = 1, redirect = 1, upstream = 1, content = 1, connect = 1,
         headers = 1, when = 1, unless = 1, meta = 1, id = 1, name = 1 },
@@ -221,11 +223,19 @@ function Writer:types()
 end
 
 local function targets(route)
+    if route.split then return splits.describe(route.split) end
     if route.action == "upstream" then return plain(route.upstream, 1) end
     if route.action == "respond" then return { route.status, route.body } end
     if route.action == "redirect" then return { route.status, route.location } end
     if route.action == "connect" then return plain(route.opts.connect, 1) end
     return nil
+end
+
+local function split_of(route)
+    if not route.split then return nil end
+    local names = {}
+    for name in splits.upstreams_of(route.split) do names[#names + 1] = name end
+    return names
 end
 
 local function conds_of(route)
@@ -239,6 +249,7 @@ end
 function Writer:route(host, route)
     return { id = route.id, methods = route.methods, pattern = route.pattern, at = route.at,
         conds = conds_of(route), action = route.action, target = targets(route),
+        split = split_of(route),
         content = route.content and self.index[route.content],
         opts = opts_of("route", route.opts), edits = plain(route.edits, 1),
         skip = plain(route.skip or {}, 1), meta = plain(route.meta or {}, 1),
@@ -300,6 +311,16 @@ function Writer:streams()
     return out
 end
 
+local function providers_of(up)
+    if not up.discover then return nil end
+    local out = {}
+    for i, one in ipairs(up.discover) do
+        out[i] = { name = one.label, common = plain(one.common, 1),
+            settings = plain(discover.public(one), 1) }
+    end
+    return out
+end
+
 function Writer:upstreams()
     local out = {}
     for i, up in ipairs(self.model.upstreams) do
@@ -308,7 +329,7 @@ function Writer:upstreams()
             peers[k] = { text = peer.text, weight = peer.weight, backup = peer.backup }
         end
         out[i] = { name = up.name, at = up.at, opts = opts_of("upstream", up.opts), peers = peers,
-            tls = up.tls and plain(up.tls, 1) or nil,
+            tls = up.tls and plain(up.tls, 1) or nil, discover = providers_of(up),
             balance = up.balance and self.index[up.balance] }
     end
     return out

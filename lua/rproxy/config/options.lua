@@ -13,12 +13,20 @@
 --   secret              `rproxy -T` does not show the value
 
 local checks = require("rproxy.config.option_checks")
+local options_discover = require("rproxy.config.options_discover")
 local options_upstream = require("rproxy.config.options_upstream")
+local options_split = require("rproxy.config.options_split")
 local schema = require("rproxy.schema")
+local site = require("rproxy.config.site")
 
 local M = {}
 
 for group, rows in pairs(options_upstream) do M[group] = rows end
+M.split = options_split.split
+M.discover = options_discover.discover
+for _, kind in ipairs(options_discover.KINDS) do
+    M["discover_" .. kind] = options_discover["discover_" .. kind]
+end
 
 local MS, US = 1000, 1000 * 1000
 
@@ -35,6 +43,11 @@ end
 local function is_path(value)
     if value:sub(1, 1) == "/" then return true end
     return nil, 'a path that starts with "/"'
+end
+
+local function is_target(value)
+    if type(value) == "string" or site.kind(value) == "split" then return true end
+    return nil, "the name of an upstream, or rp.split { ... }"
 end
 
 -- Whoever guesses it reads what the site's plugins do.
@@ -534,7 +547,8 @@ M.route = {
     { name = "id", type = "string", check = checks.is_line, shown = '"HOST METHODS PATTERN"',
         doc = "Name of the route in logs, in req.route.id and in -T." },
     { name = "name", type = "string", check = checks.is_line, doc = "Another word for id." },
-    { name = "upstream", type = "string", doc = "Action: pass to this upstream." },
+    { name = "upstream", type = "any", takes = "string or rp.split", check = is_target,
+        doc = "Action: pass to this upstream, or divide requests among several." },
     { name = "respond", type = "any", takes = "table", doc = "Action: answer with "
         .. "{ status, body, headers = { name = value } }; body and headers may be left out." },
     { name = "redirect", type = "any", takes = "string or table",
@@ -573,6 +587,9 @@ M.route = {
         scale = MS, shown = "the upstream's", doc = "From the request sent to the response head." },
     { name = "timeouts.idle", type = "duration", min = 0.001, conf = "idle_ms", scale = MS,
         shown = "the upstream's", doc = "Between two pieces of the response body." },
+    { name = "grpc_timeout", type = "boolean", default = false, conf = "grpc_timeout",
+        doc = "The grpc-timeout of a client is its request's deadline: no upstream is waited for, "
+            .. "and no hook waits, beyond it, and the upstream hears what is left of it." },
     { name = "buffer.request", type = "boolean", default = false, conf = "buffer_request",
         doc = "Read the whole request body before an upstream is chosen; it gets the body with "
             .. "a Content-Length, and once more when the request is repeated. Else bodies are "
@@ -649,6 +666,8 @@ for _, group in ipairs { "when", "unless" } do
                 .. '{ regex = "x" }.' },
         { name = group .. ".query", type = "map", of = "any", default = {},
             doc = "By query argument; as header." },
+        { name = group .. ".cookie", type = "map", of = "any", default = {},
+            doc = "By cookie; as header. Of several of one name the first counts." },
         { name = group .. ".source", type = "list<string>", default = {},
             doc = "The client's address is in one of these networks (CIDR)." },
     } do
@@ -684,7 +703,10 @@ M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health",
-    "host", "host_tls", "route", "shm", "shm_set" }
+    "host", "host_tls", "route", "split", "shm", "shm_set", "discover" }
+for _, kind in ipairs(options_discover.KINDS) do
+    M.groups[#M.groups + 1] = "discover_" .. kind
+end
 
 -- conf, scale, shown, show and secret are about the row, not about the value.
 local function to_schema(row)

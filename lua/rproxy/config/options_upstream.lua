@@ -5,6 +5,7 @@
 
 local balance = require("rproxy.config.balance")
 local checks = require("rproxy.config.option_checks")
+local hedge = require("rproxy.config.hedge")
 local trouble = require("rproxy.config.trouble")
 
 local M = {}
@@ -29,10 +30,22 @@ local function is_attribute(value)
     return nil, "text without blanks, commas and semicolons"
 end
 
+-- Fields that say where a message goes and how long it is are not the site's to use up.
+local TAKEN = { host = true, connection = true, ["content-length"] = true, te = true,
+    ["transfer-encoding"] = true, upgrade = true, expect = true, trailer = true, via = true }
+
+local function is_free_header(value)
+    if not TAKEN[value:lower()] then return true end
+    return nil, "the name of a header that has no other meaning"
+end
+
 M.upstream = {
     { name = "peers", type = "any", takes = "list of peers", shown = "required",
         doc = 'List of "host:port", "unix:/path", "host:port weight=2 backup", or tables '
             .. '{ "host:port", weight = 2, backup = true }.' },
+    { name = "discover", type = "any", takes = "table, list of tables or function",
+        doc = 'Who tells at run time which peers there are beside `peers`: `{ "consul", service = '
+            .. '"api" }`; see Discovery.' },
     { name = "balance", type = "any", takes = "string, table, function or plugin",
         default = "round_robin", check = balance.check,
         doc = '"round_robin", "random", "least_conn", "least_time", "p2c", "ewma", "first", '
@@ -93,6 +106,11 @@ M.upstream = {
         conf = "first_byte_ms", scale = MS, doc = "From the request sent to the response head." },
     { name = "timeouts.idle", type = "duration", default = "60s", min = 0.001,
         conf = "idle_ms", scale = MS, doc = "Between two pieces of the response body." },
+    { name = "deadline_header", type = "header", optional = true, conf = "deadline_header",
+        check = is_free_header,
+        doc = "Name of a header that tells the peer how many milliseconds rproxy waits for its "
+            .. "response head: by the request's deadline, retry.per_try and timeouts.first_byte. "
+            .. "What a client says under this name is replaced." },
     { name = "tries", type = "integer", default = 3, min = 1, max = 32, conf = "tries",
         doc = "Attempts in all, each on another peer. Not counted: a kept connection that broke "
             .. "before the response; an idempotent request without a body, or with a buffered one, "
@@ -121,6 +139,19 @@ M.upstream = {
         conf = "retry_pause_max_ms", doc = "... and at most up to this." },
     { name = "retry.non_idempotent", type = "boolean", default = false, conf = "retry_any",
         doc = "Repeat any request, also a POST that a peer may have carried out." },
+    { name = "hedge.after", type = "any", takes = "duration or quantile", check = hedge.check,
+        doc = 'Ask another peer as well when no response head came for so long: a time ("50ms"), '
+            .. 'or a quantile of the latencies of late ("p95"). The first answer is taken, the '
+            .. "other try is cancelled. Only idempotent requests whose body can be had again. "
+            .. "Unsaid: never. See Hedging in the guide." },
+    { name = "hedge.max", type = "integer", default = 1, min = 1, max = 31,
+        doc = "How often for one request; there are never more than two tries at a time, and all "
+            .. "are counted in `tries`." },
+    { name = "hedge.budget", type = "integer", default = 10, min = 0, max = 100,
+        conf = "hedge_budget", doc = "At most so many for each hundred requests, per worker; ten "
+            .. "are saved up for bad moments. retry.budget holds for them, too." },
+    { name = "hedge.non_idempotent", type = "boolean", default = false, conf = "hedge_any",
+        doc = "Ask twice for any request, also for a POST, which both peers may carry out." },
     { name = "fail_on", type = "any", takes = "list", shown = '{ "connect" }',
         check = trouble.check,
         doc = "What counts as a failure of a peer: as retry.on. With more than connecting, only an "

@@ -2,6 +2,7 @@
 --
 -- routes: one rp.route as the model that build hands over. Mistakes go to the report.
 
+local conditions = require("rproxy.config.conditions")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
@@ -9,6 +10,8 @@ local pages = require("rproxy.config.pages")
 local pattern = require("rproxy.config.pattern")
 local plugin = require("rproxy.plugin")
 local schema = require("rproxy.schema")
+local site = require("rproxy.config.site")
+local splits = require("rproxy.config.splits")
 local use = require("rproxy.config.use")
 
 local M = {}
@@ -69,38 +72,11 @@ local function read_edits(route, headers)
     end
 end
 
-local function read_test(value)
-    if value == true then return "exists", "" end
-    if type(value) == "string" then return "equals", value end
-    if type(value) ~= "table" then return nil end
-    local op, text = next(value)
-    if (op == "prefix" or op == "regex") and type(text) == "string" and next(value, op) == nil then
-        return op, text
-    end
-end
-
-local function read_tests(route, kind, tests, path, negate, report)
-    for _, name in ipairs(nearest.names(tests)) do
-        local op, text = read_test(tests[name])
-        if op then
-            route.conds[#route.conds + 1] = { kind = kind, op = op, negate = negate, name = name,
-                value = text }
-        else
-            report:add(route.at, '%s: expected "value", true, { prefix = "x" } or '
-                .. '{ regex = "x" }, got %s', schema.join(path, name), schema.show(tests[name]))
-        end
-    end
-end
-
 local function read_conditions(route, group, given, report)
     if not given then return end
-    local negate = group == "unless"
-    read_tests(route, "header", given.header, group .. ".header", negate, report)
-    read_tests(route, "query", given.query, group .. ".query", negate, report)
-    if #given.source > 0 then
-        route.conds[#route.conds + 1] = { kind = "source", op = "in", negate = negate, name = "",
-            value = table.concat(given.source, ",") }
-    end
+    conditions.read(route.conds, given, group, group == "unless", function(...)
+        report:add(route.at, ...)
+    end)
 end
 
 -- ---------------------------------------------------------------- actions
@@ -109,8 +85,15 @@ local RESPOND = schema.compile({ headers = { "headers", default = {} } }, "respo
 
 local read = {}
 
-function read.upstream(route, name)
-    route.upstream = name
+-- A split's requests go to its base unless they are divided: that is the route's upstream.
+function read.upstream(route, given, report)
+    if site.kind(given) ~= "split" then
+        route.upstream = given
+        return
+    end
+    route.split = splits.read(given, report)
+    local base = route.split.sides[route.split.base]
+    route.upstream = base and base.name
 end
 
 function read.respond(route, given, report)

@@ -31,7 +31,7 @@ local FORMATS = { combined = 0, json = 1 }
 local EDITS = { set = 0, add = 1, remove = 2 }
 local STREAM_RULES = { sni = 0, alpn = 1 }
 local NO_UPSTREAM = 2 ^ 32 - 1
-local COND_KINDS = { header = 0, query = 1, source = 2 }
+local COND_KINDS = { header = 0, query = 1, source = 2, cookie = 3 }
 local COND_OPS = { exists = 0, equals = 1, prefix = 2, regex = 3, ["in"] = 4 }
 
 -- The builder's own words where it has some, else those of the code.
@@ -282,6 +282,46 @@ end
 function Sink:cond(route, kind, op, negate, name, value)
     return answer(self, C.rp_abi_conf_add_cond(self.conf, route, COND_KINDS[kind], COND_OPS[op],
         negate, name, #name, value, #value, fault(self)), true)
+end
+
+function Sink:split(name)
+    fault(self)
+    return index_of(self, C.rp_abi_conf_add_split(self.conf, name, #name, self.index))
+end
+
+function Sink:split_side(split, upstream, share)
+    fault(self)
+    return answer(self, C.rp_abi_conf_add_split_side(self.conf, split, upstream, share), true)
+end
+
+function Sink:split_step(split, share)
+    fault(self)
+    return answer(self, C.rp_abi_conf_add_split_step(self.conf, split, share), true)
+end
+
+function Sink:split_hash(split, part, name)
+    fault(self)
+    return answer(self, C.rp_abi_conf_add_split_hash(self.conf, split, part, name, #name), true)
+end
+
+function Sink:split_rule(split, upstream)
+    fault(self)
+    return answer(self, C.rp_abi_conf_add_split_rule(self.conf, split, upstream), true)
+end
+
+--- Of the rule added last.
+function Sink:split_cond(split, kind, op, negate, name, value)
+    return answer(self, C.rp_abi_conf_add_split_cond(self.conf, split, COND_KINDS[kind],
+        COND_OPS[op], negate, name, #name, value, #value, fault(self)), true)
+end
+
+function Sink:set_split(split, key, value)
+    return set(self, C.rp_abi_conf_set_split(self.conf, split, key, #key, value), key, value)
+end
+
+function Sink:set_split_text(split, key, value)
+    return set(self, C.rp_abi_conf_set_split_text(self.conf, split, key, #key, value, #value),
+        key, value)
 end
 
 --- An entry of what a CONNECT may reach; deny: of what it never may.

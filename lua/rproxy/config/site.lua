@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- site: the constructors rp.site, rp.listen, rp.upstream, rp.host, rp.route, rp.stream. They only
--- note what was given and where; everything is checked later, so that all mistakes are reported at
--- once.
+-- site: the constructors rp.site, rp.listen, rp.upstream, rp.host, rp.route, rp.stream, rp.split.
+-- They only note what was given and where; everything is checked later, so that all mistakes are
+-- reported at once.
 
 local schema = require("rproxy.schema")
 
@@ -34,6 +34,7 @@ M.upstream = constructor("upstream")
 M.host = constructor("host")
 M.route = constructor("route")
 M.stream = constructor("stream")
+M.split = constructor("split")
 
 --- Zones of shared memory, for `shared`.
 M.shm = { store = constructor("shm.store"), cache = constructor("shm.cache"),

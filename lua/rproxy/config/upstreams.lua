@@ -3,6 +3,7 @@
 -- upstreams: rp.upstream and its peers as the model that build hands over.
 
 local balance = require("rproxy.config.balance")
+local discover = require("rproxy.config.discover")
 local health = require("rproxy.config.health")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
@@ -64,7 +65,7 @@ end
 
 -- A balance hook may bring addresses of its own; all else needs peers.
 local function read_peers(up, given, report)
-    if given == nil and up.balance then return end
+    if given == nil and (up.balance or up.discovers) then return end
     local path = ("upstreams.%s.peers"):format(up.name)
     if type(given) ~= "table" or schema.not_a_list(given) ~= nil or #given == 0 then
         report:add(up.at, '%s: expected a list of at least one peer, got %s; write peers = '
@@ -117,7 +118,7 @@ function M.read(name, node, at, report)
             schema.show(node))
         return nil
     end
-    local up = { name = name, at = node.at, peers = {} }
+    local up = { name = name, at = node.at, peers = {}, discovers = node.given.discover ~= nil }
     local ctx = schema.context()
     up.opts = schema.check(options.nodes.upstream, node.given, "", ctx)
     report:add_context(function(path) return locate.place(node, path) end, ctx,
@@ -135,6 +136,7 @@ function M.read(name, node, at, report)
     read_peers(up, node.given.peers, report)
     tls.read_upstream(up, report)
     health.read(up, node, report)
+    discover.read(up, node, report)
     return up
 end
 

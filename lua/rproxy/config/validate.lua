@@ -16,6 +16,7 @@ local routes = require("rproxy.config.routes")
 local recording = require("rproxy.config.recording")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
+local splits = require("rproxy.config.splits")
 local streams = require("rproxy.config.streams")
 local tls = require("rproxy.config.tls")
 local upstreams = require("rproxy.config.upstreams")
@@ -253,9 +254,17 @@ local function check_refs(model, report)
 end
 
 local function cross_check(model, report)
+    local seen = {}
     for route in M.each_route(model) do
         if route.action == "upstream" and type(route.upstream) == "string" then
-            check_upstream(route.upstream, "upstream", route.at, model, report)
+            if not route.split then
+                check_upstream(route.upstream, "upstream", route.at, model, report)
+            elseif not seen[route.split] then
+                seen[route.split] = true
+                for name, what in splits.upstreams_of(route.split) do
+                    check_upstream(name, what, route.split.at, model, report)
+                end
+            end
         end
         check_skip(route, model, report)
         check_repeats(route, model, report)

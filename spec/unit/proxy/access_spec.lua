@@ -247,6 +247,7 @@ describe("a JSON line", function()
             host = "example.com", path = "/a", query = "b=1", uri = "/a?b=1",
             protocol = "HTTP/1.1", status = 200, bytes = 512, bytes_in = 33, wire_bytes = 700,
             duration = 1.234, upstream = "10.0.0.9:5555", upstream_addr = "10.0.0.9:5555",
+            upstream_group = cjson.null,
             upstream_time = 1.232, connect_time = 0.002, first_byte_time = 0.011, tries = 2,
             route = "* (fallback)", reason = "", consumer = "tenant-1", user_agent = "ua",
             referer = "re", cache = cjson.null, conn = 77, conn_requests = 3,

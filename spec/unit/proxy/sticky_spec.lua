@@ -61,7 +61,7 @@ describe("a sticky cookie", function()
             "side=x; side=" .. mine, "side=\"" .. mine .. "\"" } do
             local client = ask(bad)
             up:head()
-            assert.equal(0, C.rp_sticky_find(p.raw.live), bad)
+            assert.equal(0, C.rp_sticky_find(p.raw.live).id, bad)
             up:send(OK)
             assert.equal(mine, token(client:head()), bad)
             client:reset()

@@ -1,0 +1,74 @@
+-- SPDX-License-Identifier: MIT
+--
+-- dns: members from SRV or address records, by the resolver that upstreams use, whose cache knows
+-- how long an answer may be believed: asking it often costs nothing.
+
+local client = require("rproxy.discover.client")
+local socket = require("rproxy.socket")
+local task = require("rproxy.task")
+
+local M = {}
+
+M.pause_most = 10
+
+local TIERS = 14
+
+-- "not_found" is an answer; all else is a failure.
+local function look_up(name, kind, s)
+    local list, err, detail = socket.resolve(name, kind, { timeout = s.timeout })
+    if list then return list end
+    if err == "not_found" then return {} end
+    return nil, ("%s: %s: %s"):format(name, err, detail)
+end
+
+local function addresses(s, name, port, more, list)
+    local found, why = look_up(name, s.family, s)
+    if not found then return nil, why end
+    for _, address in ipairs(found) do
+        local item = { host = address, port = port }
+        for key, value in pairs(more) do item[key] = value end
+        list[#list + 1] = item
+    end
+    return list
+end
+
+-- Priorities as tiers: the lowest is 0, the next 1, and so on.
+local function tiers_of(services)
+    local seen, order, tiers = {}, {}, {}
+    for _, one in ipairs(services) do
+        if not seen[one.priority] then order[#order + 1] = one.priority end
+        seen[one.priority] = true
+    end
+    table.sort(order)
+    for i, priority in ipairs(order) do tiers[priority] = math.min(i - 1, TIERS) end
+    return tiers
+end
+
+local function services(s)
+    local found, why = look_up(s.name, "SRV", s)
+    if not found then return nil, why end
+    local list, tiers = {}, tiers_of(found)
+    for _, one in ipairs(found) do
+        -- Weight 0 is "hardly ever" (RFC 2782), not "never".
+        local more = { weight = math.max(one.weight, 1), priority = tiers[one.priority],
+            meta = { name = one.name } }
+        local ok
+        ok, why = addresses(s, one.name, one.port, more, list)
+        if not ok then return nil, why end
+    end
+    return list
+end
+
+--- Runs for ever; nil and why when no server answers.
+function M.start(s, publish)
+    while true do
+        local list, why
+        if s.type == "SRV" then list, why = services(s)
+        else list, why = addresses(s, s.name, s.port, {}, {}) end
+        if not list then return nil, why end
+        publish(list)
+        task.sleep(client.about(s.every))
+    end
+end
+
+return M

@@ -1,0 +1,183 @@
+-- SPDX-License-Identifier: MIT
+--
+-- docker: members from containers with a label, by the Engine's API: which containers there are, and
+-- its stream of events, which says when to ask again.
+
+local client = require("rproxy.discover.client")
+local json = require("rproxy.json")
+local service = require("rproxy.service")
+local shape = require("rproxy.discover.shape")
+
+local M = {}
+
+local str, num, tab = shape.str, shape.num, shape.tab
+
+-- After these a list may be another one. (Of health: "health_status: healthy".)
+local EVENTS = { "start", "die", "stop", "kill", "pause", "unpause", "destroy", "rename", "update",
+    "health_status", "connect", "disconnect" }
+
+local function name_of(container)
+    local name = str(tab(container.Names)[1])
+    return name and name:gsub("^/", "") or (str(container.Id) or "?"):sub(1, 12)
+end
+
+local function has_name(list, name)
+    for word in list:gmatch("[^,%s]+") do
+        if word == name then return true end
+    end
+    return false
+end
+
+-- Its network: the one that is named, else its only one.
+local function network_of(container, wanted)
+    local networks = tab(tab(container.NetworkSettings).Networks)
+    if wanted then
+        local found = networks[wanted]
+        if type(found) ~= "table" then return nil, "it is not in network " .. wanted end
+        return found
+    end
+    local name = next(networks)
+    if not name then return nil, "it is in no network" end
+    if next(networks, name) ~= nil then
+        return nil, "it is in several networks; say which: network, or label rproxy.network"
+    end
+    return tab(networks[name])
+end
+
+-- The port inside: the one that is named, else the only one there is.
+local function port_of(container, wanted)
+    if wanted then
+        local port = num(wanted)
+        if not port then return nil, "its label rproxy.port is no number" end
+        return port
+    end
+    local found
+    for _, port in ipairs(tab(container.Ports)) do
+        local inside = tab(port).Type == "tcp" and num(port.PrivatePort)
+        if inside and found and found ~= inside then
+            return nil, "it has several ports; say which: port, or label rproxy.port"
+        end
+        found = inside or found
+    end
+    if not found then return nil, "it exposes no TCP port; say which: port, or label rproxy.port" end
+    return found
+end
+
+-- Where the port is published on the host.
+local function published(container, inside, host)
+    local found
+    for _, port in ipairs(tab(container.Ports)) do
+        local outside = tab(port).Type == "tcp" and num(port.PrivatePort) == inside
+            and num(port.PublicPort)
+        local ip = str(tab(port).IP) or ""
+        if outside and (not found or not ip:find(":", 1, true)) then
+            local any = ip == "" or ip == "0.0.0.0" or ip == "::"
+            found = { any and host or ip, outside }
+        end
+    end
+    if not found then return nil, ("its port %d is not published"):format(inside) end
+    return found[1], found[2]
+end
+
+-- Host and port; nil and why.
+local function place_of(container, s, labels)
+    local inside, why = port_of(container, str(labels["rproxy.port"]) or s.port)
+    if not inside then return nil, why end
+    if s.published then return published(container, inside, s.host) end
+    if tab(container.HostConfig).NetworkMode == "host" then return s.host, inside end
+    local network
+    network, why = network_of(container, str(labels["rproxy.network"]) or s.network)
+    if not network then return nil, why end
+    local host = str(network.IPAddress) or str(network.GlobalIPv6Address)
+    if not host then return nil, "it has no address in that network" end
+    return host, inside
+end
+
+-- `docker ps` says so of containers with a HEALTHCHECK: "Up 3 minutes (healthy)".
+local function is_well(container)
+    local status = str(container.Status) or ""
+    return not status:find("(unhealthy)", 1, true)
+        and not status:find("(health: starting)", 1, true)
+end
+
+--- Containers as members.
+--- @param s table  settings: name, port, network, published, host, healthy
+--- @param say function
+function M.members(containers, s, say)
+    local list = {}
+    for _, container in ipairs(tab(containers)) do
+        container = tab(container)
+        local labels = tab(container.Labels)
+        local of = str(labels["rproxy.upstream"])
+        local runs = container.State == nil or container.State == "running"
+        if of and has_name(of, s.name) and runs and (not s.healthy or is_well(container)) then
+            local host, port = place_of(container, s, labels)
+            if host then
+                list[#list + 1] = { host = host, port = port, weight = labels["rproxy.weight"],
+                    priority = labels["rproxy.priority"],
+                    max_conns = labels["rproxy.max_conns"],
+                    backup = labels["rproxy.backup"] == "true",
+                    zone = str(labels["rproxy.zone"]),
+                    meta = { container = name_of(container), image = str(container.Image) } }
+            else
+                say(("container %s: %s"):format(name_of(container), port))
+            end
+        end
+    end
+    return list
+end
+
+local function filters(given)
+    return assert(json.encode(given, { sort = true }))
+end
+
+-- Ask again when something happened; as many events as come at once count as one.
+local function follow(lines, refresh, publish, seconds)
+    local ends = service.now() + seconds
+    while true do
+        local event, why = lines:read(math.max(ends - service.now(), 0))
+        if not event then
+            return why == "timeout" or why == "closed", why
+        end
+        publish()
+        local ok
+        ok, why = refresh()
+        if not ok then
+            lines:close()
+            return nil, why
+        end
+    end
+end
+
+--- Runs for ever; nil and why when the Engine does not answer as it should.
+function M.start(given, publish, say, about)
+    local s = setmetatable({ name = given.name or about.upstream }, { __index = given })
+    local path = s.url and nil or s.socket
+    local asks = client.new(s, s.url or "http://docker", { unix = path })
+    local pace, again = client.pace(), client.pace()
+    local function refresh()
+        pace(0.25)
+        local containers, why = asks:json("/containers/json", { query = {
+            filters = filters { label = { "rproxy.upstream" }, status = { "running" } } } })
+        if not containers then return nil, why end
+        publish(M.members(containers, s, say))
+        return true
+    end
+    while true do
+        again(1)
+        -- Events first: what happens between the two is in one of them.
+        local lines, why = asks:lines("/events", { query = {
+            filters = filters { type = { "container", "network" }, event = EVENTS } } })
+        if not lines then return nil, why end
+        local ok
+        ok, why = refresh()
+        if not ok then
+            lines:close()
+            return nil, why
+        end
+        ok, why = follow(lines, refresh, publish, client.about(s.resync))
+        if not ok then return nil, why end
+    end
+end
+
+return M
