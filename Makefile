@@ -8,6 +8,7 @@
 #   make BUILD=build/me FLOORS="base http" lib   only some floors, in a folder of one's own
 #
 # MODE=debug: ASan + UBSan, assertions on. LTO=1: link-time optimisation. WERROR=1: warnings fail.
+# PGO=train, PGO=use: the two halves of `make pgo`.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -65,12 +66,15 @@ else ifeq ($(MODE),cover)
   SANITIZE := --coverage
   CODEGEN += -O0 -DRP_DEBUG=1 $(SANITIZE)
 else
+  # What was not trained is compiled as without a profile, not for size.
+  PROFILE := $(if $(filter train,$(PGO)),-fprofile-generate -fprofile-update=single) \
+             $(if $(filter use,$(PGO)),-fprofile-use -fprofile-partial-training)
   # gcc clears structs of some size by `rep stos`, which starts slowly; the library's memset does not.
   # (Only gcc for x86 knows the option.)
   MEMSET := -mmemset-strategy=libcall:-1:noalign
   CODEGEN += -O2 -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
              $(shell $(CC) $(MEMSET) -E -x c /dev/null >/dev/null 2>&1 && echo $(MEMSET)) \
-             $(if $(LTO),-flto=auto -fno-plt)
+             $(if $(LTO),-flto=auto -fno-plt) $(PROFILE)
 endif
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(DEFINES) -Iruntime $(PKG_CFLAGS) $(CODEGEN) $(CFLAGS)
 # -E: LuaJIT's ffi.C finds the program's own functions in its dynamic symbol table.
@@ -135,6 +139,18 @@ $(BUILD)/flags.list: FORCE
 	$(call write_if_changed,'$(subst ','\'',$(CC) $(ALL_CFLAGS))')
 
 -include $(OBJECTS:.o=.d)
+
+# The training is the program that `make bench-instructions` counts: the same requests each time, so
+# that the same sources and compiler make the same program.
+PGO_SITES := proxy luanoop luanoop5
+.PHONY: pgo
+pgo: ## build build/pgo/rproxy for speed, by a profile of the measurements, linked as a whole (gcc)
+	@tools/deps.sh run
+	@rm -rf $(BUILD)/pgo
+	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/pgo PGO=train $(BUILD)/pgo/instructions
+	@for s in $(PGO_SITES); do $(BUILD)/pgo/instructions spec/bench/sites/$$s.lua 5000 || exit 1; done
+	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/pgo PGO=use LTO=1 all
+	@echo $(BUILD)/pgo/rproxy
 
 # ---------------------------------------------------------------- run
 

@@ -17,7 +17,7 @@ declare -A PACKAGES=(
         libnghttp2-dev libpcre2-dev zlib1g-dev libbrotli-dev libzstd-dev libc-ares-dev
         libmaxminddb-dev libargon2-dev libcrypt-dev curl"
     [test]="lua-busted lua-socket lua-cjson lua-check clang clang-format libclang-rt-14-dev git
-        haproxy nginx-light redis-server postgresql openssl"
+        haproxy nginx-light redis-server postgresql openssl etcd-server etcd-client"
     [interop]="chromium testssl.sh nghttp2-client nghttp2-proxy curl openssl"
     [bench]="haproxy wrk nghttp2-client nginx-light openssl util-linux valgrind binutils
         iproute2"

@@ -110,6 +110,7 @@ local TITLES = {
         .. "come first: `rp.stream { \"127.0.0.1:5432\", upstream = \"pg\" }`; "
         .. "`\"udp:0.0.0.0:53\"` is one for datagrams." },
     tls = { "TLS of listeners", "`tls` of `rp.site`, and of `rp.listen` where it is a table." },
+    coalesce = { "Coalescing", "`coalesce` of `rp.route` where it is a table." },
     upstream_tls = { "TLS to upstreams", "`tls` of `rp.upstream` where it is a table." },
     upstream = { "rp.upstream", "A group of servers that requests are passed to." },
     peer = { "Peers of an upstream", "After the address: as words (`\"host:port weight=2 "
@@ -262,7 +263,7 @@ end
 
 -- ---------------------------------------------------------------- editor types
 
-local CONSTRUCTORS = { "site", "listen", "upstream", "host", "route", "stream" }
+local CONSTRUCTORS = { "site", "listen", "upstream", "host", "route", "stream", "split" }
 
 function M.types_file()
     local out = { "---@meta\n-- SPDX-License-Identifier: MIT\n--\n"

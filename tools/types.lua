@@ -370,7 +370,8 @@ local HOOK_ARGS = { init = "site: table", start = "", stop = "", connect = "conn
 
 -- Made by docs.lua from the options, or below.
 local ABOVE = { ["rp.site"] = true, ["rp.listen"] = true, ["rp.upstream"] = true,
-    ["rp.host"] = true, ["rp.route"] = true, ["rp.stream"] = true, ["rp.plugin"] = true }
+    ["rp.host"] = true, ["rp.route"] = true, ["rp.stream"] = true, ["rp.split"] = true,
+    ["rp.plugin"] = true }
 
 local PLUGIN = [[
 ---@class rproxy.PluginSpec

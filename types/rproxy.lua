@@ -56,6 +56,11 @@
 ---@field path? string Where require looks for the site's own modules; relative to the folder of site.lua. It holds from the moment the site is checked: site.lua itself is run with the default, or with `-g lua.path=...`.
 ---@field repl? boolean May `rproxy repl` run code in workers? Only root and the account of the master reach it, and every line is logged. See [tools](../guide/tools.md#repl).
 
+---@class rproxy.SiteMetrics
+---@field listen string Where: "127.0.0.1:9145", "[::1]:9145" or "unix:/run/rproxy/metrics.sock".
+---@field path? string The one path that it answers.
+---@field public? boolean Take an address that other machines reach. Without it that is a mistake in the site: metrics tell a lot about it.
+
 ---@class rproxy.SiteRecordRedact
 ---@field args? string[] Query arguments and fields of forms and JSON bodies whose values are redacted, beside those that always are (token, password, api_key and others).
 ---@field cookies? any Cookies whose values are redacted; true: all of 8 bytes or more.
@@ -71,6 +76,15 @@
 ---@field redact? rproxy.SiteRecordRedact
 ---@field sample? any Which requests: a share from 0 to 1, or { share = number, header = name, token = text }: those that carry the token in that header, too. The header is redacted.
 ---@field to? string The file, which workers make and append to. Its folder must be theirs to write in.
+
+---@class rproxy.SiteResolver
+---@field absent? number|string So long it is believed that there is no such name.
+---@field max_ttl? number|string ... and so long at most.
+---@field min_ttl? number|string An answer holds so long at least, whatever it says.
+---@field servers? string[] Addresses of DNS servers, with or without a port; all that is looked up is asked of these. The hosts file counts all the same.
+---@field stale? number|string An answer goes on for so long when it cannot be had anew. Peers keep the addresses that they have however long that lasts.
+---@field timeout? number|string Of the first question to a server; doubled for each further one.
+---@field tries? integer Questions to each server.
 
 ---@class rproxy.SiteSpill
 ---@field dir? string Directory on a disk where buffered bodies go that do not fit in memory, as files without a name. Workers must be able to write there.
@@ -102,8 +116,10 @@
 ---@field listeners? any List of rp.listen { ... }; not needed beside streams.
 ---@field log? rproxy.SiteLog
 ---@field lua? rproxy.SiteLua
+---@field metrics? rproxy.SiteMetrics A listener of its own that answers with all metrics, and with nothing else: see [metrics](../guide/metrics.md#reading-them).
 ---@field pid? string One more pid file of the master, beside the one in the run directory.
 ---@field record? rproxy.SiteRecord Write some requests down, with all that hooks saw, for `rproxy replay`. Nothing is recorded unless this is given.
+---@field resolver? rproxy.SiteResolver
 ---@field server? string|false Server header of rproxy's own answers; false sends none.
 ---@field shared? any Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others by name, for hooks as rp.shared.NAME.
 ---@field spill? rproxy.SiteSpill
@@ -125,10 +141,48 @@
 ---@field tls? any End TLS here: true with the settings of the site's tls; a table for settings of its own, each in the place of the site's.
 ---@field use? any Plugins with the hooks tls_hello and certificate, for the handshakes of this listener; behind those of the site.
 
+---@class rproxy.UpstreamCircuit
+---@field errors? number It opens when this share of the attempts fails: no answer, or a 5xx. 0: never.
+---@field fallback? string Upstream that gets the requests while the circuit is open.
+---@field min? integer Attempts within the window before it may open.
+---@field open? number|string How long it is open; twice as long when it opens again soon after, and up to a tenth more by chance.
+---@field open_max? number|string The longest time.
+---@field probes? integer Requests that then pass, of all workers together: when all of them do well it closes, when one does not it opens again.
+---@field quantile? number See circuit.slow.
+---@field slow? number|string It opens when the `quantile` of the time to a response head is longer than this; 0: never.
+---@field within? number|string The window.
+
+---@class rproxy.UpstreamConcurrency
+---@field buffer? number By what share it may be longer than the calm one before the limit shrinks.
+---@field interval? number|string Between two changes of the limit.
+---@field max? integer The highest.
+---@field measure? number|string Between two measurings of the calm latency, with `min` requests at once; 0: only the first time.
+---@field min? integer The least limit; also while the calm latency is measured.
+---@field quantile? number Which latency is looked at.
+---@field samples? integer Requests of a measuring.
+---@field start? integer The first.
+
+---@class rproxy.UpstreamHedge
+---@field after? any Ask another peer as well when no response head came for so long: a time ("50ms"), or a quantile of the latencies of late ("p95"). The first answer is taken, the other try is cancelled. Only idempotent requests whose body can be had again. Unsaid: never. See Hedging in the guide.
+---@field budget? integer At most so many for each hundred requests, per worker; ten are saved up for bad moments. retry.budget holds for them, too.
+---@field max? integer How often for one request; there are never more than two tries at a time, and all are counted in `tries`.
+---@field non_idempotent? boolean Ask twice for any request, also for a POST, which both peers may carry out.
+
 ---@class rproxy.UpstreamKeepalive
 ---@field idle? number|string A connection may be idle in the pool.
 ---@field max? integer Idle connections kept per peer and worker; 0 keeps none.
 ---@field requests? integer Requests on one connection; 0 is no limit.
+
+---@class rproxy.UpstreamOutlier
+---@field enforce? boolean false: who would rest is only logged and counted.
+---@field factor? number A peer rests whose `quantile` of latency, over the last minute, is so many times the median of the peers'. 0: not asked.
+---@field failures? number A peer rests when this share of the attempts at it fails: no answer, or a 5xx. 0: not asked.
+---@field interval? number|string Between two looks, of one process for all workers; whole seconds, as workers look once a second.
+---@field min? integer Attempts at a peer within an interval before it is judged.
+---@field peers? integer ... and so many peers that have them.
+---@field quantile? number See outlier.factor.
+---@field slow? number|string ... and is at least this.
+---@field stdev? number A peer rests whose success rate is below the mean of all by so many standard deviations; among fewer than five peers 1.9 is never reached. 0: not asked.
 
 ---@class rproxy.UpstreamQueue
 ---@field max? integer Requests that may wait, per worker, until a peer has a free seat (max_conns); 0: they are answered 503 at once.
@@ -145,10 +199,13 @@
 ---@class rproxy.UpstreamSticky
 ---@field cookie? string Clients come back to the peer that they had, by a cookie of this name; also to one that is drained. Its value cannot be made up.
 ---@field domain? string Domain of the cookie.
+---@field header? string The same by a header field in the cookie's place, for clients that keep no cookies: they send back what the answer's field of this name said.
 ---@field max_age? number|string How long the cookie lasts.
+---@field mode? ("insert"|"prefix"|"learn") insert: a cookie of ours. prefix: the application's cookie of that name, with the peer's token in front while it is with the client. learn: the application's cookie as it is; workers remember whose it is.
 ---@field path? string Path of the cookie.
 ---@field same_site? ("Lax"|"Strict"|"None") SameSite of the cookie. It is HttpOnly, and Secure over TLS.
 ---@field secret? string For instances that are to know each other's cookies, and over restarts.
+---@field ttl? number|string learn: a session is remembered so long after its last use.
 
 ---@class rproxy.UpstreamTimeouts
 ---@field connect? number|string To connect to a peer.
@@ -158,28 +215,41 @@
 
 ---@class rproxy.Upstream
 ---@field balance? any "round_robin", "random", "least_conn", "least_time", "p2c", "ewma", "first", "ip_hash", `{ "hash", key = "header:x-user", method = "maglev", bound = 1.25 }`, a function(req, up) called once per attempt, or a plugin with a balance hook. See Balancing in the guide.
+---@field circuit? rproxy.UpstreamCircuit Refuse requests for a while (503, `upstream_circuit_open`) when too many of the upstream fail or are slow; `{}` for the defaults. See Resilience in the guide.
+---@field concurrency? rproxy.UpstreamConcurrency Find out how many requests at once the upstream can serve, by how long they take, and let no more through: they wait in the `queue` or are answered 503; `{}` for the defaults.
+---@field deadline_header? string Name of a header that tells the peer how many milliseconds rproxy waits for its response head: by the request's deadline, retry.per_try and timeouts.first_byte. What a client says under this name is replaced.
+---@field discover? any Who tells at run time which peers there are beside `peers`: `{ "consul", service = "api" }`; see Discovery.
 ---@field fail_on? any What counts as a failure of a peer: as retry.on. With more than connecting, only an answer that is none of these ends a row of failures.
 ---@field fail_rest? number|string How long a peer rests; twice as long each time that it fails again soon after.
 ---@field fail_rest_max? number|string The longest rest.
 ---@field health? any Ask the peers whether they are well, once per instance; see Health checks.
+---@field hedge? rproxy.UpstreamHedge
 ---@field host? string Host header that the peers get; unsaid, it is the client's.
 ---@field http? ("1.1"|"2"|"auto") What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1.
 ---@field keepalive? rproxy.UpstreamKeepalive
 ---@field max_fails? integer Failures in a row, seen by any worker, before a peer rests; 0: it never does. An only peer never rests.
+---@field max_requests? integer Most requests at once to all peers, of all workers (two that ask at the same moment may go one beyond it); more wait in the `queue` or are answered 503. 0: no limit.
 ---@field max_rest? integer Most of the weights that may rest at the same time, in percent; one peer always may.
+---@field measure? boolean Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several are always kept.
+---@field outlier? rproxy.UpstreamOutlier Let peers rest that are unlike the others, beside those that fail max_fails times in a row; `{}` for the defaults. fail_rest, fail_rest_max and max_rest hold for them, too.
 ---@field panic? integer When less than this percentage of all weights are usable, health is not asked any more: a few peers would not stand what was meant for all. 1: when none is, or less than one in a hundred; 0: never.
 ---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
 ---@field proxy_protocol? ("v1"|"v2") Begin each connection with a header of the PROXY protocol of this version, which says who the client is. Such connections are not kept for other requests.
 ---@field proxy_protocol_tlvs? ("authority"|"alpn"|"unique_id"|"crc32c")[] What a header of version 2 says besides, where it is known: the host name and the protocol of a TLS client (streams that read its ClientHello), the id of a request, a checksum.
 ---@field queue? rproxy.UpstreamQueue
+---@field resolve? ("one"|"each") What a peer with a name is: "one" peer with all the addresses of that name, or a peer for "each" of them, with health and numbers of its own. A peer "srv:_http._tcp.example.com" is always one for each address of each service.
 ---@field retry? rproxy.UpstreamRetry
 ---@field slow_start? number|string A peer that comes back (from rest, maintenance or failed checks) grows from a tenth of its weight to the whole in this time. Hashing takes no notice of it.
 ---@field spill? integer When less than this percentage of the weights of a priority are usable, peers of the next priority take part; 0: when none is.
 ---@field sticky? rproxy.UpstreamSticky
 ---@field streams? integer Requests at once on one HTTP/2 connection; peers may allow fewer.
+---@field subset_fallback? ("none"|"any") When nobody in the wished subset is usable: "none" answers 503, "any" asks all peers.
+---@field subsets? string[] Keys of the peers' meta (or "zone") by which routes (`subset`) and hooks (`up:subset`) may limit the choice.
 ---@field timeouts? rproxy.UpstreamTimeouts
 ---@field tls? any Speak TLS to the peers, and verify their certificates; a table for settings, see TLS to upstreams.
 ---@field tries? integer Attempts in all, each on another peer. Not counted: a kept connection that broke before the response; an idempotent request without a body, or with a buffered one, is then sent once more, on a new one.
+---@field zone? string Where this instance is: peers of this zone are preferred. An empty text: zones do not matter, whatever the environment says.
+---@field zone_spill? integer While this percentage of the zone's weights is usable it gets all requests; below that a share that shrinks with it, and peers of other zones get the rest.
 
 ---@class rproxy.Host
 ---@field default? boolean Takes requests for names that no host has. One host may say so; without it such requests are answered 421.
@@ -194,6 +264,16 @@
 ---@field memory? number|string Bytes of one buffered body that are held in memory; what is more goes to a file in spill.dir.
 ---@field request? boolean Read the whole request body before an upstream is chosen; it gets the body with a Content-Length, and once more when the request is repeated. Else bodies are passed on as they come.
 ---@field response? boolean Read the response as fast as it comes, whatever the client's pace: the upstream connection is free again before a slow client has it all.
+
+---@class rproxy.RouteCircuit
+---@field errors? number It opens when this share of the attempts fails: no answer, or a 5xx. 0: never.
+---@field min? integer Attempts within the window before it may open.
+---@field open? number|string How long it is open; twice as long when it opens again soon after, and up to a tenth more by chance.
+---@field open_max? number|string The longest time.
+---@field probes? integer Requests that then pass, of all workers together: when all of them do well it closes, when one does not it opens again.
+---@field quantile? number See circuit.slow.
+---@field slow? number|string It opens when the `quantile` of the time to a response head is longer than this; 0: never.
+---@field within? number|string The window.
 
 ---@class rproxy.RouteConnect
 ---@field allow? string[] Targets that may be reached: "db.internal:5432", "*.svc.example:443", "10.0.0.0/8:22", "[fd00::/8]:22"; ports may be a range ("host:8000-8099") or left out. Networks are for targets that are written as addresses. What a name resolves to may be anything but this machine, the link, multicast and metadata services of clouds: these want an entry that lies within them, such as "127.0.0.1:5432". Anything else is answered 403.
@@ -229,6 +309,7 @@
 ---@field time? number|string A tunnel ends after this time whatever it does; 0 is no limit.
 
 ---@class rproxy.RouteUnless
+---@field cookie? table<string, any> By cookie; as header. Of several of one name the first counts.
 ---@field header? table<string, any> By header name: "value", true (is there), { prefix = "x" } or { regex = "x" }.
 ---@field query? table<string, any> By query argument; as header.
 ---@field source? string[] The client's address is in one of these networks (CIDR).
@@ -242,6 +323,7 @@
 ---@field pong? number|string A client that was pinged sends something within this time, or it is gone (1011).
 
 ---@class rproxy.RouteWhen
+---@field cookie? table<string, any> By cookie; as header. Of several of one name the first counts.
 ---@field header? table<string, any> By header name: "value", true (is there), { prefix = "x" } or { regex = "x" }.
 ---@field query? table<string, any> By query argument; as header.
 ---@field source? string[] The client's address is in one of these networks (CIDR).
@@ -249,9 +331,12 @@
 ---@class rproxy.Route
 ---@field access_log? boolean Write a line of the access log.
 ---@field buffer? rproxy.RouteBuffer
+---@field circuit? rproxy.RouteCircuit Refuse requests for a while (503, `upstream_circuit_open`) when too many of the route fail or are slow; `{}` for the defaults. See Resilience in the guide.
+---@field coalesce? any Identical GET and HEAD requests under way at the same moment share one answer of the upstream, in each worker; see Coalescing in the guide.
 ---@field connect? rproxy.RouteConnect Action of a route "CONNECT *": a tunnel to where the client says.
 ---@field content? any Action: answer by a function(req), or by a plugin with a content hook.
 ---@field error_pages? any Before the host's: see the site's.
+---@field grpc_timeout? boolean The grpc-timeout of a client is its request's deadline: no upstream is waited for, and no hook waits, beyond it, and the upstream hears what is left of it.
 ---@field headers? rproxy.RouteHeaders
 ---@field id? string Name of the route in logs, in req.route.id and in -T.
 ---@field limits? rproxy.RouteLimits
@@ -261,11 +346,12 @@
 ---@field respond? any Action: answer with { status, body, headers = { name = value } }; body and headers may be left out.
 ---@field skip? string[] Names of inherited plugins that do not run here.
 ---@field strip_prefix? string Removed from the start of the path that goes upstream.
+---@field subset? table<string, string> Only peers of which this is said, such as { version = "v2" }; keys are those that the upstream lists in `subsets`.
 ---@field timeouts? rproxy.RouteTimeouts
 ---@field tunnel? rproxy.RouteTunnel
 ---@field unless? rproxy.RouteUnless As `when`: none of them may hold.
 ---@field upgrade? boolean Pass WebSocket upgrades on. false: the request goes on as a plain one, as requests for other upgrades always do.
----@field upstream? string Action: pass to this upstream.
+---@field upstream? any Action: pass to this upstream, or divide requests among several.
 ---@field use? any Plugins of this route, after the host's.
 ---@field websocket? rproxy.RouteWebsocket
 ---@field when? rproxy.RouteWhen Conditions beside the path: all must hold, or the next route is looked at.
@@ -292,6 +378,34 @@
 ---@field udp? rproxy.StreamUdp
 ---@field upstream? string Where connections go that no rule of sni and alpn names; without it they are refused.
 ---@field use? any Plugins of these connections, in order: their hooks connect(conn) and log(conn).
+
+---@class rproxy.SplitRollout
+---@field canary? string The side that grows.
+---@field confidence? number How sure both judgements are to be: what may be by chance is no reason.
+---@field error_floor? number ... but not while it is below this.
+---@field every? number|string A step lasts at least this long.
+---@field latency_floor? number|string ... but not while that is less than this.
+---@field latency_quantile? number ... in this quantile of the time to a response head.
+---@field max_error_ratio? number A canary whose share of failed requests (5xx, no answer) is more than this many times the base's is rolled back.
+---@field max_latency_ratio? number As much slower than the base it may be; 0: time does not matter.
+---@field min_requests? integer ... and until each side had so many requests in it.
+---@field steps? any[] Its share in percent, step by step. It begins with the first one, whatever the shares of the split say.
+
+---@class rproxy.SplitSticky
+---@field cookie? string Clients that are divided by chance keep their place by a cookie of this name. Its value cannot be made up.
+---@field domain? string Domain of the cookie.
+---@field max_age? number|string How long the cookie lasts.
+---@field path? string Path of the cookie.
+---@field same_site? ("Lax"|"Strict"|"None") SameSite of the cookie. It is HttpOnly, and Secure over TLS.
+---@field secret? string For instances that are to know each other's cookies, and over restarts.
+
+---@class rproxy.Split
+---@field base? string The side that gives to the others when they grow, and takes back.
+---@field by? any What a client is known by: "ip", "host", "path", "query", "consumer", "arg:NAME", "header:NAME", "cookie:NAME" or a list of these. The same key is on the same side in all workers and instances. Who has none of it is divided by cookie or chance.
+---@field name? string What `rproxy split` and metrics call it.
+---@field rollout? rproxy.SplitRollout Let the share of one side grow by steps, as long as it does as well as the base.
+---@field sticky? rproxy.SplitSticky
+---@field when? any Rules that go before the shares, the first that holds: `{ header = { ["x-canary"] = "1" }, upstream = "canary" }`; header, cookie, query and source as in `when` of a route. Such requests get no cookie and count for no rollout.
 
 ---@class rproxy.conf.PluginBreaker
 ---@field errors? number Share of its calls that fail, at which it is taken out of its chains.
@@ -339,6 +453,42 @@
 ---@field store? string A zone of `shared` in which a canary that failed is switched off for all workers. Without one each worker judges for itself.
 ---@field upstream string Where the chosen requests go.
 ---@field window? number|string Over which is counted.
+
+---@class rproxy.conf.FaultAbort
+---@field body? string And this body.
+---@field percent? number How many of a hundred are answered.
+---@field status? integer With this status.
+
+---@class rproxy.conf.FaultDelay
+---@field max? number|string At most; unsaid, as min.
+---@field min number|string How long, at least.
+---@field percent? number How many of a hundred matching requests wait.
+
+---@class rproxy.conf.FaultReset
+---@field percent? number How many of a hundred are broken off.
+
+---@class rproxy.conf.FaultThrottle
+---@field percent? number How many of a hundred responses are slow.
+---@field rate number|string Bytes a second.
+
+---@class rproxy.conf.FaultToken
+---@field header? string A header with
+---@field value string this value.
+
+---@class rproxy.conf.FaultWhen
+---@field clients? string[] The client is in one of these networks.
+---@field equals? string and is this.
+---@field header? string This header is there,
+---@field methods? string[] One of these methods.
+---@field path? string The path matches.
+
+---@class rproxy.conf.Fault: rproxy.conf.Plugin
+---@field abort? rproxy.conf.FaultAbort Answer instead of the upstream.
+---@field delay? rproxy.conf.FaultDelay Wait before the request goes on.
+---@field reset? rproxy.conf.FaultReset End the connection (in HTTP/2 the stream) without an answer.
+---@field throttle? rproxy.conf.FaultThrottle Send response bodies slowly. They go without a Content-Length.
+---@field token? rproxy.conf.FaultToken Only for requests that bring a secret. It does not go upstream.
+---@field when? rproxy.conf.FaultWhen Which requests; all of it must hold. Nothing: all.
 
 ---@class rproxy.conf.HeadersRequest
 ---@field add? table<string, string> Adds one more line of the header.
@@ -389,6 +539,27 @@
 
 ---@class rproxy.conf.Metrics: rproxy.conf.Plugin
 
+---@class rproxy.conf.MirrorDiff
+---@field body? boolean Compare bodies; JSON by its values.
+---@field body_max? number|string Larger bodies are not compared.
+---@field headers? string[] Response headers that are compared.
+---@field ignore? string[] Places in JSON that may differ: "meta.time", "items.*.id", "**.etag".
+---@field log? number Share of the differences that are written to the error log.
+---@field log_rate? number At most so many lines a second and worker.
+
+---@class rproxy.conf.Mirror: rproxy.conf.Plugin
+---@field body_max? number|string Requests with a larger body are not mirrored. 0: none with a body.
+---@field diff? rproxy.conf.MirrorDiff Compare the mirror's answers with those of clients.
+---@field host? string Host of the copies; unsaid, the request's.
+---@field marker? string Every copy has it; a request that has it already is not mirrored.
+---@field methods? string[] Methods that are mirrored. Others may do twice what they do.
+---@field most? integer Copies under way at once in a worker; what comes meanwhile is dropped.
+---@field remove? string[] Headers that copies do not have, such as "authorization" and "cookie".
+---@field sample? number Share of the requests.
+---@field timeout? number|string For the whole answer of the mirror.
+---@field tls? any `rp.tls { .. }` for https; unsaid, the system's authorities.
+---@field to string[] Where copies go, in turn: http or https URLs; path and query are the request's.
+
 ---@class rproxy.conf.Ratelimit: rproxy.conf.Plugin
 ---@field algorithm? ("bucket"|"window") bucket: a token bucket of `burst`. window: at most `rate` in any `per`.
 ---@field burst? number Requests that may come at once (bucket). Unsaid: `rate`, at least 1.
@@ -432,6 +603,10 @@ function rp.route(given) end
 ---@param given rproxy.Stream
 ---@return table
 function rp.stream(given) end
+
+---@param given rproxy.Split
+---@return table
+function rp.split(given) end
 
 rp.date, rp.jit, rp.json, rp.jwt, rp.log, rp.metric, rp.shm, rp.uri, rp.uuid = {}, {}, {}, {}, {}, {}, {}, {}, {}
 
@@ -1594,7 +1769,7 @@ local regexset = {}
 ---@field version string `"1.0"`, `"1.1"` or `"2"`
 ---@field id string 32 hex digits, new for each request; in every log line
 ---@field start number wall clock seconds of its beginning
----@field deadline number? when what the hook waits for has to have come, as `rp.now()` tells time. Assignable: for all that hooks of this request wait for; nil removes it
+---@field deadline number? when what the hook waits for has to have come, as `rp.now()` tells time. Assignable: for all that hooks of this request wait for, and for its upstream; nil removes it
 ---@field duration number seconds so far; in log, in all
 ---@field remote_ip string the client, after `trust`
 ---@field peer_ip string the other end of the connection
@@ -1602,6 +1777,7 @@ local regexset = {}
 ---@field params table parameters of the route's pattern by name, decoded; empty before a route is chosen
 ---@field route table? `id` (also as `name`), `pattern`, `meta`; nil in early. `pattern` is `""` where no route took the request
 ---@field upstream rproxy.Handle|string? the chosen upstream; `req.upstream.name`. Assign a name or `rp.upstreams.NAME` in access or rewrite, on routes whose action is `upstream`
+---@field priority number its place in the queue of a busy upstream: higher ones go first. -1000 to 1000, 0 unless assigned in early, access or rewrite
 ---@field ctx table yours, for this request: hand values to later hooks. The access log writes `ctx.NAME`
 ---@field up rproxy.Up what goes upstream: req.up
 ---@field conn rproxy.Conn the client's connection: req.conn
@@ -1698,6 +1874,18 @@ function req:timeout(waits) end
 
 --- add fields (strings, numbers, booleans by name) to the request's line in the access log: member `log` in JSON, `name="value"` behind combined ones. At most 32; of a value 1 KB
 function req:log(fields) end
+
+--- keep copies of the bodies for `log` hooks: `request`, what the upstream is sent, and `response`, what the client gets; each the most bytes to keep, at most 1 MB. Nothing waits for them. early, access, rewrite
+function req:tap(most) end
+
+--- the copy of `"request"` or `"response"`. err: `"too large"`, `"none"` (not asked for, no upstream was asked, or it broke off). log
+---@return string?
+---@return string?
+function req:tapped(which) end
+
+--- end the request without an answer: the connection is closed (HTTP/2: the stream is reset). Before the response
+---@return nil
+function req:drop() end
 
 --- what has happened to the request so far, when it is traced: tables with `instance`, `hook`, `verdict` or `kind` .. as in the log of decisions
 ---@return any[]?

@@ -4,17 +4,18 @@
 -- site's own) says who the members are; this says what becomes of that.
 --
 --   provider.start(settings, publish, say, about)   runs in a task of its own and may wait
---     publish(list)      these are all members now (as discover/member.lua takes them); or a function
---                        that gives the list when it is wanted
---     publish()          what was said last still holds
---     say(text)          something is odd, but not wrong: a warning, once
---     about              upstream: its name; failures: how often it failed in a row
---   It returns nil and a text, or raises, when it cannot go on: it is started again, later and later.
---   When it returns nothing it is done, and what it said holds.
+--     publish(list)   these are all members now (as discover/member.lua takes them); or a function
+--                     that gives the list when it is wanted
+--     publish()       what was said last still holds
+--     say(text)       something is odd, but not wrong: a warning, once
+--     about           upstream: its name; failures: how often it failed in a row
+--   It returns nil and a text, or raises, when it cannot go on: it is started again, later and
+--   later. When it returns nothing it is done, and what it said holds.
 --
 -- A slot is one provider of one upstream; a set is an upstream with all its slots. What was good
--- stays, whatever happens: it is in shared memory (rproxy.members), so it is there for the next agent
--- and the next generation, too. Nothing is written there before this generation is in use.
+-- stays, whatever happens: it is in shared memory (rproxy.members), so it is there for the next
+-- agent and the next generation, too. Nothing is written there that a serving generation would
+-- follow before this one is in use.
 
 local abi = require("rproxy.abi")
 local ip = require("rproxy.ip")
@@ -22,6 +23,7 @@ local log = require("rproxy.log")
 local member = require("rproxy.discover.member")
 local members = require("rproxy.members")
 local metric = require("rproxy.metric")
+local pause = require("rproxy.discover.pause")
 local service = require("rproxy.service")
 local task = require("rproxy.task")
 
@@ -29,7 +31,6 @@ local C, H = abi.C, abi.H
 
 local M = {}
 
-local PAUSE_LEAST, PAUSE_MOST = 0.5, 30 -- seconds between two starts of a provider that fails
 local STEADY = 10     -- seconds that a provider must run until failures before are forgotten
 local IN_USE = 0.02   -- ... between two looks whether this generation is in use
 local PUT_AGAIN = 2   -- ... until shared memory that had no room is tried again
@@ -150,7 +151,9 @@ local function take(slot)
     local given = slot.given
     slot.given = nil
     if given == nil then return end
+    slot.is_read = true
     local ran, list, why = xpcall(read, abi.host.trace, slot, given)
+    slot.is_read = false
     if not ran then list, why = nil, list end
     slot.is_refused = not list -- saying the same again does not make it good
     if not list then return lost(slot, why) end
@@ -263,14 +266,6 @@ end
 
 -- ---------------------------------------------------------------- providers
 
---- Seconds to wait after so many failures in a row: doubled each time, with jitter, so that many
---- instances do not come back at the same moment. Pure.
---- @param dice number  from 0 to 1
-function M.pause(failures, most, dice)
-    local whole = math.min(PAUSE_LEAST * 2 ^ math.min(failures - 1, 16), most or PAUSE_MOST)
-    return whole * (0.5 + 0.5 * dice)
-end
-
 local function publisher(slot, run)
     return function(given)
         if slot.run ~= run then return end -- a task that outlived its provider's failure
@@ -286,18 +281,21 @@ local function publisher(slot, run)
     end
 end
 
+-- In a task of its own: one that runs too long is ended as a whole, whatever it would catch.
 local function run_once(slot)
-    local run = {}
+    local run, ended = {}, nil
     slot.run = run
     local about = { upstream = slot.set.upstream, failures = slot.failures }
-    local mark = C.rp_abi_holds_mark(H)
-    local ran, result, why = xpcall(slot.provider.start, abi.host.trace, slot.settings,
-        publisher(slot, run), function(text) warn_once(slot, tostring(text)) end, about)
-    C.rp_abi_holds_undo(H, mark) -- sockets and streams that it left open
-    if ran and result == nil and why == nil then return true end
-    slot.run = nil
-    if not ran then return nil, tostring(result) end
-    return nil, tostring(why or result)
+    local function say(text) warn_once(slot, tostring(text)) end
+    service.join(service.start(function()
+        local ran, result, why = xpcall(slot.provider.start, abi.host.trace, slot.settings,
+            publisher(slot, run), say, about)
+        ended = { is_done = ran and result == nil and why == nil,
+            why = tostring(ran and why or result) }
+    end))
+    if not ended then ended = { why = "it was ended: it took more CPU time than it may" } end
+    if not ended.is_done then slot.run = nil end
+    return ended.is_done, ended.why
 end
 
 local function supervise(slot)
@@ -308,7 +306,20 @@ local function supervise(slot)
         if service.now() - began > STEADY then slot.failures = 0 end
         slot.failures = slot.failures + 1
         lost(slot, why)
-        task.sleep(M.pause(slot.failures, slot.provider.pause_most, math.random()))
+        task.sleep(pause.after(slot.failures, slot.provider.pause_most, math.random()))
+    end
+end
+
+-- What a provider gave to be called later (publish(fn)) runs here, and could be the end of it.
+local function keep_flushing(set)
+    while use_of(set) ~= OVER do
+        service.join(service.start(flush, set))
+        if use_of(set) == OVER then return end
+        for _, slot in ipairs(set.slots) do
+            if slot.is_read then lost(slot, "its list took more CPU time than it may") end
+            slot.is_read = false
+        end
+        task.sleep(PUT_AGAIN)
     end
 end
 
@@ -320,12 +331,15 @@ local function allow_of(list)
     return function(host) return nets:has(host) == true end
 end
 
+-- Long lists are read in pieces: checks and other providers run between them.
+local function rest() task.sleep(0) end
+
 local function slot_of(set, one)
     local provider, settings = one.provider, one.settings
     return { set = set, label = one.label, provider = provider, settings = settings,
         empty = one.common.empty, seed = {}, failures = 0, said = {}, said_n = 0, told_at = -1e9,
         good_at = service.now(), reads = { strict = provider.strict, unix = provider.unix,
-            most = one.common.max, allow = allow_of(one.common.allow) } }
+            most = one.common.max, allow = allow_of(one.common.allow), rest = rest } }
 end
 
 -- What there is now, from an agent or a generation before.
@@ -385,7 +399,7 @@ function M.start(list, ends)
     for i, given in ipairs(list) do sets[i] = open(given) end
     local began = service.now()
     for _, set in ipairs(sets) do
-        service.start(flush, set)
+        service.start(keep_flushing, set)
         for _, slot in ipairs(set.slots) do service.start(supervise, slot) end
     end
     service.start(beat, sets)

@@ -10,7 +10,7 @@ local object = require("rproxy.object")
 local options = require("rproxy.opts")
 
 local raise = object.raise
-local rawget, type = rawget, type
+local type = type
 
 local methods = {} -- of req
 local M = { methods = methods }
@@ -81,8 +81,8 @@ for name, getter in pairs(answer.shown) do events_get[name] = getter end
 --- The id of the last event that the client got before it came back; nil: it is here for the first
 --- time.
 function events_get.last_event_id(self)
-    local wrapper = rawget(self, 1)
-    return answer.request_of(self) and wrapper:get("last-event-id")
+    local r = answer.request_of(self)
+    return r and header.first(r.x.head, "last-event-id")
 end
 
 --- Send an event.

@@ -72,6 +72,9 @@ function M.all(m, h)
 end
 
 local function step(state)
+    if state.number ~= abi.H.wrapper then
+        object.raise("these headers are those of another request")
+    end
     local at = C.rp_abi_head_walk(abi.H, state.m, state.at)
     if at == 0 then return nil end
     state.at = at
@@ -81,7 +84,7 @@ end
 
 --- for name, value in M.walk(m): every field line, names in lower case.
 function M.walk(m)
-    return step, { m = m, at = 0 }
+    return step, { m = m, at = 0, number = abi.H.wrapper }
 end
 
 -- ---------------------------------------------------------------- editing

@@ -51,7 +51,8 @@ local tls_of = setmetatable({ certificate = guest.certificate },
 local rp = {
     -- configuration
     site = site.site, listen = site.listen, upstream = site.upstream, host = site.host,
-    route = site.route, split = site.split, stream = site.stream, plugin = plugin.define, untrusted = plugin.untrusted,
+    route = site.route, split = site.split, stream = site.stream, plugin = plugin.define,
+    untrusted = plugin.untrusted,
     upstreams = up.upstreams,
     shm = site.shm, shared = shared.zones,
     -- waiting

@@ -7,7 +7,10 @@
 --   [5] the body piece as edited so far   [6] up   [7] res   [8] conn   [9] the pointer, kept
 --   [10] uint8_t *, not 0: something lies in 2..5 that goes with the request   [11] journal, false
 --   [12] the piece of the request body as edited so far   [13] the function that makes it
+--   [14] its number
 -- up, res and conn hold their wrapper in [1]. So self[1] raises by itself when there is no request.
+-- A wrapper serves one request of its slot after the other; one that was kept is only good for code
+-- of the request that it stands for now, which H.wrapper tells: nobody sees another client's.
 
 local nearest = require("rproxy.config.nearest")
 
@@ -49,7 +52,15 @@ end
 --- @param methods table  name -> function(self, ..)
 --- @param getters table  name -> function(self)
 --- @param setters table  name -> function(self, value)
-function M.class(name, methods, getters, setters)
+--- @param is_foreign function|nil  (self): does it stand for another request than that of the
+---   running code?
+function M.class(name, methods, getters, setters, is_foreign)
+    is_foreign = is_foreign or function() return false end
+    local function refuse(self)
+        local wrapper = type(rawget(self, 1)) == "table" and rawget(self, 1) or self
+        M.raise(rawget(wrapper, 1) and "this %s was kept from another request"
+            or "this %s belongs to a request that has ended", name)
+    end
     local function no_field(key)
         if key == 1 then M.raise("this %s belongs to a request that has ended", name) end
         M.raise("%s has no field %q%s", name, tostring(key),
@@ -57,6 +68,7 @@ function M.class(name, methods, getters, setters)
     end
     return {
         __index = function(self, key)
+            if is_foreign(self) then return refuse(self) end
             local method = methods[key]
             if method then return method end
             local get = getters[key]
@@ -64,6 +76,7 @@ function M.class(name, methods, getters, setters)
             return no_field(key)
         end,
         __newindex = function(self, key, value)
+            if is_foreign(self) then return refuse(self) end
             local set = setters[key]
             if set then return set(self, value) end
             if getters[key] or methods[key] then

@@ -70,7 +70,10 @@ function M.captures_of_out(self)
     return captures(H.out.ptr, self.groups == 0 and 0 or 1, self.groups)
 end
 
+-- M.subject is that of the last hit: pointers into it do not keep it while captures are made, nor
+-- does a variable of compiled code after its last use.
 local function hit(self, subject, from)
+    M.subject = subject
     if type(subject) ~= "string" then raise("a regex takes a string, got a %s", type(subject)) end
     local code = C.rp_abi_regex_match(H, self.re, subject, #subject, from)
     if code == 0 then return true end

@@ -18,6 +18,7 @@ local regex = require("rproxy.regex")
 local request_body = require("rproxy.request_body")
 local response = require("rproxy.response")
 local shadow = require("rproxy.shadow")
+local task = require("rproxy.task")
 local up = require("rproxy.up")
 
 local C, H, E = abi.C, abi.H, abi.E
@@ -345,6 +346,70 @@ function methods.timeout(self, waits)
     end
 end
 
+-- ---------------------------------------------------------------- queue, copies, no answer
+
+function get.priority(self)
+    return self[1].priority
+end
+
+--- Who goes first when peers are busy and requests wait: higher numbers. -1000 to 1000, 0 unless
+--- it is set.
+--- phases: early access rewrite
+function set.priority(self, value)
+    local code = C.rp_abi_req_set_priority(self[1], type(value) == "number" and value or 0 / 0)
+    if code == E.PHASE then raise("req.priority can be assigned in early, access and rewrite") end
+    if code ~= 0 then
+        raise("req.priority takes a whole number from -1000 to 1000, got %s", tostring(value))
+    end
+    if H.notes ~= 0 then journal.note(self, "assign", "priority", value) end
+end
+
+local TAPS = { request = "whole", response = "whole" }
+
+--- Keep copies of bodies for the log hooks: of what the upstream is sent, and of what the client
+--- gets. Nothing waits for them. More than so many bytes are not kept at all.
+--- phases: early access rewrite   yields: no
+--- @param most table  request, response: most bytes, at most 1 MB
+function methods.tap(self, most)
+    if type(most) ~= "table" then raise("req:tap takes a table") end
+    local given = opts.check("req:tap", most, TAPS)
+    local code = C.rp_abi_req_tap(self[1], given.request or 0, given.response or 0)
+    if code == E.PHASE then raise("req:tap is for early, access and rewrite") end
+    if code == E.INVALID then raise("req:tap: at most 1 MB of each body") end
+    if code ~= 0 then raise("req:tap: %s", abi.text(code)) end
+end
+
+local function tapped(r, of_response)
+    local code = C.rp_abi_req_tapped(H, r, of_response)
+    if code == 0 then return abi.out() end
+    if code == E.PHASE then raise("req:tapped is for log hooks") end
+    return nil, code == E.TOO_BIG and "too large" or "none"
+end
+
+--- What req:tap kept.
+--- phases: log   yields: no
+--- @param which string  "request" or "response"
+--- @return string|nil body
+--- @return string|nil err  "too large"; "none": not asked for, no upstream was asked, or it broke
+---   off
+function methods.tapped(self, which)
+    if which ~= "request" and which ~= "response" then
+        raise('req:tapped takes "request" or "response"')
+    end
+    return tapped(self[1], which == "response")
+end
+
+--- End the request and its connection without an answer: in HTTP/1.1 the connection is closed, in
+--- HTTP/2 the stream is reset. Does not return.
+--- phases: all before the response   yields: yes
+function methods.drop(self)
+    local code = C.rp_abi_req_drop(self[1])
+    if code ~= 0 then raise("req:drop comes before the response") end
+    if H.notes ~= 0 then journal.note(self, "drop") end
+    if H.notes == ONLY then return true end
+    while true do task.sleep(60) end -- it is cancelled at the end of the tick
+end
+
 local LOGGED = { string = true, number = true, boolean = true }
 
 --- Add fields to the request's line in the access log: `log` in JSON, name="value" behind a line of
@@ -464,19 +529,22 @@ function conn_get.sni(self)
     return tls_text(self[1][1], 0)
 end
 
-local Conn = object.class("conn", {}, conn_get, {})
+local Conn = object.class("conn", {}, conn_get, {}, response.is_foreign)
 for name, method in pairs(answer.methods) do methods[name] = method end
 for name, method in pairs(events.methods) do methods[name] = method end
-local Request = object.class("req", methods, get, set)
+local Request = object.class("req", methods, get, set, function(self)
+    return rawget(self, 14) ~= H.wrapper
+end)
 outside.class("req", methods, { meta = Request, fields = {} })
 
 --- The wrapper of a request slot. Called by C, once per slot.
 --- @param pointer userdata  struct rp_req *
 --- @param dirty userdata  uint8_t *, see rproxy.object
-function M.wrap(pointer, dirty)
+--- @param number number  its own
+function M.wrap(pointer, dirty, number)
     local r = abi.cast("struct rp_req *", pointer)
     local self = { r, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty),
-        false, nil, nil }
+        false, nil, nil, number }
     self[6], self[7] = up.new(self), response.new(self)
     self[8] = setmetatable({ self }, Conn)
     return setmetatable(self, Request)

@@ -163,6 +163,7 @@ function Reader:read(n)
     if n ~= nil and (type(n) ~= "number" or n < 1) then
         raise("reader:read takes the most bytes of a piece, from 1")
     end
+    if rawget(self.req, 14) ~= H.wrapper then raise("this reader was kept from another request") end
     if not self.begun then start(self) end
     if self.failed then return nil, self.failed end
     n = math.min(n or PIECE, PIECE)

@@ -278,7 +278,12 @@ function get.timings(self)
     }
 end
 
-local Response = object.class("res", methods, get, set)
+--- Of the parts of a wrapper: see object.class.
+function M.is_foreign(self)
+    return rawget(rawget(self, 1), 14) ~= H.wrapper
+end
+
+local Response = object.class("res", methods, get, set, M.is_foreign)
 outside.class("res", methods, { meta = Response, fields = {} })
 
 --- The res of a wrapper.

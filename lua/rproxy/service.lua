@@ -21,6 +21,12 @@ function M.wake(handle)
     C.rp_abi_task_wake(H, handle)
 end
 
+--- Park until that task has ended, in whatever way.
+--- yields: yes
+function M.join(handle)
+    while C.rp_abi_task_join(H, handle) do task.wait("a service", -1) end
+end
+
 --- The running task's handle.
 function M.self()
     return C.rp_abi_task_self(H)

@@ -8,6 +8,7 @@ local header = require("rproxy.header")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
 local tls = require("rproxy.tls")
+local wish = require("rproxy.wish")
 
 local C, H, E = abi.C, abi.H, abi.E
 local ffi_string = abi.string
@@ -19,7 +20,10 @@ local UP_PATH, UP_HOST, UP_PEER, UP_ERROR = 8, 9, 10, 12 -- enum rp_abi_text
 
 -- ---------------------------------------------------------------- upstreams by name
 
-local Upstream = { __tostring = function(u) return u.name end }
+local CIRCUITS = { [0] = "closed", "open", "half-open" } -- enum rp_circuit
+
+local of_upstream = {}
+local Upstream = { __tostring = function(u) return u.name end, __index = of_upstream }
 local handles = {}
 
 --- A handle for an upstream; whether it exists shows when it is used.
@@ -51,6 +55,13 @@ function M.index(value)
         if getmetatable(handle) == Upstream then handle.index = index end
     end
     return index
+end
+
+--- State of the upstream's circuit as all workers see it: "closed", "open" or "half-open"; nil where
+--- it has none.
+--- phases: any   yields: no
+function of_upstream.circuit(handle)
+    return CIRCUITS[C.rp_abi_upstream_circuit(H, M.index(handle))]
 end
 
 --- Name of a handle, or the name itself.
@@ -159,6 +170,21 @@ function methods.exclude(self, name)
     if H.notes ~= 0 then journal.note(self[1], "exclude", "up.peer", name) end
 end
 
+--- Only peers of which this is said, in attempts to come; keys are those that the upstream lists in
+--- its `subsets`, others do not matter. nil: as the route says.
+--- phases: access rewrite balance   yields: no
+--- @param map table<string, string>|nil  { version = "v2" }
+function methods.subset(self, map)
+    if map ~= nil and type(map) ~= "table" then raise("up:subset takes a table, or nil") end
+    local text = map and wish.text(map) or ""
+    if map and text == "" then raise("up:subset: the table is empty") end
+    local code = C.rp_abi_up_subset(self[1][1], text, #text)
+    if code == E.PHASE then raise("up:subset can be called in access, rewrite and balance") end
+    if code == E.INVALID then raise("up:subset: keys and values are texts of 1 to 256 bytes") end
+    if code ~= 0 then raise("up:subset: %s", abi.text(code)) end
+    if H.notes ~= 0 then journal.note(self[1], "assign", "up.subset", (text:gsub("\t", " "))) end
+end
+
 --- Speak TLS with the peer as these settings say, in attempts to come, whatever the upstream says.
 --- Such a connection is this request's alone, in HTTP/1.1, with a handshake of its own.
 --- phases: access rewrite balance   yields: no
@@ -171,7 +197,9 @@ function methods.tls(self, settings)
     if H.notes ~= 0 then journal.note(self[1], "assign", "up.tls", client and "own" or nil) end
 end
 
-local Up = object.class("up", methods, get, set)
+local Up = object.class("up", methods, get, set, function(self)
+    return rawget(rawget(self, 1), 14) ~= H.wrapper
+end)
 
 --- req.up of a wrapper.
 function M.new(wrapper)

@@ -129,7 +129,7 @@ static rp_err decide_host(const struct rp_h1_facts *f, struct rp_msg *m)
         host = sent;
         port = 0;
     } else {
-        rp_err e = rp_uri_parse_authority(sent, &host, &port);
+        rp_err e = rp_uri_parse_authority_within(sent, f->end, &host, &port);
         if (e != RP_OK) return e;
     }
     if (from_target) {

@@ -9,6 +9,7 @@
 #include "http/msg.h"
 
 struct rp_h1_facts {
+    const char *end;                 /* values may be looked at up to here; NULL: not behind them */
     uint16_t host_at;                /* index of the Host field; valid when hosts_n > 0 */
     uint8_t hosts_n;                 /* 2 stands for more, too */
     uint8_t options_n;               /* connection options seen, all Connection lines together */

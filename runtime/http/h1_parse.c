@@ -200,8 +200,8 @@ static inline rp_err parse_field(const struct parse *x, const char **at, struct 
     f->name = p;
     f->value = start;
     f->value_n = (uint32_t)(stop - start);
-    f->name_n = name.n;
-    f->id = name.id;
+    f->name_n = (uint16_t)name.n;
+    f->id = (uint16_t)name.id;
     return RP_OK;
 }
 
@@ -292,7 +292,7 @@ static rp_err parse_request_line(struct parse *x, uint32_t uri_bytes)
 
 static inline rp_err parse_request(struct parse *x, const struct rp_h1_limits *limits)
 {
-    struct rp_h1_facts facts = {0};
+    struct rp_h1_facts facts = {.end = x->end};
     rp_err e = parse_request_line(x, limits->uri_bytes);
     if (e == RP_OK) e = parse_fields(x, limits->fields_n, &facts);
     if (e == RP_OK) e = rp_h1_facts_request(&facts, x->m);
@@ -336,10 +336,11 @@ static rp_err parse_status_line(struct parse *x)
     rp_err e = parse_version(p, &m->version);
     p += VERSION_BYTES;
     if (e != RP_OK || *p++ != ' ') return RP_E_H1_STATUS;
-    for (int i = 0; i < 3; i++, p++) {
-        if (!rp_chars_is(*p, RP_CH_DIGIT)) return RP_E_H1_STATUS;
-        m->status = (uint16_t)(m->status * 10 + (*p - '0'));
-    }
+    unsigned d0 = (uint8_t)p[0] - (unsigned)'0', d1 = (uint8_t)p[1] - (unsigned)'0',
+             d2 = (uint8_t)p[2] - (unsigned)'0';
+    if (d0 > 9 || d1 > 9 || d2 > 9) return RP_E_H1_STATUS;
+    m->status = (uint16_t)(d0 * 100 + d1 * 10 + d2);
+    p += 3;
     /* RFC 9110 §15: three digits from 1xx to 5xx. 6xx-9xx are invalid but in use, and their framing
      * is that of any final response: passed on. */
     if (m->status < 100) return RP_E_H1_STATUS;

@@ -80,13 +80,20 @@ static inline bool is_left_out(const struct rp_msg *m, const struct rp_field *f,
 void rp_h1_put_fields(struct rp_h1_writer *w, const struct rp_msg *m, const struct rp_h1_skip *skip)
 {
     const struct rp_field *f = m->fields, *end = f + m->fields_n;
-    while (f < end) {
-        const struct rp_field *run = f; /* whole lines from here on are copied at once */
-        while (f < end && !is_left_out(m, f, skip) && f + 1 < end && is_whole_line(f, f + 1)) f++;
-        if (f > run) rp_h1_put(w, rp_str_of(run->name, (size_t)(f->name - run->name)));
+    for (;;) {
+        while (f < end && is_left_out(m, f, skip)) f++;
         if (f == end) return;
-        if (!is_left_out(m, f, skip)) rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
-        f++;
+        const struct rp_field *run = f; /* whole lines from here on are copied at once */
+        while (f + 1 < end && is_whole_line(f, f + 1)) {
+            f++;
+            if (is_left_out(m, f, skip)) break;
+        }
+        if (f > run) {
+            rp_h1_put(w, rp_str_of(run->name, (size_t)(f->name - run->name)));
+        } else {
+            rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
+            f++;
+        }
     }
 }
 

@@ -151,20 +151,23 @@ static inline uint16_t known_block(__m128i x, size_t n)
 }
 #endif
 
-struct rp_token_name rp_token_header_at(const char *p, const char *end, uint16_t most)
+struct rp_token_name rp_token_header_at(const char *p, const char *end, uint32_t most)
 {
 #ifdef RP_SCAN_SSE2
     if (RP_LIKELY(end - p >= 16 && most >= 16)) {
         __m128i x = rp_scan_load(p);
-        unsigned colons = rp_scan_mask(rp_scan_is(x, ':')), n = (unsigned)__builtin_ctz(colons | 1u << 16);
-        if (RP_LIKELY(colons)) return (struct rp_token_name){known_block(x, n), (uint16_t)n};
+        unsigned colons = rp_scan_mask(rp_scan_is(x, ':'));
+        if (RP_LIKELY(colons)) {
+            uint32_t n = (uint32_t)__builtin_ctz(colons);
+            return (struct rp_token_name){known_block(x, n), n};
+        }
     }
 #endif
-    const char *last = end - p > most + 1 ? p + most + 1 : end;
+    const char *last = end - p > (ptrdiff_t)most + 1 ? p + most + 1 : end;
     const char *colon = rp_scan_byte(p, last, ':');
     if (colon == last) return (struct rp_token_name){RP_H_OTHER, RP_TOKEN_NO_COLON};
     size_t n = (size_t)(colon - p);
-    return (struct rp_token_name){rp_token_header(p, n), (uint16_t)n};
+    return (struct rp_token_name){rp_token_header(p, n), (uint32_t)n};
 }
 
 rp_str rp_token_header_name(uint16_t id)

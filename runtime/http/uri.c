@@ -74,6 +74,18 @@ static size_t name_span(rp_str s)
     return i;
 }
 
+#ifdef RP_SCAN_SSE2
+/* The same of at most 16 bytes, where 16 can be read. */
+static size_t name_span_block(rp_str s)
+{
+    unsigned all = 1u << s.len; /* behind the last one */
+    unsigned dots, labels = rp_scan_label_bits(s.ptr, &dots);
+    unsigned n = (unsigned)__builtin_ctz(~(labels | dots) | all);
+    dots &= (1u << n) - 1;
+    return dots & (dots << 1 | 1) ? 0 : n; /* a dot that is first, or follows on one */
+}
+#endif
+
 static size_t literal_span(rp_str s)
 {
     size_t close = rp_str_find(s, ']', 1);
@@ -95,11 +107,27 @@ static rp_err parse_port(rp_str digits, uint16_t *port)
     return RP_OK;
 }
 
+static size_t host_span(rp_str authority, const char *end)
+{
+    if (RP_UNLIKELY(authority.ptr[0] == '[')) return literal_span(authority);
+#ifdef RP_SCAN_SSE2
+    if (authority.len <= 16 && end && end - authority.ptr >= 16) return name_span_block(authority);
+#endif
+    (void)end;
+    return name_span(authority);
+}
+
 rp_err rp_uri_parse_authority(rp_str authority, rp_str *host, uint16_t *port)
+{
+    return rp_uri_parse_authority_within(authority, NULL, host, port);
+}
+
+rp_err rp_uri_parse_authority_within(rp_str authority, const char *end, rp_str *host,
+                                     uint16_t *port)
 {
     *port = 0;
     if (authority.len == 0) return RP_E_H1_HOST;
-    size_t n = authority.ptr[0] == '[' ? literal_span(authority) : name_span(authority);
+    size_t n = host_span(authority, end);
     if (n == 0 || n > HOST_MAX) return RP_E_H1_HOST;
     *host = rp_str_head(authority, n);
     if (n == authority.len) return RP_OK;

@@ -40,6 +40,9 @@ RP_MUST rp_err rp_uri_parse_target(rp_str target, uint8_t method, struct rp_uri 
  * "-._~" without empty labels (one final dot is fine), at most 255 bytes: stricter than reg-name of
  * RFC 3986 §3.2.2, whose other characters no DNS name has; IPv6 without zone; no IPvFuture. */
 RP_MUST rp_err rp_uri_parse_authority(rp_str authority, rp_str *host, uint16_t *port);
+/* The same; bytes up to `end`, when that lies behind it, can be read, which makes it cheaper. */
+RP_MUST rp_err rp_uri_parse_authority_within(rp_str authority, const char *end, rp_str *host,
+                                             uint16_t *port);
 /* Normal form of an absolute path: unreserved characters decoded, RP_CH_LOOSE bytes encoded, hex
  * digits upper case, "//" merged, then dot segments removed (RFC 3986 §5.2.4). %2F and %5C stay
  * encoded. Returns the input itself when it is normal already; so do "*" and "". Idempotent.

@@ -152,9 +152,17 @@ static size_t put_ip4(const uint8_t ip[4], char *out)
     char *p = out;
     for (unsigned i = 0; i < 4; i++) {
         unsigned octet = ip[i];
-        if (octet >= 100) *p++ = (char)('0' + octet / 100);
-        if (octet >= 10) *p++ = (char)('0' + octet / 10 % 10);
-        *p++ = (char)('0' + octet % 10);
+        if (octet >= 100) {
+            unsigned hundreds = octet >= 200 ? 2 : 1;
+            octet -= 100 * hundreds;
+            *p++ = (char)('0' + hundreds);
+            *p++ = (char)('0' + octet / 10);
+            octet %= 10;
+        } else if (octet >= 10) {
+            *p++ = (char)('0' + octet / 10);
+            octet %= 10;
+        }
+        *p++ = (char)('0' + octet);
         *p++ = '.';
     }
     *--p = '\0';

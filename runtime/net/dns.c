@@ -89,8 +89,9 @@ struct rp_dns {
     struct rp_defer deliver;
     struct queue ready; /* an answer is there */
     struct watch *watches;
-    bool closing;
-    struct rp_map names; /* -> struct entry */
+    bool closing, moving; /* to another channel */
+    char *servers;        /* o.servers */
+    struct rp_map names;  /* -> struct entry */
 };
 
 /* ---- queues and answers -------------------------------------------------------------------- */
@@ -146,6 +147,8 @@ static void answer_put(struct entry *e, struct answer *a, rp_ms fresh_ms)
     e->answer = a;
     e->fresh_until = rp_loop_now(e->dns->loop) + fresh_ms;
 }
+
+static void ask(struct entry *e);
 
 /* ---- entries ------------------------------------------------------------------------------- */
 
@@ -273,7 +276,9 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     struct entry *e = arg;
     (void)timeouts;
     e->in_flight = false;
-    if (!e->dns->closing) {
+    if (e->dns->moving) {
+        ask(e);
+    } else if (!e->dns->closing) {
         if (status == ARES_SUCCESS && info && info->nodes) store_addrs(e, info);
         else store_failure(e, err_of(status == ARES_SUCCESS ? ARES_ENODATA : status));
         make_ready(e);
@@ -287,7 +292,8 @@ static void on_services(void *arg, int status, int timeouts, unsigned char *byte
     struct ares_srv_reply *list = NULL;
     (void)timeouts;
     e->in_flight = false;
-    if (e->dns->closing) return;
+    if (e->dns->moving) ask(e);
+    if (e->dns->closing || e->dns->moving) return;
     if (status == ARES_SUCCESS) status = ares_parse_srv_reply(bytes, n, &list);
     if (status == ARES_SUCCESS && list) store_services(e, list);
     else store_failure(e, err_of(status == ARES_SUCCESS ? ARES_ENODATA : status));
@@ -298,7 +304,9 @@ static void on_services(void *arg, int status, int timeouts, unsigned char *byte
 static void tell(struct rp_dns_query *one)
 {
     struct answer *a = one->entry->answer;
+    rp_ms now = rp_loop_now(one->entry->dns->loop), until = one->entry->fresh_until;
     struct rp_dns_answer told = {.status = a->status,
+                                 .ttl_ms = until > now ? until - now : 0,
                                  .addrs = a->addrs,
                                  .addrs_n = a->n,
                                  .services = a->services,
@@ -531,18 +539,55 @@ static int open_channel(struct rp_dns *d)
     return status;
 }
 
+static void use_options(struct rp_dns *d, const struct rp_dns_options *o)
+{
+    rp_free(d->servers);
+    d->o = *o;
+    d->servers = o->servers ? rp_strdup_n(o->servers, strlen(o->servers)) : NULL;
+    d->o.servers = d->servers;
+}
+
 struct rp_dns *rp_dns_new_with(struct rp_loop *l, const struct rp_dns_options *o)
 {
     struct rp_dns *d = rp_alloc(sizeof *d);
     d->loop = l;
-    d->o = o ? *o : rp_dns_defaults;
+    use_options(d, o ? o : &rp_dns_defaults);
     d->deliver.run = on_deliver;
     rp_map_init(&d->names, (uint32_t)RP_MIN(d->o.names_most, (size_t)UINT32_MAX));
     rp_timer_init(&d->timer, on_timer);
     if (open_channel(d) == ARES_SUCCESS) return d;
     rp_map_fini(&d->names);
+    rp_free(d->servers);
     rp_free(d);
     return NULL;
+}
+
+rp_err rp_dns_adjust(struct rp_dns *d, const struct rp_dns_options *o)
+{
+    if (!d) return RP_OK;
+    const struct rp_dns_options was = d->o;
+    ares_channel old = d->channel;
+    bool same = rp_str_eq(rp_str_z(was.servers), rp_str_z(o->servers)) &&
+                was.timeout_ms == o->timeout_ms && was.tries == o->tries;
+    if (!same) {
+        d->o.servers = o->servers; /* looked at by open_channel alone */
+        d->o.timeout_ms = o->timeout_ms;
+        d->o.tries = o->tries;
+        if (open_channel(d) != ARES_SUCCESS) {
+            d->o = was;
+            d->channel = old;
+            return RP_E_INVALID;
+        }
+    }
+    use_options(d, o);
+    d->o.names_most = was.names_most;
+    if (same) return RP_OK;
+    d->moving = true;
+    ares_destroy(old); /* what is open there is asked again */
+    ares_library_cleanup();
+    d->moving = false;
+    set_timer(d);
+    return RP_OK;
 }
 
 struct rp_dns *rp_dns_new(struct rp_loop *l)
@@ -564,5 +609,6 @@ void rp_dns_free(struct rp_dns **dp)
     rp_map_fini(&d->names);
     rp_timer_clear(d->loop, &d->timer);
     rp_loop_undefer(d->loop, &d->deliver);
+    rp_free(d->servers);
     rp_free(d);
 }

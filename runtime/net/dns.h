@@ -24,11 +24,12 @@ struct rp_dns_answer {
     size_t addrs_n;
     const struct rp_dns_service *services; /* of rp_dns_resolve_services; no order */
     size_t services_n;
+    rp_ms ttl_ms; /* how long it holds from now on, within the options' bounds */
 };
 typedef void (*rp_dns_fn)(void *arg, const struct rp_dns_answer *answer);
 
 struct rp_dns_options {
-    const char *servers; /* "10.0.0.53,10.0.0.54:5353"; NULL: those of resolv.conf */
+    const char *servers; /* "10.0.0.53,10.0.0.54:5353"; NULL: those of resolv.conf; copied */
     rp_ms timeout_ms;    /* of the first try; doubled for each further one */
     int tries;           /* per server */
     rp_ms ttl_least_ms, ttl_most_ms;
@@ -44,6 +45,9 @@ struct rp_dns *rp_dns_new(struct rp_loop *l);
 struct rp_dns *rp_dns_new_with(struct rp_loop *l, const struct rp_dns_options *o);
 /* Open queries are cancelled, callbacks not called. Not from inside a callback; before the loop. */
 void rp_dns_free(struct rp_dns **d);
+/* Other options from now on (names_most stays); servers is copied. Queries that are open are asked of
+ * the new servers. When c-ares refuses those, the old ones stay: RP_E_INVALID. */
+RP_MUST rp_err rp_dns_adjust(struct rp_dns *d, const struct rp_dns_options *o);
 /* Addresses of `name` (borrowed; an IP's text is one too), IPv4 and IPv6, in the order of RFC 6724.
  * The callback never runs before this returns. *out is valid until the callback or the cancel.
  * RP_E_INVALID for what cannot be a name, RP_E_CAP when the cache is full of open queries. */

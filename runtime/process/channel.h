@@ -14,8 +14,9 @@
 
 #include "base/str.h"
 
-/* DRAIN and STOP keep their numbers for ever: a master says them to workers of the version before it
- * (upgrade.h). So do the words of an upgrade, which two versions speak. */
+/* What has a number here keeps it for ever, as does the head of messages: a master says DRAIN and STOP
+ * to workers of the version before it (upgrade.h), commands may be of another version than the master
+ * that they are for, and two versions speak during an upgrade. */
 enum rp_message_kind {
     /* master to worker */
     RP_SAY_PREPARE = 1, /* fd: the bundle; a: listeners, b: files to come */
@@ -23,10 +24,11 @@ enum rp_message_kind {
     RP_SAY_BUILD,       /* all is given */
     RP_SAY_COMMIT,
     RP_SAY_ABORT,
-    RP_SAY_REOPEN, /* a: files to come by GIVE */
+    RP_SAY_REOPEN,    /* a: files to come by GIVE */
     RP_SAY_DRAIN = 7, /* a: milliseconds in which it accepts clients yet */
     RP_SAY_STOP = 8,
-    RP_SAY_ASK, /* a: ticket, 0: no answer is wanted; text: what lua/rproxy/ask.lua reads */
+    RP_SAY_LISTEN, /* to one that was started without serving */
+    RP_SAY_ASK,    /* a: ticket, 0: no answer is wanted; text: what lua/rproxy/ask.lua reads */
     /* worker to master */
     RP_SAY_READY,
     RP_SAY_FAILED, /* text: why */
@@ -41,16 +43,14 @@ enum rp_message_kind {
     /* watcher to master */
     RP_SAY_CHANGED, /* text: path of the first file that changed */
     /* command to master, and back */
-    RP_SAY_COMMAND, /* text: "reload" */
-    RP_SAY_ANSWER,  /* a: exit status; text */
-    /* master to a worker that was started without serving */
-    RP_SAY_LISTEN,
+    RP_SAY_COMMAND = 901, /* text: "reload" */
+    RP_SAY_ANSWER = 902,  /* a: exit status; text */
     /* successor to the master before it, and back: upgrade.h */
-    RP_SAY_HELLO = 1001, /* a: format of the handover; text: version */
-    RP_SAY_STAFFED,      /* its workers are ready */
-    RP_SAY_RELIEVE,      /* there is no agent any more: start yours */
-    RP_SAY_CARRY,        /* fds of the state to come, in their order */
-    RP_SAY_STATE,        /* fd: the state's text; a: fds that came before */
+    RP_SAY_HELLO = 1001,   /* a: format of the handover; text: version */
+    RP_SAY_STAFFED = 1002, /* its workers are ready */
+    RP_SAY_RELIEVE = 1003, /* there is no agent any more: start yours */
+    RP_SAY_CARRY = 1004,   /* fds of the state to come, in their order */
+    RP_SAY_STATE = 1005,   /* fd: the state's text; a: fds that came before */
 };
 
 enum rp_give { RP_GIVE_LISTENERS, RP_GIVE_FILES, RP_GIVE_ZONES };

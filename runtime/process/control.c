@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "process/master_in.h"
+#include "process/gates.h"
 #include "process/peers.h"
 #include "process/shares.h"
 
@@ -360,12 +361,25 @@ static void do_upstreams(struct rp_master *m, struct client *k)
     rp_buf_fini(&out);
 }
 
+static void do_circuits(struct rp_master *m, struct client *k)
+{
+    struct rp_buf out;
+    rp_buf_init(&out, METRICS_MOST);
+    rp_gates_table(m->roster, m->turn_ms, &out);
+    answer_on(k, 0, rp_buf_str(&out));
+    rp_buf_fini(&out);
+}
+
 /* "peer UPSTREAM PEER WORD" */
 static void order_peer(struct rp_master *m, struct client *k, rp_str words)
 {
     struct rp_buf out;
     rp_buf_init(&out, TEXT_MOST);
-    rp_err e = rp_peers_order(m->roster, words, m->turn_ms, &out);
+    struct rp_peers all = {.roster = m->roster,
+                           .members = m->members,
+                           .orders = m->orders,
+                           .plan = m->site->plan};
+    rp_err e = rp_peers_order(&all, words, m->turn_ms, &out);
     answer_on(k, e == RP_OK ? 0 : 1, rp_buf_str(&out));
     rp_buf_fini(&out);
 }
@@ -399,7 +413,7 @@ static const struct {
 } COMMANDS[] = {
     {"reload", do_reload},       {"stop", do_stop},     {"quit", do_quit},
     {"reopen", do_reopen},       {"status", do_status}, {"metrics", do_metrics},
-    {"upstreams", do_upstreams}, {"splits", do_splits},
+    {"upstreams", do_upstreams}, {"splits", do_splits}, {"circuits", do_circuits},
 };
 
 static void obey(struct rp_master *m, struct client *k, rp_str command)

@@ -135,9 +135,12 @@ RP_NORETURN static void be_worker(struct rp_master *m, uint32_t worker, int mast
         .metrics = m->metrics,
         .census = m->census,
         .roster = m->roster,
+        .members = m->members,
+        .orders = m->orders,
         .splits = m->splits,
         .keyring = m->keyring,
         .once = m->once,
+        .learned = m->learned,
         .staples = m->staples,
     };
     rp_worker_run(&in);
@@ -179,7 +182,8 @@ static bool has_sockets(struct rp_master *m, uint32_t worker)
 void rp_crew_start(struct rp_master *m, uint32_t worker)
 {
     struct rp_slot *s = slot_of(m, worker);
-    int pair[2] = {-1, -1}, master = (int)getpid();
+    int pair[2] = {-1, -1};
+    int master = m->succession ? m->succession->pid : (int)getpid();
     m->crew.changed = true;
     if (!has_sockets(m, worker)) return;
     int pid = rp_channel_pair(true, pair) == RP_OK ? RP_SYS(fork, fork()) : -1;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * handover: the text in which a master tells another version of itself what there is: listening
- * sockets, shared memory, workers (upgrade.h). Two versions read it, so it is a text of records, one
- * a line, that either may have more of than the other knows:
+ * sockets, shared memory, workers (upgrade.h). Two versions read it, so it is a text of records,
+ * one a line, that either may have more of than the other knows:
  *
  *   KEY NUMBER NUMBER .. [=TEXT in hexadecimal digits]
  *
- * Whoever reads skips keys that it does not know, takes numbers that are missing as 0, and looks at no
- * more numbers than it knows. What must not be skipped gets another RP_HANDOVER_FORMAT, which the
- * other side refuses before anything was touched. Pure.
+ * Whoever reads skips keys that it does not know, takes numbers that are missing as 0, and looks
+ * at no more numbers than it knows. What must not be skipped gets another RP_HANDOVER_FORMAT,
+ * which the other side refuses before anything was touched. Pure.
  */
 #ifndef RP_PROCESS_HANDOVER_H
 #define RP_PROCESS_HANDOVER_H

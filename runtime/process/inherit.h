@@ -18,6 +18,7 @@
 #include "shm/keyring.h"
 #include "shm/counter.h"
 #include "shm/crumb.h"
+#include "shm/members.h"
 #include "shm/metric.h"
 #include "shm/once.h"
 #include "shm/roster.h"
@@ -45,9 +46,12 @@ struct rp_inherit {
     struct rp_metrics *metrics;
     struct rp_census *census;
     struct rp_roster *roster;
+    struct rp_members *members; /* peers that providers bring: the agent writes */
+    struct rp_members *orders;  /* ... and what the operator adds and takes out: the master does */
     struct rp_splits *splits;
     struct rp_keyring *keyring;
     struct rp_once *once;    /* tickets that brought early data */
+    struct rp_dict *learned; /* sessions of applications, proxy/sticky.h */
     struct rp_dict *staples; /* OCSP answers, proxy/staples.h */
 };
 

@@ -135,10 +135,12 @@ struct rp_master {
     struct rp_metrics *metrics;
     struct rp_census *census;
     struct rp_roster *roster;
+    struct rp_members *members, *orders; /* peers of providers, and of the operator */
     struct rp_splits *splits;
     struct rp_keyring *keyring; /* of session tickets */
     struct rp_once *once;       /* those that brought early data */
     rp_ms rotated_ms;           /* when its keys last changed */
+    struct rp_dict *learned;    /* sessions of applications and their peers */
     struct rp_dict *staples;    /* OCSP answers of all workers */
     struct rp_crew crew;
     struct rp_reload reload;

@@ -8,6 +8,7 @@
 #include "process/master_in.h"
 #include "process/stats.h"
 #include "proxy/staples.h"
+#include "proxy/sticky.h"
 #include "shm/dict.h"
 
 /* Room for the largest number of workers that a reload may ask for; pages that nobody touches take
@@ -76,6 +77,29 @@ static rp_err roster_open(struct rp_master *m, struct rp_zone *z, rp_str name)
     return rp_roster_new(z, name, RP_PLAN_SLOTS, RP_ROSTER_PLACES_DEFAULT, &m->roster);
 }
 
+/* Two of a kind: one is written by the agent, the other by the master. Both tell the roster. */
+static size_t members_bytes(void)
+{
+    return rp_members_bytes(RP_MEMBERS_SETS_DEFAULT, RP_MEMBERS_TEXT_DEFAULT);
+}
+
+static rp_err members_open(struct rp_master *m, struct rp_zone *z, rp_str name)
+{
+    return rp_members_new(z, name, RP_MEMBERS_SETS_DEFAULT, RP_MEMBERS_TEXT_DEFAULT, m->roster,
+                          &m->members);
+}
+
+static size_t orders_bytes(void)
+{
+    return rp_members_bytes(RP_MEMBERS_SETS_DEFAULT, RP_MEMBERS_TEXT_OPERATOR);
+}
+
+static rp_err orders_open(struct rp_master *m, struct rp_zone *z, rp_str name)
+{
+    return rp_members_new(z, name, RP_MEMBERS_SETS_DEFAULT, RP_MEMBERS_TEXT_OPERATOR, m->roster,
+                          &m->orders);
+}
+
 static size_t splits_bytes(void)
 {
     return rp_splits_bytes(RP_PLAN_SLOTS, RP_SPLITS_PLACES);
@@ -97,6 +121,17 @@ static rp_err staples_open(struct rp_master *m, struct rp_zone *z, rp_str name)
     return rp_dict_new(z, RP_DICT_CACHE, &m->staples);
 }
 
+static size_t learned_bytes(void)
+{
+    return RP_STICKY_LEARNED_BYTES;
+}
+
+static rp_err learned_open(struct rp_master *m, struct rp_zone *z, rp_str name)
+{
+    (void)name; /* as above */
+    return rp_dict_new(z, RP_DICT_CACHE, &m->learned);
+}
+
 static const struct part {
     const char *name;
     size_t (*bytes)(void);
@@ -106,7 +141,8 @@ static const struct part {
     {"metrics1", metrics_bytes, metrics_open}, {"tickets1", rp_keyring_bytes, keyring_open},
     {"early1", rp_once_bytes, once_open},      {"census1", census_bytes, census_open},
     {"roster1", roster_bytes, roster_open},    {"staples1", staples_bytes, staples_open},
-    {"splits1", splits_bytes, splits_open},
+    {"splits1", splits_bytes, splits_open},    {"members1", members_bytes, members_open},
+    {"orders1", orders_bytes, orders_open},    {"sticky1", learned_bytes, learned_open},
 };
 
 _Static_assert(RP_COUNT(PARTS) <= RP_PARTS_MOST, "there is a place for each");
@@ -162,6 +198,8 @@ rp_err rp_parts_open(struct rp_master *m, const struct rp_parts *old, struct rp_
 void rp_parts_close(struct rp_master *m)
 {
     rp_census_free(&m->census);
+    rp_members_free(&m->members);
+    rp_members_free(&m->orders);
     rp_roster_free(&m->roster);
     rp_splits_free(&m->splits);
     rp_keyring_free(&m->keyring);
@@ -170,5 +208,6 @@ void rp_parts_close(struct rp_master *m)
     rp_counter_free(&m->counters);
     rp_crumb_free(&m->crumbs);
     rp_dict_free(&m->staples);
+    rp_dict_free(&m->learned);
     for (uint32_t i = 0; i < RP_PARTS_MOST; i++) rp_zone_free(&m->parts.zones[i]);
 }

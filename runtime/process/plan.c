@@ -59,6 +59,8 @@ void rp_plan_save(const struct rp_conf *c, rp_str bundle, rp_str description,
     }
     put_u64(out, c->files_n);
     for (uint32_t i = 0; i < c->files_n; i++) put_text(out, c->files[i]);
+    put_u64(out, c->upstreams_n);
+    for (uint32_t i = 0; i < c->upstreams_n; i++) put_text(out, c->upstreams[i]->name);
     put_u64(out, c->zones_n);
     for (uint32_t i = 0; i < c->zones_n; i++) {
         put_text(out, c->zones[i].name);
@@ -154,6 +156,16 @@ static void get_files(struct reader *r, struct rp_plan *p)
     }
 }
 
+static void get_upstreams(struct reader *r, struct rp_plan *p)
+{
+    uint64_t n = get_u64(r, 0, UINT32_MAX);
+    if (n > r->rest.len / sizeof(uint64_t)) r->bad = true; /* more than there is room for */
+    if (r->bad) return;
+    p->upstreams = rp_alloc(sizeof *p->upstreams * (n + 1));
+    for (uint32_t i = 0; i < n && !r->bad; i++)
+        p->upstreams[p->upstreams_n++] = get_bytes(r, RP_PLAN_BYTES_MOST); /* only compared */
+}
+
 static void get_zones(struct reader *r, struct rp_plan *p)
 {
     p->zones_n = (uint32_t)get_u64(r, 0, RP_PLAN_ZONES_MOST);
@@ -197,6 +209,7 @@ static void get_plan(struct reader *r, struct rp_plan *p)
     p->pid_file_at = get_text(r);
     get_listeners(r, p);
     get_files(r, p);
+    get_upstreams(r, p);
     get_zones(r, p);
     get_watched(r, p);
     p->bundle = get_bytes(r, RP_PLAN_BYTES_MOST);
@@ -223,6 +236,7 @@ void rp_plan_free(struct rp_plan **p)
     if (!*p) return;
     rp_free((*p)->listeners);
     rp_free((*p)->files);
+    rp_free((*p)->upstreams);
     rp_free((*p)->zones);
     rp_free((*p)->watched);
     rp_free(*p);

@@ -67,6 +67,8 @@ struct rp_plan {
     uint32_t listeners_n;
     rp_str *files;
     uint32_t files_n;
+    rp_str *upstreams; /* their names, for orders about them */
+    uint32_t upstreams_n;
     struct rp_plan_zone *zones;
     uint32_t zones_n;
     struct rp_plan_watched *watched; /* none when the site does not want it */

@@ -12,13 +12,19 @@
 
 /* ---- telling -------------------------------------------------------------------------------- */
 
+/* Names are told as they are, so that they can be given back; what would break the table is not. */
+static void put_name(struct rp_buf *out, const char *name)
+{
+    for (; *name; name++) rp_buf_add_ch(out, (unsigned char)*name < ' ' ? '?' : *name);
+}
+
 static void put_side(const struct rp_split_report *r, uint32_t i, rp_ms now, struct rp_buf *out)
 {
     const struct rp_split_side *side = &r->sides[i];
     const char *role = i == r->base ? "base" : r->steps_n && i == r->canary ? "canary" : "-";
-    rp_buf_add_escaped(out, rp_str_z(r->name));
+    put_name(out, r->name);
     rp_buf_add_ch(out, '\t');
-    rp_buf_add_escaped(out, rp_str_z(side->name));
+    put_name(out, side->name);
     rp_buf_addf(out, "\t%u\t%u\t%llu\t%llu\t%llu\t%llu\t%s\t%s\t%u\t%u\t%llu\t", side->share,
                 side->said, (unsigned long long)side->all.requests,
                 (unsigned long long)side->all.failures,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * successor: see successor.h. Texts of handovers come from a master of another version: of our own
- * rights, but not of our own mind, so numbers are checked before they become indices or descriptors.
+ * rights, but not of our own mind, so numbers are checked before they become indices or
+ * descriptors.
  */
 #include "process/successor.h"
 
@@ -154,7 +155,8 @@ static struct rp_succession *succession_new(void)
     return s;
 }
 
-/* Its sockets stay open, and so do files of unix sockets: they are the other master's, or were taken. */
+/* Its sockets stay open, and so do files of unix sockets: they are the other master's, or were
+ * taken. */
 void rp_succession_done(struct rp_succession *s)
 {
     rp_zones_close(&s->zones);
@@ -266,8 +268,8 @@ static bool send_state(struct rp_master *m, const struct rp_handover_out *o)
     return sent;
 }
 
-/* All is said: what is here belongs to the master, which closes the channel when it has taken it. Who
- * dies meanwhile is reaped by it. */
+/* All is said: what is here belongs to the master, which closes the channel when it has taken it.
+ * Who dies meanwhile is reaped by it. */
 RP_NORETURN static void leave_it_all(struct rp_master *m)
 {
     struct pollfd end = {.fd = m->succession->channel, .events = POLLIN};
@@ -329,7 +331,8 @@ void rp_successor_read(struct rp_master *m)
 void rp_successor_reserve(struct rp_master *m)
 {
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++)
-        if (m->succession->slots[i].pid) m->crew.slots[i].state = RP_SLOT_FOREIGN;
+        if (m->succession->slots[i].state != RP_SLOT_EMPTY)
+            m->crew.slots[i].state = RP_SLOT_FOREIGN;
     m->crew.slots[RP_CREW_AGENT].state = RP_SLOT_FOREIGN;
     m->crew.quiet = true;
 }

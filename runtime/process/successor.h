@@ -44,7 +44,8 @@ bool rp_successor_is_wanted(void);
 /* Then this is all that it does. Returns the exit status. */
 int rp_successor_run(char **argv);
 /* ---- for master.c: the rehearsal's events ---- */
-/* The slots of the other master's workers are taken, and its agent still is the one; ours serve nobody. */
+/* The slots of the other master's workers are taken, and its agent still is the one; ours serve
+ * nobody. */
 void rp_successor_reserve(struct rp_master *m);
 void rp_successor_on_ready(struct rp_master *m);
 void rp_successor_read(struct rp_master *m);

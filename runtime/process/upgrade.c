@@ -27,6 +27,7 @@ enum {
     STAFF_LIMIT_MS = 60000,    /* the agent's start */
     END_LIMIT_MS = 3000,       /* to tidy up, before it is killed */
     WORDS_MOST = 16 * 1024,
+    SPARE_FDS = 64 + RP_PARTS_MOST + RP_PLAN_ZONES_MOST,
     TEXT_MOST = 64 * 1024,
 };
 
@@ -85,7 +86,8 @@ static void put_words(int fd, struct rp_buf *out)
     rp_buf_fini(&all);
 }
 
-/* Its workers serve nobody and end by themselves: their master is gone. Until then their slots are taken. */
+/* Its workers serve nobody and end by themselves: their master is gone. Until then their slots are
+ * taken. */
 static void adopt_strays(struct rp_master *m)
 {
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) {
@@ -96,7 +98,7 @@ static void adopt_strays(struct rp_master *m)
         rp_crumb_report(m->crumbs, i, &r);
         if (r.pid == 0 || waitid(P_PID, r.pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) continue;
         *s = (struct rp_slot){.state = RP_SLOT_LEAVING,
-                              .number = RP_CREW_AGENT,
+                              .number = i,
                               .former = true,
                               .pid = (int)r.pid,
                               .channel = -1,
@@ -246,7 +248,10 @@ RP_NORETURN static void be_successor(struct rp_master *m, const struct rp_handov
     (void)unsetenv("NOTIFY_SOCKET"); /* the service manager hears the master only */
     if (dup2(m->upgrade.words, STDERR_FILENO) >= 0) execute(m, o, file);
     struct rp_run run = {.complaints = STDERR_FILENO};
-    rp_boot_complain(&run, rp_str_z(strerror(errno)));
+    struct rp_buf text;
+    rp_buf_init(&text, TEXT_MOST);
+    rp_buf_addf(&text, "cannot execute %s: %s", m->upgrade.binary, strerror(errno));
+    rp_boot_complain(&run, rp_buf_str(&text));
     _exit(1);
 }
 
@@ -316,10 +321,24 @@ static int put_all(struct rp_master *m, struct rp_handover_out *o, int state)
     return file_of(o);
 }
 
+/* The new program opens some descriptors before it can close those of ours that it does not want:
+ * that it finds none left would come too late. */
+static bool has_room(const struct rp_master *m)
+{
+    int fds[SPARE_FDS], n = 0;
+    while (n < SPARE_FDS && (fds[n] = rp_os_dup(m->signals)) >= 0) n++;
+    for (int i = 0; i < n; i++) rp_os_close(&fds[i]);
+    return n == SPARE_FDS;
+}
+
 /* Does not come back when it succeeds: the rest of this is in the new program. */
 static void be_replaced(struct rp_master *m, int state)
 {
     struct rp_handover_out o;
+    if (!has_room(m)) {
+        fail(m, "too few descriptors are left (ulimit -n)");
+        return;
+    }
     rp_log(notice, "the new version is ready, going on with it pid=%d", (int)getpid());
     int file = put_all(m, &o, state);
     if (file >= 0) execute(m, &o, file);

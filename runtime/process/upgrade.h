@@ -2,12 +2,13 @@
  *
  * upgrade: another program takes the place of this one, in the same process, and nobody is dropped.
  *
- *   REHEARSING  the new program runs as a child, the successor: it is told what there is (handover.h),
- *               evaluates the site and starts workers of its own, which serve nobody yet
+ *   REHEARSING  the new program runs as a child, the successor: it is told what there is
+ *               (handover.h), evaluates the site and starts workers, which serve nobody yet
  *   RESTING     they are ready; our agent is told to end
  *   STAFFING    the successor starts its agent, and sends its state: a text and descriptors
- *   then this process executes the new program, which reads that state and ours, lets the new workers
- *   listen, and the old ones drain. The successor ends, and its workers become children of this process
+ *   then this process executes the new program, which reads that state and ours, lets the new
+ *   workers listen, and the old ones drain; the successor ends, and its workers become children
+ *   of this process
  *   ENDING      or it failed: its end is waited for, and all is as it was
  *
  * Until the execution nothing of ours changed but for the agent. What the successor says on its
@@ -53,8 +54,8 @@ struct rp_upgrade {
 
 struct rp_master;
 
-/* binary: an absolute path; empty: the program as it was started. The outcome is told to the log and
- * to clients of the control socket. False: one is under way already. */
+/* binary: an absolute path; empty: the program as it was started. The outcome is told to the log
+ * and to clients of the control socket. False: one is under way already. */
 bool rp_upgrade_ask(struct rp_master *m, rp_str binary);
 /* From its begin until it has failed: then nothing else may change. */
 bool rp_upgrade_is_on(const struct rp_master *m);

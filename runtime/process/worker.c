@@ -183,7 +183,9 @@ static void boot(struct rp_worker *w)
     take_keys(w);
     if (!in->agent) rp_proxy_use_census(w->proxy, in->census, in->worker); /* it accepts nobody */
     rp_proxy_use_roster(w->proxy, in->roster, rp_plan_row(in->worker));
+    rp_proxy_use_members(w->proxy, in->members, in->orders);
     rp_proxy_use_splits(w->proxy, in->splits, rp_plan_row(in->worker));
+    w->proxy->learned = in->learned;
     rp_staples_use(w->proxy, in->staples);
     w->proxy->metrics = in->metrics;
     w->proxy->metrics_row = rp_plan_row(in->worker);

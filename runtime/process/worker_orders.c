@@ -164,7 +164,9 @@ static void obey(struct rp_worker *w)
 static void lose_master(struct rp_worker *w)
 {
     (void)uv_poll_stop(&w->channel); /* never fails */
-    rp_log(alert, "the master is gone, draining master=%d", w->in.master);
+    if (w->in.quiet && w->state == RP_WORKER_STARTING)
+        rp_log(info, "the upgrade was given up, ending"); /* nobody was served */
+    else rp_log(alert, "the master is gone, draining master=%d", w->in.master);
     rp_worker_drain(w, 0);
 }
 

@@ -10,6 +10,7 @@
 
 #include "http/scan.h"
 #include "proxy/access_field.h"
+#include "proxy/coalesce.h"
 #include "proxy/connpool.h"
 #include "proxy/hedge.h"
 #include "proxy/upstream.h"
@@ -322,6 +323,9 @@ static void add_value(struct line *l, const struct rp_access_field *field)
     case RP_ACCESS_FIRST_BYTE_TIME: add_span(l, attempt_start(r), r->first_byte_ns); break;
     case RP_ACCESS_TRIES: rp_buf_add_u64(l->out, r->tries); break;
     case RP_ACCESS_HEDGES: rp_buf_add_u64(l->out, r->hedge ? r->hedge->n : 0); break;
+    case RP_ACCESS_COALESCED:
+        rp_buf_add(l->out, r->coalesce && r->coalesce->shared ? RP_STR("true") : RP_STR("false"));
+        break;
     case RP_ACCESS_HEDGED:
         rp_buf_add(l->out, r->hedge && r->hedge->won ? RP_STR("true") : RP_STR("false"));
         break;

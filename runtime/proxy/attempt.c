@@ -19,8 +19,10 @@
 #include "proxy/attempt_retry.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
+#include "proxy/coalesce.h"
 #include "proxy/deadline.h"
 #include "proxy/dial.h"
+#include "proxy/guard.h"
 #include "proxy/hash_key.h"
 #include "proxy/headers.h"
 #include "proxy/hedge.h"
@@ -30,6 +32,7 @@
 #include "proxy/queue.h"
 #include "proxy/split.h"
 #include "proxy/sticky.h"
+#include "proxy/tap.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -75,6 +78,11 @@ static void on_up_event(void *user, struct rp_up *u)
 {
     (void)u;
     rp_req_wake(user, RP_WAKE_UP);
+}
+
+void rp_attempt_bind(struct rp_req *r)
+{
+    rp_up_bind(r->up, on_up_event, r);
 }
 
 /* A hook's TLS settings for this request: connections that are made with them are its alone. */
@@ -167,6 +175,11 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
         if (r->again_ms > now) return wait_up(r, "the next try", r->again_ms - now, RP_OK);
         r->again_ms = 0;
     }
+    if (RP_UNLIKELY(r->route->coalesce_max != 0) && !rp_coalesce_settle(r, &v)) return v;
+    if (rp_guard_is_on(r)) {
+        rp_err may = rp_guard_ask(r);
+        if (may != RP_OK) return rp_step_fail(r, r->tries ? r->try_fail : may);
+    }
     if (RP_UNLIKELY(has_payload(r)) && !rp_payload_settle(r, &v)) return v;
     if (r->route->buffer_request && !rp_buffering_gather(r, &v)) return v;
     r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
@@ -177,12 +190,19 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
         if (e != RP_OK) return rp_step_fail(r, e);
         if (has_payload(r) && !rp_payload_settle(r, &v)) return v; /* it read or gave a body */
     }
+    if (RP_UNLIKELY(r->upstream->subsets.len) && !r->pick.subset.len)
+        r->pick.subset = r->route->subset;
     if (r->upstream->hash_n && !rp_hash_key_of(r, r->upstream, &r->pick.hash))
         r->pick.hash = rp_random_u64(&r->proxy->dice);
-    if (r->upstream->sticky_cookie.len) r->pick.bound = rp_sticky_find(r);
+    if (rp_sticky_is_on(r->upstream)) {
+        r->pick.bound = rp_sticky_find(r);
+        rp_err stripped = rp_sticky_strip(r);
+        if (stripped != RP_OK) return rp_step_fail(r, stripped);
+    }
     rp_err e = take_seat(r);
     if (e == RP_E_UP_FULL && rp_queue_join(r) == RP_OK) return wait_for_seat(r);
     rp_queue_leave(r);
+    if (RP_UNLIKELY(e == RP_E_UP_FULL)) rp_guard_full(r);
     if (e == RP_AGAIN) {
         return wait_up(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
     }
@@ -255,7 +275,7 @@ static rp_err settle_protocol(struct rp_req *r)
     struct rp_h2_link *k = rp_h2_link_open(rp_connpool_links(r->pick.pool_slot), conn,
                                            r->proxy->mem, &settings, tls != NULL);
     r->up = rp_h2_link_stream(k, r->upgrading);
-    rp_up_bind(r->up, on_up_event, r);
+    rp_attempt_bind(r);
     return RP_OK;
 }
 
@@ -267,7 +287,7 @@ static bool take_pooled(struct rp_req *r)
     if (!fresh && !r->up) r->up = find_pooled(r);
     r->up_reused = r->up != NULL;
     if (!r->up) return false;
-    rp_up_bind(r->up, on_up_event, r);
+    rp_attempt_bind(r);
     r->proxy->stats.up_reuses++;
     return true;
 }
@@ -336,7 +356,7 @@ static enum rp_verdict start_connect(struct rp_req *r)
         rp_conn_greet(r->up->conn, proxy_header(r, text));
     bool one = (r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r)) || own_tls(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
-    rp_up_bind(r->up, on_up_event, r);
+    rp_attempt_bind(r);
     return wait_up(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
 }
 
@@ -414,6 +434,7 @@ enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
         return rp_attempt_failed(r, e, RP_RETRY_LATE);
     bool of_upstream =
         e == RP_E_UP_FIRST_BYTE_TIMEOUT || e == RP_E_UP_SEND_TIMEOUT || e == RP_E_UP_IDLE_TIMEOUT;
+    if (of_upstream && awaits && rp_guard_is_on(r)) rp_guard_failed(r, true);
     if (of_upstream) rp_attempt_log_failure(r, e); /* the access log tells of clients */
     return rp_step_fail(r, e);
 }
@@ -439,6 +460,7 @@ enum rp_verdict rp_step_send(struct rp_req *r)
     rp_headers_put_request(r, &head, &framing, &length);
     rp_up_start(r->up, &head, r->up_head->method, framing, length);
     if (r->spool) rp_buffering_restart(r);
+    if (RP_UNLIKELY(rp_tap_of(r) != NULL)) rp_tap_restart(rp_tap_of(r));
     r->body_sent = framing == RP_BODY_NONE;
     if (r->body_sent) r->sent_ns = rp_loop_now_ns(r->proxy->loop);
     return rp_step_to(r, RP_STEP_AWAIT);
@@ -452,6 +474,7 @@ static rp_err pump_made(struct rp_req *r)
     if (e != RP_OK) return e;
     rp_req_note_piece(r, p->made.bytes);
     if (p->made.bytes == 0 && !p->done) return RP_OK;
+    rp_tap_sent(r, &p->made);
     rp_err sent = rp_up_send(r->up, &p->made, p->done, p->sourced ? NULL : r->x.trailers);
     if (sent < 0) return sent;
     if (p->done) {
@@ -479,6 +502,7 @@ static rp_err pump_once(struct rp_req *r)
     }
     rp_req_note_piece(r, r->body.bytes);
     if (r->body.bytes == 0 && !r->body_ended) return RP_AGAIN;
+    rp_tap_sent(r, &r->body);
     rp_err sent = rp_up_send(r->up, &r->body, r->body_ended, r->x.trailers);
     if (sent < 0) return sent;
     if (r->body_ended) {
@@ -582,13 +606,14 @@ static enum rp_verdict take_response(struct rp_req *r)
     r->from = RP_FROM_UPSTREAM;
     if (r->pick.group && r->pick.group->peers_n > 1) rp_upstream_note_latency(r->proxy, &r->pick);
     if (RP_UNLIKELY(r->upstream->hedge_max != 0)) rp_hedge_note(r);
+    if (rp_guard_is_on(r)) rp_guard_answered(r);
     if (rp_attempt_refuses(r)) {
         reset_response(r);
         return rp_attempt_repeat(r);
     }
     if (is_bad_switch(r)) return answer_is_bad(r, RP_E_UP_UPGRADE);
     rp_err e = rp_headers_note_response(r);
-    if (e == RP_OK && r->upstream->sticky_cookie.len) e = rp_sticky_tell(r);
+    if (e == RP_OK && rp_sticky_is_on(r->upstream)) e = rp_sticky_tell(r);
     if (e == RP_OK && RP_UNLIKELY(r->split_by == RP_SPLIT_BY_CHANCE)) e = rp_split_tell(r);
     return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
 }
@@ -596,7 +621,8 @@ static enum rp_verdict take_response(struct rp_req *r)
 enum rp_verdict rp_step_await(struct rp_req *r)
 {
     end_settled_dial(r);
-    rp_err pumped = rp_attempt_pump(r);
+    bool sent = r->body_sent && !r->body_pipe && rp_up_is_flushed(r->up);
+    rp_err pumped = sent ? RP_OK : rp_attempt_pump(r);
     if (pumped < 0) return rp_step_fail(r, pumped);
     if (pumped == RP_END) { /* a request_body hook answered: the rest is nobody's */
         rp_attempt_release(r);

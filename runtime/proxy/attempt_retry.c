@@ -11,6 +11,7 @@
 
 #include "http/h1_up.h"
 #include "proxy/buffering.h"
+#include "proxy/guard.h"
 #include "proxy/hedge.h"
 #include "proxy/proxy.h"
 #include "proxy/retry.h"
@@ -70,6 +71,7 @@ enum rp_verdict rp_attempt_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
     bool of_peer = verdict == RP_RETRY_OTHER || verdict == RP_RETRY_NO;
     bool blamed = of_peer && (r->upstream->fail_on & bit_of(stage));
     if (of_peer) rp_attempt_log_failure(r, e);
+    if (of_peer && rp_guard_is_on(r)) rp_guard_failed(r, stage == RP_RETRY_LATE);
     rp_attempt_release(r);
     enum rp_pick_end end = of_peer ? RP_PICK_TRIED : RP_PICK_WELL;
     if (blamed) end = stage == RP_RETRY_CONNECTING ? RP_PICK_DOWN : RP_PICK_FAILED;
@@ -100,6 +102,7 @@ bool rp_attempt_refuses(struct rp_req *r)
     if (!is_listed(&c->retry_statuses, r->res.status)) return false;
     if (rp_hedge_is_on(r)) return true;
     if (!rp_upstream_has_other(r->proxy, &r->pick)) return false;
+    if (rp_guard_is_on(r) && !rp_guard_may_repeat(r)) return false;
     struct rp_retry_facts facts = facts_of(r, RP_RETRY_ANSWERED);
     return rp_retry_decide(&facts) == RP_RETRY_OTHER;
 }

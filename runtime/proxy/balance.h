@@ -36,6 +36,7 @@ struct rp_balance_peer {
     uint32_t seats;       /* most in flight; 0: no limit */
     uint8_t tier;         /* priority: lower ones first */
     uint8_t health;       /* enum rp_balance_health */
+    bool near;            /* in our zone */
     bool live;            /* settled: may be chosen */
 };
 
@@ -80,6 +81,8 @@ struct rp_balance_rules {
     uint8_t panic; /* percent of the weights that must be up, else all are taken; 0: never */
     uint8_t spill; /* percent of a tier's weights that must be up, else the next tier takes part;
                     * 0: it does when none is */
+    uint8_t zone;  /* 0: zones do not matter; else percent of our zone's weights that are enough for
+                    * all: peers of other zones get what is missing to that */
 };
 
 /* Make the list: the first tier that has somebody up, and as many more as the rules say.

@@ -46,6 +46,58 @@ static uint32_t choose_tier(const struct tier tiers[RP_BALANCE_TIERS], bool pani
     return RP_BALANCE_TIERS - 1;
 }
 
+/* ---- zones ---------------------------------------------------------------------------------- */
+
+struct zones {
+    uint64_t near_all, near_up, far_up; /* weights of the tiers that take part */
+    uint32_t heaviest_near, heaviest_far;
+};
+
+static struct zones measure_zones(const struct rp_balance_view *b, uint32_t last)
+{
+    struct zones z = {0};
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct rp_balance_peer *p = &b->peers[i];
+        if (p->tier > last) continue;
+        if (p->near) z.near_all += p->full_weight;
+        if (!p->live) continue;
+        if (p->near) {
+            z.near_up += p->weight;
+            z.heaviest_near = RP_MAX(z.heaviest_near, p->weight);
+        } else {
+            z.far_up += p->weight;
+            z.heaviest_far = RP_MAX(z.heaviest_far, p->weight);
+        }
+    }
+    return z;
+}
+
+static uint32_t scaled(uint32_t weight, double by)
+{
+    double w = (double)weight * by + 0.5;
+    if (w < 1) return 1;
+    return w > RP_BALANCE_WEIGHT_MOST ? (uint32_t)RP_BALANCE_WEIGHT_MOST : (uint32_t)w;
+}
+
+/* Our zone keeps min(1, up / (zone% of all)) of the requests; what is left goes to other zones, by their
+ * weights. Weights are made large, so that small shares are not rounded away. */
+static void prefer_zone(struct rp_balance_view *b, uint32_t last, uint8_t enough)
+{
+    struct zones z = measure_zones(b, last);
+    if (z.near_up == 0 || z.far_up == 0) return; /* there is no choice */
+    bool whole = z.near_up * 100 >= z.near_all * enough;
+    double keep = (double)z.near_up * 100 / ((double)z.near_all * enough);
+    double far = whole ? 0 : (double)z.near_up * (1 - keep) / (keep * (double)z.far_up);
+    double heaviest = RP_MAX((double)z.heaviest_near, (double)z.heaviest_far * far);
+    double near = RP_BALANCE_WEIGHT_MOST / heaviest;
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct rp_balance_peer *p = &b->peers[i];
+        if (!p->live) continue;
+        if (whole) p->live = p->near;
+        else p->weight = scaled(p->weight, p->near ? near : far * near);
+    }
+}
+
 void rp_balance_settle(struct rp_balance_view *b, const struct rp_balance_rules *rules)
 {
     struct tier tiers[RP_BALANCE_TIERS] = {0};
@@ -58,6 +110,10 @@ void rp_balance_settle(struct rp_balance_view *b, const struct rp_balance_rules 
     for (uint32_t i = 0; i < b->n; i++) {
         struct rp_balance_peer *p = &b->peers[i];
         p->live = p->tier <= last && is_in(b, p);
+    }
+    if (rules->zone) prefer_zone(b, last, rules->zone);
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct rp_balance_peer *p = &b->peers[i];
         if (!p->live) continue;
         sum += p->weight;
         b->even &= b->live_n == 0 || p->weight == b->peers[b->live[0]].weight;

@@ -11,6 +11,7 @@
 #include "http/h1_up.h"
 #include "proxy/payload.h"
 #include "proxy/proxy.h"
+#include "proxy/tap.h"
 #include "proxy/spool.h"
 
 enum {
@@ -152,6 +153,7 @@ rp_err rp_buffering_pump(struct rp_req *r)
     rp_err e = rp_spool_get(r->spool, &piece, PIECE_BYTES);
     if (e < 0 || e == RP_AGAIN) return e;
     bool last = rp_spool_left(r->spool) == 0;
+    rp_tap_sent(r, &piece);
     e = rp_up_send(r->up, &piece, last, NULL);
     rp_chain_clear(&piece);
     if (e < 0) return e;

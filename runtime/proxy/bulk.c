@@ -6,6 +6,7 @@
 
 #include "http/h1_up.h"
 #include "proxy/proxy.h"
+#include "proxy/tap.h"
 
 /* Bytes of a body, behind those at hand. Below it two system calls more (the first piece is with the
  * head anyway) cost what the copying of so few does. */
@@ -13,7 +14,7 @@ enum { BULK_LEAST = 64 * 1024 };
 
 static bool is_plain(const struct rp_req *r)
 {
-    return rp_splice_can(r->up->conn, r->x.conn);
+    return rp_splice_can(r->up->conn, r->x.conn) && !rp_tap_of(r);
 }
 
 /* ---- responses -------------------------------------------------------------------------------- */

@@ -45,6 +45,7 @@ struct rp_conf_listener {
     struct rp_addr addr;
     rp_str text; /* as written: "0.0.0.0:80"; also the identity across reloads */
     bool redirect_https;
+    bool metrics;                     /* serves metrics, and nothing else */
     bool proxy_protocol;              /* connections begin with a PROXY header */
     bool half_closed;                 /* clients may end their side and wait for the answer */
     bool udp;                         /* datagrams, of a stream only */
@@ -106,6 +107,12 @@ struct rp_conf_hash {
     rp_str name;  /* of an argument, header or cookie */
 };
 
+enum rp_sticky_mode {
+    RP_STICKY_INSERT, /* a cookie of ours */
+    RP_STICKY_PREFIX, /* our words in front of the application's */
+    RP_STICKY_LEARN,  /* the application's, which workers remember */
+};
+
 enum { /* what a PROXY header says besides */
        RP_PROXY_SAYS_AUTHORITY = 1,
        RP_PROXY_SAYS_ALPN = 2,
@@ -147,6 +154,10 @@ struct rp_conf_upstream {
     uint32_t hash_n;
     uint32_t hash_bound;   /* most load of a peer, percent of the mean; 0: no bound */
     uint32_t panic, spill; /* percent, see struct rp_balance_rules */
+    rp_str zone;           /* where this instance is; empty: zones do not matter */
+    uint32_t zone_spill;   /* percent, see struct rp_balance_rules */
+    rp_str subsets;        /* keys of peers' meta that may be asked for, between tabs */
+    uint32_t subset_any;   /* where a subset has nobody all will do; else nobody does */
     rp_ms slow_start_ms;   /* a peer that comes back gets its whole share after that; 0: at once */
     uint32_t tries;        /* attempts in all, >= 1 */
     uint32_t retry_on;     /* RP_ON_ bits (retry.h): what another attempt is for, and ... */
@@ -156,6 +167,9 @@ struct rp_conf_upstream {
     rp_str sticky_cookie;  /* its name; empty: clients come back to nobody */
     rp_str sticky_more;    /* its attributes, with a "; " before each */
     rp_str sticky_key;     /* 32 hexadecimal digits; empty: the instance's */
+    rp_str sticky_header;  /* a header field in the cookie's place; empty: a cookie */
+    uint32_t sticky_mode;  /* enum rp_sticky_mode */
+    rp_ms sticky_ttl_ms;   /* LEARN: a session that nobody uses is forgotten */
     uint32_t queue_max;    /* requests that may wait for a free seat, per worker */
     rp_ms queue_ms;        /* ... and how long */
     uint32_t retry_any;    /* not only idempotent requests */
@@ -166,8 +180,8 @@ struct rp_conf_upstream {
     uint32_t hedge_quantile; /* ... when so many thousandths of the answers came faster */
     uint32_t hedge_budget;   /* most of them, percent of the requests */
     uint32_t hedge_any;      /* not only of idempotent requests */
-    rp_ms try_ms;     /* one attempt, from its begin to the response head; 0: no limit */
-    uint32_t fail_on; /* as retry_on: what counts against a peer */
+    rp_ms try_ms;            /* one attempt, from its begin to the response head; 0: no limit */
+    uint32_t fail_on;        /* as retry_on: what counts against a peer */
     struct rp_conf_statuses fail_statuses;
     uint32_t rest_share;    /* most of the weights that may rest, percent */
     uint32_t pool_max;      /* idle connections kept per peer and worker */
@@ -181,8 +195,8 @@ struct rp_conf_upstream {
     uint8_t
         proxy_protocol; /* version of the PROXY header that new connections begin with; 0: none */
     uint8_t proxy_tlvs; /* RP_PROXY_SAYS_ bits: what one of version 2 says besides */
-    rp_str deadline_header; /* tells it how long we wait, in ms; empty: none */
-    rp_str host_header; /* what Host the upstream sees: empty = the client's */
+    rp_str deadline_header;    /* tells it how long we wait, in ms; empty: none */
+    rp_str host_header;        /* what Host the upstream sees: empty = the client's */
     struct rp_tls_client *tls; /* NULL: plain */
     struct rp_conf_circuit circuit;
     struct rp_conf_outlier outlier;
@@ -190,6 +204,7 @@ struct rp_conf_upstream {
     uint32_t fallback;     /* 1 + upstream for requests while the circuit is open; 0: none */
     uint32_t requests_all; /* most under way, of all workers; 0: no limit */
     uint32_t measure;      /* keep the latencies of an only peer, too */
+    bool guarded;          /* something of these four is asked of it; by freeze */
 };
 
 /* What is answered instead of the standard page when a request fails here (page.h). */
@@ -305,19 +320,23 @@ struct rp_route {
     uint8_t action; /* enum rp_action */
     struct rp_conf_upstream *upstream;
     struct rp_conf_split *split; /* then `upstream` is that of its base; NULL: there is no choice */
-    uint16_t status;     /* RESPOND, REDIRECT */
-    rp_str body;         /* RESPOND */
-    rp_str content_type; /* RESPOND */
-    rp_str location;     /* REDIRECT: may hold {param}, {host}, {path}, {query}, {uri} */
-    rp_str strip_prefix; /* removed from the path that goes upstream */
+    uint16_t status;             /* RESPOND, REDIRECT */
+    rp_str body;                 /* RESPOND */
+    rp_str content_type;         /* RESPOND */
+    rp_str location;             /* REDIRECT: may hold {param}, {host}, {path}, {query}, {uri} */
+    rp_str subset;               /* what is wished of peers, subset.h */
+    rp_str strip_prefix;         /* removed from the path that goes upstream */
     struct rp_conf_edit *edits;
     uint32_t edits_n;
     uint64_t body_limit;                               /* bytes; 0 and UINT64_MAX: no limit */
     rp_ms connect_ms, send_ms, first_byte_ms, idle_ms; /* 0 = the upstream's */
     struct rp_chains chains;
-    uint32_t meta;                        /* script's reference for req.route.meta; 0 none */
-    bool grpc_timeout;                    /* of the client is the request's deadline */
-    bool upgrade;                         /* WebSocket and other upgrades are relayed */
+    uint32_t meta;         /* script's reference for req.route.meta; 0 none */
+    uint64_t coalesce_max; /* bytes of an answer that identical requests share; 0: they do not */
+    rp_ms coalesce_ms;     /* they wait so long for it */
+    rp_str coalesce_key; /* names of header fields in which they must be equal, too; a comma list */
+    bool grpc_timeout;   /* of the client is the request's deadline */
+    bool upgrade;        /* WebSocket and other upgrades are relayed */
     bool buffer_request, buffer_response; /* bodies pass through a spool */
     uint32_t buffer_memory;               /* bytes of one body in memory */
     uint64_t buffer_max;                  /* bytes of one response in its file */
@@ -454,6 +473,10 @@ struct rp_conf {
     rp_str cdn_loop_line;    /* "CDN-Loop: rproxy\r\n" */
     rp_str user;
     rp_str pid_file;             /* a second pid file beside the one in the run directory */
+    rp_str dns_servers;          /* with commas; empty: the system's */
+    rp_ms dns_ttl_least_ms, dns_ttl_most_ms, dns_absent_ms, dns_stale_ms, dns_timeout_ms;
+    uint32_t dns_tries;
+    rp_str metrics_path;         /* of a listener for metrics */
     rp_str spill_dir;            /* where spill files are made */
     rp_str user_at, pid_file_at; /* where the site says so, "site.lua:3" */
     struct rp_conf_access_log access;
@@ -517,6 +540,9 @@ RP_MUST rp_err rp_conf_add_peer(struct rp_conf *c, uint32_t upstream, rp_str tex
                                 bool backup, struct rp_conf_error *e);
 /* Of the peer added last: "max_conns"; "priority" (0 .. 14). RP_E_NOT_FOUND, RP_E_INVALID. */
 RP_MUST rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key, double value);
+/* "zone", or "meta.KEY" in the order of the keys. RP_E_INVALID: no text that may be one. */
+RP_MUST rp_err rp_conf_set_peer_text(struct rp_conf *c, uint32_t upstream, rp_str key,
+                                     rp_str value);
 /* One range more of statuses: `retry` repeats them, else they count against a peer. RP_E_CAP,
  * RP_E_INVALID. */
 RP_MUST rp_err rp_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,

@@ -46,9 +46,12 @@ static const struct rp_conf_number LISTENER_NUMBERS[] = {
 static const struct rp_conf_text UPSTREAM_TEXTS[] = {
     {"host_header", offsetof(struct rp_conf_upstream, host_header), "", RP_CONF_VALUE},
     {"deadline_header", offsetof(struct rp_conf_upstream, deadline_header), "", RP_CONF_VALUE},
+    {"zone", offsetof(struct rp_conf_upstream, zone), "", RP_CONF_VALUE},
+    {"subsets", offsetof(struct rp_conf_upstream, subsets), "", RP_CONF_ANY},
     {"sticky_cookie", offsetof(struct rp_conf_upstream, sticky_cookie), "", RP_CONF_VALUE},
     {"sticky_more", offsetof(struct rp_conf_upstream, sticky_more), "", RP_CONF_VALUE},
     {"sticky_key", offsetof(struct rp_conf_upstream, sticky_key), "", RP_CONF_VALUE},
+    {"sticky_header", offsetof(struct rp_conf_upstream, sticky_header), "", RP_CONF_TOKEN},
 };
 
 static rp_err frozen(struct rp_conf_error *e)
@@ -294,6 +297,32 @@ rp_err rp_conf_set_peer(struct rp_conf *c, uint32_t upstream, rp_str key, double
     if (value >= RP_CONF_TIERS - 1 || p->backup) return RP_E_INVALID;
     p->tier = (uint8_t)value;
     return RP_OK;
+}
+
+static rp_err add_meta(struct rp_conf *c, struct rp_conf_peer *p, rp_str key, rp_str value)
+{
+    struct rp_conf_meta pair;
+    if (!rp_member_is_text(key) || p->meta_n == RP_MEMBER_META_MOST) return RP_E_INVALID;
+    if (p->meta_n && rp_str_cmp(p->meta[p->meta_n - 1].key, key) >= 0) return RP_E_INVALID;
+    if (rp_conf_copy(c, key, &pair.key) != RP_OK || rp_conf_copy(c, value, &pair.value) != RP_OK)
+        return RP_E_CAP;
+    void *grown = rp_conf_grow(&c->arena, p->meta, p->meta_n, sizeof pair);
+    if (!grown) return RP_E_CAP;
+    p->meta = grown;
+    p->meta[p->meta_n++] = pair;
+    return RP_OK;
+}
+
+rp_err rp_conf_set_peer_text(struct rp_conf *c, uint32_t upstream, rp_str key, rp_str value)
+{
+    if (c->frozen) return RP_E_PHASE;
+    if (upstream >= c->upstreams_n || !c->upstreams[upstream]->peers_n) return RP_E_NOT_FOUND;
+    const struct rp_conf_upstream *u = c->upstreams[upstream];
+    struct rp_conf_peer *p = &u->peers[u->peers_n - 1];
+    if (!rp_member_is_text(value)) return RP_E_INVALID;
+    if (rp_str_eq(key, RP_STR("zone"))) return rp_conf_copy(c, value, &p->zone);
+    if (rp_str_starts(key, RP_STR("meta."))) return add_meta(c, p, rp_str_from(key, 5), value);
+    return RP_E_NOT_FOUND;
 }
 
 rp_err rp_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,

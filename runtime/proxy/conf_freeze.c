@@ -115,7 +115,8 @@ static rp_err finish_routes(struct rp_conf *c, struct rp_conf_error *e)
 static rp_err check_upstreams(const struct rp_conf *c, struct rp_conf_error *e)
 {
     for (uint32_t i = 0; i < c->upstreams_n; i++) {
-        const struct rp_conf_upstream *u = c->upstreams[i];
+        struct rp_conf_upstream *u = c->upstreams[i];
+        u->guarded = u->circuit.on || u->outlier.on || u->limit.on || u->measure;
         bool hook = u->balance == RP_BALANCE_HOOK;
         if (hook && u->balance_chain == 0)
             return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" has no balance hook",

@@ -161,6 +161,16 @@ static rp_str target_path(const struct rp_req *r)
     return whole ? rest : u->raw_path;
 }
 
+/* The method and the target as they stand in the client's head, where they go on unchanged. */
+static rp_str line_as_sent(const struct rp_req *r)
+{
+    rp_str method = r->up_head->method_text, target = r->x.head.target;
+    bool other = r->up_path.ptr || r->route->strip_prefix.len || r->x.head.uri.form != RP_URI_ORIGIN;
+    if (other || target.ptr != method.ptr + method.len + 1 || target.ptr[-1] != ' ')
+        return RP_STR_NONE;
+    return rp_str_of(method.ptr, method.len + 1 + target.len);
+}
+
 static void put_target(struct rp_h1_writer *w, const struct rp_req *r)
 {
     const struct rp_msg *h = &r->x.head;
@@ -180,6 +190,15 @@ static void put_target(struct rp_h1_writer *w, const struct rp_req *r)
     rp_h1_put(w, h->uri.query);
 }
 
+static void put_method_and_target(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    rp_str both = line_as_sent(r);
+    rp_h1_put(w, both.ptr ? both : r->up_head->method_text);
+    if (RP_LIKELY(both.ptr)) return;
+    rp_h1_put(w, RP_STR(" "));
+    put_target(w, r);
+}
+
 /* The authority a client asked for, as it wrote it. */
 static rp_str asked_host(const struct rp_req *r)
 {
@@ -187,7 +206,7 @@ static rp_str asked_host(const struct rp_req *r)
     return h->uri.authority.len ? h->uri.authority : rp_msg_get(h, RP_H_HOST);
 }
 
-static void put_host(struct rp_h1_writer *w, const struct rp_req *r, rp_str asked)
+static void put_version_and_host(struct rp_h1_writer *w, const struct rp_req *r, rp_str asked)
 {
     rp_str host = r->up_host.ptr ? r->up_host : r->upstream->host_header;
     if (!host.len) host = asked;
@@ -195,7 +214,7 @@ static void put_host(struct rp_h1_writer *w, const struct rp_req *r, rp_str aske
     if (!host.len && r->pick.peer && r->pick.peer->conf->addr.family != RP_ADDR_UNIX) {
         host = r->pick.peer->conf->name;
     }
-    rp_h1_put(w, RP_STR("Host: "));
+    rp_h1_put(w, RP_STR(" HTTP/1.1\r\nHost: "));
     rp_h1_put(w, host);
     rp_h1_put(w, RP_STR("\r\n"));
 }
@@ -262,9 +281,9 @@ static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str i
 static void put_port(struct rp_h1_writer *w, const struct rp_req *r)
 {
     const struct rp_serve *s = r->x.listener;
-    bool known = s->port || (r->from_trusted && rp_msg_find(r->up_head, RP_H_X_FORWARDED_PORT));
-    if (known)
-        put_fact(w, r, RP_H_X_FORWARDED_PORT, RP_STR("X-Forwarded-Port: "), rp_str_z(s->port_text));
+    rp_str theirs = r->from_trusted ? rp_msg_get(r->up_head, RP_H_X_FORWARDED_PORT) : RP_STR_NONE;
+    if (theirs.ptr) rp_h1_put_field(w, RP_STR("X-Forwarded-Port"), theirs);
+    else if (s->port) rp_h1_put(w, rp_str_of(s->port_line, s->port_line_n));
 }
 
 static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r, rp_str asked)
@@ -303,20 +322,27 @@ static void put_via(struct rp_h1_writer *w, const struct rp_req *r)
     rp_h1_put(w, line);
 }
 
+/* What we say ourselves; a stranger's never pass. */
+static inline void skip_forwarding(struct rp_h1_skip *s, uint64_t bits)
+{
+    bool all = bits == UINT64_MAX;
+    if (all || (bits & RP_FORWARD_FOR)) rp_h1_skip_add(s, RP_H_X_FORWARDED_FOR);
+    if (all || (bits & RP_FORWARD_PROTO)) rp_h1_skip_add(s, RP_H_X_FORWARDED_PROTO);
+    if (all || (bits & RP_FORWARD_HOST)) rp_h1_skip_add(s, RP_H_X_FORWARDED_HOST);
+    if (all || (bits & RP_FORWARD_PORT)) rp_h1_skip_add(s, RP_H_X_FORWARDED_PORT);
+    if (all || (bits & RP_FORWARD_RFC7239)) rp_h1_skip_add(s, RP_H_FORWARDED);
+}
+
 static struct rp_h1_skip request_skip(const struct rp_req *r)
 {
     struct rp_h1_skip s = rp_h1_hop;
-    uint64_t bits = r->from_trusted ? r->conf->forward : UINT64_MAX; /* a stranger's never pass */
     rp_h1_skip_add(&s, RP_H_HOST);
     /* Met here, or said by a 1.0 client, whose expectation MUST be ignored (RFC 9110 §10.1.1). */
     bool met = r->body_whole || r->spool || (r->payload && r->payload->sourced);
     if (met || r->x.head.version < 11) rp_h1_skip_add(&s, RP_H_EXPECT);
     rp_h1_skip_add(&s, r->conf->via ? RP_H_VIA : RP_H_CDN_LOOP);
-    if (bits & RP_FORWARD_FOR) rp_h1_skip_add(&s, RP_H_X_FORWARDED_FOR);
-    if (bits & RP_FORWARD_PROTO) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PROTO);
-    if (bits & RP_FORWARD_HOST) rp_h1_skip_add(&s, RP_H_X_FORWARDED_HOST);
-    if (bits & RP_FORWARD_PORT) rp_h1_skip_add(&s, RP_H_X_FORWARDED_PORT);
-    if (bits & RP_FORWARD_RFC7239) rp_h1_skip_add(&s, RP_H_FORWARDED);
+    if (RP_LIKELY(!r->from_trusted)) skip_forwarding(&s, UINT64_MAX);
+    else skip_forwarding(&s, r->conf->forward);
     if (r->x.early) rp_h1_skip_add(&s, RP_H_EARLY_DATA);
     return s;
 }
@@ -368,11 +394,8 @@ void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_fram
     rp_str asked = asked_host(r);
     struct rp_h1_writer w = rp_h1_writer_new(r->proxy->mem, request_bound(r, asked));
     choose_framing(r, framing, length);
-    rp_h1_put(&w, r->up_head->method_text);
-    rp_h1_put(&w, RP_STR(" "));
-    put_target(&w, r);
-    rp_h1_put(&w, RP_STR(" HTTP/1.1\r\n"));
-    put_host(&w, r, asked);
+    put_method_and_target(&w, r);
+    put_version_and_host(&w, r, asked);
     rp_h1_put_fields(&w, r->up_head, &skip);
     put_forwarding(&w, r, asked);
     put_via(&w, r);

@@ -92,7 +92,7 @@ static void save(const struct rp_req *r, struct rp_try *t)
         .interim_n = r->interim_n,
         .up_reused = r->up_reused,
         .dials = r->dials,
-        .second = r->hedge->second,
+        .second = r->hedge && r->hedge->second,
         .up_fresh = r->up_fresh,
         .up_http1 = r->up_http1,
         .body_sent = r->body_sent,
@@ -117,7 +117,7 @@ static void load(struct rp_req *r, const struct rp_try *t)
     r->interim_n = t->interim_n;
     r->up_reused = t->up_reused;
     r->dials = t->dials;
-    r->hedge->second = t->second;
+    if (r->hedge) r->hedge->second = t->second;
     r->up_fresh = t->up_fresh;
     r->up_http1 = t->up_http1;
     r->body_sent = t->body_sent;
@@ -148,6 +148,20 @@ static void exchange(struct rp_req *r)
     load(r, &parked);
     set_timer(r->proxy->loop, &r->timer, parked.ends_ms);
     set_timer(r->proxy->loop, &h->timer, h->other.ends_ms);
+}
+
+void rp_try_hand_over(struct rp_req *from, struct rp_req *to)
+{
+    struct rp_try t;
+    save(from, &t);
+    load(to, &t);
+    to->tries = from->tries;
+    to->wakes &= ~(unsigned)RP_WAKE_TIMEOUT; /* of what it waited for before */
+    if (to->up) rp_attempt_bind(to);
+    set_timer(to->proxy->loop, &to->timer, t.ends_ms);
+    from->up = NULL;
+    from->dials = false;
+    from->pick = (struct rp_pick){.group = t.pick.group};
 }
 
 static void cancel_hook(struct rp_req *r)

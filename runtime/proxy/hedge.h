@@ -60,6 +60,10 @@ void rp_hedge_book_add(struct rp_hedge_book *b, uint64_t us);
 /* That many thousandths of the latencies are shorter; 0: too few are known. */
 uint32_t rp_hedge_book_quantile(struct rp_hedge_book *b, uint32_t permille);
 
+/* `to`, in PICK and of the same generation and upstream, goes on with the try of `from`, which has none
+ * then. Neither has two. */
+void rp_try_hand_over(struct rp_req *from, struct rp_req *to);
+
 /* The upstream hedges, and a try begins (its peer is chosen): look at the clock. */
 void rp_hedge_arm(struct rp_req *r);
 /* The try that is run waits: begin a second one, or run that. RP_STEP_GO: r's step has changed. */

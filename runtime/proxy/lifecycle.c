@@ -14,8 +14,10 @@
 #include "proxy/answer.h"
 #include "proxy/buffering.h"
 #include "proxy/client_cert.h"
+#include "proxy/coalesce.h"
 #include "proxy/deadline.h"
 #include "proxy/dial.h"
+#include "proxy/guard.h"
 #include "proxy/guest.h"
 #include "proxy/headers.h"
 #include "proxy/hedge.h"
@@ -174,8 +176,8 @@ static enum rp_verdict step_head(struct rp_req *r)
             as_sent ? RP_OK : rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);
         if (bad != RP_OK) return rp_step_fail(r, bad);
         if (has_too_many_args(r)) return rp_step_fail(r, RP_E_ARGS_MANY);
-        if (s->redirect_https) {
-            rp_err e = rp_local_redirect_https(r);
+        if (s->own) {
+            rp_err e = s->metrics ? rp_local_metrics(r) : rp_local_redirect_https(r);
             return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
         }
         if (is_insecure_https(r)) return rp_step_fail(r, RP_E_MISDIRECTED);
@@ -307,8 +309,10 @@ static void end_response(struct rp_req *r)
     if (r->end_ns) return;
     r->end_ns = rp_loop_now_ns(r->proxy->loop);
     rp_dial_cancel(r);
+    if (RP_UNLIKELY(r->guard != NULL)) rp_guard_leave(r);
     if (RP_UNLIKELY(r->shake != NULL)) rp_tls_door_unwait(r);
     if (RP_UNLIKELY(r->hedge != NULL)) rp_hedge_end(r);
+    if (RP_UNLIKELY(r->coalesce != NULL)) rp_coalesce_end(r);
     rp_attempt_release(r);
     rp_splice_drop(&r->pipe);
     if (r->spool || r->res_spool) rp_buffering_end(r);
@@ -381,6 +385,7 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
         if (r->x.fail == RP_OK) r->x.fail = RP_E_DRAINING;
         if (r->fail == RP_OK) r->fail = r->x.fail;
         if (wakes & RP_WAKE_STOP) rp_tunnel_say_goodbye(r);
+        else if (RP_UNLIKELY(r->coalesce != NULL)) rp_coalesce_abandon(r);
         (void)rp_step_to(r, RP_STEP_LOG); /* always GO */
         return true;
     }

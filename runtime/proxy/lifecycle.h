@@ -52,6 +52,8 @@ enum rp_verdict rp_attempt_wait_body(struct rp_req *r);
 void rp_attempt_log_failure(struct rp_req *r, rp_err e);
 /* The deadline of a step that waits for the upstream passed: e says which. */
 enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e);
+/* The connection's news are r's. */
+void rp_attempt_bind(struct rp_req *r);
 /* The bound connection is done: back to the pool when it can be reused, else closed. */
 void rp_attempt_release(struct rp_req *r);
 

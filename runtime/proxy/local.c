@@ -5,13 +5,16 @@
 #include "proxy/local.h"
 
 #include "proxy/answer.h"
+#include "proxy/guard.h"
 #include "proxy/page.h"
 #include "proxy/proxy.h"
 #include "proxy/upstream.h"
+#include "shm/metric.h"
 
 enum {
     PAGE_BYTES = 2 * RP_CONF_PAGE_MOST, /* with its placeholders filled in */
     LOCATION_BYTES = 8192,
+    METRICS_BYTES = 16 * 1024 * 1024, /* more than all series of full tables */
     SHARE_LEAST = 16 * 1024, /* bytes of a fixed answer that all who take it slowly share */
 };
 
@@ -101,6 +104,7 @@ void rp_req_answer_error(struct rp_req *r, rp_err e)
     if (negotiated) { /* RFC 9110 §12.5.5; cap: without */
         RP_IGNORE(rp_msg_add(&r->res, &r->x.arena, RP_H_VARY, RP_STR("Vary"), RP_STR("Accept")));
     }
+    if (RP_UNLIKELY(e == RP_E_UP_CIRCUIT)) rp_guard_tell_client(r);
     rp_buf_fini(&page);
 }
 
@@ -183,6 +187,34 @@ rp_err rp_local_redirect_https(struct rp_req *r)
     if (r->x.head.host.len == 0) return RP_E_H1_HOST; /* a 1.0 client: redirect to where? */
     /* 308 keeps the method and body (RFC 9110 §15.4.9). */
     return redirect_to(r, 308, RP_STR("https://{host}{uri}"));
+}
+
+/* ---- metrics -------------------------------------------------------------------------------- */
+
+static rp_err answer_metrics(struct rp_req *r)
+{
+    struct rp_buf text;
+    rp_buf_init(&text, METRICS_BYTES);
+    rp_metric_text(r->proxy->metrics, r->proxy->counters, rp_clock_mono_ns() / 1000000, &text);
+    rp_err e = text.failed ? RP_E_CAP
+                           : rp_req_answer(r, RP_FROM_CORE, 200,
+                                           RP_STR("text/plain; version=0.0.4; charset=utf-8"),
+                                           rp_buf_str(&text));
+    rp_buf_fini(&text);
+    if (e != RP_OK) return e;
+    return rp_msg_add(&r->res, &r->x.arena, RP_H_CACHE_CONTROL, RP_STR("Cache-Control"),
+                      RP_STR("no-store"));
+}
+
+rp_err rp_local_metrics(struct rp_req *r)
+{
+    const struct rp_msg *h = &r->x.head;
+    if (!r->proxy->metrics || !rp_str_eq(h->uri.path, r->conf->metrics_path)) return RP_E_NO_ROUTE;
+    if (h->method == RP_M_GET || h->method == RP_M_HEAD) return answer_metrics(r);
+    r->match.allowed = UINT64_C(1) << RP_M_GET | UINT64_C(1) << RP_M_HEAD;
+    r->match.miss = RP_E_METHOD_NOT_ALLOWED;
+    rp_local_miss(r);
+    return RP_OK;
 }
 
 /* ---- misses --------------------------------------------------------------------------------- */

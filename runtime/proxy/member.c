@@ -119,6 +119,8 @@ rp_err rp_member_parse(rp_str line, struct rp_member *m)
         m->name = rp_str_from(line, 1);
         return is_bare(m->name) ? RP_OK : RP_E_INVALID; /* whatever the site called it */
     }
+    m->weak = line.len > 0 && line.ptr[0] == '?';
+    line = rp_str_from(line, m->weak);
     rp_str address = next_part(&line, '\t');
     if (!is_bare(address) || rp_member_address(address, m) != RP_OK) return RP_E_INVALID;
     if (!read_number(&line, 1, RP_MEMBER_WEIGHT_MOST, &weight) ||
@@ -156,7 +158,7 @@ rp_err rp_member_check(rp_str text, uint32_t *line_n)
 
 void rp_member_put(struct rp_buf *out, const struct rp_member *m)
 {
-    if (m->gone) rp_buf_add_ch(out, '-');
+    if (m->gone || m->weak) rp_buf_add_ch(out, m->gone ? '-' : '?');
     rp_buf_add(out, m->name);
     if (!m->gone) {
         rp_buf_addf(out, "\t%u\t%u\t%u\t", m->weight, m->tier, m->max_conns);

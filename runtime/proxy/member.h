@@ -5,6 +5,7 @@
  * A set is lines; what a line says of a peer stands between tabs:
  *
  *   10.0.0.1:80 TAB weight TAB tier TAB max_conns TAB zone TAB identity { TAB key TAB value } LF
+ *   ?10.0.0.1:80 TAB ..                 the same, where no other set describes that peer
  *   -10.0.0.1:80 LF                     taken out, by the operator
  */
 #ifndef RP_PROXY_MEMBER_H
@@ -24,6 +25,7 @@ struct rp_member {
     rp_str host;         /* of a name that is to be looked up; else empty */
     struct rp_addr addr; /* port always set; ip when `host` is empty */
     bool gone;           /* taken out; nothing else is said then */
+    bool weak;           /* only where nobody else describes it */
     uint32_t weight, max_conns;
     uint8_t tier;
     rp_str zone;

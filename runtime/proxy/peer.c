@@ -5,13 +5,17 @@
  */
 #include "base/hash.h"
 #include "base/log.h"
+#include "net/lab.h"
 #include "net/tls_client.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
 #include "proxy/upstream.h"
 
 enum {
-    REFRESH_MS = 30 * 1000,       /* between lookups of a name that resolves */
+    REFRESH_LEAST_MS = 1000, /* between lookups of a name that resolves, whatever its TTL is */
+    REFRESH_MOST_MS = 3600 * 1000,
+    REFRESH_LAB_MS = 30 * 1000, /* ... in the lab, whose names have no TTL */
+    REFRESH_SPREAD = 16,        /* ... later by up to this part of it: workers do not ask at once */
     REFRESH_FAILED_MS = 2 * 1000, /* ... of one that does not */
 };
 
@@ -54,6 +58,14 @@ struct rp_pool_slot *rp_group_hold_slot(const struct rp_group *g, const struct r
     return rp_connpool_hold(g->proxy->pool, a, key);
 }
 
+static rp_ms refresh_ms(struct rp_proxy *proxy, const struct rp_dns_answer *answer)
+{
+    if (rp_loop_lab(proxy->loop)) return REFRESH_LAB_MS;
+    rp_ms ttl = RP_MAX(answer->ttl_ms, (rp_ms)REFRESH_LEAST_MS);
+    ttl = RP_MIN(ttl, (rp_ms)REFRESH_MOST_MS);
+    return ttl + rp_random_below(&proxy->dice, ttl / REFRESH_SPREAD + 1);
+}
+
 static void on_answer(void *arg, const struct rp_dns_answer *answer)
 {
     struct rp_peer *p = arg;
@@ -76,7 +88,7 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
                rp_log_esc(p->group->conf->name));
     }
     p->looked_up = p->group->stale = true;
-    rp_timer_set(proxy->loop, &p->refresh, good ? REFRESH_MS : REFRESH_FAILED_MS);
+    rp_timer_set(proxy->loop, &p->refresh, good ? refresh_ms(proxy, answer) : REFRESH_FAILED_MS);
     rp_upstream_wake_waiting(proxy);
 }
 

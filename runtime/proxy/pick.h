@@ -42,6 +42,7 @@ struct rp_pick {
     rp_ns since_ns;           /* the peer was chosen */
     bool again;               /* ... not for the first time */
     struct rp_peer_ref want;  /* set by a balance hook */
+    rp_str subset;            /* what is wished of peers (subset.h); empty: nothing */
     struct rp_addr want_addr; /* address set by a balance hook (family NONE: none) */
 };
 

@@ -14,6 +14,7 @@
 #include "proxy/request.h"
 #include "proxy/spool.h"
 
+struct rp_zone; /* shm/zone.h */
 struct rp_connpool;
 struct rp_serve;  /* server.h */
 struct rp_access; /* access log writer, access.h */
@@ -24,12 +25,13 @@ struct rp_udp_door;
 struct rp_census;  /* shm/census.h */
 struct rp_metrics; /* shm/metric.h */
 struct rp_counters;
-struct rp_roster;  /* shm/roster.h */
+struct rp_roster;     /* shm/roster.h */
 struct rp_hedge_book; /* hedge.h */
-struct rp_members; /* shm/members.h */
-struct rp_splits;  /* shm/splits.h */
-struct rp_staples; /* staples.c */
-struct rp_dict;    /* shm/dict.h */
+struct rp_coalescing; /* coalesce.h */
+struct rp_members;    /* shm/members.h */
+struct rp_splits;     /* shm/splits.h */
+struct rp_staples;    /* staples.c */
+struct rp_dict;       /* shm/dict.h */
 
 /* Why tunnels ended. */
 enum rp_tunnel_end_by {
@@ -49,6 +51,7 @@ struct rp_proxy_stats {
     uint64_t conns_refused, conns_accepted, conns_active, requests, requests_active;
     uint64_t by_class[6]; /* responses by status class; [0]: no response sent */
     uint64_t up_connects, up_reuses, up_failures, retries, hook_errors;
+    uint64_t coalesced;          /* requests that got what another one had asked for */
     uint64_t hedges, hedges_won; /* second tries beside first ones; their answer was taken */
     uint64_t tasks_background, tasks_refused; /* of rp.detach and timers; refused: too many */
     uint64_t grants_denied;                   /* what plugins wanted and are not granted */
@@ -130,18 +133,21 @@ struct rp_proxy {
     struct rp_tls_gate tls;
     struct rp_census *census; /* shared by all workers; NULL: no caps */
     struct rp_proxy_wishes wishes;
-    struct rp_metrics *metrics;     /* of all workers; NULL: the script layer has its own */
-    uint32_t metrics_row;           /* our page of them */
-    struct rp_counters *counters;   /* of all workers; NULL: none */
-    uint32_t worker;                /* our place in it */
-    uint32_t number; /* what hooks hear as the worker's id */
-    struct rp_roster *roster;       /* what is known of peers */
-    struct rp_roster *roster_own;   /* the same, when it is ours alone */
-    uint32_t roster_row;            /* our number in it */
-    struct rp_members *members[2];  /* peers of providers and of the operator; NULL: none */
-    uint64_t members_seen[2];       /* their epochs at the last beat */
+    struct rp_metrics *metrics;        /* of all workers; NULL: the script layer has its own */
+    uint32_t metrics_row;              /* our page of them */
+    struct rp_counters *counters;      /* of all workers; NULL: none */
+    uint32_t worker;                   /* our place in it */
+    uint32_t number;                   /* what hooks hear as the worker's id */
+    struct rp_roster *roster;          /* what is known of peers */
+    struct rp_roster *roster_own;      /* the same, when it is ours alone */
+    uint32_t roster_row;               /* our number in it */
+    struct rp_members *members[2];     /* peers of providers and of the operator; NULL: none */
+    uint64_t members_seen[2];          /* their epochs at the last beat */
+    struct rp_coalescing *coalescing;  /* NULL: no route does so */
     struct rp_hedge_book *hedge_books; /* of upstreams that hedge */
-    uint32_t peer_ids;              /* the last that was given */
+    uint32_t peer_ids;                 /* the last that was given */
+    struct rp_dict *learned;        /* sessions of applications and their peers; NULL: none yet */
+    struct rp_zone *learned_own;    /* the same, when it is ours alone */
     struct rp_splits *splits;       /* how requests are divided among upstreams; NULL: no split */
     struct rp_splits *splits_own;   /* the same, when it is ours alone */
     uint32_t splits_row;            /* our number in it */

@@ -54,7 +54,7 @@ void rp_req_drop_slot(struct rp_req *r)
 static void clear_slot(struct rp_req *r)
 {
     uint32_t slot = r->slot, gen = r->slot_gen;
-    memset(r, 0, offsetof(struct rp_req, id));
+    memset(r, 0, offsetof(struct rp_req, res));
     r->id[0] = '\0';
     r->match.route = NULL;
     r->match.params_n = 0;

@@ -39,12 +39,15 @@ enum {
 struct rp_proxy;
 struct rp_up;
 struct rp_spool;
-struct rp_payload; /* payload.h */
-struct rp_answer;  /* answer.h */
-struct rp_dial;    /* dial.h */
-struct rp_hedge;   /* hedge.h */
-struct rp_shake;   /* tls_door.c */
-struct rp_tunnel;  /* tunnel.h */
+struct rp_payload;  /* payload.h */
+struct rp_answer;   /* answer.h */
+struct rp_dial;     /* dial.h */
+struct rp_guard;   /* guard.h */
+struct rp_hedge;    /* hedge.h */
+struct rp_coalesce; /* coalesce.h */
+struct rp_tap;      /* tap.h */
+struct rp_shake;    /* tls_door.c */
+struct rp_tunnel;   /* tunnel.h */
 
 /* What is still told of a connection's TLS when it serves others already. */
 struct rp_req_tls {
@@ -72,6 +75,7 @@ struct rp_req_own {
     struct rp_tls_client *tls; /* held; how its peers are spoken to; NULL: as the upstream says */
     struct rp_req_note *notes;
     uint32_t notes_n;
+    struct rp_tap *tap; /* copies of its bodies, tap.h; NULL: nobody wants them */
     rp_ms ends_ms; /* nobody waits for an upstream after that; 0: no such end, see deadline.h */
 };
 
@@ -99,8 +103,8 @@ struct rp_req {
     int32_t priority;             /* in a queue; higher ones first */
     struct rp_group *queue;       /* it waits for a seat there */
     struct rp_req *queue_next, *queue_prev;
-    rp_ms again_ms;        /* not before then the next one; 0: at once */
-    struct rp_defer run;   /* end-of-tick job */
+    rp_ms again_ms;      /* not before then the next one; 0: at once */
+    struct rp_defer run; /* end-of-tick job */
 
     /* request, upstream side */
     bool from_trusted;         /* the connection's other end is in `trust` */
@@ -118,7 +122,6 @@ struct rp_req {
     bool hook_reads;           /* the parked hook waits for the client's body */
     bool out_last;             /* the piece of the response in hand is the last one */
     struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
-    struct rp_msg up_head_own; /* the edited copy once a hook or a rule wants one */
     rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
     rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
     struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
@@ -130,12 +133,14 @@ struct rp_req {
     const struct rp_conf_upstream *upstream; /* chosen; the route's unless a hook changed it */
     struct rp_up *up;                        /* bound connection */
     uint64_t up_out_base;                    /* bytes sent on it before this request */
+    struct rp_guard *guard;                  /* tickets of circuits, in x.arena; NULL: none */
     struct rp_hedge *hedge;                  /* a second try beside this one; NULL: none so far */
-    struct rp_dial *dial;                    /* CONNECT: its target, once that is looked for */
-    struct rp_tunnel *tunnel;                /* since it is one */
+    struct rp_coalesce
+        *coalesce;        /* it shares an answer, or would; NULL: it has nothing to do with that */
+    struct rp_dial *dial; /* CONNECT: its target, once that is looked for */
+    struct rp_tunnel *tunnel; /* since it is one */
 
     /* response */
-    struct rp_msg res;          /* head to the client; valid from RESPOND on */
     struct rp_chunk *res_chunk; /* holds the bytes of an upstream's head */
     struct rp_chain out;        /* response body bytes in hand; whole body of a local answer */
     struct rp_chain filtered;   /* ... after the body_filter hooks */
@@ -158,7 +163,9 @@ struct rp_req {
     struct rp_req *next, *prev; /* the worker's list of live requests; free list */
     struct rp_pick pick;        /* peer and address of the attempt */
 
-    /* not cleared between requests */
+    /* not cleared between requests, or by other means */
+    struct rp_msg res;         /* head to the client; valid from RESPOND on */
+    struct rp_msg up_head_own; /* the edited copy of up_head once a hook or a rule wants one */
     char id[33];              /* request id, NUL-terminated; "" until asked (rp_req_id) */
     struct rp_timer timer;    /* the one deadline */
     struct rp_addr conn_addr; /* other end of the client connection */

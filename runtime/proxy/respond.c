@@ -11,6 +11,7 @@
 #include "proxy/answer.h"
 #include "proxy/buffering.h"
 #include "proxy/bulk.h"
+#include "proxy/coalesce.h"
 #include "proxy/dial.h"
 #include "proxy/headers.h"
 #include "proxy/hedge.h"
@@ -18,6 +19,7 @@
 #include "proxy/local.h"
 #include "proxy/payload.h"
 #include "proxy/proxy.h"
+#include "proxy/tap.h"
 #include "proxy/trace.h"
 #include "proxy/tunnel.h"
 
@@ -197,6 +199,10 @@ static bool is_early_end(const struct rp_req *r)
 enum rp_verdict rp_step_respond(struct rp_req *r)
 {
     if (RP_UNLIKELY(r->hedge != NULL)) rp_hedge_end(r);
+    if (RP_UNLIKELY(r->coalesce != NULL)) {
+        enum rp_verdict v;
+        if (!rp_coalesce_share(r, &v)) return v;
+    }
     rp_err e = run_header_filter(r);
     if (e == RP_AGAIN) return rp_step_wait_hook(r);
     if (RP_UNLIKELY(r->answer != NULL)) {
@@ -269,6 +275,7 @@ static rp_err queue_body(struct rp_req *r)
     }
     if (bytes->bytes == 0 && !last) return RP_OK;
     if (RP_UNLIKELY(r->answer != NULL) && last) rp_answer_join_trailers(r);
+    rp_tap_got(r, bytes);
     rp_err e = r->x.ops->send_body(&r->x, bytes, last);
     return e < 0 ? e : RP_OK;
 }

@@ -144,7 +144,8 @@ static inline const struct rp_route_node *find_child(const struct rp_route_tree 
     unsigned byte = (uint8_t)next;
     if (byte > 127 || !(node->next_bytes[byte >> 6] >> (byte & 63) & 1)) return NULL;
     uint64_t below = node->next_bytes[byte >> 6] & ((UINT64_C(1) << (byte & 63)) - 1);
-    unsigned rank = count_bits(below) + (byte > 63 ? count_bits(node->next_bytes[0]) : 0);
+    unsigned rank = below ? count_bits(below) : 0;
+    if (byte > 63 && node->next_bytes[0]) rank += count_bits(node->next_bytes[0]);
     return &tree->nodes[node->children + rank];
 }
 

@@ -8,7 +8,9 @@
 
 #include "base/log.h"
 #include "proxy/access.h"
+#include "proxy/coalesce.h"
 #include "proxy/door.h"
+#include "proxy/guard.h"
 #include "proxy/hedge.h"
 #include "proxy/split.h"
 #include "proxy/staples.h"
@@ -19,7 +21,9 @@
 #include "proxy/stream_udp.h"
 #include "proxy/upstream.h"
 #include "shm/roster.h"
+#include "shm/dict.h"
 #include "shm/splits.h"
+#include "shm/zone.h"
 
 enum {
     ROSTER_PLACES = 4096,      /* of a proxy without other workers beside it */
@@ -88,7 +92,8 @@ static void follow_hooks(struct rp_serve *s, const struct rp_conf_listener *l)
 /* The current generation has this listener: it does what that says. */
 static void follow(struct rp_serve *s, const struct rp_conf_listener *l)
 {
-    s->redirect_https = l->redirect_https;
+    s->own = l->redirect_https || l->metrics;
+    s->metrics = l->metrics;
     s->proxy_protocol = l->proxy_protocol;
     s->half_closed = l->half_closed;
     rp_tls_server_drop(&s->tls);
@@ -127,6 +132,25 @@ static void apply_settings(struct rp_proxy *p)
     }
 }
 
+/* What the site says of names. */
+static void adjust_dns(struct rp_proxy *p)
+{
+    const struct rp_conf *c = p->conf;
+    struct rp_dns_options o = rp_dns_defaults;
+    char *servers = rp_strdup_n(c->dns_servers.ptr, c->dns_servers.len);
+    o.servers = *servers ? servers : NULL;
+    o.ttl_least_ms = c->dns_ttl_least_ms;
+    o.ttl_most_ms = c->dns_ttl_most_ms;
+    o.absent_ms = c->dns_absent_ms;
+    o.stale_ms = c->dns_stale_ms;
+    o.timeout_ms = c->dns_timeout_ms;
+    o.tries = (int)c->dns_tries;
+    if (rp_dns_adjust(p->dns, &o) != RP_OK)
+        rp_log(error, "resolver.servers cannot be used, the ones before stay servers=%s",
+               rp_log_esc(c->dns_servers));
+    rp_free(servers);
+}
+
 struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_conf *conf)
 {
     struct rp_proxy *p = rp_alloc(sizeof(*p));
@@ -134,6 +158,7 @@ struct rp_proxy *rp_proxy_new(struct rp_loop *l, struct rp_mem *m, struct rp_con
     p->mem = m;
     p->conf = rp_conf_hold(conf);
     p->dns = rp_dns_new(l);
+    adjust_dns(p);
     rp_pool_init(&p->stream_pool, sizeof(struct rp_stream), STREAMS_KEPT);
     p->pool = rp_connpool_new(l);
     p->access = rp_access_new(l);
@@ -183,7 +208,10 @@ void rp_proxy_free(struct rp_proxy **where)
     }
     rp_roster_free(&p->roster_own);
     rp_hedge_books_free(p);
+    rp_coalescing_free(p);
     rp_splits_free(&p->splits_own);
+    if (p->learned_own) rp_dict_free(&p->learned);
+    rp_zone_free(&p->learned_own);
     rp_connpool_free(&p->pool);
     rp_access_free(&p->access);
     rp_spill_drop(&p->spill);
@@ -202,6 +230,7 @@ void rp_proxy_flip(struct rp_proxy *p, struct rp_conf *conf)
     struct rp_conf *old = p->conf;
     if (old == conf) return;
     p->conf = rp_conf_hold(conf);
+    adjust_dns(p);
     (void)rp_groups_new(p, conf); /* found again by its conf */
     rp_splits_open(p, conf);
     rp_tls_door_flip(p);
@@ -256,7 +285,8 @@ static struct rp_serve *serve_new(struct rp_proxy *p, const struct rp_conf_liste
     struct rp_serve *s = rp_alloc(sizeof(*s));
     s->proxy = p;
     s->port = which->addr.port;
-    (void)snprintf(s->port_text, sizeof s->port_text, "%u", s->port); /* five digits fit */
+    int n = snprintf(s->port_line, sizeof s->port_line, "X-Forwarded-Port: %u\r\n", s->port);
+    s->port_line_n = (uint8_t)n; /* five digits fit */
     s->text = rp_str_of(rp_strdup_n(which->text.ptr, which->text.len), which->text.len);
     return s;
 }
@@ -374,6 +404,7 @@ void rp_proxy_beat(struct rp_proxy *p)
     uint32_t n = rp_loop_meter(p->loop)->conns_n;
     rp_staples_beat(p);
     rp_groups_beat(p);
+    rp_guard_beat(p);
     p->stats.conns_active = n;
     p->stats.conns_idle = p->sessions.idle_n + p->h2_sessions.n - p->h2_sessions.busy_n;
     p->conns_peak = RP_MAX(p->conns_peak, n);

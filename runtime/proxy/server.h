@@ -15,8 +15,10 @@ struct rp_serve {
     struct rp_serve *next;
     rp_str text; /* as configured: identity across reloads; own */
     uint16_t port;
-    char port_text[6]; /* the same, NUL-terminated */
-    bool redirect_https;              /* of the current generation */
+    char port_line[28]; /* "X-Forwarded-Port: 8080\r\n" */
+    uint8_t port_line_n;
+    bool own;                         /* of the current generation: it answers by itself, */
+    bool metrics;                     /* with metrics; else with a redirect to https */
     bool proxy_protocol;              /* ... too */
     bool half_closed;                 /* ... too */
     bool forward_cert;                /* ... too */

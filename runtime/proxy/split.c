@@ -20,9 +20,10 @@ enum {
 
 /* ---- places --------------------------------------------------------------------------------- */
 
-static struct rp_split_plan plan_of(const struct rp_conf_split *s)
+static struct rp_split_plan plan_of(const struct rp_conf *c, const struct rp_conf_split *s)
 {
     struct rp_split_plan plan = {.name = s->name,
+                                 .generation = c->generation,
                                  .sides_n = s->sides_n,
                                  .base = s->base,
                                  .canary = s->canary,
@@ -35,9 +36,9 @@ static struct rp_split_plan plan_of(const struct rp_conf_split *s)
     return plan;
 }
 
-static void hold(struct rp_proxy *p, struct rp_conf_split *s)
+static void hold(struct rp_proxy *p, const struct rp_conf *c, struct rp_conf_split *s)
 {
-    struct rp_split_plan plan = plan_of(s);
+    struct rp_split_plan plan = plan_of(c, s);
     uint64_t now = rp_loop_now(p->loop);
     rp_err e = rp_splits_hold(p->splits, p->splits_row, &plan, now, &s->place);
     if (e == RP_OK) return;
@@ -52,7 +53,7 @@ void rp_splits_open(struct rp_proxy *p, struct rp_conf *c)
     if (!c->splits_n) return;
     if (!p->splits) p->splits = p->splits_own = rp_splits_own(OWN_PLACES);
     for (uint32_t i = 0; i < c->splits_n; i++)
-        if (c->splits[i]->place == UINT32_MAX) hold(p, c->splits[i]);
+        if (c->splits[i]->place == UINT32_MAX) hold(p, c, c->splits[i]);
 }
 
 void rp_splits_close(struct rp_proxy *p, struct rp_conf *c)
@@ -229,8 +230,9 @@ static bool is_upstreams_fault(const struct rp_req *r)
 
 void rp_split_count(struct rp_req *r)
 {
+    if (!r->route || !r->upstream) return; /* a tunnel that outlived its generation */
     const struct rp_conf_split *s = r->route->split;
-    if (r->split_by < RP_SPLIT_BY_KEY || s->place == UINT32_MAX) return;
+    if (!s || r->split_by < RP_SPLIT_BY_KEY || s->place == UINT32_MAX) return;
     bool failed = is_upstreams_fault(r);
     if (!failed && r->from != RP_FROM_UPSTREAM) return; /* it was not asked, or nobody waited */
     for (uint32_t i = 0; i < s->sides_n; i++) {

@@ -6,8 +6,12 @@
 
 #include "base/codec.h"
 #include "base/hash.h"
+#include "http/chars.h"
 #include "http/field.h"
 #include "proxy/proxy.h"
+#include "shm/dict.h"
+
+enum { SEPARATOR = '~' }; /* may be in a cookie, and is no hexadecimal digit */
 
 /* ---- tokens --------------------------------------------------------------------------------- */
 
@@ -35,7 +39,7 @@ static void make_token(const struct rp_hash_key *key, rp_str upstream, rp_str pe
 
 void rp_sticky_open(struct rp_group *g)
 {
-    if (!g->conf->sticky_cookie.len) return;
+    if (!rp_sticky_is_on(g->conf)) return;
     struct rp_hash_key key = key_of(g);
     rp_sticky_close(g);
     g->tokens = rp_alloc((size_t)g->peers_n * RP_STICKY_TOKEN + 1);
@@ -55,27 +59,232 @@ static rp_str token_of(const struct rp_group *g, uint32_t peer)
     return rp_str_of(g->tokens + (size_t)peer * RP_STICKY_TOKEN, RP_STICKY_TOKEN);
 }
 
-/* ---- cookies -------------------------------------------------------------------------------- */
+/* ---- what the client brought ------------------------------------------------------------------- */
 
-static rp_str cookie_of(const struct rp_req *r)
+static rp_str value_of(const struct rp_req *r)
 {
+    const struct rp_conf_upstream *c = r->upstream;
+    if (c->sticky_header.len) {
+        const struct rp_field *f = rp_msg_find_name(&r->x.head, c->sticky_header);
+        return f ? rp_field_value(f) : RP_STR_NONE;
+    }
     const struct rp_field *f = rp_msg_find(&r->x.head, RP_H_COOKIE);
     for (; f; f = rp_msg_find_next(&r->x.head, f)) {
-        rp_str value = rp_field_cookie(rp_field_value(f), r->upstream->sticky_cookie);
+        rp_str value = rp_field_cookie(rp_field_value(f), c->sticky_cookie);
         if (value.ptr) return value;
     }
     return RP_STR_NONE;
 }
 
+/* "TOKEN~value". */
+static bool is_prefixed(rp_str value)
+{
+    if (value.len <= RP_STICKY_TOKEN || value.ptr[RP_STICKY_TOKEN] != SEPARATOR) return false;
+    for (size_t i = 0; i < RP_STICKY_TOKEN; i++)
+        if (!rp_chars_is(value.ptr[i], RP_CH_HEX)) return false;
+    return true;
+}
+
+static struct rp_peer_ref find_token(struct rp_group *g, rp_str token)
+{
+    if (!g->tokens || token.len != RP_STICKY_TOKEN) return (struct rp_peer_ref){0};
+    rp_group_settle(g); /* one that came just now is known, too */
+    for (uint32_t i = 0; i < g->peers_n; i++)
+        if (memcmp(token.ptr, token_of(g, i).ptr, RP_STICKY_TOKEN) == 0) return rp_group_ref(g, i);
+    return (struct rp_peer_ref){0};
+}
+
+/* ---- what is remembered ------------------------------------------------------------------------ */
+
+struct learned_key {
+    uint64_t bits[2];
+};
+
+static struct learned_key learned_key(const struct rp_group *g, rp_str value)
+{
+    struct learned_key key;
+    struct rp_hash_key own = rp_roster_key(g->proxy->roster);
+    own.k0 ^= rp_hash_keyed(&own, g->conf->name);
+    key.bits[0] = rp_hash_keyed(&own, value);
+    own.k1 = ~own.k1;
+    key.bits[1] = rp_hash_keyed(&own, value);
+    return key;
+}
+
+static rp_str key_text(const struct learned_key *key)
+{
+    return rp_str_of((const char *)key->bits, sizeof key->bits);
+}
+
+/* Of all workers; one that there is nothing beside has its own. NULL: no memory. */
+static struct rp_dict *learned_of(struct rp_proxy *p)
+{
+    if (p->learned) return p->learned;
+    if (rp_zone_new(RP_STR("sticky"), RP_STICKY_LEARNED_BYTES, &p->learned_own) != RP_OK)
+        return NULL;
+    if (rp_dict_new(p->learned_own, RP_DICT_CACHE, &p->learned) != RP_OK) p->learned = NULL;
+    return p->learned;
+}
+
+static void learn(const struct rp_req *r, rp_str value)
+{
+    const struct rp_group *g = r->pick.group;
+    struct rp_dict *d = learned_of(g->proxy);
+    rp_ms now = rp_loop_now(g->proxy->loop);
+    if (!d || !value.len) return;
+    struct learned_key key = learned_key(g, value);
+    struct rp_dict_item item = {.type = RP_DICT_STRING, .expires_ms = now + g->conf->sticky_ttl_ms};
+    /* A table that does not take it costs the client its peer, not its answer. */
+    (void)!rp_dict_set(d, key_text(&key), &item, token_of(g, r->pick.peer->index), RP_DICT_SET,
+                       now);
+}
+
+static struct rp_peer_ref find_learned(struct rp_group *g, rp_str value)
+{
+    struct rp_peer_ref found = {0};
+    struct rp_dict_item item;
+    struct rp_buf token;
+    struct rp_dict *d = learned_of(g->proxy);
+    rp_ms now = rp_loop_now(g->proxy->loop);
+    if (!d || !value.len) return found;
+    struct learned_key key = learned_key(g, value);
+    rp_buf_init(&token, 2 * RP_STICKY_TOKEN);
+    if (rp_dict_get(d, key_text(&key), now, &item, &token) == RP_OK) {
+        found = find_token(g, rp_buf_str(&token));
+        /* Half its time is over: it is in use, so it begins anew. */
+        if (item.expires_ms < now + g->conf->sticky_ttl_ms / 2)
+            (void)!rp_dict_expire(d, key_text(&key), now + g->conf->sticky_ttl_ms, now);
+    }
+    rp_buf_fini(&token);
+    return found;
+}
+
+/* ---- PICK -------------------------------------------------------------------------------------- */
+
 struct rp_peer_ref rp_sticky_find(const struct rp_req *r)
 {
     struct rp_group *g = r->pick.group;
-    rp_str value = cookie_of(r);
-    if (!g->tokens || value.len != RP_STICKY_TOKEN) return (struct rp_peer_ref){0};
-    rp_group_settle(g); /* one that came just now is known, too */
-    for (uint32_t i = 0; i < g->peers_n; i++)
-        if (memcmp(value.ptr, token_of(g, i).ptr, RP_STICKY_TOKEN) == 0) return rp_group_ref(g, i);
+    rp_str value = value_of(r);
+    switch ((enum rp_sticky_mode)r->upstream->sticky_mode) {
+    case RP_STICKY_INSERT: return find_token(g, value);
+    case RP_STICKY_PREFIX:
+        return find_token(g,
+                          is_prefixed(value) ? rp_str_head(value, RP_STICKY_TOKEN) : RP_STR_NONE);
+    case RP_STICKY_LEARN: return find_learned(g, value);
+    }
     return (struct rp_peer_ref){0};
+}
+
+/* The value without our words: in place, as it only gets shorter, in a copy of the field. */
+static rp_err strip_field(struct rp_req *r, struct rp_field *f)
+{
+    rp_str name = r->upstream->sticky_cookie;
+    rp_str whole = rp_field_value(f), value = whole;
+    if (name.len) value = rp_field_cookie(whole, name);
+    if (!value.ptr || !is_prefixed(value)) return RP_OK;
+    size_t at = (size_t)(value.ptr - whole.ptr), cut = RP_STICKY_TOKEN + 1;
+    char *text = rp_arena_alloc(&r->x.arena, whole.len - cut + 1);
+    if (!text) return RP_E_CAP;
+    memcpy(text, whole.ptr, at);
+    memcpy(text + at, whole.ptr + at + cut, whole.len - at - cut);
+    f->value = text;
+    f->value_n = (uint32_t)(whole.len - cut);
+    return RP_OK;
+}
+
+rp_err rp_sticky_strip(struct rp_req *r)
+{
+    const struct rp_conf_upstream *c = r->upstream;
+    if (c->sticky_mode != RP_STICKY_PREFIX || !is_prefixed(value_of(r))) return RP_OK;
+    struct rp_msg *m = rp_req_edit_up(r);
+    if (!m) return RP_E_CAP;
+    for (uint16_t i = 0; i < m->fields_n; i++) {
+        struct rp_field *f = &m->fields[i];
+        bool ours = c->sticky_header.len
+                        ? f->name_n && rp_str_ieq(rp_str_of(f->name, f->name_n), c->sticky_header)
+                        : f->name_n && f->id == RP_H_COOKIE;
+        rp_err e = ours ? strip_field(r, f) : RP_OK;
+        if (e != RP_OK) return e;
+    }
+    return RP_OK;
+}
+
+/* ---- the answer -------------------------------------------------------------------------------- */
+
+static rp_err join(struct rp_req *r, const rp_str *parts, size_t parts_n, rp_str *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < parts_n; i++) n += parts[i].len;
+    char *text = rp_arena_alloc(&r->x.arena, n + 1), *at = text;
+    if (!text) return RP_E_CAP;
+    for (size_t i = 0; i < parts_n; i++) {
+        if (parts[i].len) memcpy(at, parts[i].ptr, parts[i].len);
+        at += parts[i].len;
+    }
+    *out = rp_str_of(text, n);
+    return RP_OK;
+}
+
+static rp_err insert(struct rp_req *r, rp_str token)
+{
+    const struct rp_conf_upstream *c = r->upstream;
+    if (rp_str_eq(value_of(r), token)) return RP_OK;
+    if (c->sticky_header.len)
+        return rp_msg_set(&r->res, &r->x.arena, RP_H_OTHER, c->sticky_header, token);
+    rp_str line, secure = r->x.secure ? RP_STR("; Secure") : RP_STR("");
+    const rp_str parts[] = {c->sticky_cookie, RP_STR("="), token, c->sticky_more, secure};
+    rp_err e = join(r, parts, RP_COUNT(parts), &line);
+    if (e != RP_OK) return e;
+    return rp_msg_add(&r->res, &r->x.arena, RP_H_SET_COOKIE, RP_STR("Set-Cookie"), line);
+}
+
+/* The value in an answer's field, when it is about our name: a part of the field. */
+static rp_str said_value(const struct rp_conf_upstream *c, const struct rp_field *f)
+{
+    rp_str whole = rp_field_value(f);
+    if (!f->name_n) return RP_STR_NONE;
+    if (c->sticky_header.len)
+        return rp_str_ieq(rp_str_of(f->name, f->name_n), c->sticky_header) ? whole : RP_STR_NONE;
+    if (f->id != RP_H_SET_COOKIE) return RP_STR_NONE;
+    rp_str pair = rp_str_trim(rp_str_head(whole, rp_str_find(whole, ';', 0)));
+    size_t equals = rp_str_find(pair, '=', 0);
+    if (equals >= pair.len) return RP_STR_NONE;
+    if (!rp_str_eq(rp_str_trim(rp_str_head(pair, equals)), c->sticky_cookie)) return RP_STR_NONE;
+    rp_str value = rp_str_trim(rp_str_from(pair, equals + 1));
+    bool quoted = value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"';
+    return quoted ? rp_str_of(value.ptr + 1, value.len - 2) : value;
+}
+
+/* What clients send back is "TOKEN~value": the field gets longer by the token. */
+static rp_err put_prefix(struct rp_req *r, struct rp_field *f, rp_str value, rp_str token)
+{
+    rp_str line, whole = rp_field_value(f);
+    size_t at = (size_t)(value.ptr - whole.ptr);
+    const rp_str parts[] = {rp_str_head(whole, at), token, RP_STR("~"), rp_str_from(whole, at)};
+    rp_err e = join(r, parts, RP_COUNT(parts), &line);
+    if (e != RP_OK) return e;
+    if (line.len > UINT32_MAX) return RP_E_CAP;
+    f->value = line.ptr;
+    f->value_n = (uint32_t)line.len;
+    return RP_OK;
+}
+
+static rp_err tell_of_values(struct rp_req *r, rp_str token)
+{
+    bool any = false;
+    const struct rp_conf_upstream *c = r->upstream;
+    for (uint16_t i = 0; i < r->res.fields_n; i++) {
+        struct rp_field *f = &r->res.fields[i];
+        rp_str value = said_value(c, f);
+        if (!value.ptr || !value.len) continue;
+        any = true;
+        if (c->sticky_mode == RP_STICKY_LEARN) learn(r, value);
+        else if (put_prefix(r, f, value, token) != RP_OK) return RP_E_CAP;
+    }
+    /* Its peer is another one now, without a word of that: it comes back to this one. */
+    bool moved = !any && r->pick.bound.id && r->pick.bound.id != r->pick.peer->id;
+    if (moved && c->sticky_mode == RP_STICKY_LEARN) learn(r, value_of(r));
+    return RP_OK;
 }
 
 rp_err rp_sticky_tell(struct rp_req *r)
@@ -83,19 +292,7 @@ rp_err rp_sticky_tell(struct rp_req *r)
     const struct rp_group *g = r->pick.group;
     const struct rp_peer *peer = r->pick.peer;
     if (!g->tokens || !peer || peer->index == RP_PEER_LEFT) return RP_OK;
-    if (rp_str_eq(cookie_of(r), token_of(g, peer->index))) return RP_OK;
-    const struct rp_conf_upstream *c = r->upstream;
-    rp_str secure = r->x.secure ? RP_STR("; Secure") : RP_STR("");
     rp_str token = token_of(g, peer->index);
-    const rp_str parts[] = {c->sticky_cookie, RP_STR("="), token, c->sticky_more, secure};
-    size_t n = 0;
-    for (size_t i = 0; i < RP_COUNT(parts); i++) n += parts[i].len;
-    char *line = rp_arena_alloc(&r->x.arena, n), *at = line;
-    if (!line) return RP_E_CAP;
-    for (size_t i = 0; i < RP_COUNT(parts); i++) {
-        memcpy(at, parts[i].ptr, parts[i].len);
-        at += parts[i].len;
-    }
-    return rp_msg_add(&r->res, &r->x.arena, RP_H_SET_COOKIE, RP_STR("Set-Cookie"),
-                      rp_str_of(line, n));
+    return r->upstream->sticky_mode == RP_STICKY_INSERT ? insert(r, token)
+                                                        : tell_of_values(r, token);
 }

@@ -5,6 +5,7 @@
 #include "proxy/upstream.h"
 
 #include "base/hash.h"
+#include "proxy/guard.h"
 #include "proxy/proxy.h"
 #include "proxy/sticky.h"
 
@@ -21,6 +22,8 @@ struct rp_groups {
     struct rp_groups *next;
     struct rp_group *groups;
     uint32_t groups_n;
+    uint32_t *route_gates; /* guard.h; NULL: no route has a circuit */
+    uint32_t routes_n;
 };
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -31,16 +34,20 @@ void rp_groups_place(struct rp_groups *gs)
         struct rp_group *g = &gs->groups[i];
         g->epoch = 0;
         rp_sticky_open(g);
+        rp_guard_place(g);
         for (uint32_t k = 0; k < g->peers_n; k++) rp_peer_place(g->peers[k]);
     }
+    gs->route_gates = rp_guard_place_routes(gs->proxy, gs->conf);
 }
 
 void rp_groups_displace(struct rp_groups *gs)
 {
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
+        rp_guard_displace(g);
         for (uint32_t k = 0; k < g->peers_n; k++) rp_peer_displace(g->peers[k]);
     }
+    rp_guard_displace_routes(gs->proxy, &gs->route_gates, gs->routes_n);
 }
 
 void rp_proxy_use_roster(struct rp_proxy *p, struct rp_roster *roster, uint32_t row)
@@ -59,6 +66,7 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c)
     gs->proxy = p;
     gs->conf = c;
     gs->groups_n = c->upstreams_n;
+    gs->routes_n = c->routes_n;
     gs->groups = rp_alloc(sizeof(struct rp_group) * (c->upstreams_n + 1));
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
@@ -92,6 +100,7 @@ void rp_groups_free(struct rp_groups **where)
     *link = gs->next;
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
+        rp_guard_displace(g);
         for (uint32_t k = 0; k < g->peers_n; k++) {
             RP_CHECK(g->peers[k]->refs == 1); /* no request of that generation lives */
             rp_peer_leave(g->peers[k]);
@@ -99,6 +108,7 @@ void rp_groups_free(struct rp_groups **where)
         rp_free(g->peers);
         rp_group_close_view(g);
     }
+    rp_guard_displace_routes(gs->proxy, &gs->route_gates, gs->routes_n);
     for (struct shared_text *t = gs->texts, *next; t; t = next) {
         next = t->next;
         rp_chunk_drop(t->chunk);
@@ -133,6 +143,11 @@ struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c)
 struct rp_group *rp_groups_at(struct rp_groups *g, uint32_t upstream)
 {
     return g && upstream < g->groups_n ? &g->groups[upstream] : NULL;
+}
+
+uint32_t rp_groups_route_gate(const struct rp_groups *g, uint32_t route)
+{
+    return g && g->route_gates && route < g->routes_n ? g->route_gates[route] : RP_PEER_UNPLACED;
 }
 
 struct rp_groups *rp_groups_next(const struct rp_groups *g)

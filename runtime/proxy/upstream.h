@@ -47,18 +47,22 @@ struct rp_queue {
 struct rp_group {
     const struct rp_conf_upstream *conf;
     struct rp_proxy *proxy;
-    struct rp_peer **peers;      /* those of the site, in its order, then others by name */
-    struct rp_balance_view view; /* what the policy sees, by the same indexes */
-    uint64_t epoch;              /* of the roster when it was settled; 0: never */
-    uint64_t live_epoch[2];      /* of members and orders when they were looked at */
-    uint32_t live_version[2];    /* ... of our sets there */
-    rp_ms settle_ms;             /* then again, whatever the roster says */
-    char *tokens;                /* of sticky clients, 32 digits a peer; NULL: none */
+    struct rp_peer **peers;       /* those of the site, in its order, then others by name */
+    struct rp_balance_view view;  /* what the policy sees, by the same indexes */
+    uint64_t epoch;               /* of the roster when it was settled; 0: never */
+    uint64_t live_epoch[2];       /* of members and orders when they were looked at */
+    uint32_t live_version[2];     /* ... of our sets there */
+    rp_ms settle_ms;              /* then again, whatever the roster says */
+    char *tokens;                 /* of sticky clients, 32 digits a peer; NULL: none */
     struct rp_hedge_book *hedges; /* NULL: not looked up yet */
+    struct rp_subset *subsets;    /* worked out so far, subset.h */
+    uint32_t subsets_n;
     struct rp_queue queue;
     struct rp_timer look; /* of the queue */
     bool stale;           /* ... or now */
+    bool alone;           /* settled: there is one peer, and nothing stands in its way */
     uint32_t peers_n;
+    uint32_t gate;             /* in the roster, guard.h; RP_PEER_UNPLACED: it needs none */
     uint32_t active, retrying; /* users of a peer, and those that had one before */
     uint64_t pool_key; /* whose connections may be used: everything that one is made with counts,
                         * with TLS also whom the peer must be (slot_key) */
@@ -69,6 +73,7 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c);
 void rp_groups_free(struct rp_groups **g); /* no request of that generation may live */
 struct rp_group *rp_groups_at(struct rp_groups *g, uint32_t upstream);
 struct rp_groups *rp_groups_find(struct rp_proxy *p, const struct rp_conf *c);
+uint32_t rp_groups_route_gate(const struct rp_groups *g, uint32_t route); /* as rp_group.gate */
 struct rp_groups *rp_groups_next(const struct rp_groups *g); /* another generation's; NULL: none */
 /* A text of that generation (known by its address) as a chunk, which all its answers share and which
  * may outlive it with them: borrowed, hold it. */
@@ -124,6 +129,8 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k);
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k);
 /* Its response head is there, so long after it was chosen; for groups of several. */
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k);
+/* It is an outlier: let it rest. False: it may not, or does already. */
+bool rp_upstream_eject(struct rp_proxy *p, struct rp_peer *peer, enum rp_roster_why why);
 /* The user stays connected while its generation goes: it is the same peer's in the new one, with its seat;
  * where that has no such peer, nobody's. */
 void rp_upstream_rehome(struct rp_proxy *p, struct rp_pick *k, const struct rp_conf *fresh);

@@ -11,6 +11,7 @@
 #include "proxy/member.h"
 #include "proxy/proxy.h"
 #include "proxy/sticky.h"
+#include "proxy/subset.h"
 #include "proxy/upstream.h"
 #include "shm/members.h"
 
@@ -84,8 +85,9 @@ static void want_set(struct wish *w, rp_str text, uint8_t from)
 {
     struct rp_member m;
     while (rp_member_next(&text, &m)) {
-        struct wanted *x = m.gone ? find_wanted(w, m.name) : want(w, m.name);
-        if (!x) continue; /* taken out, and not there */
+        struct wanted *x = find_wanted(w, m.name);
+        if (x ? m.weak : m.gone) continue; /* described already; taken out, and not there */
+        if (!x) x = want(w, m.name);
         x->gone = m.gone;
         if (m.gone) continue;
         x->conf = NULL;
@@ -193,6 +195,7 @@ static void replace(struct rp_group *g, struct rp_peer **peers, uint32_t n)
         if (before[i]->index == RP_PEER_LEFT) rp_peer_leave(before[i]);
     rp_free(before);
     rp_sticky_open(g);
+    rp_subsets_forget(g);
 }
 
 static void carry_out(struct rp_group *g, struct wish *w)
@@ -250,6 +253,7 @@ static bool rebuild(struct rp_group *g)
     for (int i = 0; i < 2; i++) rp_buf_init(&text[i], RP_MEMBERS_SET_MOST);
     bool done = read_sets(g, text, version);
     if (done) {
+        grow_map(&w);
         want_site(&w, g->conf);
         want_set(&w, rp_buf_str(&text[PROVIDER]), RP_ROSTER_PROVIDER);
         want_set(&w, rp_buf_str(&text[OPERATOR]), RP_ROSTER_OPERATOR);

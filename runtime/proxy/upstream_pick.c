@@ -5,10 +5,12 @@
  */
 #include "base/hash.h"
 #include "net/tls_client.h"
+#include "proxy/guard.h"
 #include "proxy/proxy.h"
 #include "proxy/queue.h"
 #include "proxy/retry.h"
 #include "proxy/sticky.h"
+#include "proxy/subset.h"
 #include "proxy/upstream.h"
 
 enum {
@@ -74,12 +76,20 @@ static void make_tables(struct rp_group *g)
     if (g->conf->balance == RP_BALANCE_MAGLEV) rp_balance_maglev_make(&g->view);
 }
 
+/* Zones are a matter of who is near; where a key's peer is must not depend on where one asks. */
+static uint8_t zone_rule(const struct rp_conf_upstream *c)
+{
+    bool hashes = c->balance >= RP_BALANCE_RING && c->balance <= RP_BALANCE_RENDEZVOUS;
+    return c->zone.len && !hashes ? (uint8_t)c->zone_spill : 0;
+}
+
 static void settle(struct rp_group *g, uint64_t epoch, rp_ms now)
 {
     bool again, moved = rp_group_follow(g, &again);
     struct settling s = {.g = g, .now = now, .next = UINT64_MAX, .weights = g->epoch == 0 || moved};
     struct rp_balance_rules rules = {.panic = (uint8_t)g->conf->panic,
-                                     .spill = (uint8_t)g->conf->spill};
+                                     .spill = (uint8_t)g->conf->spill,
+                                     .zone = zone_rule(g->conf)};
     if (again) note_next(&s, now + FOLLOW_AGAIN_MS);
     for (uint32_t i = 0; i < g->peers_n; i++) settle_peer(&s, g->peers[i]);
     if (s.weights) make_tables(g);
@@ -87,6 +97,8 @@ static void settle(struct rp_group *g, uint64_t epoch, rp_ms now)
     g->epoch = epoch;
     g->settle_ms = s.next;
     g->stale = false;
+    g->alone =
+        g->peers_n == 1 && g->view.live_n == 1 && !g->view.peers[0].seats && !g->conf->subsets.len;
 }
 
 static void keep_settled(struct rp_group *g, rp_ms now)
@@ -167,21 +179,38 @@ static bool may_stay(struct rp_group *g, const struct rp_balance_ask *ask, uint3
     return up && rp_balance_suits(&g->view, ask, peer);
 }
 
+static int choose_among(struct rp_group *g, const struct rp_pick *k, struct rp_balance_ask *ask)
+{
+    int bound = k->bound.id ? rp_group_index_of(g, k->bound) : -1;
+    if (bound >= 0 && may_stay(g, ask, (uint32_t)bound)) return bound;
+    if (g->peers_n == 1) /* a turn of one leaves no trace */
+        return g->view.live_n == 1 && rp_balance_may(&g->view, ask, 0) ? 0 : -1;
+    int at = by_policy(g, ask);
+    return at >= 0 ? at : choose_spare(g, ask);
+}
+
+/* Bits of the peers that the request wishes for; NULL: all will do. */
+static const uint64_t *wished(const struct rp_pick *k)
+{
+    if (RP_LIKELY(!k->subset.len)) return NULL;
+    const struct rp_subset *s = rp_subset_find(k->group, k->subset);
+    return s ? s->bits : NULL;
+}
+
+static bool is_full(const struct rp_pick *k);
+
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
 {
     struct rp_group *g = k->group;
     /* The usual only peer: nobody else can be had, and nothing stands in its way. */
-    bool only = g->peers_n == 1 && g->view.live_n == 1 && !g->view.peers[0].seats;
-    if (only && !k->tried[0].id) return 0;
+    if (g->alone && !k->tried[0].id) return 0;
     struct rp_balance_ask ask = {
-        .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound};
+        .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound, .only = wished(k)};
     put_tried(k, &ask);
-    int bound = k->bound.id ? rp_group_index_of(g, k->bound) : -1;
-    if (bound >= 0 && may_stay(g, &ask, (uint32_t)bound)) return bound;
-    if (g->peers_n == 1) /* a turn of one leaves no trace */
-        return g->view.live_n == 1 && rp_balance_may(&g->view, &ask, 0) ? 0 : -1;
-    int at = by_policy(g, &ask);
-    return at >= 0 ? at : choose_spare(g, &ask);
+    int at = choose_among(g, k, &ask);
+    if (at >= 0 || !ask.only || !g->conf->subset_any || is_full(k)) return at;
+    ask.only = NULL;
+    return choose_among(g, k, &ask);
 }
 
 bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
@@ -191,6 +220,7 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
     if (!g || !k->peer || g->peers_n == 1) return false;
     keep_settled(g, rp_loop_now(p->loop));
     put_tried(k, &ask);
+    if (!g->conf->subset_any) ask.only = wished(k);
     for (uint32_t i = 0; i < g->view.live_n; i++) {
         uint32_t peer = g->view.live[i];
         if (peer != k->peer->index && rp_balance_may(&g->view, &ask, peer)) return true;
@@ -211,9 +241,12 @@ static bool was_tried(const struct rp_pick *k, const struct rp_peer *p)
 static bool is_full(const struct rp_pick *k)
 {
     const struct rp_group *g = k->group;
+    const uint64_t *only = wished(k);
     for (uint32_t i = 0; i < g->view.live_n; i++) {
-        const struct rp_balance_peer *p = &g->view.peers[g->view.live[i]];
+        uint32_t at = g->view.live[i];
+        const struct rp_balance_peer *p = &g->view.peers[at];
         bool full = p->seats && p->in_flight >= p->seats;
+        if (only && !((only[at / 64] >> at % 64) & 1)) continue;
         if (full && !was_tried(k, g->peers[g->view.live[i]])) return true;
     }
     return false;
@@ -242,11 +275,25 @@ static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
     return p->slots[p->next_slot++ % p->slots_n];
 }
 
+/* Requests under way in the whole group, where somebody wants to know. */
+static void enter_gate(const struct rp_group *g)
+{
+    if (RP_LIKELY(g->gate == RP_PEER_UNPLACED)) return;
+    rp_roster_enter(g->proxy->roster, g->proxy->roster_row, g->gate);
+}
+
+static void leave_gate(const struct rp_group *g)
+{
+    if (RP_LIKELY(g->gate == RP_PEER_UNPLACED)) return;
+    rp_roster_leave(g->proxy->roster, g->proxy->roster_row, g->gate, false);
+}
+
 static void use_peer(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
 {
     k->peer = p;
     p->refs++;
     k->group->active++;
+    enter_gate(k->group);
     if (k->again) k->group->retrying++;
     if (p->place != RP_PEER_UNPLACED) rp_roster_enter(proxy->roster, proxy->roster_row, p->place);
     k->pool_slot = rp_connpool_ref(next_addr(p, now));
@@ -257,6 +304,7 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
     struct rp_group *g = k->group;
     rp_ms now = rp_loop_now(p->loop);
     k->since_ns = rp_loop_now_ns(p->loop);
+    if (RP_UNLIKELY(g->gate != RP_PEER_UNPLACED) && !rp_guard_has_room(g)) return RP_E_UP_FULL;
     if (k->want_addr.family != RP_ADDR_NONE) {
         k->pool_slot = rp_group_hold_slot(g, NULL, &k->want_addr);
         return RP_OK;
@@ -332,6 +380,18 @@ static void let_rest(struct rp_proxy *proxy, const struct rp_peer *p, rp_ms now,
     (void)rp_roster_rest(proxy->roster, p->place, now, now + rest_ms(c, f.ejections));
 }
 
+bool rp_upstream_eject(struct rp_proxy *p, struct rp_peer *peer, enum rp_roster_why why)
+{
+    struct rp_group *g = peer->group;
+    rp_ms now = rp_loop_now(p->loop);
+    keep_settled(g, now);
+    bool gone = peer->place == RP_PEER_UNPLACED || peer->index == RP_PEER_LEFT;
+    if (gone || g->peers_n == 1 || !may_rest(g, peer)) return false;
+    struct rp_roster_facts f = rp_roster_facts(p->roster, peer->place);
+    rp_ms until = now + rest_ms(g->conf, f.ejections);
+    return rp_roster_eject(p->roster, peer->place, now, until, why);
+}
+
 static void note_as_tried(struct rp_pick *k, const struct rp_peer *p)
 {
     for (unsigned i = 0; i < RP_PICK_TRIED_MOST; i++) {
@@ -373,7 +433,7 @@ void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k)
     if (!peer || peer->place == RP_PEER_UNPLACED) return;
     rp_roster_succeed(p->roster, peer->place);
     const struct rp_conf_upstream *c = peer->group->conf;
-    if (!c->max_fails || peer->group->peers_n == 1) return;
+    if (peer->group->peers_n == 1 || (!c->max_fails && !c->outlier.on)) return;
     struct rp_roster_facts f = rp_roster_facts(p->roster, peer->place);
     if (f.ejections && rp_loop_now(p->loop) > f.rest_until_ms + rest_ms(c, f.ejections))
         rp_roster_forgive(p->roster, peer->place);
@@ -385,6 +445,7 @@ void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
     uint32_t place = k->peer->place, now = (uint32_t)rp_loop_now(p->loop);
     uint64_t us = (rp_loop_now_ns(p->loop) - k->since_ns) / 1000;
     uint32_t sample = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+    rp_roster_note_time(p->roster, p->roster_row, place, us, rp_loop_now(p->loop));
     for (int tries = 0; tries < 4; tries++) { /* one sample less is no loss */
         uint64_t was = rp_roster_latency(p->roster, place);
         uint32_t age = now - (uint32_t)(was >> 32);
@@ -399,6 +460,7 @@ void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end 
     struct rp_peer *peer = k->peer;
     if (peer) {
         peer->group->active--;
+        leave_gate(peer->group);
         if (k->again) peer->group->retrying--;
         k->again = true;
         if (peer->place != RP_PEER_UNPLACED)
@@ -441,6 +503,8 @@ void rp_upstream_rehome(struct rp_proxy *p, struct rp_pick *k, const struct rp_c
     if (now) {
         uint32_t again = k->again;
         old->group->active--;
+        leave_gate(old->group);
+        enter_gate(now->group);
         old->group->retrying -= again;
         now->group->active++;
         now->group->retrying += again;
@@ -471,8 +535,11 @@ void rp_group_open_view(struct rp_group *g)
     };
     for (uint32_t i = 0; i < n; i++) {
         const struct rp_conf_peer *c = g->peers[i]->conf;
-        g->view.peers[i] = (struct rp_balance_peer){
-            .key = rp_balance_key(c->name), .tier = c->tier, .seats = c->max_conns};
+        g->view.peers[i] = (struct rp_balance_peer){.key = rp_balance_key(c->name),
+                                                    .tier = c->tier,
+                                                    .seats = c->max_conns,
+                                                    .near = g->conf->zone.len &&
+                                                            rp_str_eq(g->conf->zone, c->zone)};
     }
 }
 
@@ -480,6 +547,7 @@ void rp_group_close_view(struct rp_group *g)
 {
     rp_queue_fini(g);
     rp_sticky_close(g);
+    rp_subsets_forget(g);
     rp_balance_ring_free(&g->view);
     rp_balance_maglev_free(&g->view);
     rp_free(g->view.peers);

@@ -48,6 +48,7 @@ struct rp_host_face {
     rp_str out, out2; /* results */
     const struct rp_conf *conf; /* this generation's, also while it is built */
     struct rp_req *req;         /* the running task's request; NULL in the background */
+    double wrapper;             /* number of the only wrapper that the running task may use; 0: none */
     struct rp_regex_span spans[RP_REGEX_GROUPS_MAX + 1]; /* of the last match */
     uint32_t at_pattern;                                 /* of a set: which could not be decided */
     struct rp_dict_item item;                            /* of shared zones: results */
@@ -99,6 +100,17 @@ rp_err rp_abi_req_wait(struct rp_req *r, uint32_t what, double seconds);
 /* A field of its line in the access log. RP_E_INVALID: no such name; RP_E_CAP. */
 rp_err rp_abi_req_note(struct rp_req *r, const char *name, size_t n, const char *value,
                        size_t value_n, bool bare);
+/* Its place in the queue of an upstream whose peers are all busy: higher ones first, at most
+ * RP_ABI_PRIORITY_MOST from 0. RP_E_INVALID: no such whole number; RP_E_PHASE: it was sent on. */
+enum { RP_ABI_PRIORITY_MOST = 1000 };
+rp_err rp_abi_req_set_priority(struct rp_req *r, double priority);
+/* Keep copies of its bodies, at most so many bytes of each: proxy/tap.h. */
+rp_err rp_abi_req_tap(struct rp_req *r, double sent_max, double got_max);
+/* One of the copies, into out: what the upstream was sent, or what the client got. RP_E_NOT_FOUND:
+ * nobody asked for it, no upstream was asked, or it broke off; RP_E_TOO_BIG. phases: log */
+rp_err rp_abi_req_tapped(struct rp_host_face *h, const struct rp_req *r, bool of_response);
+/* End it, and the connection, without an answer, at the end of the tick. phases: before the response */
+rp_err rp_abi_req_drop(struct rp_req *r);
 double rp_abi_req_duration(const struct rp_req *r); /* seconds so far, or in all */
 double rp_abi_req_start(struct rp_req *r);          /* when it began, in seconds since the epoch */
 /* Seconds an attempt took: 0 connect, 1 to the first byte, 2 whole; < 0 when it did not happen. */
@@ -241,6 +253,8 @@ rp_err rp_abi_up_pick(struct rp_req *r, const char *name, size_t n, uint32_t por
 rp_err rp_abi_up_tls(struct rp_req *r, struct rp_tls_client *tls);
 /* Do not choose the peer of that name for this request any more. phases: balance */
 rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n);
+/* Only peers of which this is said (proxy/subset.h); empty: as the route says. */
+rp_err rp_abi_up_subset(struct rp_req *r, const char *wish, size_t n);
 
 /* ---- metrics -------------------------------------------------------------------------------- */
 
@@ -319,16 +333,31 @@ double rp_abi_now(const struct rp_host_face *h);  /* loop time, seconds; fixed w
 double rp_abi_wall(const struct rp_host_face *h); /* seconds since the epoch */
 double rp_abi_clock_ns(void);
 
-/* May this generation say who the members of that upstream are? YES: it is in use, or the one that is has
- * no upstream of that name; WAITING: not yet; OVER: not any more. */
+/* May this generation say who the members of that upstream are? YES: it is in use, or the one that is
+ * asks nobody about that upstream; WAITING: not yet; OVER: not any more. */
 enum rp_abi_use { RP_USE_WAITING, RP_USE_YES, RP_USE_OVER };
 uint32_t rp_abi_conf_use(const struct rp_host_face *h, const char *upstream, size_t n);
 
-/* ---- peers (the agent's checks) ---- */
-/* What checks say of a peer, enum rp_roster_health; -1 when the configuration is not in use. */
-int32_t rp_abi_peer_health(const struct rp_host_face *f, uint32_t upstream, uint32_t peer);
+/* ---- peers: members and checks, in the agent ---- */
+/* What checks say of a peer, enum rp_roster_health; -1: this configuration is not in use, or has no
+ * such peer. */
+int32_t rp_abi_peer_health(const struct rp_host_face *f, uint32_t upstream, const char *name,
+                           size_t n);
 /* They say so now. True: that is news. */
-bool rp_abi_peer_report(struct rp_host_face *f, uint32_t upstream, uint32_t peer, uint32_t health);
+bool rp_abi_peer_report(struct rp_host_face *f, uint32_t upstream, const char *name, size_t n,
+                        uint32_t health, bool ok); /* ok: what the check said */
+/* The circuit of an upstream now: 0 closed, 1 open, 2 half-open; -1: it has none. */
+int32_t rp_abi_upstream_circuit(const struct rp_host_face *f, uint32_t upstream);
+/* Names of the peers that it has now into out, a line each. RP_E_NOT_FOUND: not in use. */
+rp_err rp_abi_peer_names(struct rp_host_face *f, uint32_t upstream);
+/* Grows when members of any upstream changed. */
+double rp_abi_members_epoch(const struct rp_host_face *f);
+/* The provider's whole set (proxy/member.h). RP_END: it was so already. RP_E_PHASE: this configuration is
+ * not in use yet; RP_E_STALE: not any more; RP_E_NOT_FOUND: no such upstream with a provider;
+ * RP_E_INVALID: out says which member; RP_E_CAP, RP_E_TOO_BIG, RP_E_BUSY. */
+rp_err rp_abi_members_put(struct rp_host_face *f, const char *name, size_t name_n, const char *text,
+                          size_t text_n);
+rp_err rp_abi_members_get(struct rp_host_face *f, const char *name, size_t n); /* into out */
 /* ---- rollouts of splits (the agent) ---- */
 struct rp_abi_rollout {
     uint32_t state, step, steps_n; /* enum rp_rollout; from 0 */
@@ -842,6 +871,8 @@ rp_err rp_abi_conf_add_peer(struct rp_conf *c, uint32_t upstream, const char *te
                             uint32_t weight, bool backup, struct rp_conf_error *e);
 rp_err rp_abi_conf_set_peer(struct rp_conf *c, uint32_t upstream, const char *key, size_t key_n,
                             double value);
+rp_err rp_abi_conf_set_peer_text(struct rp_conf *c, uint32_t upstream, const char *key,
+                                 size_t key_n, const char *value, size_t value_n);
 rp_err rp_abi_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
                                 uint32_t high);
 rp_err rp_abi_conf_add_hash(struct rp_conf *c, uint32_t upstream, uint32_t part, const char *name,

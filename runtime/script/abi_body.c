@@ -6,6 +6,7 @@
 
 #include "proxy/answer.h"
 #include "proxy/payload.h"
+#include "proxy/subset.h"
 
 enum { PIECE_BYTES = 64 * 1024 }; /* most that a reader gets at once */
 enum { STATUS_FIRST = 200, STATUS_LAST = 599 };
@@ -185,4 +186,19 @@ rp_err rp_abi_up_exclude(struct rp_req *r, const char *name, size_t n)
         return RP_OK;
     }
     return RP_E_CAP;
+}
+
+rp_err rp_abi_up_subset(struct rp_req *r, const char *wish, size_t n)
+{
+    uint8_t phase = r->phase;
+    rp_str text = rp_str_of(wish, n);
+    bool facing_up =
+        phase == RP_PHASE_ACCESS || phase == RP_PHASE_REWRITE || phase == RP_PHASE_BALANCE;
+    if (!facing_up) return RP_E_PHASE;
+    if (n && !rp_subset_is_wish(text)) return RP_E_INVALID;
+    if (rp_journal_only(r)) return RP_OK;
+    if (n) text = rp_arena_copy(&r->x.arena, text);
+    if (n && !text.ptr) return RP_E_CAP;
+    r->pick.subset = text;
+    return RP_OK;
 }

@@ -92,6 +92,12 @@ rp_err rp_abi_conf_set_peer(struct rp_conf *c, uint32_t upstream, const char *ke
     return rp_conf_set_peer(c, upstream, rp_str_of(key, key_n), value);
 }
 
+rp_err rp_abi_conf_set_peer_text(struct rp_conf *c, uint32_t upstream, const char *key,
+                                 size_t key_n, const char *value, size_t value_n)
+{
+    return rp_conf_set_peer_text(c, upstream, rp_str_of(key, key_n), rp_str_of(value, value_n));
+}
+
 rp_err rp_abi_conf_add_statuses(struct rp_conf *c, uint32_t upstream, bool retry, uint32_t low,
                                 uint32_t high)
 {

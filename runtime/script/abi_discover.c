@@ -5,10 +5,11 @@
  */
 #include "script/vm.h"
 
-static bool has_upstream(const struct rp_conf *c, rp_str name)
+/* Would its workers see what is said of that upstream? */
+static bool follows(const struct rp_conf *c, rp_str name)
 {
     for (uint32_t i = 0; i < c->upstreams_n; i++) {
-        if (rp_str_eq(c->upstreams[i]->name, name)) return true;
+        if (rp_str_eq(c->upstreams[i]->name, name)) return c->upstreams[i]->live;
     }
     return false;
 }
@@ -19,5 +20,5 @@ uint32_t rp_abi_conf_use(const struct rp_host_face *f, const char *upstream, siz
     if (h->retired) return RP_USE_OVER;
     if (!h->proxy) return RP_USE_WAITING;
     if (h->proxy->conf == h->conf) return RP_USE_YES;
-    return has_upstream(h->proxy->conf, rp_str_of(upstream, n)) ? RP_USE_WAITING : RP_USE_YES;
+    return follows(h->proxy->conf, rp_str_of(upstream, n)) ? RP_USE_WAITING : RP_USE_YES;
 }

@@ -5,6 +5,7 @@
  */
 #include "http/chars.h"
 #include "http/field.h"
+#include "proxy/tap.h"
 #include "script/journal.h"
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -310,6 +311,44 @@ rp_err rp_abi_req_wait(struct rp_req *r, uint32_t what, double seconds)
     struct rp_req_own *own = rp_req_own_of(r);
     if (!own) return RP_E_CAP;
     own->wait_ms[what] = (rp_ms)(seconds * 1000 + 0.999);
+    return RP_OK;
+}
+
+rp_err rp_abi_req_set_priority(struct rp_req *r, double priority)
+{
+    bool fits = priority >= -RP_ABI_PRIORITY_MOST && priority <= RP_ABI_PRIORITY_MOST;
+    if (!fits || priority != (int32_t)priority) return RP_E_INVALID;
+    if (r->step >= RP_STEP_PICK) return RP_E_PHASE;
+    if (!rp_journal_only(r)) r->priority = (int32_t)priority;
+    return RP_OK;
+}
+
+rp_err rp_abi_req_tap(struct rp_req *r, double sent_max, double got_max)
+{
+    bool fits = sent_max >= 0 && sent_max <= RP_TAP_MOST && got_max >= 0 && got_max <= RP_TAP_MOST;
+    if (!fits) return RP_E_INVALID;
+    return rp_tap_begin(r, (uint32_t)sent_max, (uint32_t)got_max);
+}
+
+rp_err rp_abi_req_tapped(struct rp_host_face *h, const struct rp_req *r, bool of_response)
+{
+    const struct rp_tap *t = rp_tap_of(r);
+    const struct rp_tap_side *side = t ? of_response ? &t->got : &t->sent : NULL;
+    if (r->step < RP_STEP_LOG) return RP_E_PHASE;
+    if (!side || !side->max || !r->tries || (of_response && r->fail != RP_OK))
+        return RP_E_NOT_FOUND;
+    if (!of_response && !r->body_sent) return RP_E_NOT_FOUND;
+    if (side->cut) return RP_E_TOO_BIG;
+    h->out = rp_buf_str(&side->bytes);
+    return RP_OK;
+}
+
+rp_err rp_abi_req_drop(struct rp_req *r)
+{
+    if (r->x.head_sent || r->step >= RP_STEP_RELAY) return RP_E_PHASE;
+    if (rp_journal_only(r)) return RP_OK;
+    if (r->x.fail == RP_OK) r->x.fail = RP_E_DENIED;
+    rp_req_wake(r, RP_WAKE_ABORT);
     return RP_OK;
 }
 

@@ -9,6 +9,7 @@
 
 enum {
     LIFE_ARGS = 4,           /* of chain.run_life */
+    AGENT_HOOK_MS = 2000,    /* thousands of members at once; no client waits there */
     FAREWELL_MS = 20 * 1000, /* a queue has 5 seconds unless its owner says otherwise */
 };
 
@@ -151,6 +152,7 @@ static void run_life(struct rp_host *h, struct rp_vm_life *life, const char *wha
 void rp_host_be_agent(struct rp_conf *c)
 {
     attached(c)->agent = true;
+    rp_watchdog_allow(attached(c), AGENT_HOOK_MS);
 }
 
 void rp_host_start(struct rp_conf *c, rp_ms deadline_ms, void (*done)(void *arg, rp_err e),

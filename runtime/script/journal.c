@@ -157,6 +157,7 @@ static void call(struct call *c)
 {
     lua_State *L = c->h->L;
     if (c->h->journal_fns[c->fn] == 0) return;
+    c->h->face.wrapper = rp_phase_slot(c->h, c->r)->scope.wrapper; /* a task sets its own */
     if (lua_cpcall(L, call_protected, c) == 0) return;
     const char *text = lua_tostring(L, -1);
     rp_log(error, "the journal of a request failed error=\"%s\"", rp_log_esc(rp_str_z(text)));

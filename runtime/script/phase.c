@@ -48,7 +48,8 @@ static int make_wrapper(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, m->h->wrap_fn);
     lua_pushlightuserdata(L, m->r);
     lua_pushlightuserdata(L, &m->slot->dirty);
-    lua_call(L, 2, 1);
+    lua_pushnumber(L, m->slot->scope.wrapper);
+    lua_call(L, 3, 1);
     m->slot->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -61,6 +62,7 @@ rp_err rp_phase_push_wrapper(struct rp_host *h, struct rp_req *r, lua_State *L)
     if (RP_UNLIKELY(s->ref == LUA_NOREF)) {
         RP_CHECK(!h->current);
         struct making m = {h, r, s};
+        s->scope.wrapper = ++h->wrappers_made;
         if (lua_cpcall(h->L, make_wrapper, &m) != 0) {
             lua_pop(h->L, 1);
             return RP_E_NOMEM;
@@ -201,8 +203,13 @@ static bool must_answer(enum rp_phase p)
 static rp_err returned(const struct rp_pass *a, struct rp_task *t)
 {
     uint32_t chain = t->chain, at = t->at;
+    bool some = lua_gettop(t->co) > 0, answers = rp_phase_slot(a->h, a->r)->answered;
+    if (RP_LIKELY(!some && !answers && !a->in && !a->writes)) {
+        rp_task_put_empty(t);
+        return RP_OK;
+    }
     /* Chains of pieces may return one. */
-    bool stop = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1) && !lua_isstring(t->co, 1);
+    bool stop = some && lua_toboolean(t->co, 1) && !lua_isstring(t->co, 1);
     rp_task_put(t);
     if (a->in && !(stop && must_answer(a->phase))) {
         rp_pass_take_piece(a);
@@ -261,8 +268,6 @@ static int push_rest(const struct rp_pass *a, lua_State *co)
 {
     switch (a->phase) {
     case RP_PHASE_BALANCE: lua_rawgeti(co, 2, RP_WRAP_UP); return 1;
-    case RP_PHASE_HEADER_FILTER:
-    case RP_PHASE_LOG: lua_rawgeti(co, 2, RP_WRAP_RES); return 1;
     case RP_PHASE_REQUEST_BODY: return rp_pass_push_piece(a, co) == RP_OK ? 2 : RP_E_NOMEM;
     case RP_PHASE_BODY_FILTER:
         lua_rawgeti(co, 2, RP_WRAP_RES);
@@ -271,6 +276,8 @@ static int push_rest(const struct rp_pass *a, lua_State *co)
     case RP_PHASE_ACCESS:
     case RP_PHASE_REWRITE:
     case RP_PHASE_CONTENT:
+    case RP_PHASE_HEADER_FILTER: /* chains read res themselves */
+    case RP_PHASE_LOG:
     case RP_PHASE_COUNT: break;
     }
     return 0;
@@ -287,7 +294,7 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
         s = rp_phase_slot(h, a->r);
     }
     if (RP_UNLIKELY(s && s->traced)) chain = rp_journal_chain(h, chain);
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(h, chain, t));
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(&h->chains[chain], t));
     rp_err e = RP_OK;
     if (s && s->bound) { /* not the request's first hook */
         lua_rawgeti(t->co, LUA_REGISTRYINDEX, s->ref);

@@ -97,6 +97,7 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     t->why = "its turn";
     t->req = r;
     t->scope = parent ? parent : &t->own;
+    t->own.wrapper = h->current ? h->current->scope->wrapper : 0;
     if (h->current) t->at = rp_chain_plugin(h, h->current->chain, h->face.at) + 1; /* none: 0 */
     bool is_kid = parent && h->current && h->current->scope == parent;
     t->parent = is_kid ? h->current : NULL;
@@ -115,6 +116,7 @@ static void make_service(struct rp_task *t)
     rp_task_unlist(t);
     rp_task_enlist(&t->host->services.tasks, t);
     t->notes = RP_NOTES_NONE; /* it works for all */
+    t->own.wrapper = 0;
 }
 
 static int nothing(lua_State *L)

@@ -13,6 +13,8 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include <signal.h>
+
 #include "base/buf.h"
 #include "script/abi.h"
 #include "script/host.h"
@@ -55,6 +57,7 @@ struct rp_vm_chain {
 struct rp_scope {
     struct rp_hold *holds;
     struct rp_task *tasks; /* whose parent has ended, or was a hook; not the owner of the scope */
+    double wrapper;        /* number of the request's; a detached task has that of who made it */
 };
 
 /* A task's `phase` while the connect hooks of a stream, or those of a handshake, run; RP_PHASE_COUNT is
@@ -77,12 +80,15 @@ struct rp_task {
     struct rp_host *host;
     lua_State *co;
     int co_ref;
+    uint8_t state; /* enum rp_task_state */
+    bool counted;  /* one of the background tasks that are bounded in number */
+
+    /* From `req` to `on_end`: all zero while it is free, see forget_run in vm_task.c. */
     struct rp_req *req;       /* whose hook or child it is; NULL in the background */
     struct rp_stream *stream; /* the relayed connection whose hook it is */
     struct rp_guest *guest;   /* the client whose handshake's hook it is */
     struct rp_scope *scope;   /* what it makes belongs here */
-    struct rp_scope own;      /* the scope of a background task */
-    uint8_t state;            /* enum rp_task_state */
+    uint32_t chain, at;       /* where a hook is; no chain: 1 + whose plugin it is, 0 none */
     uint8_t phase;            /* of a hook; RP_PHASE_COUNT for others */
     uint8_t notes;            /* enum rp_notes; face.notes while it runs */
     bool is_hook;             /* resumed by the request's life, not by us */
@@ -91,19 +97,20 @@ struct rp_task {
     bool failed;              /* what it ran raised, and the layer caught it: rp_abi_task_failed */
     uint8_t wants_body;       /* enum rp_wants: parked until that is there */
     bool wants_response;      /* parked until the whole body of the response is there */
-    rp_err gathered;          /* < 0: why that does not come, to be told when it asks again */
-    bool counted;             /* one of the background tasks that are bounded in number */
+    uint8_t weight;           /* measured passes stand for so many; 0: this one is not measured */
+    rp_err gathered;          /* < 0: why the response does not come, to be told when it asks again */
+    rp_ms ends_ms;            /* hooks: when the request stops waiting for it; 0: not asked yet */
+    uint64_t spent_ns;        /* by the handler that runs, waits included */
+    void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
+
+    struct rp_scope own; /* the scope of a background task */
     double body_max;
-    uint32_t chain, at; /* where a hook is; no chain: 1 + whose plugin it is, 0 none */
     size_t piece_n;     /* body_filter: bytes of the input given to Lua */
-    uint8_t weight;     /* measured passes stand for so many; 0: this one is not measured */
     uint64_t parked_ns; /* since when; 0: it runs */
-    uint64_t spent_ns;  /* by the handler that runs, waits included */
     const char *why;    /* what it waits for */
     struct rp_timer timer;
     struct rp_fuel *fuel; /* of untrusted code that it runs; host->fuel while the task runs */
-    void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
-    struct rp_task *next, *prev;                 /* free list (next), ready queue */
+    struct rp_task *next, *prev; /* free list (next), ready queue */
     /* Who ends with whom: a task that fails or is cancelled takes its kids along; one that ends well
      * leaves them to its parent, or to the scope. */
     struct rp_task *parent, *kids;
@@ -112,7 +119,6 @@ struct rp_task {
     struct rp_task **waits_at; /* what it waits for names it there */
     /* Who waits for the end of whom. */
     struct rp_task *joins, *joiners, *join_next, *join_prev;
-    rp_ms ends_ms; /* hooks: when the request stops waiting for it; 0: not asked yet */
     /* While a shadow handler runs: when it began, and what the hooks before it had left; 0: all. */
     rp_ms shadow_ms, kept_ends_ms, kept_left_ms;
 };
@@ -146,6 +152,7 @@ enum {
     RP_WRAP_JOURNAL = 11,   /* false: none */
     RP_WRAP_REQ_CHUNK = 12, /* request_body: the piece as edited so far; dropped like 2..5 */
     RP_WRAP_SOURCE = 13,    /* the function that makes the request body; dropped, too */
+    RP_WRAP_NUMBER = 14,    /* from 1, never used again in this VM: rp_scope.wrapper, face.wrapper */
 };
 
 /* Array positions in the table of a guest; lua/rproxy/guest.lua has the same. */
@@ -243,6 +250,7 @@ struct rp_host {
 
     struct rp_vm_slot **slots; /* by request slot */
     uint32_t slots_n;
+    double wrappers_made;
 
     struct rp_vm_guest *guests; /* all that have a wrapper */
     struct rp_guest *knowing;   /* that one is being made for */
@@ -273,6 +281,7 @@ struct rp_host {
     uint16_t *plugin_ids, *route_ids; /* names on the page, by conf index */
     uint16_t hook_ids[RP_TASK_PHASES];
     struct rp_watchdog *watchdog;
+    volatile sig_atomic_t overdue; /* its signal handler has set the debug hook for what runs */
     struct rp_vm_life starting, stopping, leaving;
     bool retired;
     bool farewell_said;
@@ -306,9 +315,11 @@ static inline bool rp_task_is_writing(const struct rp_task *t)
 /* ---- vm_task.c ------------------------------------------------------------------------------ */
 
 /* A task with an empty coroutine; NULL when there are too many or the VM's heap is full. */
-struct rp_task *rp_task_get(struct rp_host *h);
+static inline struct rp_task *rp_task_get(struct rp_host *h);
+struct rp_task *rp_task_make(struct rp_host *h); /* the same, when it is not simply at hand */
 /* Back to the pool: its coroutine returned and is reusable. */
 void rp_task_put(struct rp_task *t);
+void rp_task_put_empty(struct rp_task *t); /* ... with nothing on its stack */
 /* End it wherever it is; its coroutine is thrown away unless it never ran. */
 void rp_task_drop(struct rp_task *t);
 struct rp_task *rp_task_find(struct rp_host *h, double handle); /* NULL when stale */
@@ -331,6 +342,18 @@ rp_str rp_task_complaint(struct rp_task *t);
 /* A message handler for xpcall: error -> the same text, not escaped. */
 int rp_task_trace(lua_State *L);
 void rp_scope_close(struct rp_host *h, struct rp_scope *s);
+
+static inline struct rp_task *rp_task_get(struct rp_host *h)
+{
+    struct rp_task *t = h->free_tasks;
+    bool full = h->heap_bytes > h->heap_cap - h->heap_cap / RP_HEAP_SPARE;
+    if (RP_UNLIKELY(!t || !t->co || full)) return rp_task_make(h);
+    h->free_tasks = t->next;
+    t->next = NULL;
+    t->gen++;
+    t->state = RP_TASK_RUNNING;
+    return t;
+}
 
 /* ---- vm_fuel.c ------------------------------------------------------------------------------ */
 
@@ -428,13 +451,27 @@ void rp_account_open(struct rp_host *h); /* attached: instances get their places
 void rp_account_fini(struct rp_host *h);
 void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c);         /* a new one */
 struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin); /* NULL: none */
+/* Time is measured of the first passes of a chain, then of every so many-th, which counts as many. */
+enum { RP_ACCOUNT_EXACT = 64, RP_ACCOUNT_SAMPLE = 16 };
 /* The function of a chain that t is to run: with or without marks. */
-int rp_account_enter(struct rp_host *h, uint32_t chain, struct rp_task *t);
+static inline int rp_account_enter(struct rp_vm_chain *c, struct rp_task *t)
+{
+    uint32_t n = c->entries++;
+    if (RP_UNLIKELY(c->always || n < RP_ACCOUNT_EXACT)) t->weight = 1;
+    else t->weight = n % RP_ACCOUNT_SAMPLE == 0 ? RP_ACCOUNT_SAMPLE : 0;
+    return t->weight ? c->timed_fn : c->fn;
+}
 /* t begins to run, or goes on; it came back; it is dropped where it waits. */
 void rp_account_begin(struct rp_host *h, struct rp_task *t);
 void rp_account_leave(struct rp_host *h, struct rp_task *t, bool parked);
 void rp_account_drop(struct rp_host *h, struct rp_task *t);
-void rp_account_calls(struct rp_host *h, const struct rp_task *t); /* a hook's pass is over */
+/* The pass of a chain is over: its handlers up to where it came to were called. */
+static inline void rp_account_calls(const struct rp_host *h, const struct rp_task *t)
+{
+    const struct rp_vm_chain *c = &h->chains[t->chain];
+    uint32_t n = RP_LIKELY(c->calls != NULL) ? RP_MIN(t->at, c->n) : 0;
+    for (uint32_t i = 0; i < n; i++) ++*c->calls[i];
+}
 void rp_account_error(struct rp_host *h, uint32_t plugin);
 void rp_account_answer(struct rp_host *h, uint32_t plugin, uint32_t status);
 void rp_account_denial(struct rp_host *h, uint32_t plugin); /* a connection or handshake */
@@ -532,11 +569,18 @@ void rp_job_fini(struct rp_host *h); /* after the VM is closed */
 
 /* Watch the hooks of h, which run on the calling thread. */
 void rp_watchdog_start(struct rp_host *h);
+void rp_watchdog_allow(struct rp_host *h, uint32_t ms); /* a hook may take so long at least */
 void rp_watchdog_free(struct rp_host *h);
 /* A coroutine came back: did the watchdog stop it? */
-bool rp_watchdog_leave(struct rp_host *h);
+static inline bool rp_watchdog_leave(struct rp_host *h);
+bool rp_watchdog_rest(struct rp_host *h); /* the same, when it may have; true */
 /* Has its debug hook been set for what runs? Others that set one leave it alone then, or set it again. */
 bool rp_watchdog_fired(const struct rp_host *h);
 void rp_watchdog_insist(const struct rp_host *h, lua_State *L);
+
+static inline bool rp_watchdog_leave(struct rp_host *h)
+{
+    return RP_UNLIKELY(h->overdue) && rp_watchdog_rest(h);
+}
 
 #endif

@@ -4,8 +4,8 @@
  * the breaker that takes an instance out of its chains.
  *
  * Calls, errors, answers and waits are counted exactly. Time and allocated bytes are measured: of
- * the first EXACT_FIRST passes of a chain each, then of every SAMPLE-th, which counts SAMPLE
- * times. So most passes run a function that has no clock in it. Tasks that are no hooks, and
+ * the first RP_ACCOUNT_EXACT passes of a chain each, then of every RP_ACCOUNT_SAMPLE-th, which counts
+ * as many times. So most passes run a function that has no clock in it. Tasks that are no hooks, and
  * chains of an instance whose breaker has a limit of time, are always measured.
  *
  * A breaker is one truth for all workers: a word of the zone. Who finds too many failures in his
@@ -22,8 +22,6 @@
 #include "base/log.h"
 
 enum {
-    EXACT_FIRST = 64,
-    SAMPLE = 16,
     PROBES = 3,
     LOOK_MS = 250,
     SERIES_MOST = 4096, /* instances that have accounts of their own, over all reloads */
@@ -124,14 +122,6 @@ void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c)
     }
 }
 
-/* The pass of a chain is over: those up to where it came to were called. */
-void rp_account_calls(struct rp_host *h, const struct rp_task *t)
-{
-    const struct rp_vm_chain *c = &h->chains[t->chain];
-    uint32_t n = c->calls ? RP_MIN(t->at, c->n) : 0;
-    for (uint32_t i = 0; i < n; i++) ++*c->calls[i];
-}
-
 void rp_account_answer(struct rp_host *h, uint32_t plugin, uint32_t status)
 {
     struct rp_vm_account *a = rp_account_of(h, plugin);
@@ -147,16 +137,6 @@ void rp_account_denial(struct rp_host *h, uint32_t plugin)
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
-
-/* Which function of the chain runs, and is the pass measured? */
-int rp_account_enter(struct rp_host *h, uint32_t chain, struct rp_task *t)
-{
-    struct rp_vm_chain *c = &h->chains[chain];
-    uint32_t n = c->entries++;
-    if (c->always || n < EXACT_FIRST) t->weight = 1;
-    else t->weight = n % SAMPLE == 0 ? SAMPLE : 0;
-    return t->weight ? c->timed_fn : c->fn;
-}
 
 static void slow(struct rp_host *h, uint32_t plugin);
 

@@ -47,7 +47,7 @@ static void on_deadline(struct rp_timer *timer)
     rp_task_ready(RP_CONTAINER(rp_task, timer, timer), false);
 }
 
-struct rp_task *rp_task_get(struct rp_host *h)
+struct rp_task *rp_task_make(struct rp_host *h)
 {
     if (RP_UNLIKELY(h->heap_bytes > h->heap_cap - h->heap_cap / RP_HEAP_SPARE))
         rp_sched_make_room(h);
@@ -140,35 +140,47 @@ static void leave_lists(struct rp_task *t)
     t->host->proxy->stats.tasks_background--; /* it ran, so there is one */
 }
 
-static void give_back(struct rp_task *t, bool well)
+/* Most hooks neither wait nor make anything: one look tells. */
+static bool has_ties(const struct rp_task *t)
+{
+    uintptr_t any = (uintptr_t)t->timer.link.next | (uintptr_t)t->waits_at | (uintptr_t)t->joins |
+                    (uintptr_t)t->kids | (uintptr_t)t->scope->holds | (uintptr_t)t->own.tasks |
+                    (uintptr_t)t->own.holds | (uintptr_t)t->fuel;
+    return any || t->parked_ns || !t->is_hook;
+}
+
+static __attribute__((noinline)) void cut_ties(struct rp_task *t, bool well)
 {
     struct rp_host *h = t->host;
-    /* The tests are for the common case, a hook that neither waited nor made anything. */
     if (t->timer.link.next) rp_timer_clear(h->proxy->loop, &t->timer);
     if (t->waits_at) rp_task_forget_at(t->waits_at);
     if (t->joins) unjoin(t);
     if (t->kids) leave_kids(t);
-    if (t->scope && t->scope->holds) rp_hold_forget_task(t->scope, t, well);
-    if (t->chain) rp_account_calls(h, t);
-    if (RP_UNLIKELY(t->parked_ns)) rp_account_drop(h, t);
+    if (t->scope->holds) rp_hold_forget_task(t->scope, t, well);
+    if (t->parked_ns) rp_account_drop(h, t);
     if (!t->is_hook) leave_lists(t);
     t->state = RP_TASK_FREE;
     if (t->own.tasks || t->own.holds) rp_scope_close(h, &t->own);
-    t->req = NULL;
-    t->stream = NULL;
-    t->guest = NULL;
-    t->scope = NULL;
-    t->ends_ms = 0;
-    t->notes = RP_NOTES_NONE;
-    t->is_hook = t->fired = t->cancelled = t->failed = false;
-    t->wants_body = RP_WANTS_NOTHING;
-    t->wants_response = false;
-    t->gathered = RP_OK;
-    t->chain = t->at = 0;
-    t->weight = 0;
-    t->spent_ns = 0;
-    t->on_end = NULL;
-    if (RP_UNLIKELY(t->fuel != NULL)) rp_fuel_drop(&t->fuel);
+    if (t->fuel) rp_fuel_drop(&t->fuel);
+}
+
+static void forget_run(struct rp_task *t)
+{
+    enum {
+        FIRST = offsetof(struct rp_task, req),
+        END = offsetof(struct rp_task, on_end) + sizeof t->on_end
+    };
+    memset((char *)t + FIRST, 0, END - FIRST);
+}
+
+static void give_back(struct rp_task *t, bool well)
+{
+    struct rp_host *h = t->host;
+    if (RP_UNLIKELY(!t->scope)) t->scope = &t->own; /* it never ran */
+    if (t->chain) rp_account_calls(h, t);
+    if (RP_UNLIKELY(has_ties(t))) cut_ties(t, well);
+    t->state = RP_TASK_FREE;
+    forget_run(t);
     t->next = h->free_tasks;
     h->free_tasks = t;
 }
@@ -176,6 +188,11 @@ static void give_back(struct rp_task *t, bool well)
 void rp_task_put(struct rp_task *t)
 {
     if (lua_gettop(t->co) > 0) lua_settop(t->co, 0); /* most hooks return nothing */
+    give_back(t, true);
+}
+
+void rp_task_put_empty(struct rp_task *t)
+{
     give_back(t, true);
 }
 
@@ -282,6 +299,20 @@ static uint64_t where(const struct rp_host *h, const struct rp_task *t)
     return rp_crumb_where(plugin, h->hook_ids[t->phase], route);
 }
 
+/* What most runs need not. */
+static __attribute__((noinline)) void begin_measured(struct rp_host *h, struct rp_task *t)
+{
+    if (t->weight || t->parked_ns) rp_account_begin(h, t);
+    h->fuel = t->fuel;
+}
+
+static __attribute__((noinline)) void end_measured(struct rp_host *h, struct rp_task *t, int rc)
+{
+    if (h->fuel || t->fuel) rp_fuel_leave(h, t);
+    if (t->weight || rc == LUA_YIELD) rp_account_leave(h, t, rc == LUA_YIELD);
+    if (h->since_gc_bytes > RP_GC_IDLE_BYTES || h->heap_hit) rp_sched_note_garbage(h);
+}
+
 int rp_task_resume(struct rp_task *t, int nargs)
 {
     struct rp_host *h = t->host;
@@ -289,21 +320,22 @@ int rp_task_resume(struct rp_task *t, int nargs)
     t->state = RP_TASK_RUNNING;
     h->current = t;
     h->face.req = t->req;
+    h->face.wrapper = t->scope->wrapper;
     h->face.at = t->at;
     h->face.notes = t->notes;
-    if (t->weight || t->parked_ns) rp_account_begin(h, t);
-    h->fuel = t->fuel;
+    bool measured = t->weight || t->parked_ns || t->fuel;
+    if (RP_UNLIKELY(measured)) begin_measured(h, t);
     rp_crumb_enter(h->crumb, where(h, t));
     int rc = lua_resume(t->co, nargs);
     rp_crumb_leave(h->crumb);
-    if (RP_UNLIKELY(h->fuel || t->fuel)) rp_fuel_leave(h, t);
-    if (t->weight || rc == LUA_YIELD) rp_account_leave(h, t, rc == LUA_YIELD);
+    if (RP_UNLIKELY(measured || h->fuel || rc == LUA_YIELD || h->heap_hit ||
+                    h->since_gc_bytes > RP_GC_IDLE_BYTES))
+        end_measured(h, t, rc);
     t->at = h->face.at;
     t->notes = h->face.notes;
     h->face.notes = RP_NOTES_NONE;
     h->face.req = NULL;
     h->current = NULL;
-    if (RP_UNLIKELY(h->since_gc_bytes > RP_GC_IDLE_BYTES || h->heap_hit)) rp_sched_note_garbage(h);
     return rc;
 }
 

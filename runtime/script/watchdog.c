@@ -32,7 +32,6 @@ struct rp_watchdog {
     uint32_t budget_ticks;       /* ticks within one hook that are one too many */
     volatile uint64_t seq;       /* the hook seen by the last tick */
     volatile uint32_t ticks;     /* ... and how many ticks have seen it */
-    volatile sig_atomic_t fired; /* the debug hook is set for `seq` */
 };
 
 /* ---- in the signal -------------------------------------------------------------------------- */
@@ -80,7 +79,7 @@ static void on_tick(int number, siginfo_t *info, void *context)
     (void)number;
     (void)context;
     struct rp_watchdog *w = info->si_value.sival_ptr;
-    const struct rp_host *h = w->host;
+    struct rp_host *h = w->host;
     uint64_t seq = h->crumb->hook_seq;
     if (!(seq & 1) || !h->current) return;
     if (seq != w->seq) {
@@ -90,8 +89,8 @@ static void on_tick(int number, siginfo_t *info, void *context)
     }
     w->ticks++;
     if (w->ticks < w->budget_ticks) return;
-    if (!w->fired) {
-        w->fired = 1;
+    if (!h->overdue) {
+        h->overdue = 1;
         lua_sethook(h->current->co, raise_in_hook, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKRET, 1);
     } else if (w->ticks >= w->budget_ticks + GRACE_MS / TICK_MS) {
         give_up(h);
@@ -132,11 +131,18 @@ void rp_watchdog_start(struct rp_host *h)
     h->watchdog = w;
 }
 
+void rp_watchdog_allow(struct rp_host *h, uint32_t ms)
+{
+    struct rp_watchdog *w = h->watchdog;
+    if (w) w->budget_ticks = RP_MAX(w->budget_ticks, ms / TICK_MS + 1);
+}
+
 void rp_watchdog_free(struct rp_host *h)
 {
     struct rp_watchdog *w = h->watchdog;
     if (!w) return;
     h->watchdog = NULL;
+    h->overdue = 0;
     /* A tick that is already pending must not meet freed memory: take it while it is blocked. */
     sigset_t ours, before;
     struct timespec now = {0, 0};
@@ -151,7 +157,7 @@ void rp_watchdog_free(struct rp_host *h)
 
 bool rp_watchdog_fired(const struct rp_host *h)
 {
-    return h->watchdog && h->watchdog->fired;
+    return h->overdue;
 }
 
 void rp_watchdog_insist(const struct rp_host *h, lua_State *L)
@@ -160,12 +166,10 @@ void rp_watchdog_insist(const struct rp_host *h, lua_State *L)
     lua_sethook(L, raise_in_hook, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKRET, 1);
 }
 
-bool rp_watchdog_leave(struct rp_host *h)
+bool rp_watchdog_rest(struct rp_host *h)
 {
-    struct rp_watchdog *w = h->watchdog;
-    if (RP_LIKELY(!w || !w->fired)) return false;
     lua_sethook(h->L, NULL, 0, 0);
-    w->fired = 0;
-    w->ticks = 0;
+    h->overdue = 0;
+    h->watchdog->ticks = 0;
     return true;
 }

@@ -284,6 +284,17 @@ rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_
     return rp_roster_hold_as(r, worker, upstream, peer, NULL, place, fresh);
 }
 
+rp_err rp_roster_reserve(struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place)
+{
+    bool fresh;
+    rp_err taken = rp_lock_take(&r->head->lock);
+    if (taken == RP_END) taken = rp_lock_mend(&r->head->lock);
+    if (taken < 0) return taken;
+    rp_err e = find_place(r, upstream, peer, place, &fresh);
+    rp_lock_leave(&r->head->lock);
+    return e;
+}
+
 void rp_roster_drop(struct rp_roster *r, uint32_t worker, uint32_t place)
 {
     struct roster_count *c = count_of(r, worker, place);
@@ -438,7 +449,8 @@ void rp_roster_past(const struct rp_roster *r, uint32_t place, uint64_t now_ms, 
     /* Slices are looked at whole: what began before `since` is not. */
     uint64_t first = (since_ms + RP_ROSTER_SLICE_MS - 1) / RP_ROSTER_SLICE_MS * RP_ROSTER_SLICE_MS;
     begin = RP_MAX(begin, first);
-    if (oldest != UINT64_MAX) begin = RP_MAX(begin, oldest);
+    if (oldest == UINT64_MAX) return; /* nobody keeps one */
+    begin = RP_MAX(begin, oldest);
     out->ms = now_ms > begin ? now_ms - begin : 0;
 }
 
@@ -557,6 +569,11 @@ void rp_roster_set_weight(struct rp_roster *r, uint32_t place, uint32_t weight)
 {
     if (__atomic_exchange_n(&place_of(r, place)->weight, weight, __ATOMIC_ACQ_REL) != weight)
         tell(r);
+}
+
+enum rp_roster_from rp_roster_from(const struct rp_roster *r, uint32_t place)
+{
+    return (enum rp_roster_from)get32(&place_of(r, place)->from);
 }
 
 void rp_roster_set_from(struct rp_roster *r, uint32_t place, enum rp_roster_from from)

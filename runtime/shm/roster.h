@@ -83,6 +83,9 @@ struct rp_hash_key rp_roster_key(const struct rp_roster *r);
 RP_MUST rp_err rp_roster_hold(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
                               uint32_t *place, bool *fresh);
 void rp_roster_drop(struct rp_roster *r, uint32_t worker, uint32_t place);
+/* Its place, which nobody need hold yet: for facts about one that is about to be there. */
+RP_MUST rp_err rp_roster_reserve(struct rp_roster *r, rp_str upstream, rp_str peer,
+                                 uint32_t *place);
 /* The place of a peer that somebody holds, by its whole name. */
 bool rp_roster_find(const struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place);
 /* The worker has nothing: it is about to start, or it is dead. */
@@ -166,6 +169,7 @@ bool rp_roster_set_health(struct rp_roster *r, uint32_t place, enum rp_roster_he
 bool rp_roster_set_order(struct rp_roster *r, uint32_t place, enum rp_roster_order order,
                          uint64_t now_ms);
 void rp_roster_set_weight(struct rp_roster *r, uint32_t place, uint32_t weight);
+enum rp_roster_from rp_roster_from(const struct rp_roster *r, uint32_t place);
 void rp_roster_set_from(struct rp_roster *r, uint32_t place, enum rp_roster_from from);
 /* Forget what was counted and found out: totals begin at 0, it does not rest. What the operator and
  * active checks said stays. */

@@ -8,16 +8,22 @@
 
 static const char *const KINDS[] = {[RP_GATE_UPSTREAM] = "\1upstream", [RP_GATE_ROUTE] = "\1route"};
 
-enum { SHORT_BITS = 24, SHORT_MOST = (1 << SHORT_BITS) - 1 };
+enum {
+    SHORT_BITS = 24,
+    SHORT_MOST = (1 << SHORT_BITS) - 1,
+    LATE_TICKS =
+        1000, /* so far behind the others a process's clock may be; more is another scale */
+};
 
 /* ---- places --------------------------------------------------------------------------------- */
 
-/* A gate of a place that became another's is free. */
+/* A gate is free when its place became another's, or nobody holds that: who comes back begins anew. */
 static bool is_free(const struct rp_roster *r, uint32_t gate)
 {
     uint64_t owner = r->gates[gate].owner;
     for (uint32_t i = 0; owner && i < r->place_n; i++)
-        if (r->places[i].gate == gate + 1 && r->places[i].id.low == owner) return false;
+        if (r->places[i].gate == gate + 1 && r->places[i].id.low == owner)
+            return !rp_roster_is_held(r, i);
     return true;
 }
 
@@ -96,15 +102,19 @@ bool rp_roster_take_turn(struct rp_roster *r, uint32_t gate, enum rp_gate_word w
 
 /* ---- the window ----------------------------------------------------------------------------- */
 
-/* True: the cell began anew. */
-static bool count_all(struct roster_cell *c, uint32_t tick)
+enum { CELL_GOES_ON, CELL_BEGINS, CELL_IS_GONE };
+
+/* A process that did not run for longer than the window comes too late: its cell is a newer one's. */
+static int count_all(struct roster_cell *c, uint32_t tick)
 {
     for (;;) {
         uint64_t was = rp_roster_get64(&c->all);
         bool old = was >> 32 != tick;
+        uint32_t ahead = (uint32_t)(was >> 32) - tick;
+        if (old && (uint32_t)was && ahead <= LATE_TICKS) return CELL_IS_GONE;
         uint64_t n = old ? 0 : (uint32_t)was;
         uint64_t is = (uint64_t)tick << 32 | RP_MIN(n + 1, (uint64_t)UINT32_MAX);
-        if (rp_roster_swap64(&c->all, was, is)) return old;
+        if (rp_roster_swap64(&c->all, was, is)) return old ? CELL_BEGINS : CELL_GOES_ON;
     }
 }
 
@@ -127,9 +137,10 @@ void rp_roster_count_end(struct rp_roster *r, uint32_t gate, uint64_t now_ms, ui
 {
     uint32_t tick = (uint32_t)(now_ms / (cell_ms ? cell_ms : 1));
     struct roster_cell *c = &gate_of(r, gate)->cells[tick % RP_GATE_CELLS];
-    bool fresh = count_all(c, tick);
+    int cell = count_all(c, tick);
+    if (cell == CELL_IS_GONE) return;
     /* What another one counted between these two is lost, which is one bad end of many. */
-    if (fresh)
+    if (cell == CELL_BEGINS)
         __atomic_store_n(&c->bad, (uint64_t)(uint16_t)tick << (2 * SHORT_BITS), __ATOMIC_RELEASE);
     if (bad || slow) count_bad(c, (uint16_t)tick, bad, slow);
 }

@@ -25,6 +25,8 @@ enum rp_gate_word {
     RP_GATE_REFUSED,    /* requests, by the circuit or the limits */
     RP_GATE_LIMIT,      /* limit.h */
     RP_GATE_RTT,        /* limit.h */
+    RP_GATE_RTT_AT,     /* limit.h */
+    RP_GATE_MOST,       /* requests under way that the site allows; 0: any */
     RP_GATE_LIMIT_AT,   /* it is thought of again then */
     RP_GATE_OUTLIER_AT, /* the same of its peers */
     RP_GATE_CELL_MS,    /* of its window; for whoever tells of it */

@@ -36,6 +36,7 @@ struct splits_place {
     uint64_t id_high, id_low; /* low is odd: a place that was never used has none */
     uint64_t tag, born, since_ms;
     uint32_t version, sides_n, base, canary;
+    uint32_t generation, spare; /* of whoever held it last */
     uint32_t state, step, steps_n;
     uint32_t steps[RP_SPLIT_STEPS];
     uint32_t shares[RP_SPLIT_SIDES], said[RP_SPLIT_SIDES];
@@ -64,6 +65,32 @@ static uint32_t get32(const uint32_t *word)
 static uint64_t get64(const uint64_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+/* Numbers of shared memory that become indexes: a process gone wild may have written any. */
+static uint32_t sides_of(const struct splits_place *p)
+{
+    return RP_MIN(get32(&p->sides_n), (uint32_t)RP_SPLIT_SIDES);
+}
+
+static uint32_t steps_of(const struct splits_place *p)
+{
+    return RP_MIN(get32(&p->steps_n), (uint32_t)RP_SPLIT_STEPS);
+}
+
+static uint32_t base_of(const struct splits_place *p)
+{
+    return RP_MIN(get32(&p->base), (uint32_t)RP_SPLIT_SIDES - 1);
+}
+
+static uint32_t canary_of(const struct splits_place *p)
+{
+    return RP_MIN(get32(&p->canary), (uint32_t)RP_SPLIT_SIDES - 1);
+}
+
+static uint32_t step_of(const struct splits_place *p)
+{
+    return RP_MIN(get32(&p->step), (uint32_t)RP_SPLIT_STEPS - 1);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -188,7 +215,7 @@ static void fill(uint8_t *table, uint32_t sides_n, uint32_t base, const uint32_t
 static void mark(struct splits_place *p, uint64_t now_ms)
 {
     p->since_ms = now_ms;
-    for (uint32_t i = 0; i < p->sides_n; i++) copy_counts(&p->now[i], &p->then[i]);
+    for (uint32_t i = 0; i < RP_SPLIT_SIDES; i++) copy_counts(&p->now[i], &p->then[i]);
 }
 
 /* fresh: nothing of what the tables hold counts. */
@@ -198,9 +225,9 @@ static void deal(struct splits_place *p, const uint32_t *shares, bool fresh, uin
     uint8_t *next = p->tables[(version + 1) & 1];
     if (fresh) memset(next, NOBODY, RP_SPLIT_POSITIONS);
     else memcpy(next, p->tables[version & 1], RP_SPLIT_POSITIONS);
-    release(next, p->sides_n, p->base, shares);
-    fill(next, p->sides_n, p->base, shares);
-    for (uint32_t i = 0; i < p->sides_n; i++)
+    release(next, sides_of(p), base_of(p), shares);
+    fill(next, sides_of(p), base_of(p), shares);
+    for (uint32_t i = 0; i < sides_of(p); i++)
         __atomic_store_n(&p->shares[i], shares[i], __ATOMIC_RELAXED);
     __atomic_store_n(&p->version, version + 1, __ATOMIC_RELEASE);
     mark(p, now_ms);
@@ -342,19 +369,21 @@ static void put_text(char *to, size_t room, rp_str text)
 static void deal_step(struct splits_place *p, uint32_t share, bool fresh, uint64_t now_ms)
 {
     uint32_t shares[RP_SPLIT_SIDES] = {0};
-    shares[p->canary] = share;
-    shares[p->base] = RP_SPLIT_POSITIONS - share;
+    share = RP_MIN(share, (uint32_t)RP_SPLIT_POSITIONS);
+    shares[canary_of(p)] = share;
+    shares[base_of(p)] = RP_SPLIT_POSITIONS - share;
     deal(p, shares, fresh, now_ms);
 }
 
 /* What the site says, from its begin. */
 static void begin(struct splits_place *p, bool fresh, uint64_t now_ms)
 {
-    p->state = p->steps_n ? RP_ROLLOUT_RUNS : RP_ROLLOUT_NONE;
+    uint32_t steps_n = steps_of(p);
+    p->state = steps_n ? RP_ROLLOUT_RUNS : RP_ROLLOUT_NONE;
     p->step = 0;
     p->why[0] = 0;
-    if (p->steps_n == 1) p->state = RP_ROLLOUT_DONE;
-    if (p->steps_n) deal_step(p, p->steps[0], fresh, now_ms);
+    if (steps_n == 1) p->state = RP_ROLLOUT_DONE;
+    if (steps_n) deal_step(p, p->steps[0], fresh, now_ms);
     else deal(p, p->said, fresh, now_ms);
 }
 
@@ -375,6 +404,7 @@ static void settle(struct rp_splits *s, struct splits_place *p, const uint64_t i
     p->id_high = id[0];
     p->id_low = id[1];
     p->born = ++s->head->born;
+    p->generation = plan->generation;
     p->sides_n = plan->sides_n;
     p->base = plan->base;
     put_text(p->name, sizeof p->name, plan->name);
@@ -415,10 +445,13 @@ rp_err rp_splits_hold(struct rp_splits *s, uint32_t worker, const struct rp_spli
     e = find_place(s, plan, now_ms, place);
     if (e == RP_OK) {
         struct splits_place *p = &s->places[*place];
-        if (p->tag != tag_of(plan)) {
+        bool left = !is_held(s, *place) && plan->generation > p->generation; /* a reload had none */
+        if (p->tag != tag_of(plan) || left) {
             take_plan(p, plan);
-            begin(p, false, now_ms);
+            begin(p, left, now_ms);
         }
+        if (left) p->born = ++s->head->born;
+        p->generation = RP_MAX(p->generation, plan->generation);
         uint16_t *hold = hold_of(s, worker, *place);
         if (*hold < UINT16_MAX) __atomic_store_n(hold, (uint16_t)(*hold + 1), __ATOMIC_RELAXED);
     }
@@ -457,12 +490,12 @@ bool rp_splits_look(const struct rp_splits *s, uint32_t place, struct rp_split_r
     if (place >= s->place_n || !s->places[place].id_low || !is_held(s, place)) return false;
     const struct splits_place *p = &s->places[place];
     *out = (struct rp_split_report){.place = place,
-                                    .sides_n = RP_MIN(p->sides_n, (uint32_t)RP_SPLIT_SIDES),
-                                    .base = p->base,
-                                    .canary = p->canary,
+                                    .sides_n = sides_of(p),
+                                    .base = base_of(p),
+                                    .canary = canary_of(p),
                                     .state = RP_MIN(get32(&p->state), (uint32_t)RP_ROLLOUT_DONE),
-                                    .step = get32(&p->step),
-                                    .steps_n = p->steps_n,
+                                    .step = step_of(p),
+                                    .steps_n = steps_of(p),
                                     .since_ms = get64(&p->since_ms),
                                     .born = p->born};
     memcpy(out->steps, p->steps, sizeof out->steps);
@@ -508,7 +541,7 @@ rp_err rp_splits_set(struct rp_splits *s, uint32_t place, const uint32_t *shares
     struct splits_place *p = &s->places[place];
     rp_err e = take(s);
     if (e < 0) return e;
-    if (shares_n == p->sides_n && adds_up(shares, shares_n)) {
+    if (shares_n == sides_of(p) && adds_up(shares, shares_n)) {
         if (p->state == RP_ROLLOUT_RUNS) p->state = RP_ROLLOUT_PAUSED;
         if (p->steps_n) say_why(p, "shares set by the operator", RP_STR(""));
         deal(p, shares, false, now_ms);
@@ -532,18 +565,19 @@ rp_err rp_splits_reset(struct rp_splits *s, uint32_t place, uint64_t now_ms)
 /* To a step, and on from there. */
 static void go_to(struct splits_place *p, uint32_t step, rp_str why, uint64_t now_ms)
 {
-    bool last = step + 1 >= p->steps_n;
-    p->step = RP_MIN(step, p->steps_n - 1);
+    bool last = step + 1 >= steps_of(p);
+    step = RP_MIN(step, (uint32_t)RP_SPLIT_STEPS - 1);
+    p->step = step;
     p->state = last ? RP_ROLLOUT_DONE : RP_ROLLOUT_RUNS;
     say_why(p, "", why);
-    deal_step(p, p->steps[p->step], false, now_ms);
+    deal_step(p, p->steps[step], false, now_ms);
 }
 
 /* The first step that gives the canary no less than it has. */
 static uint32_t step_of_share(const struct splits_place *p)
 {
     uint32_t step = 0;
-    while (step + 1 < p->steps_n && p->steps[step] < p->shares[p->canary]) step++;
+    while (step + 1 < steps_of(p) && p->steps[step] < p->shares[canary_of(p)]) step++;
     return step;
 }
 
@@ -551,7 +585,7 @@ static uint32_t step_of_share(const struct splits_place *p)
 static uint32_t step_above(const struct splits_place *p)
 {
     uint32_t step = 0;
-    while (step + 1 < p->steps_n && p->steps[step] <= p->shares[p->canary]) step++;
+    while (step + 1 < steps_of(p) && p->steps[step] <= p->shares[canary_of(p)]) step++;
     return step;
 }
 

@@ -2,9 +2,10 @@
  *
  * splits: how the requests of routes are divided among upstreams, as all processes see it.
  *
- * A split has a place by its name and the names of its sides, for as long as somebody holds it and
- * until the place is wanted for another: a reload changes nothing, unless the site's own numbers are
- * others (`tag`). Each of RP_SPLIT_POSITIONS positions belongs to a side; a client that keeps its
+ * A split has a place by its name and the names of its sides, for as long as somebody holds it: a
+ * reload, which holds the new before it lets go of the old, changes nothing, unless the site's own
+ * numbers are others (`tag`); nor does the death of workers. One that a reload took away and a later
+ * one brings back begins anew. Each of RP_SPLIT_POSITIONS positions belongs to a side; a client that keeps its
  * position keeps its side until that side has to give positions away, and nobody gives away more than
  * its share shrank by. Of two sides the first is always the positions from 0 on.
  *
@@ -42,6 +43,7 @@ enum rp_split_word { RP_SPLIT_PAUSE, RP_SPLIT_RESUME, RP_SPLIT_ROLLBACK, RP_SPLI
 /* What a site says. Shares are of RP_SPLIT_POSITIONS and add up to it. */
 struct rp_split_plan {
     rp_str name;
+    uint32_t generation;    /* of the site; each reload's is larger */
     uint32_t sides_n, base; /* base: the side that gives to the others and takes back from them */
     rp_str sides[RP_SPLIT_SIDES];
     uint32_t shares[RP_SPLIT_SIDES];

@@ -316,6 +316,8 @@ describe("errors", function()
         upstream_no_websocket = "a peer without RFC 8441: spec/e2e/h2_upstream_ws_spec",
         ws_bad_key = "an upgrade without a key: spec/e2e/h2_upstream_ws_spec",
         upstream_no_streams = "a peer that allows none: spec/e2e/h2_upstream_spec",
+        deadline = "a client's or a hook's: spec/e2e/deadline_spec",
+        upstream_circuit_open = "a circuit that is open: spec/e2e/resilience_spec",
         upstream_full = "peers without a free seat: spec/e2e/balance_spec",
         upstream_status = "told by the last peer's own answer: spec/e2e/retry_spec",
         upstream_send = "told by how the response ended: upstream_closed",

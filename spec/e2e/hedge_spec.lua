@@ -9,6 +9,7 @@ local http = require("spec.support.http")
 local metrics = require("spec.support.metrics")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
+local process = require("spec.support.process")
 local wire = require("spec.support.wire")
 
 local function answer(status, body, fields)
@@ -16,7 +17,7 @@ local function answer(status, body, fields)
 end
 
 describe("hedging", function()
-    local rp, good, bad, slow, hang, close_hang
+    local rp, good, bad, slow, slower, hang, close_hang
 
     setup(function()
         good = origin.start {
@@ -40,10 +41,11 @@ describe("hedging", function()
                 { hang = true } },
             ["*"] = { { hang = true } },
         }
-        slow = e2e.listen()
+        slow, slower = e2e.listen(), e2e.listen()
         hang, close_hang = e2e.full_port()
         rp = e2e.proxy {
-            vars = { good = good.port, bad = bad.port, slow = slow.port, hang = hang },
+            vars = { good = good.port, bad = bad.port, slow = slow.port,
+                slower = slower.port, hang = hang },
             before = [[
                 local function up(t)
                     t.balance = t.balance or "first"
@@ -76,6 +78,7 @@ describe("hedging", function()
                     plain = up { },
                     patient = up { hedge = { after = "1m" } },
                     played = up { peers = { "127.0.0.1:${slow}", "127.0.0.1:${good}" } },
+                    pair = up { peers = { "127.0.0.1:${slow}", "127.0.0.1:${slower}" }, tries = 2 },
                     -- The second try hangs, the first is played.
                     lost = up { peers = { "127.0.0.1:${slow}", "127.0.0.1:${bad}" } },
                     connecting = up { peers = { "127.0.0.1:${hang}", "127.0.0.1:${good}" },
@@ -96,7 +99,8 @@ describe("hedging", function()
                         timeouts = { first_byte = "30s" } },
                 },
                 hosts = { rp.host { default = true, routes = {
-                    at("/plain", "plain"), at("/patient", "patient"), at("/played", "played"), at("/lost", "lost"),
+                    at("/plain", "plain"), at("/patient", "patient"),
+                    at("/pair", "pair"), at("/played", "played"), at("/lost", "lost"),
                     at("/connecting", "connecting"), at("/picky", "picky"), at("/brave", "brave"),
                     at("/brave_kept", "brave", { buffer = KEPT }), at("/poor", "poor"),
                     at("/kept", "plain", { buffer = KEPT }), at("/hooked", "hooked"),
@@ -322,6 +326,54 @@ describe("hedging", function()
         up:send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
         assert.equal("first", http.read(w).body)
     end)
+
+    -- What happens in fn is news of one tick.
+    local function at_once(fn)
+        local pid = process.workers(rp)[1]
+        posix.kill(pid, "STOP")
+        fn()
+        posix.kill(pid, "CONT")
+    end
+    -- A request with both its tries under way.
+    local function begin_pair(target)
+        local w, first = begin(target)
+        local second = slower:accept()
+        e2e.head(second)
+        return w, first, second
+    end
+    local function say(up, text)
+        up:send("HTTP/1.1 200 OK\r\nContent-Length: " .. #text .. "\r\n\r\n" .. text)
+    end
+    local ENDS = {
+        ["both answer"] = { function(first, second) say(first, "one") say(second, "two") end, 200 },
+        ["the second answers, then the first"] = { function(first, second)
+            say(second, "two") say(first, "one") end, 200 },
+        ["the first breaks and the second answers"] = { function(first, second)
+            first:reset() say(second, "two") end, 200, "two" },
+        ["the second breaks and the first answers"] = { function(first, second)
+            second:reset() say(first, "one") end, 200, "one" },
+        ["both break"] = { function(first, second) first:reset() second:reset() end, 502 },
+        ["both answer and the client goes"] = { function(first, second, w)
+            say(first, "one") say(second, "two") w:reset() end },
+        ["both break and the client goes"] = { function(first, second, w)
+            first:reset() second:reset() w:reset() end },
+        ["one says nothing that is HTTP"] = { function(first, second)
+            first:close() say(second, "two") end, 200, "two" },
+    }
+    for name, case in pairs(ENDS) do
+        it("ends well when in one moment " .. name, function()
+            local target = "/pair/" .. name:gsub("[^%a]", "-")
+            local w, first, second = begin_pair(target)
+            at_once(function() case[1](first, second, w) end)
+            if case[2] then
+                local res = http.read(w)
+                assert.equal(case[2], res.status)
+                if case[3] then assert.equal(case[3], res.body) end
+            end
+            assert.matches('"tries":2,"hedges":1', line(target), 1, true)
+            assert.equal("bad", get("/patient/quick").body)
+        end)
+    end
 
     it("is counted", function()
         assert.truthy(posix.poll(function()

@@ -5,6 +5,7 @@
 local http = require("spec.support.http")
 local metrics = require("spec.support.metrics")
 local posix = require("spec.support.posix")
+local proc = require("spec.support.proc")
 local process = require("spec.support.process")
 local wire = require("spec.support.wire")
 
@@ -164,5 +165,53 @@ describe("metrics", function()
             res.body)
         assert.matches("\n# TYPE took_seconds histogram\n", res.body)
         assert.matches("\n# TYPE level gauge\n", res.body)
+    end)
+
+    describe("on a listener of their own", function()
+        -- By curl: it speaks HTTP/1.1 whatever the other listeners speak.
+        local function curl(...)
+            local how, out = proc.run { "curl", "-si", ... }
+            assert.same({ exit = 0 }, how)
+            return out
+        end
+
+        it("are all that it answers with, and no other listener does", function()
+            local port = posix.free_port()
+            rp = process.start { before = BEFORE:format("1"), more =
+                ('metrics = { listen = "127.0.0.1:%d", path = "/numbers" },'):format(port) }
+            local url = "http://127.0.0.1:" .. port
+            assert.equal("one", get("/numbers").body)
+            local answer
+            assert.is_truthy(posix.poll(function() -- workers tell their counters now and then
+                answer = curl(url .. "/numbers?x=1")
+                return answer:find("\nrproxy_requests_total [1-9]")
+            end))
+            assert.matches("^HTTP/1.1 200 ", answer)
+            assert.matches("\r\nContent%-Type: text/plain; version=0.0.4; charset=utf%-8\r\n", answer)
+            assert.matches("\r\nCache%-Control: no%-store\r\n", answer)
+            assert.matches("\nplain_total 0\n", answer)
+            assert.matches("^HTTP/1.1 404 ", curl(url .. "/"))
+            assert.matches("^HTTP/1.1 404 ", curl(url .. "/numbers/"))
+            local refused = curl("-X", "POST", url .. "/numbers")
+            assert.matches("^HTTP/1.1 405 ", refused)
+            assert.matches("\r\nAllow: GET, HEAD\r\n", refused)
+            local head = curl("-I", url .. "/numbers")
+            assert.matches("^HTTP/1.1 200 .*\r\nContent%-Length: [1-9]%d+\r\n\r\n$", head)
+        end)
+
+        it("come and go with a reload", function()
+            local port = posix.free_port()
+            local more = ('metrics = { listen = "127.0.0.1:%d" },'):format(port)
+            rp = process.start {}
+            process.change(rp, { more = more })
+            process.must(rp, "reload")
+            assert.matches("^HTTP/1.1 200 ", curl(("http://127.0.0.1:%d/metrics"):format(port)))
+            process.change(rp, { listen = ('rp.listen { "127.0.0.1:%d" },'):format(port) })
+            process.must(rp, "reload") -- the same socket, as a listener of the site
+            assert.equal("one", http.get(port, "/metrics").body)
+            process.change(rp, {})
+            process.must(rp, "reload")
+            assert.is_true(posix.poll(function() return not posix.is_listening(port) end, 30))
+        end)
     end)
 end)

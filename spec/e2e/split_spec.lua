@@ -11,6 +11,7 @@ local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
 local protocol = require("spec.support.protocol")
+local wire = require("spec.support.wire")
 
 local SITE = [[
     local function up(port) return rp.upstream { peers = { "127.0.0.1:" .. port } } end
@@ -116,7 +117,8 @@ describe("a split", function()
     it("keeps a client by a cookie that it cannot make up", function()
         local first = get("/cookie/x")
         local cookie = first:header("set-cookie")
-        assert.matches("^ab=%x+; Path=/; Max%-Age=60; HttpOnly; SameSite=Lax$", cookie)
+        assert.matches("^ab=%x+; Path=/; Max%-Age=60; HttpOnly; SameSite=Lax"
+            .. (protocol.has_tls and "; Secure" or "") .. "$", cookie)
         local value = cookie:match("^ab=(%x+)")
         assert.equal(32, #value)
         for _ = 1, 10 do
@@ -272,5 +274,38 @@ describe("a site with splits", function()
         assert.matches("is the name of the split of", errors('a = 1, b = 1, name = "x"',
             'rp.route { "/y", upstream = rp.split { a = 1, name = "x" } }'))
         assert.matches("stiky", errors("a = 1, stiky = {}"))
+    end)
+end)
+
+if protocol.name ~= "h1" then return end
+
+describe("a tunnel through a split", function()
+    local SWITCH = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        .. "Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    local UPGRADE = { Upgrade = "websocket", Connection = "Upgrade",
+        ["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ==", ["Sec-WebSocket-Version"] = "13" }
+    local TUNNEL_SITE = [[ return rp.site { workers = 1,
+        listeners = { rp.listen { "127.0.0.1:${port}" } },
+        upstreams = { o = rp.upstream { peers = { "127.0.0.1:${origin}" } } },
+        hosts = { rp.host { default = true, routes = { ${route} } } } } ]]
+    local ROUTES = { 'rp.route { "/echo", id = "echo", upstream = rp.split { o = 1 } }',
+        'rp.route { "/echo", id = "echo", upstream = "o" }',
+        'rp.route { "/other", respond = { 200, "other" } }' }
+
+    it("outlives reloads that take the split, and then the route, away", function()
+        local up = origin.start { ["/echo"] = { { send = SWITCH }, { echo = true } } }
+        local rp = proc.rproxy { vars = { origin = up.port, route = ROUTES[1] }, site = TUNNEL_SITE }
+        local w = wire.connect(rp.port)
+        assert.equal(101, http.request(w, { target = "/echo", fields = UPGRADE }).status)
+        for i = 1, 3 do
+            rp:write_site(TUNNEL_SITE, { route = ROUTES[i] })
+            assert.equal(0, (proc.run { process.BIN, "reload", "-p", rp.site_path }).exit)
+            w:send("hello")
+            assert.equal("hello", w:recv(5))
+        end
+        w:close()
+        assert.equal(200, http.get(rp.port, "/other").status)
+        assert.is_nil(rp:stderr():find("worker died", 1, true), rp:stderr())
+        e2e.stop(rp)
     end)
 end)

@@ -92,6 +92,8 @@ local routes = {
     end },
     rp.route { "/two/*", upstream = "two" },
     rp.route { "/half/*", upstream = "half" },
+    rp.route { "/hedged/*", upstream = "hedged", buffer = { request = ${hedge_buffer} } },
+    rp.route { "/shared/*", upstream = "hedged", coalesce = { max_body = ${share_most} } },
     rp.route { "/name/*", upstream = "name" },
     rp.route { "/pp/*", upstream = "pp" },
     rp.route { "/tls/*", upstream = "tls" },
@@ -124,6 +126,9 @@ return rp.site {
         two = rp.upstream { peers = { "127.0.0.1:${http}", "127.0.0.1:${second}" }, tries = ${tries},
             max_fails = ${max_fails} },
         half = rp.upstream { peers = { "127.0.0.1:${dead}", "127.0.0.1:${http}" }, tries = 3 },
+        hedged = rp.upstream { peers = { "127.0.0.1:${http}", "127.0.0.1:${second}" },
+            tries = ${tries}, max_fails = ${max_fails}, hedge = { after = "${hedge}", max = 2,
+                budget = 100 } },
         name = rp.upstream { peers = { "localhost:${http}" }, tries = ${tries}, max_fails = 0 },
         tls = rp.upstream { peers = { "127.0.0.1:${tls}" }, host = "inner.test", tries = ${tries},
             tls = { name = "site.test", ca = "/srv/site/a.pem" }, max_fails = ${max_fails},
@@ -140,7 +145,7 @@ return rp.site {
 
 M.KINDS = { "plain", "sleep", "sock", "spawn", "read", "set", "upper", "replace", "detach", "local",
     "echo", "two", "half", "name", "pp", "small", "tls", "write", "whole", "once",
-    "turn" }
+    "turn", "hedged", "shared" }
 M.LISTENERS = { "127.0.0.1:80", "127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:83",
     "udp:127.0.0.1:84", "127.0.0.1:85", "127.0.0.1:86" }
 
@@ -157,6 +162,9 @@ function M.text(dice, vars)
         pool = dice:pick { 0, 1, 256, 256 },
         ktls = dice:pick { "off", "auto" },
         pool_requests = dice:pick { 0, 0, 2 },
+        hedge = dice:pick { "1ms", "5ms", "1s" },
+        hedge_buffer = dice:pick { "true", "false" },
+        share_most = dice:pick { 1000, 2 ^ 20 },
     }
     for name, value in pairs(vars) do all[name] = value end
     return (TEXT:gsub("%${([%l_]+)}", function(name)

@@ -55,6 +55,17 @@ static inline void check_same_fields(const struct rp_msg *a, const struct rp_msg
     RP_CHECK(at == b->fields_n);
 }
 
+/* Deleted ones, too. */
+static inline void check_equal_fields(const struct rp_msg *a, const struct rp_msg *b)
+{
+    RP_CHECK(a->fields_n == b->fields_n);
+    for (unsigned i = 0; i < a->fields_n; i++) {
+        RP_CHECK(a->fields[i].id == b->fields[i].id);
+        RP_CHECK(rp_str_eq(rp_field_name(&a->fields[i]), rp_field_name(&b->fields[i])));
+        RP_CHECK(rp_str_eq(rp_field_value(&a->fields[i]), rp_field_value(&b->fields[i])));
+    }
+}
+
 static inline void check_same_facts(const struct rp_msg *a, const struct rp_msg *b)
 {
     RP_CHECK(a->version == b->version && a->method == b->method && a->status == b->status);

@@ -47,6 +47,18 @@ static void check_normalize(struct rp_arena *a, rp_str raw)
     RP_CHECK(e == RP_OK && twice.ptr == once.ptr && twice.len == once.len);
 }
 
+/* Bytes that can be read behind it change no answer. */
+static void check_authority(rp_str all)
+{
+    for (size_t n = 0; n <= all.len && n <= 20; n++) {
+        rp_str host = RP_STR_NONE, again = RP_STR_NONE, some = rp_str_head(all, n);
+        uint16_t port = 0, port_again = 0;
+        rp_err e = rp_uri_parse_authority(some, &host, &port);
+        RP_CHECK(e == rp_uri_parse_authority_within(some, all.ptr + all.len, &again, &port_again));
+        if (e == RP_OK) RP_CHECK(rp_str_eq(host, again) && port == port_again);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct rp_arena arena;
@@ -65,9 +77,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         RP_CHECK(!memchr(target.ptr, '#', target.len) && !memchr(target.ptr, ' ', target.len));
         RP_CHECK(uri.host.len == 0 || !memchr(uri.host.ptr, '@', uri.host.len));
         check_normalize(&arena, uri.raw_path);
+        if (uri.is_normal) {
+            rp_str same;
+            RP_CHECK(rp_uri_normalize(&arena, uri.raw_path, &same) == RP_OK);
+            RP_CHECK(same.ptr == uri.raw_path.ptr && same.len == uri.raw_path.len);
+        }
         if (uri.form == RP_URI_ORIGIN) /* its parts make the whole */
             RP_CHECK(uri.raw_path.len + uri.has_query + uri.query.len == target.len);
     }
+    check_authority(target);
     if (rp_uri_parse_authority(target, &host, &port) == RP_OK)
         RP_CHECK(host.ptr == p && host.len > 0 && host.len <= 255);
     check_normalize(&arena, target);

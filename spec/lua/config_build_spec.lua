@@ -69,6 +69,38 @@ describe("rproxy.config.build", function()
         assert.same({ { { api = 0, b = 1 } } }, built:calls("upstreams"))
     end)
 
+    it("hands over when a second try begins beside the first", function()
+        local built = build { upstreams = [[
+            api = rp.upstream { peers = { "a:1" }, hedge = { after = "p99.9", budget = 5 } },
+            b = rp.upstream { peers = { "b:1" }, hedge = { after = 0.0505, max = 2 } },
+            c = rp.upstream { peers = { "c:1" }, hedge = { budget = 7 } },]] }
+        local function value(up, key) return built:value("set_upstream", up, key) end
+        assert.equal(999, value(0, "hedge_quantile"))
+        assert.equal(5, value(0, "hedge_budget"))
+        assert.equal(1, value(0, "hedge_max"))
+        assert.is_nil(value(0, "hedge_ms"))
+        assert.equal(51, value(1, "hedge_ms"))
+        assert.equal(2, value(1, "hedge_max"))
+        assert.is_nil(value(1, "hedge_quantile"))
+        assert.is_nil(value(2, "hedge_max"))
+    end)
+
+    it("hands over which requests share an answer", function()
+        local built = build { route = [[
+            rp.route { "/a", upstream = "api", coalesce = true },
+            rp.route { "/b", upstream = "api", coalesce = { key = { "X-A", "x-b" },
+                max_wait = "50ms", max_body = "2k" } },
+            rp.route { "/c", upstream = "api" },]] }
+        local function value(route, key) return built:value("set_route", route, key) end
+        assert.equal(2 ^ 20, value(0, "coalesce_max"))
+        assert.equal(5000, value(0, "coalesce_ms"))
+        assert.is_nil(built:value("set_route_text", 0, "coalesce_key"))
+        assert.equal(2048, value(1, "coalesce_max"))
+        assert.equal(50, value(1, "coalesce_ms"))
+        assert.equal("x-a, x-b", built:value("set_route_text", 1, "coalesce_key"))
+        assert.is_nil(value(2, "coalesce_max"))
+    end)
+
     describe("routes", function()
         it("of each action", function()
             local built = build { route = [[

@@ -28,6 +28,7 @@ describe("rproxy.config.options", function()
         for group, letters in pairs(where) do
             for _, row in ipairs(options[group]) do
                 local found = row.conf == nil or row.conf == "host_header"
+                    or row.conf == "deadline_header"
                 for _, letter in ipairs(letters) do
                     found = found or keys[letter][row.conf] ~= nil
                 end
@@ -40,8 +41,9 @@ describe("rproxy.config.options", function()
         local set_by_code = { ["workers"] = true, ["tls.watch"] = true,
             ["forward.bits"] = true, ["via.on"] = true, ["record.on"] = true, ["log.level"] = true,
             ["log.error_file"] = true, ["log.decisions_file"] = true, balance = true,
-            balance_chain = true, hash_bound = true,
-            retry_on = true, fail_on = true, health = true, agent = true,
+            balance_chain = true, hash_bound = true, hedge_max = true, hedge_ms = true,
+            hedge_quantile = true, coalesce_max = true, coalesce_ms = true,
+            sticky_mode = true, retry_on = true, fail_on = true, health = true, agent = true,
             proxy_protocol = true, proxy_tlvs = true, http = true, action = true, status = true, meta = true }
         for group, letter in pairs { site = "N", upstream = "U", route = "R" } do
             local named = {}

@@ -64,8 +64,8 @@ describe("rproxy.plugin", function()
         end)
         assert.equal("", errors('"tried"'))
         assert.equal('site.lua:2: use[1]: no plugin "nope": there is no module plugins.nope; '
-            .. "known: basic-auth, canary, headers, ip-restriction, ja4-deny, jwt-auth, metrics, "
-            .. "ratelimit, request-id", errors('"nope"'))
+            .. "known: basic-auth, canary, fault, headers, ip-restriction, ja4-deny, jwt-auth, "
+            .. "metrics, mirror, ratelimit, request-id", errors('"nope"'))
         assert.matches('"../x" is no plugin\'s name', errors('"../x"'))
     end)
 

@@ -11,6 +11,25 @@ describe("rproxy.config.validate", function()
         assert.equal("", config.errors(config.minimal()))
     end)
 
+    it("refuses hedges and shared answers that cannot be", function()
+        local function up(text) return { upstreams = ("api = rp.upstream { peers = { 'a:1' }, %s }")
+            :format(text) } end
+        local after = 'expected a time from "1ms" on, or a quantile from "p50" to "p99.9", got '
+        wrong(up 'hedge = { after = "p100" }', 'upstreams.api.hedge.after: ' .. after .. '"p100"')
+        wrong(up 'hedge = { after = "p5" }', 'upstreams.api.hedge.after: ' .. after .. '"p5"')
+        wrong(up 'hedge = { after = 0 }', 'upstreams.api.hedge.after: ' .. after .. '0')
+        wrong(up 'hedge = { max = 0 }', 'upstreams.api.hedge.max: at least 1, got 0')
+        wrong(up 'deadline_header = "Host"', 'upstreams.api.deadline_header: expected the name '
+            .. 'of a header that has no other meaning, got "Host"')
+        local function route(text) return { route = ('rp.route { "/x", %s }'):format(text) } end
+        wrong(route 'upstream = "api", coalesce = 5', 'coalesce: expected true or a table such as '
+            .. '{ max_wait = "5s" }, got 5')
+        wrong(route 'upstream = "api", coalesce = { kee = 1 }', 'coalesce.kee: unknown setting; '
+            .. 'did you mean "key"?')
+        wrong(route 'respond = { 200 }, coalesce = true', 'coalesce: route "/x" asks no upstream, '
+            .. 'so there is nothing to share')
+    end)
+
     describe("places", function()
         it("a mistake on the line of its constructor and key", function()
             local text = config.errors([[local up = rp.upstream { peers = { "a:1" } }
@@ -89,8 +108,6 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
         end)
 
         it("says that settings to come are not built yet", function()
-            wrong({ site = "metrics = {}," },
-                "metrics: not built yet: the metrics listener; remove it")
             wrong({ site = "cache = {}," }, "cache: not built yet: the cache; remove it")
         end)
 
@@ -125,6 +142,21 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
             wrong({ site = 'tls = { certs = { "a.pem" } },',
                 listen = 'rp.listen { "a:1", tls = true, redirect_https = true }' },
                 "rp.listen: redirect_https is for listeners without tls; remove one of them")
+        end)
+
+        it("lets other machines reach metrics only when it is told to", function()
+            local function refused(listen)
+                wrong({ site = ('metrics = { listen = "%s" },'):format(listen) },
+                    ("metrics.listen: %q can be reached by other machines; take a loopback address "
+                        .. "or a unix socket, or say public = true"):format(listen))
+            end
+            for _, listen in ipairs { "0.0.0.0:9145", "[::]:9145", "10.0.0.1:9145", "*:9145",
+                "127.0.0.1.5:1" } do
+                refused(listen)
+            end
+            wrong({ site = "metrics = {}," }, "metrics.listen: missing; expected a string")
+            wrong({ site = 'metrics = { listen = "127.0.0.1:1", path = "metrics" },' },
+                'metrics.path: expected a path that begins with a slash, got "metrics"')
         end)
 
         it("refuses unknown forwarding headers and repeated ones", function()
@@ -300,8 +332,11 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
             route('"/a", upstream = "api", when = { header = { a = false } }',
                 'when.header.a: expected "value", true, { prefix = "x" } or { regex = "x" }, '
                 .. "got false")
-            route('"/a", upstream = "api", when = { cookie = {} }',
-                "when.cookie: unknown setting; known: header, query, source")
+            route('"/a", upstream = "api", when = { cookies = {} }',
+                'when.cookies: unknown setting; did you mean "cookie"?')
+            route('"/a", upstream = "api", when = { cookie = { a = 1 } }',
+                'when.cookie.a: expected "value", true, { prefix = "x" } or { regex = "x" }, '
+                .. "got 1")
         end)
 
         it("refuses a skip of what is not inherited", function()

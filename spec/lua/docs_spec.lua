@@ -35,7 +35,7 @@ describe("docs", function()
         "docs/guide/tunnels.md", "docs/guide/record-replay.md",
         "plugins/request_id/README.md", "plugins/headers/README.md",
         "plugins/ratelimit/README.md", "docs/guide/shared.md", "docs/guide/redis.md",
-        "docs/guide/background.md", "docs/guide/files.md", "docs/guide/async.md",
+        "docs/guide/background.md", "docs/guide/discovery.md", "docs/guide/files.md", "docs/guide/async.md",
         "docs/guide/coming-from-openresty.md" } do
         it("of " .. path .. " hold code that runs", function()
             for _, code in ipairs(blocks(path)) do try(path, code) end

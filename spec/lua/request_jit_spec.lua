@@ -51,7 +51,7 @@ describe("a hook that", function()
     local KEY = header.handle("x-api-key")
     local req
     before_each(function()
-        req = request.wrap(ffi.cast("void *", r), ffi.cast("void *", dirty))
+        req = request.wrap(ffi.cast("void *", r), ffi.cast("void *", dirty), 0)
         assert.is_not_nil(anchors)
         assert.is_not_nil(library)
         assert.is_not_nil(host_bytes) -- an upvalue: C writes there as long as hooks run

@@ -63,7 +63,7 @@ describe("types of the editor", function()
 
     it("have every member of rp and of its libraries", function()
         local above = { site = true, listen = true, upstream = true, host = true, route = true,
-            stream = true }
+            stream = true, split = true }
         local source = read("lua/rproxy/init.lua")
         local body = assert(source:match("\nlocal rp = {\n(.-)\n}\n"))
         body = body:gsub("%-%-[^\n]*", ""):gsub("= {[^}]*}", "= table")

@@ -33,7 +33,7 @@ function M.new(specs)
         p.weight, p.full_weight = spec[1], spec[1]
         p.tier, p.health = spec.tier or 0, HEALTH[spec.health or "UP"]
         p.in_flight, p.latency_us = spec.in_flight or 0, spec.latency_us or 0
-        p.seats = spec.seats or 0
+        p.seats, p.near = spec.seats or 0, spec.near or false
     end
     ffi.gc(v, function(view)
         C.rp_balance_ring_free(view)
@@ -45,7 +45,7 @@ end
 
 function View:settle(rules)
     local r = ffi.new("struct rp_balance_rules", rules and rules.panic or 0,
-        rules and rules.spill or 0)
+        rules and rules.spill or 0, rules and rules.zone or 0)
     C.rp_balance_settle(self.view, r)
     return self
 end

@@ -264,7 +264,7 @@ MODES.garbage = function(conn) answer(conn, 200, '{"a": [1, 2') end
 MODES.text = function(conn) answer(conn, 200, '"members"') end
 MODES.huge = function(conn)
     send(conn, head_of(200, { ["Transfer-Encoding"] = "chunked" }))
-    conn.stream = function() return ("[1,"):rep(20000) end
+    conn.stream = function() return ("[1,"):rep(700000) end
 end
 MODES.cut = function(conn)
     send(conn, head_of(200, { ["Content-Length"] = 1000 }) .. '{"members": [')

@@ -11,66 +11,95 @@ local M = {}
 M.SPEC = {
     usage = "upstreams -p site.lua [--watch SECONDS] [--json] [UPSTREAM]",
     about = [[Print the peers of upstreams as all workers see them: state (up, down, drain, maint)
-        and why, requests under way, requests and failures since the start, requests a second since
-        the last look, and the mean time to a response head.
+        and why, requests under way, requests and failures since the start, requests a second and
+        quantiles of the time to a response head over the last minute, the last check, and how often
+        the peer rested. Below them, circuits and limits of upstreams and routes, if there are any.
 
-        Exit status: 0, 1 when a peer is down, 2 trouble.]],
+        Exit status: 0, 1 when a peer is down or a circuit open, 2 trouble.]],
     site = "needed",
     words = { 0, 1 },
     options = {
         { "watch", short = "w", value = "SECONDS", doc = "print it again and again, as top does" },
-        { "json", doc = "one JSON object per peer and line" },
+        { "json", doc = "one JSON object per peer, and per circuit, and line" },
     },
 }
 
 local SECONDS = 10
-local NUMBERS = { in_flight = true, requests = true, failures = true, latency_us = true }
+local TEXTS = { upstream = true, peer = true, state = true, why = true, from = true, check = true,
+    kind = true, name = true, circuit = true }
 
-local function read_rows(text, only)
-    local names, rows = {}, {}
+-- Rows of a table whose first line names the columns; what is not known ("-") is left out.
+local function read_rows(text)
+    local names, rows = nil, {}
     for line in text:gmatch("[^\n]+") do
-        local row, i = {}, 0
-        for field in (line .. "\t"):gmatch("(.-)\t") do
-            i = i + 1
-            if #rows == 0 and not names.done then names[i] = field
-            else row[names[i]] = NUMBERS[names[i]] and tonumber(field) or field end
+        local row, cells = {}, {}
+        for cell in (line .. "\t"):gmatch("(.-)\t") do cells[#cells + 1] = cell end
+        for i, cell in ipairs(names and cells or {}) do
+            row[names[i]] = TEXTS[names[i]] and cell or tonumber(cell)
         end
-        if not names.done then names.done = true
-        elseif not only or row.upstream == only then rows[#rows + 1] = row end
+        if names then rows[#rows + 1] = row else names = cells end
     end
     return rows
 end
 
-local function ask(only)
-    local status, text = cli.order("upstreams", SECONDS)
+local function ask(what, wanted)
+    local status, text = cli.order(what, SECONDS)
     if status ~= 0 then cli.fail(text) end
-    return read_rows(text, only)
+    local rows = {}
+    for _, row in ipairs(read_rows(text)) do
+        if wanted(row) then rows[#rows + 1] = row end
+    end
+    return rows
 end
 
 local function show_time(us)
-    if us == 0 then return "-" end
+    if not us or us == 0 then return "-" end
     if us < 1000 then return us .. " us" end
     if us < 1e6 then return ("%.1f ms"):format(us / 1000) end
     return ("%.1f s"):format(us / 1e6)
 end
 
--- Requests a second since the look before; nil at the first.
+-- Requests a second since the look before, where there was one: it is nearer than that of a minute.
 local function rate_of(row, before, seconds)
     local was = before and before[row.upstream .. "\t" .. row.peer]
-    if was then row.rps = math.max(0, (row.requests - was) / seconds) end
+    row.rps = was and math.max(0, (row.requests - was) / seconds) or row.rate
 end
 
-local COLUMNS = { "upstream", "peer", "state", "why", "in flight", "requests", "req/s", "failures",
-    "latency" }
+local function show_check(row)
+    if row.check == "-" then return "-" end
+    return ("%s, %.0f s ago"):format(row.check, row.check_age_ms / 1000)
+end
 
-local function cells_of(row)
+local PEERS = { "upstream", "peer", "state", "why", "in flight", "requests", "req/s", "p50", "p99",
+    "failures", "ejections", "last check", left = 4 }
+
+local function peer_cells(row)
     return { row.upstream, row.peer, row.state, row.why, tostring(row.in_flight),
         tostring(row.requests), row.rps and ("%.1f"):format(row.rps) or "-",
-        tostring(row.failures), show_time(row.latency_us) }
+        show_time(row.p50_us), show_time(row.p99_us), tostring(row.failures),
+        row.noticed > 0 and ("%d (%d noticed)"):format(row.ejections, row.noticed)
+            or tostring(row.ejections), show_check(row) }
 end
 
-local function write_table(rows)
-    local lines, widths = { COLUMNS }, {}
+local GATES = { "", "name", "circuit", "bad", "slow", "opened", "refused", "in flight", "limit",
+    "calm", left = 3 }
+
+local function show_circuit(row)
+    if row.circuit ~= "open" then return row.circuit end
+    return ("open %.0f s"):format(math.ceil(row.open_ms / 1000))
+end
+
+local function gate_cells(row)
+    local has = row.circuit ~= "-"
+    local limit = row.limit or row.max_requests
+    return { row.kind, row.name, show_circuit(row),
+        has and ("%d of %d"):format(row.bad, row.attempts) or "-",
+        has and tostring(row.slow) or "-", has and tostring(row.opened) or "-", tostring(row.refused), tostring(row.in_flight),
+        limit and tostring(limit) or "-", show_time(row.calm_us) }
+end
+
+local function write_table(columns, cells_of, rows)
+    local lines, widths = { columns }, {}
     for _, row in ipairs(rows) do lines[#lines + 1] = cells_of(row) end
     for _, cells in ipairs(lines) do
         for i, cell in ipairs(cells) do widths[i] = math.max(widths[i] or 0, #cell) end
@@ -79,7 +108,7 @@ local function write_table(rows)
         local out = {}
         for i, cell in ipairs(cells) do
             local pad = (" "):rep(widths[i] - #cell)
-            out[i] = i > 4 and pad .. cell or cell .. pad
+            out[i] = i > columns.left and pad .. cell or cell .. pad
         end
         io.stdout:write((table.concat(out, "  "):gsub("%s+$", "")), "\n")
     end
@@ -89,16 +118,34 @@ local function write_json(rows)
     for _, row in ipairs(rows) do io.stdout:write(json.encode(row), "\n") end
 end
 
+local function write_all(opts, peers, gates)
+    if opts.json then
+        write_json(peers)
+        write_json(gates)
+    else
+        write_table(PEERS, peer_cells, peers)
+        if #gates > 0 then
+            io.stdout:write("\n")
+            write_table(GATES, gate_cells, gates)
+        end
+    end
+    io.stdout:flush()
+end
+
 local function look(opts, only, before, seconds)
-    local rows, counts, down = ask(only), {}, false
-    for _, row in ipairs(rows) do
+    local counts, down = {}, false
+    local peers = ask("upstreams", function(row) return not only or row.upstream == only end)
+    local gates = ask("circuits", function(row)
+        return not only or (row.kind == "upstream" and row.name == only)
+    end)
+    for _, row in ipairs(peers) do
         rate_of(row, before, seconds)
         counts[row.upstream .. "\t" .. row.peer] = row.requests
         down = down or row.state == "down"
     end
-    if opts.json then write_json(rows) else write_table(rows) end
-    io.stdout:flush()
-    return down, counts, #rows
+    for _, row in ipairs(gates) do down = down or row.circuit == "open" end
+    write_all(opts, peers, gates)
+    return down, counts, #peers
 end
 
 function M.main(argv)

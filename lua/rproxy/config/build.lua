@@ -5,13 +5,16 @@
 -- reported with the place of what they are about.
 
 local chains = require("rproxy.config.chains")
+local coalesce = require("rproxy.config.coalesce")
 local discover = require("rproxy.config.discover")
 local options = require("rproxy.config.options")
 local health = require("rproxy.config.health")
+local guard = require("rproxy.config.guard")
 local hedge = require("rproxy.config.hedge")
 local plugin = require("rproxy.plugin")
 local recording = require("rproxy.config.recording")
 local splits = require("rproxy.config.splits")
+local subsets = require("rproxy.config.subsets")
 local tls = require("rproxy.config.tls")
 local trouble = require("rproxy.config.trouble")
 local validate = require("rproxy.config.validate")
@@ -23,6 +26,7 @@ local FORWARD_BITS = { ["x-forwarded-for"] = 1, ["x-forwarded-proto"] = 2,
 
 local PROXY_VERSIONS = { v1 = 1, v2 = 2 }
 local HTTP_KINDS = { ["1.1"] = 0, ["2"] = 1, auto = 2 } -- enum rp_up_http
+local STICKY_MODES = { insert = 0, prefix = 1, learn = 2 } -- enum rp_sticky_mode
 local PROXY_TLV_BITS = { authority = 1, alpn = 2, unique_id = 4, crc32c = 8 }
 
 local Builder = {}
@@ -110,6 +114,10 @@ function Builder:site()
     self:try(place("via"), "via", sink:number("via.on", opts.via and 1 or 0))
     if opts.via then self:try(place("via"), "via", sink:text("via.name", opts.via)) end
     self:try(place("server"), "server", sink:text("server.name", opts.server or ""))
+    if opts.resolver.servers then
+        self:try(place("resolver"), "resolver.servers", sink:text("dns.servers",
+            table.concat(opts.resolver.servers, ",")))
+    end
     self:try(place("user"), "user", sink:text("user.at", place("user")))
     self:try(place("pid"), "pid", sink:text("pid_file.at", place("pid")))
     for i, cidr in ipairs(opts.trust) do
@@ -136,6 +144,9 @@ function Builder:site()
                 if index and listener.opts[name] then
                     self:try(listener.at, name, sink:set_listener(index, name, 1))
                 end
+            end
+            if index and listener.metrics then
+                self:try(listener.at, "metrics", sink:set_listener(index, "metrics", 1))
             end
         end
     end
@@ -200,7 +211,9 @@ function Builder:sticky(up, what)
     local function set(key, value)
         self:try(up.at, what, self.sink:set_upstream_text(up.index, key, value))
     end
-    set("sticky_cookie", s.cookie)
+    if s.cookie then set("sticky_cookie", s.cookie) end
+    if s.header then set("sticky_header", s.header) end
+    self:try(up.at, what, self.sink:set_upstream(up.index, "sticky_mode", STICKY_MODES[s.mode]))
     set("sticky_more", table.concat(more))
     if s.secret then
         local digest = require("rproxy.crypto").sha256(s.secret)
@@ -233,19 +246,22 @@ function Builder:upstreams()
                 if peer.max_conns > 0 then
                     self:try(peer.at, what, sink:set_peer(index, "max_conns", peer.max_conns))
                 end
+                subsets.build_peer(self, index, peer, what)
             end
             if up.policy then self:policy(up, what) end
+            subsets.build(self, up, what)
             self:trouble(up, "retry", up.opts.retry.on)
             self:trouble(up, "fail", up.opts.fail_on)
             hedge.build(self, up)
-            if up.opts.sticky.cookie then self:sticky(up, what) end
+            if up.opts.sticky.cookie or up.opts.sticky.header then self:sticky(up, what) end
             if up.health then self:try(up.at, what, sink:set_upstream(index, "health", 1)) end
             if up.discover then self:try(up.at, what, sink:set_upstream(index, "live", 1)) end
             tls.build_upstream(self, up)
         end
     end
+    guard.build(self, self.model.upstreams, indices)
     sink:upstreams(indices)
-    local finds = discover.build(self.model.upstreams, self.report)
+    local finds = discover.build(self.model.upstreams, sink, self.report)
     if health.build(self.model.upstreams) or finds then
         self:try(self.model.at, "agent", sink:number("agent", 1))
     end
@@ -479,16 +495,19 @@ function Builder:route(host_index, route)
     self:rows("route", route.opts, at,
         function(key, value) return sink:set_route(index, key, value) end,
         function(key, value) return sink:set_route_text(index, key, value) end)
+    guard.build_route(self, index, route)
     for _, c in ipairs(route.conds) do
         self:try(at, c.negate and "unless" or "when", sink:cond(index, c.kind, c.op, c.negate,
             c.name, c.value))
     end
+    subsets.build_route(self, index, route)
     for _, e in ipairs(route.edits) do
         self:try(at, "headers", sink:edit(index, e.kind, e.response, e.name, e.value))
     end
     if route.meta ~= nil then
         self:try(at, "meta", sink:set_route(index, "meta", sink:meta(route.meta)))
     end
+    coalesce.build(self, index, route)
     self:pages("route", index, route.pages, at)
     self:route_chains(index, at, chains.instances_of(self.model, route.host, route))
 end

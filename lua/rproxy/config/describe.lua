@@ -87,6 +87,7 @@ local function write_listeners(out, model)
     for _, listener in ipairs(model.listeners) do
         for _, address in ipairs(listener.addresses) do
             out:line(1, address .. (listener.opts.redirect_https and " (redirects to https)" or "")
+                .. (listener.metrics and " (metrics)" or "")
                 .. (listener.tls and " (TLS)" or "")
                 .. (listener.opts.proxy_protocol and " (PROXY protocol)" or "")
                 .. (listener.opts.half_closed and " (half-closed clients)" or ""),

@@ -31,7 +31,7 @@ local CHECKS = {}
 function CHECKS.dns(s)
     if s.type == nil then s.type = s.port and "any" or "SRV" end
     if s.type == "SRV" then
-        if s.port then return "port: SRV records have ports of their own; leave it out, or say type" end
+        if s.port then return "port: SRV records have their own; leave it out, or say type" end
     elseif not s.port then
         return "port: missing: addresses have none of their own"
     end
@@ -209,18 +209,31 @@ end
 
 --- Have the agent find the members of the upstreams that want it.
 --- @param upstreams table[]  of the model, with their indexes
+--- @param sink table
 --- @param report table
 --- @return boolean any
-function M.build(upstreams, report)
-    local list = {}
+function M.build(upstreams, sink, report)
+    local list, alone = {}, {}
     for _, up in ipairs(upstreams) do
         if up.discover and up.index then
-            for _, one in ipairs(up.discover) do prepare(one, up, report) end
+            local wait = 0
+            for _, one in ipairs(up.discover) do
+                prepare(one, up, report)
+                wait = math.max(wait, one.common.wait)
+            end
             list[#list + 1] = { upstream = up.name, providers = up.discover }
+            if #up.peers == 0 and wait > 0 then
+                alone[#alone + 1] = { upstream = up.name, wait = wait }
+            end
         end
     end
     if #list == 0 then return false end
-    require("rproxy.chain").on("agent", function(_, ends) run(list, ends) end, -1)
+    if #alone > 0 then
+        sink:hook("start", function(_, ends)
+            require("rproxy.discover.arrival").await(alone, ends)
+        end)
+    end
+    sink:hook("agent", function(_, ends) run(list, ends) end)
     return true
 end
 

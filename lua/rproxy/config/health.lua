@@ -51,10 +51,8 @@ function M.build(upstreams)
     local checks = {}
     for _, up in ipairs(upstreams) do
         if up.health and up.index then
-            local texts = {}
-            for i, peer in ipairs(up.peers) do texts[i] = peer.text end
-            checks[#checks + 1] = { index = up.index, name = up.name, peers = texts,
-                settings = up.health, tls = tls_of(up), host = up.opts.host }
+            checks[#checks + 1] = { index = up.index, name = up.name, settings = up.health,
+                tls = tls_of(up), host = up.opts.host }
         end
     end
     if #checks == 0 then return false end

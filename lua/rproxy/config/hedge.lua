@@ -3,7 +3,6 @@
 -- hedge: when a second try begins beside the first: after a time, or after a quantile of the
 -- latencies ("p95").
 
-local schema = require("rproxy.schema")
 local units = require("rproxy.config.units")
 
 local M = {}
@@ -25,7 +24,7 @@ function M.read(given)
     if permille then return { permille = permille } end
     local seconds = units.duration(given)
     if seconds and seconds >= 0.001 then return { ms = math.ceil(seconds * 1000 - 1e-6) } end
-    return nil, WHAT .. ", not " .. schema.show(given)
+    return nil, WHAT
 end
 
 --- Check of the option's row.

@@ -18,9 +18,24 @@ function M.is_line(value)
     return true
 end
 
+function M.is_path(value)
+    if value:find("^/[^%c ?#]*$") then return true end
+    return nil, "a path that begins with a slash"
+end
+
 function M.is_token(value)
     if value:find("^[%w!#$%%&'*+%-.^_`|~]+$") then return true end
     return nil, "a word of letters, digits and . - _"
+end
+
+--- Addresses, each with a port or without one.
+function M.is_servers(list)
+    for _, text in ipairs(list) do
+        local v6 = text:find("^%[[%x:.]+%]$") or text:find("^%[[%x:.]+%]:%d+$")
+        local v4 = text:find("^%d+%.%d+%.%d+%.%d+$") or text:find("^%d+%.%d+%.%d+%.%d+:%d+$")
+        if not v4 and not v6 then return nil, 'addresses such as "10.0.0.53" and "[fd00::1]:5353"' end
+    end
+    return true
 end
 
 return M

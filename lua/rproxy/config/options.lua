@@ -14,6 +14,7 @@
 
 local checks = require("rproxy.config.option_checks")
 local options_discover = require("rproxy.config.options_discover")
+local options_guard = require("rproxy.config.options_guard")
 local options_upstream = require("rproxy.config.options_upstream")
 local options_split = require("rproxy.config.options_split")
 local schema = require("rproxy.schema")
@@ -348,7 +349,16 @@ M.site = {
     { name = "shared", type = "any", takes = "rp.shm zones by name",
         doc = "Memory that all workers see: rp.shm.store, rp.shm.cache, rp.shm.buckets and others "
             .. "by name, for hooks as rp.shared.NAME." },
-    { name = "metrics", type = "unbuilt", doc = "the metrics listener" },
+    { name = "metrics", type = "object", optional = true,
+        doc = "A listener of its own that answers with all metrics, and with nothing else: see "
+            .. "[metrics](../guide/metrics.md#reading-them)." },
+    { name = "metrics.listen", type = "string", required = true, shown = "required",
+        doc = 'Where: "127.0.0.1:9145", "[::1]:9145" or "unix:/run/rproxy/metrics.sock".' },
+    { name = "metrics.path", type = "string", default = "/metrics", check = checks.is_path,
+        conf = "metrics.path", doc = "The one path that it answers." },
+    { name = "metrics.public", type = "boolean", default = false,
+        doc = "Take an address that other machines reach. Without it that is a mistake in the "
+            .. "site: metrics tell a lot about it." },
     { name = "tls", type = "any", takes = "table",
         doc = "How listeners with tls end TLS: certificates and settings, see TLS of listeners." },
     { name = "hsts", type = "any", takes = "duration or table",
@@ -356,8 +366,24 @@ M.site = {
             .. "duration, subdomains = true, preload = true }. Browsers then use https alone for "
             .. "that time, whatever one says later." },
     { name = "cache", type = "unbuilt", doc = "the cache" },
-    { name = "resolver", type = "unbuilt", doc = "settings of the resolver (names in peers are "
-        .. "resolved by the system's settings)" },
+    { name = "resolver.servers", type = "list<string>", shown = "the system's", optional = true,
+        check = checks.is_servers,
+        doc = "Addresses of DNS servers, with or without a port; all that is looked up is asked of "
+            .. "these. The hosts file counts all the same." },
+    { name = "resolver.min_ttl", type = "duration", default = "5s", conf = "dns.ttl_least_ms",
+        scale = MS, doc = "An answer holds so long at least, whatever it says." },
+    { name = "resolver.max_ttl", type = "duration", default = "1h", conf = "dns.ttl_most_ms",
+        scale = MS, doc = "... and so long at most." },
+    { name = "resolver.absent", type = "duration", default = "5s", conf = "dns.absent_ms",
+        scale = MS, doc = "So long it is believed that there is no such name." },
+    { name = "resolver.stale", type = "duration", default = "30s", conf = "dns.stale_ms",
+        scale = MS, doc = "An answer goes on for so long when it cannot be had anew. Peers keep "
+            .. "the addresses that they have however long that lasts." },
+    { name = "resolver.timeout", type = "duration", default = "2s", min = 0.001, max = 60,
+        conf = "dns.timeout_ms", scale = MS,
+        doc = "Of the first question to a server; doubled for each further one." },
+    { name = "resolver.tries", type = "integer", default = 2, min = 1, max = 10,
+        conf = "dns.tries", doc = "Questions to each server." },
 }
 
 -- ---------------------------------------------------------------- listeners
@@ -604,8 +630,14 @@ M.route = {
     { name = "buffer.max", type = "size", default = "256m", conf = "buffer_max",
         doc = "Bytes of one buffered response that go to the file; then it goes on at the "
             .. "client's pace. A request's body is bounded by limits.body." },
+    { name = "coalesce", type = "any", takes = "`true` or table",
+        doc = "Identical GET and HEAD requests under way at the same moment share one answer of "
+            .. "the upstream, in each worker; see Coalescing in the guide." },
     { name = "strip_prefix", type = "string", check = is_path, conf = "strip_prefix",
         doc = "Removed from the start of the path that goes upstream." },
+    { name = "subset", type = "map<string>", optional = true,
+        doc = 'Only peers of which this is said, such as { version = "v2" }; keys are those that '
+            .. "the upstream lists in `subsets`." },
     { name = "meta", type = "any", doc = "Anything; hooks read it as req.route.meta." },
     { name = "upgrade", type = "boolean", default = true, conf = "upgrade",
         doc = "Pass WebSocket upgrades on. false: the request goes on as a plain one, as requests "
@@ -655,6 +687,18 @@ M.route = {
     { name = "compress", type = "unbuilt", doc = "compression" },
     { name = "files", type = "unbuilt", doc = "static files" },
 }
+for _, row in ipairs(options_guard.circuit("the route")) do M.route[#M.route + 1] = row end
+
+M.coalesce = {
+    { name = "key", type = "list<header>", default = {},
+        doc = "Request headers in which requests must be equal, beside method, host, target and "
+            .. "the consumer. Requests with Authorization, Cookie, X-Api-Key, X-Auth-Token or "
+            .. "X-CSRF-Token take part only where that header is named here." },
+    { name = "max_wait", type = "duration", default = "5s", min = 0.001,
+        doc = "A request waits for another one's answer this long in all; then it asks itself." },
+    { name = "max_body", type = "size", default = "1m", min = 1, max = 64 * 2 ^ 20,
+        doc = "A larger answer is not shared: then each request asks for itself." },
+}
 
 -- What one of `when` and `unless` holds.
 for _, group in ipairs { "when", "unless" } do
@@ -703,7 +747,7 @@ M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health",
-    "host", "host_tls", "route", "split", "shm", "shm_set", "discover" }
+    "host", "host_tls", "route", "coalesce", "split", "shm", "shm_set", "discover" }
 for _, kind in ipairs(options_discover.KINDS) do
     M.groups[#M.groups + 1] = "discover_" .. kind
 end

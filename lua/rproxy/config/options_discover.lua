@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- options_discover: the rows of `discover` of rp.upstream: of every provider, and of each that comes
--- with rproxy. options.lua says what a row is.
+-- options_discover: the rows of `discover` of rp.upstream: of every provider, and of each that
+-- comes with rproxy. options.lua says what a row is.
 
 local checks = require("rproxy.config.option_checks")
 local member = require("rproxy.discover.member")
@@ -67,8 +67,8 @@ M.discover = {
     { name = "max", type = "integer", default = member.MOST, min = 1, max = member.MOST,
         doc = "Members at most. An answer with more is not taken." },
     { name = "allow", type = "list<string>",
-        doc = "Networks (`{ \"10.0.0.0/8\" }`) that members must be in: others, and names, are left "
-            .. "out with a warning. Unsaid: any." },
+        doc = "Networks (`{ \"10.0.0.0/8\" }`) that members must be in: others, and names, are "
+            .. "left out with a warning. Unsaid: any." },
 }
 
 M.discover_file = {
@@ -145,10 +145,11 @@ M.discover_docker = {
     { name = "url", type = "string", check = is_base_url,
         doc = "The Engine over TCP instead: `\"https://docker1:2376\"`." },
     { name = "port", type = "integer", min = 1, max = 65535,
-        doc = "Port in the container; a label `rproxy.port` says otherwise. Unsaid: its only one." },
+        doc = "Port in the container; a label `rproxy.port` says otherwise. Unsaid: its only "
+            .. "one." },
     { name = "network", type = "string", min = 1,
-        doc = "Network whose address is taken; a label `rproxy.network` says otherwise. Unsaid: its "
-            .. "only one." },
+        doc = "Network whose address is taken; a label `rproxy.network` says otherwise. Unsaid: "
+            .. "its only one." },
     { name = "published", type = "boolean", default = false,
         doc = "Take the ports as they are published on the host, not the container's address." },
     { name = "host", type = "string", default = "127.0.0.1", min = 1,
@@ -163,7 +164,8 @@ M.discover_docker = {
 M.discover_kubernetes = {
     { name = "service", type = "string", required = true, shown = "required",
         check = is_namespace, doc = "The Service whose EndpointSlices are watched." },
-    { name = "namespace", type = "string", check = is_namespace, shown = "the pod's own, or default",
+    { name = "namespace", type = "string", check = is_namespace,
+        shown = "the pod's own, or default",
         doc = "Where it is." },
     { name = "port", type = "any", takes = "name or number", check = is_port,
         doc = "Which of its ports; unsaid: its only one." },

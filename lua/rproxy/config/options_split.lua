@@ -11,6 +11,11 @@ local function is_attribute(value)
     return nil, "text without blanks, commas and semicolons"
 end
 
+local function is_name(value)
+    if value ~= "" and #value < 192 and not value:find("%c") then return true end
+    return nil, "a text of 1 to 191 bytes without control bytes"
+end
+
 local function are_steps(list)
     local last = 0
     for _, step in ipairs(list) do
@@ -24,7 +29,7 @@ local function are_steps(list)
 end
 
 M.split = {
-    { name = "name", type = "string", check = checks.is_line, shown = "id of its first route",
+    { name = "name", type = "string", check = is_name, shown = "id of its first route",
         doc = "What `rproxy split` and metrics call it." },
     { name = "base", type = "string", shown = "see above",
         doc = "The side that gives to the others when they grow, and takes back." },

@@ -6,6 +6,7 @@
 local balance = require("rproxy.config.balance")
 local checks = require("rproxy.config.option_checks")
 local hedge = require("rproxy.config.hedge")
+local options_guard = require("rproxy.config.options_guard")
 local trouble = require("rproxy.config.trouble")
 
 local M = {}
@@ -55,6 +56,15 @@ M.upstream = {
     { name = "sticky.cookie", type = "string", check = checks.is_token,
         doc = "Clients come back to the peer that they had, by a cookie of this name; also to one "
             .. "that is drained. Its value cannot be made up." },
+    { name = "sticky.header", type = "string", check = checks.is_token,
+        doc = "The same by a header field in the cookie's place, for clients that keep no cookies: "
+            .. "they send back what the answer's field of this name said." },
+    { name = "sticky.mode", type = "enum", values = { "insert", "prefix", "learn" },
+        default = "insert", doc = "insert: a cookie of ours. prefix: the application's cookie of "
+            .. "that name, with the peer's token in front while it is with the client. learn: the "
+            .. "application's cookie as it is; workers remember whose it is." },
+    { name = "sticky.ttl", type = "duration", default = "1h", min = 1, conf = "sticky_ttl_ms",
+        scale = MS, doc = "learn: a session is remembered so long after its last use." },
     { name = "sticky.max_age", type = "duration", shown = "until the client is closed",
         doc = "How long the cookie lasts." },
     { name = "sticky.path", type = "string", default = "/", check = is_attribute,
@@ -72,6 +82,23 @@ M.upstream = {
     { name = "spill", type = "integer", default = 0, min = 0, max = 100, conf = "spill",
         doc = "When less than this percentage of the weights of a priority are usable, peers of "
             .. "the next priority take part; 0: when none is." },
+    { name = "resolve", type = "enum", values = { "one", "each" }, default = "one",
+        doc = 'What a peer with a name is: "one" peer with all the addresses of that name, or a '
+            .. 'peer for "each" of them, with health and numbers of its own. A peer '
+            .. '"srv:_http._tcp.example.com" is always one for each address of each service.' },
+    { name = "zone", type = "string", shown = "RPROXY_ZONE of the environment",
+        doc = "Where this instance is: peers of this zone are preferred. An empty text: zones do "
+            .. "not matter, whatever the environment says." },
+    { name = "zone_spill", type = "integer", default = 70, min = 1, max = 100,
+        conf = "zone_spill",
+        doc = "While this percentage of the zone's weights is usable it gets all requests; below "
+            .. "that a share that shrinks with it, and peers of other zones get the rest." },
+    { name = "subsets", type = "list<string>", default = {},
+        doc = "Keys of the peers' meta (or \"zone\") by which routes (`subset`) and hooks "
+            .. "(`up:subset`) may limit the choice." },
+    { name = "subset_fallback", type = "enum", values = { "none", "any" }, default = "none",
+        doc = 'When nobody in the wished subset is usable: "none" answers 503, "any" asks all '
+            .. "peers." },
     { name = "panic", type = "integer", default = 1, min = 0, max = 100, conf = "panic",
         doc = "When less than this percentage of all weights are usable, health is not asked any "
             .. "more: a few peers would not stand what was meant for all. 1: when none is, or less "
@@ -186,6 +213,12 @@ M.peer = {
     { name = "max_conns", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
         doc = "Most requests at once, of all workers (two that ask at the same moment may go one "
             .. "beyond it); 0: no limit." },
+    { name = "resolve", type = "enum", values = { "one", "each" }, optional = true,
+        shown = "the upstream's", doc = "See `resolve` of the upstream." },
+    { name = "zone", type = "string", check = checks.is_line,
+        doc = "Where the peer is; see `zone` of the upstream, and `subsets`." },
+    { name = "meta", type = "map<string>", default = {},
+        doc = 'What else is to be said of it, such as { version = "v2" }, for `subsets`.' },
 }
 
 M.health = {
@@ -223,5 +256,9 @@ M.health = {
     { name = "jitter", type = "number", default = 0.1, min = 0, max = 1,
         doc = "By how much the time between two checks differs, as a share of it." },
 }
+
+for _, rows in ipairs { options_guard.circuit("the upstream"), options_guard.upstream } do
+    for _, row in ipairs(rows) do M.upstream[#M.upstream + 1] = row end
+end
 
 return M

@@ -2,6 +2,7 @@
 --
 -- routes: one rp.route as the model that build hands over. Mistakes go to the report.
 
+local coalesce = require("rproxy.config.coalesce")
 local conditions = require("rproxy.config.conditions")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
@@ -219,6 +220,7 @@ function M.read(node, host, report)
     route.id = checked.id or checked.name
     route.opts, route.skip, route.meta = checked, checked.skip, checked.meta
     read_action(route, named, report)
+    coalesce.read(route, node, report)
     if checked.headers then read_edits(route, checked.headers) end
     read_conditions(route, "when", checked.when, report)
     read_conditions(route, "unless", checked.unless, report)

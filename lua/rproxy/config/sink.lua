@@ -202,6 +202,11 @@ function Sink:set_peer(upstream, key, value)
     return answer(self, C.rp_abi_conf_set_peer(self.conf, upstream, key, #key, value), true)
 end
 
+function Sink:set_peer_text(upstream, key, value)
+    return answer(self, C.rp_abi_conf_set_peer_text(self.conf, upstream, key, #key, value, #value),
+        true)
+end
+
 function Sink:add_statuses(upstream, retry, low, high)
     return answer(self, C.rp_abi_conf_add_statuses(self.conf, upstream, retry, low, high), true)
 end
@@ -387,6 +392,12 @@ end
 
 function Sink:meta(value)
     return chain.keep(value)
+end
+
+--- A hook of the layer itself.
+function Sink:hook(what, fn)
+    chain.on(what, fn, -1)
+    return true
 end
 
 function Sink:lifecycle(life)

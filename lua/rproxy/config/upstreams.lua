@@ -4,14 +4,17 @@
 
 local balance = require("rproxy.config.balance")
 local discover = require("rproxy.config.discover")
+local guard = require("rproxy.config.guard")
 local health = require("rproxy.config.health")
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
 local plugin = require("rproxy.plugin")
+local resolve = require("rproxy.config.resolve")
 local routes = require("rproxy.config.routes")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
+local subsets = require("rproxy.config.subsets")
 local tls = require("rproxy.config.tls")
 local use = require("rproxy.config.use")
 
@@ -60,7 +63,8 @@ local function read_peer(given, path, at, report)
         report:add(at, "%s: a backup's priority is the last; leave one of the two out", path)
     end
     return { text = address, weight = checked.weight or 1, backup = checked.backup or false,
-        priority = checked.priority or 0, max_conns = checked.max_conns or 0, at = at }
+        priority = checked.priority or 0, max_conns = checked.max_conns or 0, at = at,
+        zone = checked.zone, meta = checked.meta, resolve = checked.resolve }
 end
 
 -- A balance hook may bring addresses of its own; all else needs peers.
@@ -132,11 +136,22 @@ function M.read(name, node, at, report)
             'upstreams.%s.proxy_protocol: a connection of HTTP/2 is for many clients; write '
             .. 'http = "1.1", or leave it out', name)
     end
+    if up.opts.sticky and up.opts.sticky.cookie and up.opts.sticky.header then
+        report:add(locate.place(node, "sticky"), "upstreams.%s.sticky: cookie or header, not both",
+            name)
+    elseif up.opts.sticky and up.opts.sticky.mode ~= "insert"
+        and not (up.opts.sticky.cookie or up.opts.sticky.header) then
+        report:add(locate.place(node, "sticky"), "upstreams.%s.sticky.mode: %s needs the name of "
+            .. "a cookie or header of the application", name, up.opts.sticky.mode)
+    end
     read_balance(up, node.given.balance, report)
     read_peers(up, node.given.peers, report)
     tls.read_upstream(up, report)
     health.read(up, node, report)
+    subsets.read(up, node, report)
+    guard.read(up, node, report)
     discover.read(up, node, report)
+    resolve.read(up, report)
     return up
 end
 
@@ -161,6 +176,7 @@ function M.read_all(given, at, report)
             by_name[name] = up
         end
     end
+    guard.check_fallbacks(list, by_name, report)
     return list, by_name
 end
 

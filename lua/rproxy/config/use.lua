@@ -10,8 +10,8 @@ local schema = require("rproxy.schema")
 local M = {}
 
 --- Plugins that come with rproxy.
-M.BUILT_IN = { "basic-auth", "canary", "headers", "ip-restriction", "ja4-deny", "jwt-auth",
-    "metrics", "ratelimit", "request-id" }
+M.BUILT_IN = { "basic-auth", "canary", "fault", "headers", "ip-restriction", "ja4-deny",
+    "jwt-auth", "metrics", "mirror", "ratelimit", "request-id" }
 
 local function module_of(name)
     return "plugins." .. name:gsub("-", "_")

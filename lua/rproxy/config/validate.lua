@@ -18,6 +18,7 @@ local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
 local splits = require("rproxy.config.splits")
 local streams = require("rproxy.config.streams")
+local subsets = require("rproxy.config.subsets")
 local tls = require("rproxy.config.tls")
 local upstreams = require("rproxy.config.upstreams")
 local use = require("rproxy.config.use")
@@ -97,6 +98,25 @@ local function read_listeners(model, given, taken, report)
     each(given, "listeners", "listen", model.at, report, function(node)
         model.listeners[#model.listeners + 1] = read_listener(node, taken, report)
     end)
+end
+
+-- This machine alone reaches these.
+local function is_local(address)
+    return address:find("^unix:") or address:find("^127%.%d+%.%d+%.%d+:%d+$")
+        or address:find("^%[::1%]:%d+$")
+end
+
+-- One more listener, which no host is needed for.
+local function read_metrics(model, taken, report)
+    local opts, at = model.opts.metrics, model.place("metrics")
+    if not opts or type(opts.listen) ~= "string" then return end
+    if not opts.public and not is_local(opts.listen) then
+        report:add(at, "metrics.listen: %s can be reached by other machines; take a loopback "
+            .. "address or a unix socket, or say public = true", schema.show(opts.listen))
+    end
+    local listener = read_listener({ at = at, given = { opts.listen } }, taken, report)
+    listener.metrics = true
+    model.listeners[#model.listeners + 1] = listener
 end
 
 local function read_streams(model, given, taken, report)
@@ -266,6 +286,8 @@ local function cross_check(model, report)
                 end
             end
         end
+        subsets.read_route(route, not route.split and model.upstream_by_name[route.upstream],
+            report)
         check_skip(route, model, report)
         check_repeats(route, model, report)
     end
@@ -356,6 +378,7 @@ function M.check(node, report, place)
     tls.read_listeners(model, given.tls, report)
     model.hsts = tls.read_hsts(given.hsts, "", model.place("hsts"), report)
     read_hosts(model, given.hosts, report)
+    read_metrics(model, taken, report)
     cross_check(model, report)
     return model
 end

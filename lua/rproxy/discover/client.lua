@@ -152,8 +152,8 @@ local function take_line(self)
     end
 end
 
---- The next value; nil and "timeout" when none came in so many seconds: the stream has ended then,
---- too; "closed": the server ended it; else what is wrong.
+--- The next value; nil and what it is: "timeout": none came in so many seconds, and the stream has
+--- ended then, too; "closed": the server ended it; else what is wrong.
 --- yields: yes
 function Lines:read(seconds)
     local ends = service.now() + seconds
@@ -178,6 +178,13 @@ function Lines:read(seconds)
     end
 end
 
+function Lines:is_cut(pieces)
+    for _, piece in ipairs(pieces) do
+        if piece:find("%S") then return true end
+    end
+    return false
+end
+
 -- Read on until there is the end of a line.
 function Lines:fill(seconds)
     local pieces, bytes = { self.rest }, #self.rest
@@ -187,6 +194,7 @@ function Lines:fill(seconds)
         local piece, err, detail = self.res:read()
         if err == "timeout" then return nil, "timeout" end
         if err then return failure(self.client, err, detail) end
+        if not piece and self:is_cut(pieces) then return nil, "the stream ends in a line" end
         if not piece then return nil, "closed" end
         bytes = bytes + #piece
         if bytes > LINE_MOST then
@@ -205,8 +213,8 @@ end
 
 -- ---------------------------------------------------------------- pace
 
---- A function (seconds) that returns no sooner than so long after its last call: what keeps a server
---- that answers at once, again and again, from being asked without end.
+--- A function (seconds) that returns no sooner than so long after its last call: what keeps a
+--- server that answers at once, again and again, from being asked without end.
 function M.pace()
     local last
     return function(seconds)
@@ -214,6 +222,11 @@ function M.pace()
         if left > 0 then task.sleep(left) end
         last = service.now()
     end
+end
+
+--- Did a stream end as streams do? What Lines:read says.
+function M.is_end(why)
+    return why == "timeout" or why == "closed"
 end
 
 --- Seconds with up to a tenth more or less, so that many instances do not ask at the same moment.

@@ -74,7 +74,7 @@ local function query_of(s, index)
     if s.consistency ~= "default" then query[s.consistency] = "" end
     if index > 0 then
         query.index = ("%.0f"):format(index)
-        query.wait = ("%.0fms"):format(s.wait * 1000)
+        query.wait = ("%.0fms"):format(s.wait_time * 1000)
     end
     return query
 end
@@ -89,7 +89,7 @@ function M.start(s, publish)
         if err then return nil, err end
         if token then asks:set_header("x-consul-token", token, token) end
         -- Consul adds up to a sixteenth to the wait.
-        local seconds = index > 0 and s.wait * 17 / 16 + s.timeout or s.timeout
+        local seconds = index > 0 and s.wait_time * 17 / 16 + s.timeout or s.timeout
         pace(index > 0 and 0.25 or 1)
         local entries, res = asks:json(path, { query = query_of(s, index), timeout = seconds })
         if not entries then return nil, res end

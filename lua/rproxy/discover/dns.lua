@@ -51,7 +51,7 @@ local function services(s)
     for _, one in ipairs(found) do
         -- Weight 0 is "hardly ever" (RFC 2782), not "never".
         local more = { weight = math.max(one.weight, 1), priority = tiers[one.priority],
-            meta = { name = one.name } }
+            identity = one.name, meta = { name = one.name } }
         local ok
         ok, why = addresses(s, one.name, one.port, more, list)
         if not ok then return nil, why end
@@ -64,7 +64,7 @@ function M.start(s, publish)
     while true do
         local list, why
         if s.type == "SRV" then list, why = services(s)
-        else list, why = addresses(s, s.name, s.port, {}, {}) end
+        else list, why = addresses(s, s.name, s.port, { identity = s.name }, {}) end
         if not list then return nil, why end
         publish(list)
         task.sleep(client.about(s.every))

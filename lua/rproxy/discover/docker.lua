@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- docker: members from containers with a label, by the Engine's API: which containers there are, and
--- its stream of events, which says when to ask again.
+-- docker: members from containers with a label, by the Engine's API: which containers there are,
+-- and its stream of events, which says when to ask again.
 
 local client = require("rproxy.discover.client")
 local json = require("rproxy.json")
@@ -59,8 +59,8 @@ local function port_of(container, wanted)
         end
         found = inside or found
     end
-    if not found then return nil, "it exposes no TCP port; say which: port, or label rproxy.port" end
-    return found
+    if found then return found end
+    return nil, "it exposes no TCP port; say which: port, or label rproxy.port"
 end
 
 -- Where the port is published on the host.
@@ -137,7 +137,7 @@ local function follow(lines, refresh, publish, seconds)
     while true do
         local event, why = lines:read(math.max(ends - service.now(), 0))
         if not event then
-            return why == "timeout" or why == "closed", why
+            return client.is_end(why), why
         end
         publish()
         local ok

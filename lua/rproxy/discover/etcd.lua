@@ -145,7 +145,8 @@ end
 
 -- ---------------------------------------------------------------- watching
 
--- What one line of the stream does to the keys: "changed", "same", "over" (begin anew), or nil and why.
+-- What one line of the stream does to the keys: "changed", "same", "over": begin anew; or nil and
+-- why.
 local function apply(line, prefix, keys)
     local failed = line.error ~= nil and tab(line.error)
     if failed then
@@ -184,7 +185,8 @@ function Link:follow(keys, revision, publish, seconds)
     while true do
         local line
         line, why = lines:read(math.max(ends - service.now(), 0))
-        if not line then return true end -- the next range says whether anybody is there
+        if not line and client.is_end(why) then return true end -- the next range says more
+        if not line then return nil, why end
         local what
         what, why = apply(line, self.settings.prefix, keys)
         if what == "changed" then publish(keys)

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- file: members from a file: JSON, or a line for each. It is looked at every so often, by the thread
--- pool; one that takes the name of another is seen, and one that cannot be read as a whole is not
--- taken at all.
+-- file: members from a file: JSON, or a line for each. It is looked at every so often, by the
+-- thread pool; one that takes the name of another is seen, and one that cannot be read whole is
+-- not taken at all.
 
 local fs = require("rproxy.fs")
 local json = require("rproxy.json")

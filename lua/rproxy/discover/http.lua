@@ -10,7 +10,7 @@ local task = require("rproxy.task")
 local M = {}
 
 local FIELDS = { "address", "host", "port", "weight", "priority", "backup", "max_conns", "zone",
-    "meta" }
+    "meta", "identity" }
 
 --- An item of the list as a member, by where its fields are.
 function M.member(item, fields)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- kubernetes: members of a Service from its EndpointSlices: a list at one version, then a watch from
--- that version on; when the server has forgotten it (410 Gone), the list again.
+-- kubernetes: members of a Service from its EndpointSlices: a list at one version, then a watch
+-- from that version on; when the server has forgotten it (410 Gone), the list again.
 --
 -- src  kubernetes.io/docs/reference/using-api/api-concepts, .../kubernetes-api/service-resources
 
@@ -82,8 +82,8 @@ end
 
 local FAMILIES = { ipv4 = { "IPv4" }, ipv6 = { "IPv6" }, auto = { "IPv4", "IPv6" } }
 
---- Slices as members: of a Service with two families every pod is in both, and taken once. Where none
---- is ready, those that end but still serve are better than nobody (as kube-proxy has it).
+--- Slices as members: of a Service with two families every pod is in both, and taken once. Where
+--- none is ready, those that end but still serve are better than nobody (as kube-proxy has it).
 --- @param slices table  by name
 --- @param s table  settings: port, family
 function M.members(slices, s, say)
@@ -119,7 +119,8 @@ end
 
 --- All slices, by name, and the version of that list.
 function Link:list()
-    local slices, n, go_on, version = {}, 0, nil, nil
+    local slices, n = {}, 0
+    local go_on, version
     repeat
         local ok, why = self:dress()
         if not ok then return nil, why end
@@ -177,7 +178,10 @@ function Link:follow(slices, version, publish, seconds)
     while true do
         local event
         event, why = lines:read(math.max(ends - service.now(), 0))
-        if not event then return true, version end
+        if not event and why == "closed" then return true, version end
+        if not event then -- the server ends watches itself, when they have lasted long enough
+            return nil, why == "timeout" and "the watch did not end when it should" or why
+        end
         local what, got = apply(event, slices)
         if what == "changed" then publish(slices)
         elseif what == "same" then publish()

@@ -3,9 +3,9 @@
 -- member: what a provider says about one member of an upstream, checked; lists of members, and what
 -- differs between two of them. Pure.
 --
--- A member: address ("10.0.0.1:80", "[::1]:80", "name:80", "unix:/path"), weight, priority, backup,
--- max_conns, zone, meta. Providers give tables like that (host and port instead of address, too), or
--- text: "10.0.0.1:80 weight=2 zone=a".
+-- A member: address ("10.0.0.1:80", "[::1]:80", "name:80", "unix:/path"), weight, priority,
+-- backup, max_conns, zone, meta, identity (the name that it must prove in TLS). Providers give
+-- tables like that (host and port instead of address, too), or text: "10.0.0.1:80 weight=2 zone=a".
 
 local nearest = require("rproxy.config.nearest")
 
@@ -18,8 +18,9 @@ local NAME_MOST = 253        -- RFC 1035 §2.3.4
 local UNIX_MOST = 107        -- of sockaddr_un, without its NUL
 local WORD_MOST = 64         -- bytes of a zone
 local META_MOST, META_BYTES = 16, 256
+local PIECE = 500            -- members between two rests
 local KEYS = { address = true, host = true, port = true, weight = true, priority = true,
-    backup = true, max_conns = true, zone = true, meta = true }
+    backup = true, max_conns = true, zone = true, meta = true, identity = true }
 
 -- ---------------------------------------------------------------- addresses
 
@@ -132,8 +133,9 @@ local function whole(value, least, most)
     if type(value) == "string" and #value <= 16 and value:find("^%-?%d+$") then
         value = tonumber(value)
     end
-    if type(value) ~= "number" or value % 1 ~= 0 or value < least or value > most then return nil end
-    return value
+    if type(value) == "number" and value % 1 == 0 and value >= least and value <= most then
+        return value
+    end
 end
 
 -- UTF-8 or anything else that has no blank and no control byte in it.
@@ -215,6 +217,12 @@ function M.read(given, opt)
     if why then return nil, why end
     if is_word(given.zone, WORD_MOST) then out.zone = given.zone
     elseif opt.strict and given.zone ~= nil then return nil, "zone is a word" end
+    if given.identity ~= nil then
+        if type(given.identity) ~= "string" or not is_name(given.identity) then
+            return nil, "identity is a host name"
+        end
+        out.identity = given.identity
+    end
     out.meta = clean_meta(given.meta)
     return out
 end
@@ -223,7 +231,7 @@ local function by_address(a, b) return a.address < b.address end
 
 --- A whole list: each member once, in the order of their addresses, those of weight 0 left out.
 --- @param given table  list
---- @param opt table|nil  as of read; most: members at most
+--- @param opt table|nil  as of read; most: members at most; rest: called now and then
 --- @return table|nil list  nil: there are too many, or it is no list
 --- @return table|string bad  { "text: why", .. } of those that were left out; why
 function M.list(given, opt)
@@ -233,7 +241,8 @@ function M.list(given, opt)
         return nil, ("%d members; at most %d are taken"):format(#given, most)
     end
     local list, bad, seen = {}, {}, {}
-    for _, item in ipairs(given) do
+    for i, item in ipairs(given) do
+        if i % PIECE == 0 and opt and opt.rest then opt.rest() end
         local member, why = M.read(item, opt)
         if not member then
             bad[#bad + 1] = ("%s: %s"):format(M.show(item), why)
@@ -273,7 +282,7 @@ local function same_meta(a, b)
 end
 
 local function same(a, b)
-    for _, key in ipairs { "weight", "priority", "backup", "max_conns", "zone" } do
+    for _, key in ipairs { "weight", "priority", "backup", "max_conns", "zone", "identity" } do
         if a[key] ~= b[key] then return false end
     end
     return same_meta(a.meta, b.meta)

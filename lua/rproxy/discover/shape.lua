@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --
--- shape: values of decoded JSON as what they should be. null, and what has another type, is as if it
--- were not there: what servers send is not believed. Pure.
+-- shape: values of decoded JSON as what they should be. null, and what has another type, is as if
+-- it were not there: what servers send is not believed. Pure.
 
 local M = {}
 

@@ -48,6 +48,39 @@ describe("rp_timer on a loop", function()
         assert.same({ "b", "a" }, fired)
     end)
 
+    it("keeps its time when it is moved on again and again", function()
+        local fired, early, due = 0, 0, 0
+        local t = timer(function()
+            fired = fired + 1
+            if tonumber(C.rp_loop_now(env.loop)) < due then early = early + 1 end
+        end)
+        local other = timer(function() end)
+        for _ = 1, 10 do -- mostly before it comes up
+            due = tonumber(C.rp_loop_now(env.loop)) + 30
+            C.rp_timer_set(env.loop, t, 30)
+            C.rp_timer_set(env.loop, other, 1) -- the wheel runs meanwhile
+            env:spin(0.01)
+        end
+        env:until_true(function() return fired > 0 and not C.rp_timer_is_armed(t) end)
+        assert.equal(0, early)
+    end)
+
+    it("rests without being armed, and is armed again", function()
+        local fired = 0
+        local t = timer(function() fired = fired + 1 end)
+        C.rp_timer_set(env.loop, t, 5)
+        t.at_ms = 0xffffffffffffffffULL -- rp_timer_rest
+        assert.is_false(C.rp_timer_is_armed(t))
+        env:spin(0.03)
+        assert.equal(0, fired)
+        C.rp_timer_set(env.loop, t, 5)
+        t.at_ms = 0xffffffffffffffffULL
+        C.rp_timer_set(env.loop, t, 10)
+        assert.is_true(C.rp_timer_is_armed(t))
+        env:until_true(function() return fired == 1 end)
+        C.rp_timer_clear(env.loop, t)
+    end)
+
     it("fires a timer of 0 ms in the next turn, and may set itself again", function()
         local fired = 0
         local t

@@ -55,6 +55,55 @@ describe("those that may be chosen", function()
     end)
 end)
 
+describe("peers of our zone", function()
+    -- Share of each peer that may be chosen, percent.
+    local function shares(b)
+        local out, sum = {}, tonumber(b.sums[math.max(b.view.live_n, 1) - 1])
+        for i = 1, b.n do
+            out[i] = b.peers[i - 1].live and math.floor(b.peers[i - 1].weight * 1000 / sum + 0.5) / 10
+                or 0
+        end
+        return out
+    end
+
+    -- Weights are of the settling: they are set anew before the next.
+    local function zone(enough, ...)
+        return shares(balance.new { ... }:settle { zone = enough, panic = 1 })
+    end
+
+    local function near(weight, health, tier)
+        return { weight, near = true, health = health, tier = tier }
+    end
+
+    it("get all while enough of them are up", function()
+        assert.same({ 50, 50, 0, 0 }, zone(70, near(1), near(1), 1, 1))
+        assert.same({ 75, 25, 0, 0 }, zone(70, near(3), near(1), 1, 9))
+        -- 7 of 10 are up: just enough
+        assert.same({ 100, 0, 0 }, zone(70, near(7), near(3, "DOWN"), 5))
+    end)
+
+    it("keep up / (enough x all), and the others get the rest by their weights", function()
+        -- half of them are up: 0.5 / 0.7 = 71.4% stay
+        assert.same({ 71.4, 0, 14.3, 14.3 }, zone(70, near(1), near(1, "DOWN"), 1, 1))
+        assert.same({ 71.4, 0, 21.4, 7.1 }, zone(70, near(1), near(1, "DOWN"), 3, 1))
+        assert.same({ 50, 0, 50 }, zone(100, near(1), near(1, "DOWN"), 1))
+        assert.same({ 1.4, 0, 98.6 }, zone(70, near(1), near(99, "DOWN"), 1))
+        assert.same({ 71.4, 0, 28.6 }, zone(70, near(65535), near(65535, "ABSENT"), 65535))
+    end)
+
+    it("are not asked about where there are none, or nobody else", function()
+        assert.same({ 50, 50 }, zone(70, 1, 1))
+        assert.same({ 0, 100 }, zone(70, near(1, "DOWN"), 1))
+        assert.same({ 100, 0 }, zone(70, near(1), near(1, "DOWN")))
+        assert.same({ 50, 50 }, shares(balance.new { near(1), 1 }:settle {}))
+    end)
+
+    it("come after priorities, and before backups of their own zone", function()
+        assert.same({ 0, 100, 0 }, zone(70, near(1, "UP", 1), 1, { 1, tier = 2 }))
+        assert.same({ 100, 0, 0 }, zone(70, near(1), 1, near(1, "UP", 15)))
+    end)
+end)
+
 describe("a peer that warms up", function()
     it("goes from a tenth of its weight to the whole, and never has none", function()
         local at = function(up) return C.rp_balance_slow_start(100, up, 1000) end

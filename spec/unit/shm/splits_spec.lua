@@ -204,6 +204,21 @@ describe("splits", function()
         assert.equal(0, tonumber(look(place).sides[0].all.requests))
     end)
 
+    it("begin anew when a reload brings one back that another had taken away", function()
+        local place = hold(two("a", 500, { generation = 1 }))
+        set(place, 5000, 5000)
+        assert.equal(place, hold(two("a", 500, { generation = 2 }))) -- an ordinary reload
+        C.rp_splits_drop(box[0], 0, place)
+        C.rp_splits_drop(box[0], 0, place) -- all workers died
+        assert.equal(place, hold(two("a", 500, { generation = 2 })))
+        assert.equal(5000, look(place).sides[0].share)
+        C.rp_splits_drop(box[0], 0, place) -- generation 3 has no such split
+        assert.equal(place, hold(two("a", 500, { generation = 4 })))
+        assert.equal(500, look(place).sides[0].share)
+        assert.equal(0, sides(place)[499])
+        assert.equal(1, sides(place)[500])
+    end)
+
     it("count requests, failures and times, ever and since shares changed", function()
         local place = hold(two("a", 500))
         for i = 1, 100 do

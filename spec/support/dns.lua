@@ -1,0 +1,39 @@
+-- SPDX-License-Identifier: MIT
+--
+-- dns: a DNS server for sites: resolver = { servers = { "127.0.0.1:" .. d.port }, min_ttl = 0 }.
+--
+--   local d = dns.start { ["api.test"] = { ttl = 1, a = { "127.0.0.1" } } }
+--   d:set { .. }      the whole state, see dns_main.lua
+--
+-- proc.cleanup() ends it.
+
+local posix = require("spec.support.posix")
+local proc = require("spec.support.proc")
+
+local M = {}
+local Server = {}
+Server.__index = Server
+
+local function serialize(value)
+    if type(value) ~= "table" then return ("%q"):format(value) end
+    local out = {}
+    for k, v in pairs(value) do
+        out[#out + 1] = ("[%s]=%s"):format(type(k) == "number" and k or ("%q"):format(k),
+            type(v) == "number" and v or serialize(v))
+    end
+    return "{" .. table.concat(out, ",") .. "}"
+end
+
+function Server:set(state)
+    posix.write_file_whole(self.path, "return " .. serialize(state))
+end
+
+function M.start(state)
+    local dir = proc.temp_dir()
+    local d = setmetatable({ port = posix.free_port(), path = dir .. "/state.lua" }, Server)
+    d:set(state)
+    d.proc = proc.spawn({ "luajit", "spec/support/dns_main.lua", tostring(d.port), d.path })
+    return d
+end
+
+return M
