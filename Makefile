@@ -68,7 +68,7 @@ else ifeq ($(MODE),cover)
 else
   # What was not trained is compiled as without a profile, not for size.
   PROFILE := $(if $(filter train,$(PGO)),-fprofile-generate -fprofile-update=single) \
-             $(if $(filter use,$(PGO)),-fprofile-use -fprofile-partial-training)
+             $(if $(filter use,$(PGO)),-fprofile-use -fprofile-partial-training -Wno-missing-profile)
   # gcc clears structs of some size by `rep stos`, which starts slowly; the library's memset does not.
   # (Only gcc for x86 knows the option.)
   MEMSET := -mmemset-strategy=libcall:-1:noalign
@@ -102,7 +102,7 @@ ifeq ($(MODE),fuzz)
 ARCHIVE := $(BUILD)/librproxy.a
 # What higher floors read from others, and needs nothing else of them.
 LIB_OBJECTS := $(sort $(LIB_OBJECTS) $(addprefix $(OBJ)/runtime/, \
-    process/os.o process/plan.o script/bundle.o script/lookup_line.o))
+    process/handover.o process/os.o process/plan.o script/bundle.o script/lookup_line.o))
 $(ARCHIVE): $(LIB_OBJECTS) $(BUILD)/lib.list
 	@rm -f $@ && ar rcs $@ $(LIB_OBJECTS)
 $(BUILD)/%_fuzz: spec/fuzz/%_fuzz.c $(ARCHIVE)
@@ -140,8 +140,7 @@ $(BUILD)/flags.list: FORCE
 
 -include $(OBJECTS:.o=.d)
 
-# The training is the program that `make bench-instructions` counts: the same requests each time, so
-# that the same sources and compiler make the same program.
+# The training is the program that `make bench-instructions` counts: the same requests each time.
 PGO_SITES := proxy luanoop luanoop5
 .PHONY: pgo
 pgo: ## build build/pgo/rproxy for speed, by a profile of the measurements, linked as a whole (gcc)

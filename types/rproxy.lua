@@ -230,7 +230,7 @@
 ---@field max_fails? integer Failures in a row, seen by any worker, before a peer rests; 0: it never does. An only peer never rests.
 ---@field max_requests? integer Most requests at once to all peers, of all workers (two that ask at the same moment may go one beyond it); more wait in the `queue` or are answered 503. 0: no limit.
 ---@field max_rest? integer Most of the weights that may rest at the same time, in percent; one peer always may.
----@field measure? boolean Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several are always kept.
+---@field measure? boolean Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several, and with a circuit, outliers or concurrency, are always kept.
 ---@field outlier? rproxy.UpstreamOutlier Let peers rest that are unlike the others, beside those that fail max_fails times in a row; `{}` for the defaults. fail_rest, fail_rest_max and max_rest hold for them, too.
 ---@field panic? integer When less than this percentage of all weights are usable, health is not asked any more: a few peers would not stand what was meant for all. 1: when none is, or less than one in a hundred; 0: never.
 ---@field peers? any List of "host:port", "unix:/path", "host:port weight=2 backup", or tables { "host:port", weight = 2, backup = true }.
@@ -541,7 +541,7 @@
 
 ---@class rproxy.conf.MirrorDiff
 ---@field body? boolean Compare bodies; JSON by its values.
----@field body_max? number|string Larger bodies are not compared.
+---@field body_max? number|string Larger bodies are not compared; compressed ones: as they are unpacked.
 ---@field headers? string[] Response headers that are compared.
 ---@field ignore? string[] Places in JSON that may differ: "meta.time", "items.*.id", "**.etag".
 ---@field log? number Share of the differences that are written to the error log.
@@ -558,7 +558,7 @@
 ---@field sample? number Share of the requests.
 ---@field timeout? number|string For the whole answer of the mirror.
 ---@field tls? any `rp.tls { .. }` for https; unsaid, the system's authorities.
----@field to string[] Where copies go, in turn: http or https URLs; path and query are the request's.
+---@field to string[] Where copies go, in turn: http or https URLs; path and query are those of the request.
 
 ---@class rproxy.conf.Ratelimit: rproxy.conf.Plugin
 ---@field algorithm? ("bucket"|"window") bucket: a token bucket of `burst`. window: at most `rate` in any `per`.
@@ -1759,6 +1759,8 @@ local regex = {}
 local regexset = {}
 
 ---@class rproxy.Request
+---@field up rproxy.Up
+---@field conn rproxy.Conn
 ---@field method string `"GET"`. Assignable in early and rewrite
 ---@field scheme string `"https"` when the client's connection speaks TLS here, else `"http"`
 ---@field host string without port, in lower case. Assignable in early and rewrite
@@ -1779,8 +1781,6 @@ local regexset = {}
 ---@field upstream rproxy.Handle|string? the chosen upstream; `req.upstream.name`. Assign a name or `rp.upstreams.NAME` in access or rewrite, on routes whose action is `upstream`
 ---@field priority number its place in the queue of a busy upstream: higher ones go first. -1000 to 1000, 0 unless assigned in early, access or rewrite
 ---@field ctx table yours, for this request: hand values to later hooks. The access log writes `ctx.NAME`
----@field up rproxy.Up what goes upstream: req.up
----@field conn rproxy.Conn the client's connection: req.conn
 ---@field trailers table? what the client sent behind the body, by name, once that was read; nil: nothing, or not yet
 local req = {}
 
@@ -1944,6 +1944,9 @@ function up:peer(name, port) end
 
 --- speak TLS with the peer by these `rp.tls` settings, whatever the upstream says, over a connection of its own in HTTP/1.1 (a handshake for each request); nil: as the upstream says. access, rewrite, balance
 function up:tls(settings) end
+
+--- access, rewrite, balance: only peers of which this is said (subsets); nil: as the route says
+function up:subset(map) end
 
 --- balance only: never choose that peer for this request
 function up:exclude(name) end
@@ -2291,6 +2294,7 @@ function rp.log.error(text, fields) end
 
 ---@class rproxy.Handle
 ---@field name string
+---@field circuit fun(self: rproxy.Handle): string? "closed", "open" or "half-open"; nil: it has none
 
 --- What a plugin's setup returns, and what a `use` list takes.
 ---@class rproxy.Hooks

@@ -34,6 +34,14 @@ KINDS["jit"] = function(rest)
     return require("rproxy.jit_report").answer(tonumber(rest) or 0)
 end
 
+-- "peers UPSTREAM": what this worker's balancer sees of it, a line for each peer.
+KINDS["peers"] = function(name)
+    local index = abi.C.rp_abi_upstream_find(abi.H, name, #name)
+    if index < 0 then return 1, ("no upstream %q"):format(name) end
+    if abi.C.rp_abi_peer_view(abi.H, index) ~= 0 then return 1, "it is not in use yet" end
+    return 0, abi.out()
+end
+
 --- Answer one question. Called by C.
 --- @param ticket number  0: nobody waits for the answer
 --- @param text string

@@ -18,6 +18,7 @@
 -- follow before this one is in use.
 
 local abi = require("rproxy.abi")
+local chain = require("rproxy.chain")
 local ip = require("rproxy.ip")
 local log = require("rproxy.log")
 local member = require("rproxy.discover.member")
@@ -34,9 +35,13 @@ local M = {}
 local STEADY = 10     -- seconds that a provider must run until failures before are forgotten
 local IN_USE = 0.02   -- ... between two looks whether this generation is in use
 local PUT_AGAIN = 2   -- ... until shared memory that had no room is tried again
+local STEP = 2000     -- members that come at a time: workers have to make room for each
+local STEP_PAUSE = 0.2 -- seconds between two of these steps
 local BEAT = 1        -- ... between two updates of the gauges
 local REMIND = 600    -- ... between two log lines about a provider that stays lost
+local ANOTHER = 10    -- ... when there is another reason
 local SHOWN_MOST = 10 -- addresses in one log line
+local WHY_MOST = 1000 -- bytes of a reason
 local SAID_MOST = 100 -- different texts of one provider that get a log line
 
 -- enum rp_abi_use
@@ -92,9 +97,10 @@ local function warn_once(slot, text, more)
 end
 
 local function lost(slot, why)
+    if #why > WHY_MOST then why = why:sub(1, WHY_MOST) .. "..." end
     count(slot, "errors")
     local now = service.now()
-    local is_news = not slot.is_lost or why ~= slot.why and now - slot.told_at > 60
+    local is_news = not slot.is_lost or why ~= slot.why and now - slot.told_at > ANOTHER
     if is_news or now - slot.told_at > REMIND then
         log.warn("provider of members is lost, the last members are kept", fields_of(slot,
             { why = why, members = #(slot.list or slot.seed) }))
@@ -198,18 +204,20 @@ local function tell_changes(set, list)
         removed = shown(removed), changed = shown(changed) })
 end
 
--- true: what is combined is what everybody sees.
+-- true: what is combined is what everybody sees, or a step to it, and there is more to do.
 local function put(set)
-    local list = combined(set)
+    local list, last = combined(set), true
     local ok, why
     if #list > member.MOST then
         why = ("%d members of all providers; at most %d are taken"):format(#list, member.MOST)
     else
+        list, last = member.step(set.current, list, STEP)
         ok, why = members.put(set.upstream, list)
     end
     if ok then
         tell_changes(set, list)
         set.current, set.refused = list, nil
+        set.dirty = set.dirty or not last
         return true
     end
     for _, slot in ipairs(set.slots) do count(slot, "errors") end
@@ -261,6 +269,7 @@ local function flush(set)
             if use_of(set) == OVER then return end
             take_all(set)
         end
+        if set.dirty then task.sleep(STEP_PAUSE) end
     end
 end
 
@@ -365,16 +374,28 @@ local function open(given)
     return set
 end
 
+local function each_slot(sets, fn)
+    for _, set in ipairs(sets) do
+        for _, slot in ipairs(set.slots) do fn(slot, set.upstream, slot.label) end
+    end
+end
+
+local function show(slot, up, label)
+    gauges.members:set(#(slot.list or slot.seed), up, label)
+    gauges.lost:set(slot.is_lost and 1 or 0, up, label)
+    gauges.age:set(math.max(service.now() - slot.good_at, 0), up, label)
+end
+
+-- The process goes on with another configuration: what that has no more is not shown as it was.
+local function clear(_, up, label)
+    gauges.members:set(0, up, label)
+    gauges.lost:set(0, up, label)
+    gauges.age:set(0, up, label)
+end
+
 local function beat(sets)
     while true do
-        for _, set in ipairs(sets) do
-            for _, slot in ipairs(set.slots) do
-                local up, label = set.upstream, slot.label
-                gauges.members:set(#(slot.list or slot.seed), up, label)
-                gauges.lost:set(slot.is_lost and 1 or 0, up, label)
-                gauges.age:set(math.max(service.now() - slot.good_at, 0), up, label)
-            end
-        end
+        each_slot(sets, show)
         task.sleep(BEAT)
         if use_of(sets[1]) == OVER then return end
     end
@@ -403,6 +424,7 @@ function M.start(list, ends)
         for _, slot in ipairs(set.slots) do service.start(supervise, slot) end
     end
     service.start(beat, sets)
+    chain.on("farewell", function() each_slot(sets, clear) end, -1)
     for _, set in ipairs(sets) do
         local at = math.min(began + set.wait, ends - 1)
         while not is_known(set) and service.now() < at do task.sleep(IN_USE) end

@@ -47,7 +47,6 @@ end
 --- @return string|nil word  what was done
 function M.look(rollout, state, metrics)
     if not C.rp_abi_split_look(H, rollout.index, state) then return nil end
-    metrics.share:set(state.share / 10000, rollout.name, rollout.canary)
     if state.state ~= RUNS then return nil end
     local word, why = judge.judge({ age = state.age_s,
         canary = side_of(rollout, state.sides[0], true),
@@ -62,8 +61,6 @@ local function watch(rollout)
     local state = abi.new("struct rp_abi_rollout")
     local labels = { "split", "upstream" }
     local metrics = {
-        share = metric.gauge { "split_canary_share", labels = labels,
-            help = "Share of the requests that the canary of a split has, 0 to 1." },
         rollback = metric.counter { "split_rollbacks_total", labels = labels,
             help = "Canaries that were taken back because they did worse." },
         promote = metric.counter { "split_promotions_total", labels = labels,

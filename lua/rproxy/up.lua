@@ -57,8 +57,8 @@ function M.index(value)
     return index
 end
 
---- State of the upstream's circuit as all workers see it: "closed", "open" or "half-open"; nil where
---- it has none.
+--- State of the upstream's circuit as all workers see it: "closed", "open" or "half-open"; nil
+--- where it has none.
 --- phases: any   yields: no
 function of_upstream.circuit(handle)
     return CIRCUITS[C.rp_abi_upstream_circuit(H, M.index(handle))]
@@ -176,13 +176,15 @@ end
 --- @param map table<string, string>|nil  { version = "v2" }
 function methods.subset(self, map)
     if map ~= nil and type(map) ~= "table" then raise("up:subset takes a table, or nil") end
-    local text = map and wish.text(map) or ""
-    if map and text == "" then raise("up:subset: the table is empty") end
-    local code = C.rp_abi_up_subset(self[1][1], text, #text)
+    local wished = map and wish.text(map) or ""
+    if map and wished == "" then raise("up:subset: the table is empty") end
+    local code = C.rp_abi_up_subset(self[1][1], wished, #wished)
     if code == E.PHASE then raise("up:subset can be called in access, rewrite and balance") end
     if code == E.INVALID then raise("up:subset: keys and values are texts of 1 to 256 bytes") end
     if code ~= 0 then raise("up:subset: %s", abi.text(code)) end
-    if H.notes ~= 0 then journal.note(self[1], "assign", "up.subset", (text:gsub("\t", " "))) end
+    if H.notes ~= 0 then
+        journal.note(self[1], "assign", "up.subset", (wished:gsub("\t", " ")))
+    end
 end
 
 --- Speak TLS with the peer as these settings say, in attempts to come, whatever the upstream says.

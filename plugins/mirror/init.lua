@@ -36,8 +36,8 @@ local M = rp.plugin {
             headers = { "list", of = "string", default = { "content-type" },
                 doc = "Response headers that are compared." },
             body = { "boolean", default = true, doc = "Compare bodies; JSON by its values." },
-            body_max = { "size", default = "256k", max = 2 ^ 20,
-                doc = "Larger bodies are not compared." },
+            body_max = { "size", default = "64k", max = 2 ^ 20,
+                doc = "Larger bodies are not compared; compressed ones: as they are unpacked." },
             ignore = { "list", of = "string", default = {},
                 doc = 'Places in JSON that may differ: "meta.time", "items.*.id", "**.etag".' },
             log = { "number", min = 0, max = 1, default = 1,
@@ -94,6 +94,13 @@ local function log_gate(diff)
     end
 end
 
+-- What was packed: nil when it cannot be unpacked, or is too large then.
+local function unpacked(body, encoding, max)
+    if not body or not encoding or encoding == "identity" then return body end
+    if encoding ~= "gzip" and encoding ~= "deflate" then return nil end
+    return (rp.gunzip(body, { format = encoding, max = max }))
+end
+
 local function differences(diff, ignored, mine, theirs)
     local found = {}
     if mine.status ~= theirs.status then
@@ -103,7 +110,9 @@ local function differences(diff, ignored, mine, theirs)
         function(name) return theirs.headers:get(name) end)
     if names then found.headers = table.concat(names, " ") end
     if diff.body and mine.body and mine.status == theirs.status then
-        local places = compare.bodies(mine.body, theirs.body, ignored)
+        local body = unpacked(theirs.body, theirs.headers:get("content-encoding"), diff.body_max)
+        if not body then mine.body = nil end -- skipped
+        local places = body and compare.bodies(mine.body, body, ignored)
         if places then
             found.body = table.concat(places, " ")
                 .. (places.n > #places and (" and %d more"):format(places.n - #places) or "")
@@ -204,7 +213,8 @@ function M.setup(conf)
                 body = body and #body > 0 and body or nil }
             if diff then
                 copy.answer = answer_of(res)
-                copy.answer.body = diff.body and req:tapped("response") or nil
+                copy.answer.body = diff.body and unpacked(req:tapped("response"),
+                    res:get("content-encoding"), diff.body_max) or nil
             end
             under_way = under_way + 1
             if not rp.detach(run, copy) then

@@ -253,7 +253,8 @@ static void read_head(struct rp_h1_down *s)
     if (rp_reader_len(&s->in) > 0 && s->state == HEAD && !s->in.readable) return;
     for (;;) {
         if (rp_reader_len(&s->in) > 0 && try_head(s)) return;
-        rp_err e = rp_reader_fill(&s->in, mem_of(s), s->conn, settings_of(s)->limits.head_bytes + 1);
+        rp_err e =
+            rp_reader_fill(&s->in, mem_of(s), s->conn, settings_of(s)->limits.head_bytes + 1);
         if (e == RP_AGAIN) break;
         if (e != RP_OK) { /* FIN, reset, or (never) an oversize that try_head let pass */
             close_now(s);

@@ -77,7 +77,8 @@ static inline unsigned rp_scan_label_bits(const char *p, unsigned *dots)
 {
     __m128i x = rp_scan_load(p), lower = rp_scan_or(x, _mm_set1_epi8(0x20));
     __m128i alnum = rp_scan_or(rp_scan_within(lower, 'a', 'z'), rp_scan_within(x, '0', '9'));
-    __m128i marks = rp_scan_or(rp_scan_is(x, '-'), rp_scan_or(rp_scan_is(x, '_'), rp_scan_is(x, '~')));
+    __m128i marks =
+        rp_scan_or(rp_scan_is(x, '-'), rp_scan_or(rp_scan_is(x, '_'), rp_scan_is(x, '~')));
     *dots = rp_scan_mask(rp_scan_is(x, '.'));
     return rp_scan_mask(rp_scan_or(alnum, marks));
 }

@@ -253,6 +253,7 @@ static void do_metrics(struct rp_master *m, struct client *k)
     struct rp_buf out;
     rp_buf_init(&out, METRICS_MOST);
     rp_metric_text(m->metrics, m->counters, m->turn_ms, &out);
+    rp_splits_text(m->splits, &out);
     answer(k, 0, rp_buf_str(&out));
     rp_buf_fini(&out);
 }

@@ -9,8 +9,7 @@ rp_err rp_stats_register(struct rp_counters *c, struct rp_stats *out)
     uint32_t row = 0;
     rp_err e = RP_OK;
 #define X(name, kind, field)                                                                       \
-    if (e == RP_OK)                                                                                \
-        e = rp_counter_register(c, RP_STR(name), RP_COUNTER_##kind, &out->index[row++]);
+    if (e == RP_OK) e = rp_counter_register(c, RP_STR(name), RP_COUNTER_##kind, &out->index[row++]);
 #include "process/stats.tbl"
 #undef X
     return e;

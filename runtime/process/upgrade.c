@@ -209,7 +209,8 @@ static void keep(const struct rp_handover_out *o, int file, bool open)
 static bool open_program(struct rp_upgrade *u)
 {
     struct stat st;
-    u->program = RP_SYS(open, open(u->binary, O_PATH | O_CLOEXEC));
+    do u->program = RP_SYS(open, open(u->binary, O_PATH | O_CLOEXEC));
+    while (u->program < 0 && errno == EINTR);
     if (u->program < 0 || fstat(u->program, &st) != 0) return false;
     errno = S_ISREG(st.st_mode) ? 0 : EISDIR;
     return errno == 0;
@@ -326,7 +327,7 @@ static int put_all(struct rp_master *m, struct rp_handover_out *o, int state)
 static bool has_room(const struct rp_master *m)
 {
     int fds[SPARE_FDS], n = 0;
-    while (n < SPARE_FDS && (fds[n] = rp_os_dup(m->signals)) >= 0) n++;
+    while (n < SPARE_FDS && (fds[n] = fcntl(m->signals, F_DUPFD_CLOEXEC, 3)) >= 0) n++;
     for (int i = 0; i < n; i++) rp_os_close(&fds[i]);
     return n == SPARE_FDS;
 }

@@ -357,7 +357,9 @@ static enum rp_verdict start_connect(struct rp_req *r)
     bool one = (r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r)) || own_tls(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_attempt_bind(r);
-    return wait_up(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
+    rp_ms ms = connect_ms(r);
+    if (r->tries < r->upstream->tries) ms = rp_upstream_patience(&r->pick, ms, r->upstream->tls);
+    return wait_up(r, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);
 }
 
 /* In HTTP/2 a WebSocket is an extended CONNECT (RFC 8441), for peers that said that they take it; the

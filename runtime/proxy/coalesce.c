@@ -2,10 +2,10 @@
  *
  * coalesce: see coalesce.h.
  *
- * Invariants: a request that waits for another is in PICK and has asked nobody. No answer is shared that
- * its sender meant for one client (RFC 9111 §3.5, §5.2.2.5, §5.2.2.7), and no request takes part that
- * says who its client is, unless the site's key does. Bodies in hand are bounded by the route's limit,
- * whoever is slow.
+ * Invariants: a request that waits for another is in PICK and has asked nobody. No answer is shared
+ * that its sender meant for one client (RFC 9111 §3.5, §5.2.2.5, §5.2.2.7), and no request takes
+ * part that says who its client is, unless the site's key does. Bodies in hand are bounded by the
+ * route's limit, whoever is slow.
  */
 #include "proxy/coalesce.h"
 
@@ -61,7 +61,8 @@ void rp_coalescing_free(struct rp_proxy *p)
     p->coalescing = NULL;
 }
 
-/* ---- who may take part -------------------------------------------------------------------------- */
+/* ---- who may take part --------------------------------------------------------------------------
+ */
 
 static bool is_in_key(const struct rp_req *r, rp_str name)
 {
@@ -120,7 +121,8 @@ static bool may_take_part(const struct rp_req *r)
     return !has_credentials(r);
 }
 
-/* ---- what makes two requests the same ------------------------------------------------------------ */
+/* ---- what makes two requests the same
+ * ------------------------------------------------------------ */
 
 struct key {
     rp_str parts[KEY_PARTS_MOST];
@@ -189,7 +191,8 @@ static rp_str key_of(struct rp_req *r)
     return write_key(r, &k);
 }
 
-/* ---- what was not shared lately ------------------------------------------------------------------ */
+/* ---- what was not shared lately
+ * ------------------------------------------------------------------ */
 
 static bool is_passed(struct rp_coalescing *all, uint64_t hash, rp_ms now)
 {
@@ -204,7 +207,8 @@ static void note_pass(struct rp_req *r)
     all->passes[hash % PASSES].until_ms = rp_loop_now(r->proxy->loop) + PASS_MS;
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------- */
+/* ---- waiting
+ * -------------------------------------------------------------------------------------- */
 
 static struct rp_coalesce *of(struct rp_flight_seat *s)
 {
@@ -318,7 +322,8 @@ bool rp_coalesce_settle(struct rp_req *r, enum rp_verdict *v)
     return rp_coalesce_settle(r, v);
 }
 
-/* ---- sharing -------------------------------------------------------------------------------------- */
+/* ---- sharing
+ * -------------------------------------------------------------------------------------- */
 
 static void drop_shared(void *result)
 {
@@ -341,7 +346,8 @@ static struct shared *new_shared(struct rp_req *r)
 static bool is_for_one(const struct rp_req *r)
 {
     const struct rp_msg *h = &r->res;
-    rp_str vary = rp_msg_get(h, RP_H_VARY);
+    rp_str vary = rp_msg_get(h, RP_H_VARY), type = rp_msg_get(h, RP_H_CONTENT_TYPE);
+    if (rp_str_istarts(type, RP_STR("text/event-stream"))) return true; /* without an end */
     return rp_msg_find(h, RP_H_SET_COOKIE) || says(h, RP_STR("private")) ||
            says(h, RP_STR("no-store")) || rp_str_list_has(vary, RP_STR("*")) || h->status == 101 ||
            h->status == 206;
@@ -393,7 +399,7 @@ static void publish(struct rp_req *r)
 /* Its upstream did not answer, or said that it could not. */
 static bool is_of_upstream(const struct rp_req *r)
 {
-    uint16_t status = rp_err_status(r->fail);
+    int status = rp_err_status(r->fail);
     return r->fail != RP_E_DEADLINE && status >= 502 && status <= 504;
 }
 
@@ -417,10 +423,17 @@ static void do_not_share(struct rp_req *r)
     rp_flight_end(&r->coalesce->seat, NULL, NULL);
 }
 
-static enum rp_verdict wait_for_body(struct rp_req *r)
+/* A body that comes slowly, or never ends, is not kept from its client for others' sake. False: so
+ * it is. */
+static bool wait_for_body(struct rp_req *r, enum rp_verdict *v)
 {
+    rp_ms now = rp_loop_now(r->proxy->loop), until = r->coalesce->until_ms;
     rp_ms most = rp_req_wait_ms(r, RP_WAIT_IDLE, r->route->idle_ms, r->upstream->idle_ms);
-    return rp_step_wait(r, "upstream response body", most, RP_E_UP_IDLE_TIMEOUT);
+    if (now >= until) return false;
+    bool idle = most < until - now; /* else it is run again, and goes on without the others */
+    *v = rp_step_wait(r, "upstream response body", idle ? most : until - now,
+                      idle ? RP_E_UP_IDLE_TIMEOUT : RP_OK);
+    return true;
 }
 
 bool rp_coalesce_share(struct rp_req *r, enum rp_verdict *v)
@@ -434,10 +447,8 @@ bool rp_coalesce_share(struct rp_req *r, enum rp_verdict *v)
         return true;
     }
     rp_err e = is_for_one(r) ? RP_E_TOO_BIG : rp_respond_gather(r, r->route->coalesce_max);
-    if (e == RP_AGAIN) {
-        *v = wait_for_body(r);
-        return false;
-    }
+    if (e == RP_AGAIN && wait_for_body(r, v)) return false;
+    if (e == RP_AGAIN) e = RP_E_TOO_BIG;
     if (e == RP_OK && !r->x.res_trailers) {
         publish(r);
         return true;
@@ -451,7 +462,8 @@ bool rp_coalesce_share(struct rp_req *r, enum rp_verdict *v)
     return false;
 }
 
-/* ---- going away ----------------------------------------------------------------------------------- */
+/* ---- going away
+ * ----------------------------------------------------------------------------------- */
 
 void rp_coalesce_abandon(struct rp_req *r)
 {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * coalesce: identical requests under way at the same moment share one upstream's answer (`coalesce` of
- * a route). The first one leads and asks; those that come before its answer is there wait for it, in
- * PICK. Whether an answer may be shared is known when its head is there; then the leader reads it whole,
- * up to a limit, and each gets a copy of the head, which its own hooks see, and the same body bytes.
+ * coalesce: identical requests under way at the same moment share one upstream's answer (`coalesce`
+ * of a route). The first one leads and asks; those that come before its answer is there wait for
+ * it, in PICK. Whether an answer may be shared is known when its head is there; then the leader
+ * reads it whole, up to a limit, and each gets a copy of the head, which its own hooks see, and the
+ * same body bytes.
  *
- * What cannot be shared is asked for by each. A leader whose client goes away hands its try over to the
- * next; one that fails is followed by another, a few times, then its failure is everybody's.
+ * What cannot be shared is asked for by each. A leader whose client goes away hands its try over to
+ * the next; one that fails is followed by another, a few times, then its failure is everybody's.
  *
  * A request has r->coalesce only where its route says so and it may take part.
  */
@@ -31,8 +32,8 @@ void rp_coalescing_free(struct rp_proxy *p);
 
 /* PICK: true: ask the upstream. False: *v, another one does. */
 bool rp_coalesce_settle(struct rp_req *r, enum rp_verdict *v);
-/* RESPOND, before anybody has looked at r's answer: those that wait get it, too, or what becomes of them
- * is settled. False: *v, it is not whole yet, or failed. */
+/* RESPOND, before anybody has looked at r's answer: those that wait get it, too, or what becomes of
+ * them is settled. False: *v, it is not whole yet, or failed. */
 bool rp_coalesce_share(struct rp_req *r, enum rp_verdict *v);
 /* r's client is gone; r->step tells where that met it. */
 void rp_coalesce_abandon(struct rp_req *r);

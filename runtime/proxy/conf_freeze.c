@@ -173,12 +173,11 @@ static rp_err make_via(struct rp_conf *c, struct rp_conf_error *e)
     static const char *const VERSIONS[] = {"1.0", "1.1", "2.0"};
     bool made = true;
     for (size_t i = 0; i < RP_COUNT(c->via_lines); i++) {
-        c->via_lines[i] = rp_arena_printf(&c->arena, "Via: %s %.*s\r\n", VERSIONS[i],
-                                          RP_STR_ARG(c->via_name));
+        c->via_lines[i] =
+            rp_arena_printf(&c->arena, "Via: %s %.*s\r\n", VERSIONS[i], RP_STR_ARG(c->via_name));
         made = made && c->via_lines[i].ptr;
     }
-    c->cdn_loop_line =
-        rp_arena_printf(&c->arena, "CDN-Loop: %.*s\r\n", RP_STR_ARG(c->via_name));
+    c->cdn_loop_line = rp_arena_printf(&c->arena, "CDN-Loop: %.*s\r\n", RP_STR_ARG(c->via_name));
     return made && c->cdn_loop_line.ptr ? RP_OK : rp_conf_full(e);
 }
 

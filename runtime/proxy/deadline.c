@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * deadline: see deadline.h. A deadline that passes says nothing about a peer: a client could give one
- * that nobody can meet.
+ * deadline: see deadline.h. A deadline that passes says nothing about a peer: a client could give
+ * one that nobody can meet.
  */
 #include "proxy/deadline.h"
 
@@ -10,7 +10,8 @@
 
 enum { DIGITS_MOST = 8, MOST = 99999999 }; /* grpc: "at most 8 digits" */
 
-/* ---- grpc-timeout ------------------------------------------------------------------------------- */
+/* ---- grpc-timeout -------------------------------------------------------------------------------
+ */
 
 rp_err rp_deadline_parse_grpc(rp_str s, rp_ms *out)
 {
@@ -49,7 +50,8 @@ size_t rp_deadline_put_grpc(rp_ms ms, char out[RP_GRPC_TIMEOUT_BYTES])
     return len + 1;
 }
 
-/* ---- the request's ------------------------------------------------------------------------------ */
+/* ---- the request's ------------------------------------------------------------------------------
+ */
 
 rp_err rp_deadline_set(struct rp_req *r, rp_ms ends_ms)
 {
@@ -90,7 +92,8 @@ void rp_deadline_cap(const struct rp_req *r, rp_ms *ms, rp_err *failure)
     *failure = RP_E_DEADLINE;
 }
 
-/* ---- the upstream's ----------------------------------------------------------------------------- */
+/* ---- the upstream's -----------------------------------------------------------------------------
+ */
 
 static bool is_grpc(const struct rp_req *r)
 {

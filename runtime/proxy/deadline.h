@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * deadline: a request's own end of patience, from its client (grpc-timeout) or a hook (req.deadline):
- * waiting for an upstream ends then, and the upstream hears what is left.
+ * deadline: a request's own end of patience, from its client (grpc-timeout) or a hook
+ * (req.deadline): waiting for an upstream ends then, and the upstream hears what is left.
  *
  * It stands in r->own, which most requests have not.
  */
@@ -12,7 +12,8 @@
 
 enum { RP_GRPC_TIMEOUT_BYTES = 9 }; /* of the longest: 8 digits and a unit */
 
-/* The value of grpc-timeout: digits and one of H M S m u n. Milliseconds, rounded up. RP_E_INVALID */
+/* The value of grpc-timeout: digits and one of H M S m u n. Milliseconds, rounded up. RP_E_INVALID
+ */
 RP_MUST rp_err rp_deadline_parse_grpc(rp_str s, rp_ms *out);
 /* ms as such a value, rounded down; returns its length. */
 size_t rp_deadline_put_grpc(rp_ms ms, char out[RP_GRPC_TIMEOUT_BYTES]);

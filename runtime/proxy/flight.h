@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * flight: several want the same thing at the same moment, and one of them fetches it for all. Who
- * comes first leads; the others have a seat and wait. Knows nothing of requests: what is fetched and
- * who wants it are its user's.
+ * comes first leads; the others have a seat and wait. Knows nothing of requests: what is fetched
+ * and who wants it are its user's.
  *
  * The leader ends a flight (rp_flight_end) with what all get, or leaves it: then who waits longest
  * leads. A flight that has ended takes nobody more; who comes then begins another one.
@@ -34,8 +34,9 @@ void rp_flights_fini(struct rp_flights *fs); /* every seat was given up */
 RP_MUST rp_err rp_flight_join(struct rp_flights *fs, rp_str key, struct rp_flight_seat *s);
 /* At any time; nothing when it is in none. A leader's place is taken by who waits longest. */
 void rp_flight_leave(struct rp_flight_seat *s);
-/* The leader's: all others are told. result: what they get, NULL: nothing, each for himself; drop(result)
- * is called when the last seat was given up (NULL: it need not be). The leader has left then. */
+/* The leader's: all others are told. result: what they get, NULL: nothing, each for himself;
+ * drop(result) is called when the last seat was given up (NULL: it need not be). The leader has
+ * left then. */
 void rp_flight_end(struct rp_flight_seat *s, void *result, void (*drop)(void *result));
 bool rp_flight_has_ended(const struct rp_flight_seat *s);
 void *rp_flight_result(const struct rp_flight_seat *s);     /* of one that has ended */

@@ -300,7 +300,7 @@ void rp_guard_answered(struct rp_req *r)
     bool bad = r->res.status >= BAD_STATUS;
     uint64_t us = taken_us(r);
     const struct rp_group *g = r->pick.group;
-    if (r->upstream->measure && g && g->peers_n == 1) /* of several it is done already */
+    if (g && g->peers_n == 1) /* of several it is done already */
         rp_upstream_note_latency(r->proxy, &r->pick);
     note_peer(r, bad);
     note_limit(r, us);

@@ -165,7 +165,8 @@ static rp_str target_path(const struct rp_req *r)
 static rp_str line_as_sent(const struct rp_req *r)
 {
     rp_str method = r->up_head->method_text, target = r->x.head.target;
-    bool other = r->up_path.ptr || r->route->strip_prefix.len || r->x.head.uri.form != RP_URI_ORIGIN;
+    bool other =
+        r->up_path.ptr || r->route->strip_prefix.len || r->x.head.uri.form != RP_URI_ORIGIN;
     if (other || target.ptr != method.ptr + method.len + 1 || target.ptr[-1] != ' ')
         return RP_STR_NONE;
     return rp_str_of(method.ptr, method.len + 1 + target.len);

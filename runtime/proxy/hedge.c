@@ -2,9 +2,9 @@
  *
  * hedge: see hedge.h.
  *
- * Invariants: outside of rp_hedge_turn the first of two tries is the one in the request. The second is
- * at another peer, counts as a try and as a retry under way, and never waits in a queue. A spool is
- * read by one try at a time. A try is let go of with its own fields in the request.
+ * Invariants: outside of rp_hedge_turn the first of two tries is the one in the request. The second
+ * is at another peer, counts as a try and as a retry under way, and never waits in a queue. A spool
+ * is read by one try at a time. A try is let go of with its own fields in the request.
  */
 #include "proxy/hedge.h"
 
@@ -20,7 +20,8 @@ enum {
     BOOK_LOOK = 32,   /* the quantile is looked at again after so many */
 };
 
-/* ---- what is known of latencies ---------------------------------------------------------------- */
+/* ---- what is known of latencies ----------------------------------------------------------------
+ */
 
 struct rp_hedge_book *rp_hedge_book_of(struct rp_group *g)
 {
@@ -82,7 +83,8 @@ void rp_hedge_note(struct rp_req *r)
         rp_hedge_book_add(rp_hedge_book_of(r->pick.group), spent_us(r));
 }
 
-/* ---- exchanging two tries ---------------------------------------------------------------------- */
+/* ---- exchanging two tries ----------------------------------------------------------------------
+ */
 
 static void save(const struct rp_req *r, struct rp_try *t)
 {
@@ -161,7 +163,7 @@ void rp_try_hand_over(struct rp_req *from, struct rp_req *to)
     set_timer(to->proxy->loop, &to->timer, t.ends_ms);
     from->up = NULL;
     from->dials = false;
-    from->pick = (struct rp_pick){.group = t.pick.group};
+    from->pick = (struct rp_pick){.group = t.pick.group, .subset = t.pick.subset};
 }
 
 static void cancel_hook(struct rp_req *r)
@@ -172,8 +174,8 @@ static void cancel_hook(struct rp_req *r)
     r->timer_means = RP_OK;
 }
 
-/* Nothing is held against the peer of a try that was cancelled; but how long it took already is known,
- * and counts where that is more than what was known of it. */
+/* Nothing is held against the peer of a try that was cancelled; but how long it took already is
+ * known, and counts where that is more than what was known of it. */
 static void note_cut(struct rp_req *r)
 {
     const struct rp_peer *peer = r->pick.peer;
@@ -192,7 +194,8 @@ static void cancel_try(struct rp_req *r)
     rp_upstream_unpick(r->proxy, &r->pick, RP_PICK_WELL);
 }
 
-/* ---- may there be a second try? ------------------------------------------------------------------ */
+/* ---- may there be a second try?
+ * ------------------------------------------------------------------ */
 
 /* As for a retry (RFC 9110 §9.2.2), but that nothing has failed yet. */
 static bool is_repeatable(const struct rp_req *r)
@@ -273,7 +276,8 @@ static bool may_begin(struct rp_req *r)
     return rp_retry_spend(&g->hedges->purse);
 }
 
-/* ---- the second try -------------------------------------------------------------------------------- */
+/* ---- the second try
+ * -------------------------------------------------------------------------------- */
 
 static void note_tried(struct rp_pick *k, struct rp_peer_ref p)
 {
@@ -301,7 +305,10 @@ static void begin(struct rp_req *r)
         .phase = RP_PHASE_COUNT,
         .second = true,
         .upstream = r->upstream,
-        .pick = {.group = r->pick.group, .hash = r->pick.hash, .again = true},
+        .pick = {.group = r->pick.group,
+                 .hash = r->pick.hash,
+                 .subset = r->pick.subset,
+                 .again = true},
     };
     memcpy(fresh.pick.tried, r->pick.tried, sizeof fresh.pick.tried);
     note_tried(&fresh.pick, ref_of(r->pick.peer));

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * hedge: a second try at another peer while the first keeps us waiting (`hedge` of an upstream). The
- * first answer wins, the other try is cancelled.
+ * hedge: a second try at another peer while the first keeps us waiting (`hedge` of an upstream).
+ * The first answer wins, the other try is cancelled.
  *
  * A request has the fields of one try. While there are two, those of the other are parked in its
- * struct rp_hedge, and rp_hedge_turn exchanges them to run the other: so the steps of attempt.c know
- * of one try only. Events of both wake the request, which runs both.
+ * struct rp_hedge, and rp_hedge_turn exchanges them to run the other: so the steps of attempt.c
+ * know of one try only. Events of both wake the request, which runs both.
  *
  * Most requests have none: `rp_req.hedge` is NULL unless their upstream hedges.
  */
@@ -60,8 +60,8 @@ void rp_hedge_book_add(struct rp_hedge_book *b, uint64_t us);
 /* That many thousandths of the latencies are shorter; 0: too few are known. */
 uint32_t rp_hedge_book_quantile(struct rp_hedge_book *b, uint32_t permille);
 
-/* `to`, in PICK and of the same generation and upstream, goes on with the try of `from`, which has none
- * then. Neither has two. */
+/* `to`, in PICK and of the same generation and upstream, goes on with the try of `from`, which has
+ * none then. Neither has two. */
 void rp_try_hand_over(struct rp_req *from, struct rp_req *to);
 
 /* The upstream hedges, and a try begins (its peer is chosen): look at the clock. */
@@ -70,8 +70,8 @@ void rp_hedge_arm(struct rp_req *r);
 enum rp_verdict rp_hedge_turn(struct rp_req *r);
 /* This try came to nothing and was let go of: the parked one, if any, takes its place. */
 bool rp_hedge_fall_back(struct rp_req *r);
-/* The try would begin to send: may it, or is the other in the middle of the body that both send? False:
- * this one is gone. */
+/* The try would begin to send: may it, or is the other in the middle of the body that both send?
+ * False: this one is gone. */
 bool rp_hedge_may_send(struct rp_req *r);
 /* There is an answer, or there will be none: the parked try is cancelled. */
 void rp_hedge_end(struct rp_req *r);

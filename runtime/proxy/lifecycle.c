@@ -88,16 +88,20 @@ enum rp_verdict rp_step_wait_hook(struct rp_req *r)
     return rp_step_wait(r, "hook", r->conf->hook_wait_ms, RP_E_HOOK_TIMEOUT);
 }
 
-/* Run a phase's hooks, then go on to `next`. */
-static enum rp_verdict run_hooks(struct rp_req *r, uint32_t chain, enum rp_phase phase,
-                                 enum rp_step next)
+static enum rp_verdict run_chain(struct rp_req *r, enum rp_phase phase, enum rp_step next)
 {
-    if (!chain) return rp_step_to(r, next);
     rp_err e = rp_step_hook(r, phase);
     if (e == RP_AGAIN) return rp_step_wait_hook(r);
     if (e == RP_END) return rp_step_to(r, RP_STEP_RESPOND);
     if (e != RP_OK) return rp_step_fail(r, e);
     return rp_step_to(r, next);
+}
+
+/* Run a phase's hooks, where there are some, then go on to `next`. */
+static inline enum rp_verdict run_hooks(struct rp_req *r, uint32_t chain, enum rp_phase phase,
+                                        enum rp_step next)
+{
+    return chain ? run_chain(r, phase, next) : rp_step_to(r, next);
 }
 
 /* ---- HEAD, ROUTE ----------------------------------------------------------------------------- */
@@ -172,8 +176,7 @@ static enum rp_verdict step_head(struct rp_req *r)
         /* Rules look at the normal form only, or "/x/../admin" would pass those for /admin. */
         struct rp_uri *u = &r->x.head.uri;
         bool as_sent = RP_LIKELY(u->is_normal);
-        rp_err bad =
-            as_sent ? RP_OK : rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);
+        rp_err bad = as_sent ? RP_OK : rp_uri_normalize(&r->x.arena, u->raw_path, &u->path);
         if (bad != RP_OK) return rp_step_fail(r, bad);
         if (has_too_many_args(r)) return rp_step_fail(r, RP_E_ARGS_MANY);
         if (s->own) {

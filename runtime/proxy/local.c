@@ -10,6 +10,7 @@
 #include "proxy/proxy.h"
 #include "proxy/upstream.h"
 #include "shm/metric.h"
+#include "shm/splits.h"
 
 enum {
     PAGE_BYTES = 2 * RP_CONF_PAGE_MOST, /* with its placeholders filled in */
@@ -196,6 +197,7 @@ static rp_err answer_metrics(struct rp_req *r)
     struct rp_buf text;
     rp_buf_init(&text, METRICS_BYTES);
     rp_metric_text(r->proxy->metrics, r->proxy->counters, rp_clock_mono_ns() / 1000000, &text);
+    rp_splits_text(r->proxy->splits, &text);
     rp_err e = text.failed ? RP_E_CAP
                            : rp_req_answer(r, RP_FROM_CORE, 200,
                                            RP_STR("text/plain; version=0.0.4; charset=utf-8"),

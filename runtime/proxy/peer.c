@@ -66,6 +66,38 @@ static rp_ms refresh_ms(struct rp_proxy *proxy, const struct rp_dns_answer *answ
     return ttl + rp_random_below(&proxy->dice, ttl / REFRESH_SPREAD + 1);
 }
 
+/* The next address of that family from *at on; NULL: there is none. */
+static const struct rp_addr *next_of(const struct rp_dns_answer *answer, size_t *at, bool ip6)
+{
+    while (*at < answer->addrs_n) {
+        const struct rp_addr *a = &answer->addrs[(*at)++];
+        if ((a->family == RP_ADDR_IP6) == ip6) return a;
+    }
+    return NULL;
+}
+
+/* In the order of the answer (RFC 6724), but the families by turns (RFC 8305 §4). */
+static uint32_t take_addrs(struct rp_peer *p, const struct rp_dns_answer *answer,
+                           struct rp_pool_slot *fresh[RP_PEER_ADDRS])
+{
+    size_t at[2] = {0, 0};
+    bool ip6 = answer->addrs[0].family == RP_ADDR_IP6, both[2] = {false, false};
+    uint32_t n = 0;
+    while (n < RP_PEER_ADDRS) {
+        const struct rp_addr *next = next_of(answer, &at[ip6], ip6);
+        if (!next) ip6 = !ip6;
+        if (!next) next = next_of(answer, &at[ip6], ip6);
+        if (!next) break;
+        struct rp_addr a = *next;
+        a.port = p->conf->addr.port;
+        fresh[n++] = rp_group_hold_slot(p->group, p->conf, &a);
+        both[ip6] = true;
+        ip6 = !ip6;
+    }
+    p->dual = both[0] && both[1];
+    return n;
+}
+
 static void on_answer(void *arg, const struct rp_dns_answer *answer)
 {
     struct rp_peer *p = arg;
@@ -74,12 +106,7 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
     bool good = answer->status == RP_OK && answer->addrs_n > 0;
     if (good) {
         struct rp_pool_slot *fresh[RP_PEER_ADDRS];
-        uint32_t n = (uint32_t)RP_MIN(answer->addrs_n, (size_t)RP_PEER_ADDRS);
-        for (uint32_t i = 0; i < n; i++) {
-            struct rp_addr a = answer->addrs[i];
-            a.port = p->conf->addr.port;
-            fresh[i] = rp_group_hold_slot(p->group, p->conf, &a);
-        }
+        uint32_t n = take_addrs(p, answer, fresh);
         drop_slots(p); /* after holding: what stays in use keeps its connections */
         memcpy(p->slots, fresh, n * sizeof(fresh[0]));
         p->slots_n = n;

@@ -42,7 +42,7 @@ struct rp_spool;
 struct rp_payload;  /* payload.h */
 struct rp_answer;   /* answer.h */
 struct rp_dial;     /* dial.h */
-struct rp_guard;   /* guard.h */
+struct rp_guard;    /* guard.h */
 struct rp_hedge;    /* hedge.h */
 struct rp_coalesce; /* coalesce.h */
 struct rp_tap;      /* tap.h */
@@ -107,24 +107,24 @@ struct rp_req {
     struct rp_defer run; /* end-of-tick job */
 
     /* request, upstream side */
-    bool from_trusted;         /* the connection's other end is in `trust` */
-    bool upgrading;            /* the client asked for an upgrade that we relay */
-    bool body_whole;           /* `body` holds the entire request body (a hook asked for it) */
-    bool body_ended;           /* the client's body was read to its end */
-    bool body_sent;            /* ... and given to the upstream whole */
-    bool bulk, bulk_body;      /* the response, the request body goes by pipe: see bulk.h */
-    bool heavy;                /* it moved much at once lately: others go first, see rp_req_wake */
-    bool up_reused;            /* `up` came from the pool */
-    bool dials;                /* others wait for its connection, to use it, too (HTTP/2) */
-    bool up_fresh;             /* a pooled connection was stale: take a new one */
-    bool up_http1;             /* this peer takes no WebSocket in HTTP/2 */
-    bool answered;             /* a local answer is set: nothing upstream is needed */
-    bool hook_reads;           /* the parked hook waits for the client's body */
-    bool out_last;             /* the piece of the response in hand is the last one */
-    struct rp_msg *up_head;    /* what goes upstream: &x.head or &up_head_own */
-    rp_str up_path;            /* path and query that go upstream; ptr NULL: as the client sent */
-    rp_str up_host;            /* Host that goes upstream; ptr NULL: by configuration */
-    struct rp_chain body;      /* request body bytes in hand: buffered or about to be sent */
+    bool from_trusted;      /* the connection's other end is in `trust` */
+    bool upgrading;         /* the client asked for an upgrade that we relay */
+    bool body_whole;        /* `body` holds the entire request body (a hook asked for it) */
+    bool body_ended;        /* the client's body was read to its end */
+    bool body_sent;         /* ... and given to the upstream whole */
+    bool bulk, bulk_body;   /* the response, the request body goes by pipe: see bulk.h */
+    bool heavy;             /* it moved much at once lately: others go first, see rp_req_wake */
+    bool up_reused;         /* `up` came from the pool */
+    bool dials;             /* others wait for its connection, to use it, too (HTTP/2) */
+    bool up_fresh;          /* a pooled connection was stale: take a new one */
+    bool up_http1;          /* this peer takes no WebSocket in HTTP/2 */
+    bool answered;          /* a local answer is set: nothing upstream is needed */
+    bool hook_reads;        /* the parked hook waits for the client's body */
+    bool out_last;          /* the piece of the response in hand is the last one */
+    struct rp_msg *up_head; /* what goes upstream: &x.head or &up_head_own */
+    rp_str up_path;         /* path and query that go upstream; ptr NULL: as the client sent */
+    rp_str up_host;         /* Host that goes upstream; ptr NULL: by configuration */
+    struct rp_chain body;   /* request body bytes in hand: buffered or about to be sent */
     struct rp_splice *body_pipe; /* ... or in there, see bulk.h */
     struct rp_spool *spool;      /* the whole request body, where the route wants it; else NULL */
     struct rp_payload *payload;  /* hooks made, changed or read the request body; else NULL */
@@ -166,10 +166,10 @@ struct rp_req {
     /* not cleared between requests, or by other means */
     struct rp_msg res;         /* head to the client; valid from RESPOND on */
     struct rp_msg up_head_own; /* the edited copy of up_head once a hook or a rule wants one */
-    char id[33];              /* request id, NUL-terminated; "" until asked (rp_req_id) */
-    struct rp_timer timer;    /* the one deadline */
-    struct rp_addr conn_addr; /* other end of the client connection */
-    struct rp_addr client;    /* after `trust` */
+    char id[33];               /* request id, NUL-terminated; "" until asked (rp_req_id) */
+    struct rp_timer timer;     /* the one deadline */
+    struct rp_addr conn_addr;  /* other end of the client connection */
+    struct rp_addr client;     /* after `trust` */
     struct rp_route_match match;
     struct rp_field res_fields[RP_EXCHANGE_FIELDS];
     struct rp_exchange x;

@@ -103,9 +103,10 @@ static void add_methods(struct rp_buf *b, const struct rp_route *r)
     rp_buf_add(b, RP_STR("]"));
 }
 
-static const char *const KINDS[] = {
-    [RP_COND_HEADER] = "header", [RP_COND_QUERY] = "query", [RP_COND_SOURCE] = "source",
-    [RP_COND_COOKIE] = "cookie"};
+static const char *const KINDS[] = {[RP_COND_HEADER] = "header",
+                                    [RP_COND_QUERY] = "query",
+                                    [RP_COND_SOURCE] = "source",
+                                    [RP_COND_COOKIE] = "cookie"};
 static const char *const OPS[] = {[RP_COND_EXISTS] = "exists",
                                   [RP_COND_EQUALS] = "equals",
                                   [RP_COND_PREFIX] = "begins with",

@@ -33,6 +33,8 @@ struct rp_peer {
     struct rp_dns_query *query; /* name lookup under way */
     struct rp_timer refresh;
     bool looked_up;           /* a first answer came, good or bad */
+    bool dual;                /* its addresses are of both families, by turns */
+    bool far;                 /* ... and connecting takes long even where it works */
     uint8_t from;             /* enum rp_roster_from */
     struct rp_conf_peer live; /* of one that is not of the site; its texts are ours */
     char *name_text, *more_text;
@@ -120,6 +122,9 @@ void rp_groups_displace(struct rp_groups *gs);
 RP_MUST rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k);
 /* A new connection to the address that was chosen: speak TLS where the upstream says so. */
 void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c);
+/* How long to wait for a connection, of ms: less while an address of the other family is left to be
+ * tried (RFC 8305 §5). tls: there is a handshake in it. */
+rp_ms rp_upstream_patience(const struct rp_pick *k, rp_ms ms, bool tls);
 /* The chosen peer took a connection: failures in a row begin anew, when they are of connecting. */
 void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k);
 /* It answered well, and not. */

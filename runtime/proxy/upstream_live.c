@@ -8,6 +8,7 @@
  */
 #include "base/hash.h"
 #include "base/log.h"
+#include "net/tls_client.h"
 #include "proxy/member.h"
 #include "proxy/proxy.h"
 #include "proxy/sticky.h"
@@ -81,10 +82,22 @@ static void want_site(struct wish *w, const struct rp_conf_upstream *c)
     }
 }
 
-static void want_set(struct wish *w, rp_str text, uint8_t from)
+/* As for peers of the site (conf_tls.c): one without a name of its own, to be verified, would be anybody. */
+static bool is_anybody(const struct rp_group *g, const struct rp_member *m)
+{
+    if (m->gone || m->addr.family != RP_ADDR_UNIX || m->identity.len || !g->conf->tls) return false;
+    if (rp_tls_client_has_name(g->conf->tls)) return false;
+    rp_log(warn,
+           "a peer has no name to verify its certificate by, it is left out upstream=%s peer=%s",
+           rp_log_esc(g->conf->name), rp_log_esc(m->name));
+    return true;
+}
+
+static void want_set(const struct rp_group *g, struct wish *w, rp_str text, uint8_t from)
 {
     struct rp_member m;
     while (rp_member_next(&text, &m)) {
+        if (is_anybody(g, &m)) continue;
         struct wanted *x = find_wanted(w, m.name);
         if (x ? m.weak : m.gone) continue; /* described already; taken out, and not there */
         if (!x) x = want(w, m.name);
@@ -255,8 +268,8 @@ static bool rebuild(struct rp_group *g)
     if (done) {
         grow_map(&w);
         want_site(&w, g->conf);
-        want_set(&w, rp_buf_str(&text[PROVIDER]), RP_ROSTER_PROVIDER);
-        want_set(&w, rp_buf_str(&text[OPERATOR]), RP_ROSTER_OPERATOR);
+        want_set(g, &w, rp_buf_str(&text[PROVIDER]), RP_ROSTER_PROVIDER);
+        want_set(g, &w, rp_buf_str(&text[OPERATOR]), RP_ROSTER_OPERATOR);
         carry_out(g, &w);
         memcpy(g->live_version, version, sizeof version);
     }

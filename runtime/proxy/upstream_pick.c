@@ -15,6 +15,8 @@
 
 enum {
     LATENCY_TAU_MS = 10 * 1000, /* of the mean: Finagle's decay */
+    DUAL_MS = 250,              /* before the other family is tried (RFC 8305 §5) */
+    DUAL_TLS_MS = 750,          /* ... with a handshake of two round trips more */
     WARM_STEPS = 20,            /* weights change so often while a peer warms up */
     FOLLOW_AGAIN_MS = 50,       /* when members could not be read */
     REST_DOUBLINGS = 10,        /* of a rest, at most: the upstream's cap comes first */
@@ -421,8 +423,24 @@ void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k)
     let_rest(p, k->peer, rp_loop_now(p->loop), false);
 }
 
+rp_ms rp_upstream_patience(const struct rp_pick *k, rp_ms ms, bool tls)
+{
+    const struct rp_peer *p = k->peer;
+    if (RP_LIKELY(!p || !p->dual) || p->far || k->failed_peer.id == p->id) return ms;
+    return RP_MIN(ms, (rp_ms)(tls ? DUAL_TLS_MS : DUAL_MS));
+}
+
+/* One that is far away is waited for from now on, whatever the family. */
+static void note_distance(struct rp_proxy *p, const struct rp_pick *k)
+{
+    if (RP_LIKELY(!k->peer || !k->peer->dual) || k->failed_peer.id != k->peer->id) return;
+    rp_ns took = rp_loop_now_ns(p->loop) - k->since_ns;
+    if (took > (rp_ns)(k->group->conf->tls ? DUAL_TLS_MS : DUAL_MS) * 1000000) k->peer->far = true;
+}
+
 void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k)
 {
+    note_distance(p, k);
     const struct rp_conf_upstream *c = k->group ? k->group->conf : NULL;
     if (c && c->fail_on == RP_ON_CONNECT && c->fail_statuses.n == 0) rp_upstream_succeed(p, k);
 }

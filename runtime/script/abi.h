@@ -48,7 +48,7 @@ struct rp_host_face {
     rp_str out, out2; /* results */
     const struct rp_conf *conf; /* this generation's, also while it is built */
     struct rp_req *req;         /* the running task's request; NULL in the background */
-    double wrapper;             /* number of the only wrapper that the running task may use; 0: none */
+    double wrapper;             /* number of the one that the running task may use; 0: none */
     struct rp_regex_span spans[RP_REGEX_GROUPS_MAX + 1]; /* of the last match */
     uint32_t at_pattern;                                 /* of a set: which could not be decided */
     struct rp_dict_item item;                            /* of shared zones: results */
@@ -350,6 +350,9 @@ bool rp_abi_peer_report(struct rp_host_face *f, uint32_t upstream, const char *n
 int32_t rp_abi_upstream_circuit(const struct rp_host_face *f, uint32_t upstream);
 /* Names of the peers that it has now into out, a line each. RP_E_NOT_FOUND: not in use. */
 rp_err rp_abi_peer_names(struct rp_host_face *f, uint32_t upstream);
+/* What the balancer of this process sees of it, a line for each peer, into out: name, weight as it is and
+ * as it counts now, "up", "down" or "absent", "live" or "-". RP_E_NOT_FOUND: not in use. */
+rp_err rp_abi_peer_view(struct rp_host_face *f, uint32_t upstream);
 /* Grows when members of any upstream changed. */
 double rp_abi_members_epoch(const struct rp_host_face *f);
 /* The provider's whole set (proxy/member.h). RP_END: it was so already. RP_E_PHASE: this configuration is

@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "script/vm.h"
+#include "shm/splits.h"
 
 double rp_abi_metric_family(struct rp_host_face *f, uint32_t kind, const char *name, size_t name_n,
                             const char *help, size_t help_n, const double *bounds,
@@ -48,6 +49,7 @@ rp_err rp_abi_metric_text(struct rp_host_face *f)
     if (!h->metrics) return RP_E_PHASE;
     rp_buf_clear(&h->text);
     rp_metric_text(h->metrics, h->proxy->counters, rp_clock_mono_ns() / 1000000, &h->text);
+    rp_splits_text(h->proxy->splits, &h->text);
     if (h->text.failed) return RP_E_CAP;
     f->out = rp_buf_str(&h->text);
     return RP_OK;

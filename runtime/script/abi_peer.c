@@ -69,6 +69,24 @@ rp_err rp_abi_peer_names(struct rp_host_face *f, uint32_t upstream)
     return h->text.failed ? RP_E_TOO_BIG : RP_OK;
 }
 
+rp_err rp_abi_peer_view(struct rp_host_face *f, uint32_t upstream)
+{
+    static const char *const HEALTH[] = {"absent", "down", "up"};
+    struct rp_host *h = rp_vm_of(f);
+    struct rp_group *g = find_group(h, upstream);
+    if (!g) return RP_E_NOT_FOUND;
+    rp_group_settle(g);
+    rp_buf_clear(&h->text);
+    for (uint32_t i = 0; i < g->peers_n; i++) {
+        const struct rp_balance_peer *v = &g->view.peers[i];
+        rp_buf_add_escaped(&h->text, g->peers[i]->conf->name);
+        rp_buf_addf(&h->text, "\t%u\t%u\t%s\t%s\n", v->full_weight, v->weight, HEALTH[v->health],
+                    v->live ? "live" : "-");
+    }
+    f->out = rp_buf_str(&h->text);
+    return h->text.failed ? RP_E_TOO_BIG : RP_OK;
+}
+
 /* ---- members -------------------------------------------------------------------------------- */
 
 double rp_abi_members_epoch(const struct rp_host_face *f)

@@ -9,7 +9,7 @@
 
 enum {
     LIFE_ARGS = 4,           /* of chain.run_life */
-    AGENT_HOOK_MS = 2000,    /* thousands of members at once; no client waits there */
+    AGENT_HOOK_MS = 500,     /* thousands of members at once; no client waits there */
     FAREWELL_MS = 20 * 1000, /* a queue has 5 seconds unless its owner says otherwise */
 };
 

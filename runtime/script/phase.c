@@ -14,6 +14,7 @@
 #include "proxy/answer.h"
 #include "proxy/payload.h"
 #include "script/journal.h"
+#include "script/vm_run.h"
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
 
@@ -203,13 +204,8 @@ static bool must_answer(enum rp_phase p)
 static rp_err returned(const struct rp_pass *a, struct rp_task *t)
 {
     uint32_t chain = t->chain, at = t->at;
-    bool some = lua_gettop(t->co) > 0, answers = rp_phase_slot(a->h, a->r)->answered;
-    if (RP_LIKELY(!some && !answers && !a->in && !a->writes)) {
-        rp_task_put_empty(t);
-        return RP_OK;
-    }
     /* Chains of pieces may return one. */
-    bool stop = some && lua_toboolean(t->co, 1) && !lua_isstring(t->co, 1);
+    bool stop = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1) && !lua_isstring(t->co, 1);
     rp_task_put(t);
     if (a->in && !(stop && must_answer(a->phase))) {
         rp_pass_take_piece(a);
@@ -315,7 +311,11 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
     t->phase = (uint8_t)a->phase;
     t->chain = chain;
     t->at = 1;
-    return settle(a, t, rp_task_resume(t, 1 + more));
+    int rc = rp_task_run(t, 1 + more);
+    bool plain = !s->answered && !h->overdue && !a->in;
+    if (RP_UNLIKELY(rc != 0 || !plain || lua_gettop(t->co) > 0)) return settle(a, t, rc);
+    rp_task_give_back(t, true); /* as most hooks: it returned, and that is all */
+    return RP_OK;
 }
 
 /* A body that the hook waits for is there, or why it is not. */

@@ -129,7 +129,7 @@ static int nothing(lua_State *L)
  * after that for one of that state; a call of this one puts it right. */
 static int too_many(lua_State *L)
 {
-    if (lua_cpcall(L, nothing, NULL) != 0) lua_pop(L, 1); /* no memory: it was entered all the same */
+    if (lua_cpcall(L, nothing, NULL) != 0) lua_pop(L, 1); /* it was entered all the same */
     return luaL_error(L, "too many tasks");
 }
 

@@ -98,7 +98,7 @@ struct rp_task {
     uint8_t wants_body;       /* enum rp_wants: parked until that is there */
     bool wants_response;      /* parked until the whole body of the response is there */
     uint8_t weight;           /* measured passes stand for so many; 0: this one is not measured */
-    rp_err gathered;          /* < 0: why the response does not come, to be told when it asks again */
+    rp_err gathered;          /* < 0: why the response does not come, for when it asks again */
     rp_ms ends_ms;            /* hooks: when the request stops waiting for it; 0: not asked yet */
     uint64_t spent_ns;        /* by the handler that runs, waits included */
     void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
@@ -152,7 +152,7 @@ enum {
     RP_WRAP_JOURNAL = 11,   /* false: none */
     RP_WRAP_REQ_CHUNK = 12, /* request_body: the piece as edited so far; dropped like 2..5 */
     RP_WRAP_SOURCE = 13,    /* the function that makes the request body; dropped, too */
-    RP_WRAP_NUMBER = 14,    /* from 1, never used again in this VM: rp_scope.wrapper, face.wrapper */
+    RP_WRAP_NUMBER = 14,    /* from 1, never used again in this VM; see face.wrapper */
 };
 
 /* Array positions in the table of a guest; lua/rproxy/guest.lua has the same. */
@@ -319,7 +319,6 @@ static inline struct rp_task *rp_task_get(struct rp_host *h);
 struct rp_task *rp_task_make(struct rp_host *h); /* the same, when it is not simply at hand */
 /* Back to the pool: its coroutine returned and is reusable. */
 void rp_task_put(struct rp_task *t);
-void rp_task_put_empty(struct rp_task *t); /* ... with nothing on its stack */
 /* End it wherever it is; its coroutine is thrown away unless it never ran. */
 void rp_task_drop(struct rp_task *t);
 struct rp_task *rp_task_find(struct rp_host *h, double handle); /* NULL when stale */

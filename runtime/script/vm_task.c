@@ -7,7 +7,7 @@
  * to reset a coroutine), and the next user of the task makes a new one.
  */
 #include "proxy/deadline.h"
-#include "script/vm.h"
+#include "script/vm_run.h"
 
 enum {
     /* Lua holds a task as index + gen * HANDLE_GEN: below 2^53 for 2^35 uses of one index. */
@@ -140,16 +140,7 @@ static void leave_lists(struct rp_task *t)
     t->host->proxy->stats.tasks_background--; /* it ran, so there is one */
 }
 
-/* Most hooks neither wait nor make anything: one look tells. */
-static bool has_ties(const struct rp_task *t)
-{
-    uintptr_t any = (uintptr_t)t->timer.link.next | (uintptr_t)t->waits_at | (uintptr_t)t->joins |
-                    (uintptr_t)t->kids | (uintptr_t)t->scope->holds | (uintptr_t)t->own.tasks |
-                    (uintptr_t)t->own.holds | (uintptr_t)t->fuel;
-    return any || t->parked_ns || !t->is_hook;
-}
-
-static __attribute__((noinline)) void cut_ties(struct rp_task *t, bool well)
+void rp_task_cut_ties(struct rp_task *t, bool well)
 {
     struct rp_host *h = t->host;
     if (t->timer.link.next) rp_timer_clear(h->proxy->loop, &t->timer);
@@ -164,36 +155,10 @@ static __attribute__((noinline)) void cut_ties(struct rp_task *t, bool well)
     if (t->fuel) rp_fuel_drop(&t->fuel);
 }
 
-static void forget_run(struct rp_task *t)
-{
-    enum {
-        FIRST = offsetof(struct rp_task, req),
-        END = offsetof(struct rp_task, on_end) + sizeof t->on_end
-    };
-    memset((char *)t + FIRST, 0, END - FIRST);
-}
-
-static void give_back(struct rp_task *t, bool well)
-{
-    struct rp_host *h = t->host;
-    if (RP_UNLIKELY(!t->scope)) t->scope = &t->own; /* it never ran */
-    if (t->chain) rp_account_calls(h, t);
-    if (RP_UNLIKELY(has_ties(t))) cut_ties(t, well);
-    t->state = RP_TASK_FREE;
-    forget_run(t);
-    t->next = h->free_tasks;
-    h->free_tasks = t;
-}
-
 void rp_task_put(struct rp_task *t)
 {
     if (lua_gettop(t->co) > 0) lua_settop(t->co, 0); /* most hooks return nothing */
-    give_back(t, true);
-}
-
-void rp_task_put_empty(struct rp_task *t)
-{
-    give_back(t, true);
+    rp_task_give_back(t, true);
 }
 
 static void drop_one(struct rp_task *t)
@@ -203,7 +168,7 @@ static void drop_one(struct rp_task *t)
     luaL_unref(h->L, LUA_REGISTRYINDEX, t->co_ref);
     t->co_ref = LUA_NOREF;
     t->co = NULL;
-    give_back(t, false);
+    rp_task_give_back(t, false);
 }
 
 /* Kids first, however deep: a loop, as site code decides how deep. */
@@ -291,22 +256,13 @@ void rp_task_wake_at(struct rp_task **place)
     if (t) rp_task_ready(t, true);
 }
 
-static uint64_t where(const struct rp_host *h, const struct rp_task *t)
-{
-    uint16_t plugin = 0, route = 0;
-    if (t->chain && t->at) plugin = h->chains[t->chain].crumb_ids[t->at - 1];
-    if (t->req && t->req->route && h->route_ids) route = h->route_ids[t->req->route->index];
-    return rp_crumb_where(plugin, h->hook_ids[t->phase], route);
-}
-
-/* What most runs need not. */
-static __attribute__((noinline)) void begin_measured(struct rp_host *h, struct rp_task *t)
+void rp_task_begin_measured(struct rp_host *h, struct rp_task *t)
 {
     if (t->weight || t->parked_ns) rp_account_begin(h, t);
     h->fuel = t->fuel;
 }
 
-static __attribute__((noinline)) void end_measured(struct rp_host *h, struct rp_task *t, int rc)
+void rp_task_end_measured(struct rp_host *h, struct rp_task *t, int rc)
 {
     if (h->fuel || t->fuel) rp_fuel_leave(h, t);
     if (t->weight || rc == LUA_YIELD) rp_account_leave(h, t, rc == LUA_YIELD);
@@ -315,28 +271,7 @@ static __attribute__((noinline)) void end_measured(struct rp_host *h, struct rp_
 
 int rp_task_resume(struct rp_task *t, int nargs)
 {
-    struct rp_host *h = t->host;
-    RP_CHECK(!h->current); /* from compiled code there is no way back into the VM */
-    t->state = RP_TASK_RUNNING;
-    h->current = t;
-    h->face.req = t->req;
-    h->face.wrapper = t->scope->wrapper;
-    h->face.at = t->at;
-    h->face.notes = t->notes;
-    bool measured = t->weight || t->parked_ns || t->fuel;
-    if (RP_UNLIKELY(measured)) begin_measured(h, t);
-    rp_crumb_enter(h->crumb, where(h, t));
-    int rc = lua_resume(t->co, nargs);
-    rp_crumb_leave(h->crumb);
-    if (RP_UNLIKELY(measured || h->fuel || rc == LUA_YIELD || h->heap_hit ||
-                    h->since_gc_bytes > RP_GC_IDLE_BYTES))
-        end_measured(h, t, rc);
-    t->at = h->face.at;
-    t->notes = h->face.notes;
-    h->face.notes = RP_NOTES_NONE;
-    h->face.req = NULL;
-    h->current = NULL;
-    return rc;
+    return rp_task_run(t, nargs);
 }
 
 /* ---- failures ------------------------------------------------------------------------------- */

@@ -29,9 +29,9 @@ enum {
 struct rp_watchdog {
     timer_t timer;
     struct rp_host *host;
-    uint32_t budget_ticks;       /* ticks within one hook that are one too many */
-    volatile uint64_t seq;       /* the hook seen by the last tick */
-    volatile uint32_t ticks;     /* ... and how many ticks have seen it */
+    uint32_t budget_ticks;   /* ticks within one hook that are one too many */
+    volatile uint64_t seq;   /* the hook seen by the last tick */
+    volatile uint32_t ticks; /* ... and how many ticks have seen it */
 };
 
 /* ---- in the signal -------------------------------------------------------------------------- */

@@ -592,6 +592,8 @@ void rp_roster_reset(struct rp_roster *r, uint32_t place)
     put64(&p->up_since_ms, 0);
     put32(&p->fails, 0);
     put32(&p->ejections, 0);
+    put32(&p->ejected, 0);
+    put32(&p->noticed, 0);
     tell(r);
 }
 

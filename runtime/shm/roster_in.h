@@ -96,6 +96,7 @@ RP_MUST rp_err rp_roster_hold_as(struct rp_roster *r, uint32_t worker, rp_str up
                                  uint32_t *place, bool *fresh);
 bool rp_roster_is_held(const struct rp_roster *r, uint32_t place);
 
+#ifndef RP_CDEF
 static inline struct roster_count *rp_roster_count_of(const struct rp_roster *r, uint32_t worker,
                                                       uint32_t place)
 {
@@ -118,4 +119,5 @@ static inline bool rp_roster_swap64(uint64_t *word, uint64_t was, uint64_t is)
     return __atomic_compare_exchange_n(word, &was, is, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
+#endif
 #endif

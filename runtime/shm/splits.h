@@ -15,6 +15,7 @@
 #ifndef RP_SHM_SPLITS_H
 #define RP_SHM_SPLITS_H
 
+#include "base/buf.h"
 #include "shm/zone.h"
 
 enum {
@@ -107,6 +108,9 @@ bool rp_splits_find(const struct rp_splits *s, rp_str name, uint32_t *place);
 /* The time in us that a share of `per_million` of the requests did not take longer than: the upper end
  * of its class. 0: none was timed. */
 uint64_t rp_split_quantile(const struct rp_split_counts *c, uint32_t per_million);
+
+/* Metrics of all that are held, for Prometheus. s may be NULL. */
+void rp_splits_text(const struct rp_splits *s, struct rp_buf *out);
 
 /* ---- changing ------------------------------------------------------------------------------- */
 

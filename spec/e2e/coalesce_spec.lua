@@ -22,6 +22,14 @@ describe("coalescing", function()
         up = origin.start {
             ["/same"] = gated("same", "200 OK\r\nX-Own: yes", "together"),
             ["/head"] = gated("head", "200 OK", ""),
+            ["/trickle"] = { { gate = "trickle" }, { send = "HTTP/1.1 200 OK\r\n"
+                .. "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n" }, { gate = "rest" },
+                { send = "4\r\nlast\r\n0\r\n\r\n" } },
+            ["/events"] = { { gate = "events" }, { send = "HTTP/1.1 200 OK\r\n"
+                .. "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+                .. "9\r\ndata: 1\n\n\r\n" }, { hang = true } },
+            ["/head-length"] = { { gate = "head-length" },
+                { send = "HTTP/1.1 200 OK\r\nContent-Length: 123\r\n\r\n" } },
             ["/chunked"] = { { gate = "chunked" }, { send = "HTTP/1.1 200 OK\r\n"
                 .. "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n" } },
             ["/cookie"] = gated("cookie", "200 OK\r\nSet-Cookie: a=b", "mine"),
@@ -58,6 +66,8 @@ describe("coalescing", function()
                     coalesce = { max_body = 1000 } },
                 rp.route { "/short/*", upstream = "o", strip_prefix = "/short",
                     coalesce = { max_wait = "50ms" } },
+                rp.route { "/second/*", upstream = "o", strip_prefix = "/second",
+                    coalesce = { max_wait = "1s" } },
                 rp.route { "/consumer/*", upstream = "o", strip_prefix = "/consumer",
                     coalesce = true, use = { { access = function(req)
                         req.consumer = req:get("x-consumer") end } } },
@@ -143,6 +153,18 @@ describe("coalescing", function()
         assert.equal(2, asked("/head"))
     end)
 
+    it("tells the length of a body that HEAD does not get", function()
+        local list = { ask("/head-length", nil, "HEAD") }
+        wait_asked("/head-length", 1)
+        list[2] = ask("/head-length", nil, "HEAD")
+        wait_seen("/head-length", 2)
+        up:open_gate("head-length")
+        for _, w in ipairs(list) do
+            assert.equal("123", http.read(w, { method = "HEAD" }):header("content-length"))
+        end
+        assert.equal(1, asked("/head-length"))
+    end)
+
     it("gives a body of unknown length its length", function()
         local list = crowd("/chunked", 3)
         up:open_gate("chunked")
@@ -178,16 +200,15 @@ describe("coalescing", function()
     end)
 
     it("does not wait with a request that says who it is of", function()
-        local n = 0
+        local list = {}
         for _, fields in ipairs { { Authorization = "Basic YTpi" }, { Cookie = "a=b" },
             { ["X-Api-Key"] = "k" }, { Range = "bytes=0-1" }, { ["If-None-Match"] = '"a"' },
             { ["Cache-Control"] = "no-cache" } } do
-            ask("/credentials", fields)
-            ask("/credentials", fields)
-            n = n + 2
-            wait_asked("/credentials", n)
+            for _ = 1, 2 do list[#list + 1] = ask("/credentials", fields) end
+            wait_asked("/credentials", #list)
         end
         up:open_gate("all")
+        for _, w in ipairs(list) do assert.equal("ok", http.read(w).body) end
         up:close_gate("all")
     end)
 
@@ -232,6 +253,18 @@ describe("coalescing", function()
         up:open_gate("large")
         for _, w in ipairs(list) do assert.equal(5000, #http.read(w).body) end
         assert.equal(3, asked("/large"))
+    end)
+
+    it("does not keep back what comes slowly", function()
+        for _, target in ipairs { "/second/trickle", "/events" } do
+            local list = crowd(target, 2)
+            up:open_gate(target:match("%a+$"))
+            for _, w in ipairs(list) do
+                local part = w:recv_until(target == "/events" and "data: 1" or "first")
+                assert.matches("200", part)
+            end
+            up:open_gate("rest")
+        end
     end)
 
     it("waits for max_wait and no longer", function()

@@ -205,6 +205,26 @@ describe("discovered members", function()
         assert(posix.poll(function() return http.get(rp.port, "/").body == "b" end))
     end)
 
+    it("are checked, and taken out when they are ill", function()
+        local ill = origin.start { ["/up"] = { status = 500 }, ["*"] = { status = 200, body = "i" } }
+        local consul = fake.start("consul", { index = 1, members = { member(a), member(ill) } })
+        start(CONSUL .. [[, health = { path = "/up", every = "50ms", fall = 1 }]],
+            { consul = consul.port })
+        wait_for("a")
+        consul:set { index = 2, members = { member(b), member(ill) } }
+        wait_for("b")
+    end)
+
+    it("are peers of streams, too", function()
+        local consul = fake.start("consul", { index = 1, members = { member(a) } })
+        local port = posix.free_port()
+        start(CONSUL, { consul = consul.port, stream = port },
+            [[streams = { rp.stream { "127.0.0.1:${stream}", upstream = "api" } }, ]])
+        assert.equal("a", http.get(port, "/").body)
+        consul:set { index = 2, members = { member(b) } }
+        assert(posix.poll(function() return http.get(port, "/").body == "b" end))
+    end)
+
     it("are counted", function()
         local consul = fake.start("consul", { index = 1, members = { member(a), member(b),
             { "127.0.0.1", 0 } } })
@@ -224,6 +244,11 @@ describe("discovered members", function()
             return metric("members") == 2 and metric("lost") == 1 and metric("errors_total") > 1
                 and metric("age_seconds") > 0.5
         end))
+        -- A site without it does not go on showing it.
+        rp:write_site(site([[peers = { "127.0.0.1:${b}" }, discover = { "file", path = "none",
+            wait = 0 }]]), { b = b.port })
+        process.must(rp, "reload")
+        assert(posix.poll(function() return metric("lost") == 0 and metric("members") == 0 end))
     end)
 
     it("are asked for over TLS, of a server that is who it should be", function()

@@ -121,19 +121,10 @@ describe("discovery by", function()
     -- ---------------------------------------------------------------- DNS
 
     describe("dns", function()
-        local function dnsmasq(port, records)
-            local path = proc.temp_dir() .. "/conf"
-            posix.write_file(path, ("no-resolv\nno-hosts\nno-daemon\nlisten-address=127.0.0.1\n"
-                .. "bind-interfaces\nport=%d\nlocal-ttl=1\n%s\n"):format(port, records))
-            return proc.spawn({ "/usr/sbin/dnsmasq", "-C", path, "--user=root" },
-                { env = { LD_PRELOAD = false } })
-        end
-
-        it("takes addresses and services of the hosts file and says what is wrong", function()
+        it("takes addresses, beside names that are not there", function()
             start([[{ { "dns", name = "localhost", type = "A", port = 81, SOON },
                 { "dns", name = "no-such-name.invalid", port = 82, SOON } }]])
             changed("127.0.0.1:81")
-            assert.is_function(dnsmasq)
         end)
     end)
 
@@ -504,14 +495,16 @@ describe("discovery by", function()
             doc:wait_request('[Ii]f%-[Nn]one%-[Mm]atch: "1"')
             doc:set { etag = '"2"', doc = '{"data": {"nodes": ["10.0.0.1:80"]}}' }
             changed(nil, "10.0.0.2:81, 10.0.0.3:80", 1)
+            doc:set { token = "other" }
+            line(LOST .. ".*status 401\"")
+            doc:set { token = "bearer-9" }
+            line("provider of members is back")
             doc:set { etag = '"3"', doc = '{"data": {}}' }
             line(LOST .. ".*there is no list at .*data.nodes")
             doc:set { etag = '"4"', doc = '{"data": {"nodes": []}}' }
             line("says that there are no members")
             doc:set { etag = '"5"', doc = '{"data": {"nodes": ["x"]}}' }
             line("none of its 1 members can be used: x: no host:port")
-            doc:set { token = "other" }
-            line(LOST .. ".*status 401\"")
             for _, secret in ipairs { "bearer-9", "header-secret", "query-secret" } do
                 never_told(secret)
             end
@@ -551,6 +544,40 @@ describe("discovery by", function()
         changed("10.0.0.2:80", "10.0.0.1:80")
         line("all is well")
         line("provider of members is back")
+    end)
+
+    it("a function that goes on by a timer of its own", function()
+        start([[function(publish)
+            local n = 0
+            rp.every(0.05, function()
+                n = n + 1
+                publish { "10.0.0." .. math.min(n, 9) .. ":80" }
+            end)
+        end]])
+        line("added=10.0.0.9:80")
+        assert.equal(0, #e2e.log_since(rp, 0, LOST))
+    end)
+
+    -- What is compiled sees no debug hook: then the agent ends and there is another.
+    it("functions that never end, without harm to others", function()
+        start([[{ function(publish)
+                publish { "10.0.0.1:80" }
+                rp.sleep(0.1)
+                local s = {}
+                while true do s[#s % 9 + 1] = tostring(s):upper() end
+            end, function(publish)
+                publish { "10.0.0.2:80" }
+                rp.sleep(0.1)
+                publish(function()
+                    while true do pcall(tostring, {}) end
+                end)
+                rp.sleep(1000)
+            end, { "file", path = "${dir_of}/m", every = "50ms", SOON } }]], nil,
+            { files = { m = "10.0.0.3:80\n" }, quiet_end = true })
+        line("CPU")
+        line("added=.*10.0.0.3:80")
+        posix.write_file(rp.folder .. "/m", "10.0.0.4:80\n")
+        changed("10.0.0.4:80", "10.0.0.3:80", 3)
     end)
 
     it("a provider of the site with a schema, next to others, each with what it said", function()

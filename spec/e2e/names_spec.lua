@@ -10,6 +10,7 @@ local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
 local protocol = require("spec.support.protocol")
+local socket = require("socket")
 
 if protocol.name ~= "h1" then return end -- not about requests
 
@@ -107,6 +108,24 @@ describe("peers that are names", function()
         for _ = 1, 10 do assert.equal(200, get()) end
         process.must(rp, "reload")
         for _ = 1, 10 do assert.equal(200, get()) end
+    end)
+
+    it("whose one family is dead are reached by the other, long before the connect timeout", function()
+        local deaf = assert(socket.tcp6()) -- its queue is full: handshakes are dropped
+        assert(deaf:bind("::1", port))
+        assert(deaf:listen(0))
+        local fill = {}
+        for i = 1, 3 do
+            fill[i] = socket.tcp6()
+            fill[i]:settimeout(0)
+            fill[i]:connect("::1", port)
+        end
+        start([[peers = { "api.test:${o}" }, tries = 2, timeouts = { connect = "1h" } ]],
+            { ["api.test"] = { ttl = 60, a = { "127.0.0.1" },
+                aaaa = { ("0"):rep(31) .. "1" } } })
+        for _ = 1, 4 do assert.equal(200, get()) end -- each address has its turn
+        deaf:close()
+        for i = 1, 3 do fill[i]:close() end
     end)
 
     it("are asked of other servers after a reload that says so", function()

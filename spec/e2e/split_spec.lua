@@ -177,6 +177,9 @@ describe("a split", function()
         assert.equal(2, select(2, out:gsub("\n", "")))
         assert.matches('"requests":[1-9]', out)
         assert.equal(1, (run("none")))
+        local _, text = proc.run { process.BIN, "metrics", "-p", rp.site_path }
+        assert.matches('rproxy_split_share{split="keyed",upstream="canary"} 0.1000\n', text)
+        assert.matches('rproxy_split_requests_total{split="hook",upstream="canary"} [1-9]', text)
     end)
 
     it("changes in all workers at once, moves no more clients than it must, and keeps those of "

@@ -72,7 +72,8 @@ static void check_try(const uint8_t *bytes, size_t size, size_t head_n, uint8_t 
     RP_CHECK(n == (m ? head_n : 0));
     if (!m) {
         size_t scanned = 0, end = rp_h1_head_end(p, size - 1, &scanned);
-        bool whole = end > 0 && rp_h1_parse_response(p, end, limits, method, &arena, &quick) == RP_OK;
+        bool whole =
+            end > 0 && rp_h1_parse_response(p, end, limits, method, &arena, &quick) == RP_OK;
         RP_CHECK(!whole);
     } else {
         check_same_facts(m, &quick);
@@ -100,7 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rp_msg_init(&m, room, FUZZ_ROOM, FUZZ_FIELDS_MAX);
     rp_err e = rp_h1_parse_response(p, n, &limits, method, &arena, &m);
     RP_CHECK(e == RP_OK || e == RP_E_CAP || e == RP_E_UP_BAD_RESPONSE || e == RP_E_UP_HEAD_BIG);
-    if (e != RP_E_CAP) check_try(data + 1, size, n, method, &limits, ends && e == RP_OK ? &m : NULL);
+    if (e != RP_E_CAP)
+        check_try(data + 1, size, n, method, &limits, ends && e == RP_OK ? &m : NULL);
     if (e == RP_OK) {
         check_response(&m, p, n, method);
         check_again(&m, &limits, method, n);

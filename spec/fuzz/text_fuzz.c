@@ -5,6 +5,7 @@
  */
 #include "base/buf.h"
 #include "base/log.h"
+#include "proxy/deadline.h"
 #include "proxy/page.h"
 
 enum { ROOM = 1 << 20 };
@@ -20,6 +21,16 @@ static void check_number(rp_str s)
     rp_str again = rp_str_of(out, rp_str_put_u64(out, n));
     while (s.len > 1 && s.ptr[0] == '0') s = rp_str_from(s, 1);
     RP_CHECK(rp_str_eq(s, again));
+}
+
+/* What is told on of a client's timeout is never more than it said. */
+static void check_timeout(rp_str s)
+{
+    rp_ms ms, again = 0;
+    char out[RP_GRPC_TIMEOUT_BYTES];
+    if (rp_deadline_parse_grpc(s, &ms) != RP_OK) return;
+    rp_str told = rp_str_of(out, rp_deadline_put_grpc(ms, out));
+    RP_CHECK(rp_deadline_parse_grpc(told, &again) == RP_OK && again <= ms);
 }
 
 static bool has_outside(rp_str s, unsigned char least, unsigned char most)
@@ -65,6 +76,7 @@ static void check_page(rp_str s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     rp_str s = rp_str_of((const char *)data, size);
+    check_timeout(s);
     check_number(s);
     check_escapes(s);
     check_page(s);

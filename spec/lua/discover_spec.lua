@@ -95,6 +95,26 @@ describe("rproxy.discover.member", function()
         assert.equal("a member", member.show { host = {} })
     end)
 
+    it("goes from one list to another in steps, where the way is long", function()
+        local function many(from, to)
+            local list = {}
+            for i = from, to do list[#list + 1] = ("10.0.0.%d:80"):format(i) end
+            return (member.list(list))
+        end
+        local at, goal, steps = many(1, 100), many(90, 200), 0
+        repeat
+            local list, last = member.step(at, goal, 25)
+            local added, removed = member.diff(at, list)
+            assert.is_true(#added <= 25 and #removed <= 25 or last)
+            assert.is_true(#list <= 111)
+            at, steps = list, steps + 1
+        until last
+        assert.same(goal, at)
+        assert.equal(4, steps)
+        assert.equal(goal, (member.step({}, goal, 25)))
+        assert.same({ {}, true }, { member.step(goal, {}, 25) })
+    end)
+
     it("says what came, went and changed", function()
         local function list(...) return (member.list { ... }) end
         local function diff(a, b)
@@ -129,7 +149,7 @@ describe("rproxy.discover.pause", function()
         assert.equal(0.25, pause.after(1, nil, 0))
         assert.equal(0.5, pause.after(1, nil, 1))
         assert.equal(4, pause.after(4, nil, 1))
-        assert.equal(30, pause.after(100, nil, 1))
+        assert.equal(10, pause.after(100, nil, 1))
         assert.equal(2, pause.after(1e9, 2, 1))
     end)
 end)

@@ -19,7 +19,7 @@ local M = {}
 --- What site code gets from require("rproxy").
 M.rp = {
     site = site.site, listen = site.listen, upstream = site.upstream, host = site.host,
-    route = site.route, stream = site.stream, plugin = plugin.define,
+    route = site.route, split = site.split, stream = site.stream, plugin = plugin.define,
     -- Zones are for running programs; setup only takes hold of them.
     shm = site.shm, shared = setmetatable({}, { __index = function() return {} end }),
     header = function(name) return name end,

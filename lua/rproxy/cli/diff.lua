@@ -386,9 +386,19 @@ local function peers_of(up)
     return out
 end
 
+-- By name: settings of each.
+local function providers_of(up)
+    local out = {}
+    for _, one in ipairs(up.discover or {}) do
+        out[one.name] = { settings = one.settings, common = one.common }
+    end
+    return out
+end
+
 local function compare_upstreams(a, b)
-    local details = details_of({ opts = a.opts, tls = a.tls, peers = peers_of(a) },
-        { opts = b.opts, tls = b.tls, peers = peers_of(b) })
+    local details = details_of({ opts = a.opts, tls = a.tls, peers = peers_of(a),
+        discover = providers_of(a) }, { opts = b.opts, tls = b.tls, peers = peers_of(b),
+        discover = providers_of(b) })
     for _, d in ipairs(details) do d.name = d.name:gsub("^opts%.", "") end
     return details
 end

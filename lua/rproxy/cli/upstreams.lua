@@ -9,7 +9,7 @@ local json = require("rproxy.json")
 local M = {}
 
 M.SPEC = {
-    usage = "upstreams -p site.lua [--watch SECONDS] [--json] [UPSTREAM]",
+    usage = "upstreams -p site.lua [--watch SECONDS] [--json] [--worker N] [UPSTREAM]",
     about = [[Print the peers of upstreams as all workers see them: state (up, down, drain, maint)
         and why, requests under way, requests and failures since the start, requests a second and
         quantiles of the time to a response head over the last minute, the last check, and how often
@@ -20,6 +20,9 @@ M.SPEC = {
     words = { 0, 1 },
     options = {
         { "watch", short = "w", value = "SECONDS", doc = "print it again and again, as top does" },
+        { "worker", value = "N", doc = "instead, what the balancer of that worker sees: each "
+            .. "peer's weight as it is set and as it counts now, its health, and whether it may "
+            .. "be chosen" },
         { "json", doc = "one JSON object per peer, and per circuit, and line" },
     },
 }
@@ -71,14 +74,14 @@ local function show_check(row)
 end
 
 local PEERS = { "upstream", "peer", "state", "why", "in flight", "requests", "req/s", "p50", "p99",
-    "failures", "ejections", "last check", left = 4 }
+    "failures", "ejections", "last check", "from", left = 4 }
 
 local function peer_cells(row)
     return { row.upstream, row.peer, row.state, row.why, tostring(row.in_flight),
         tostring(row.requests), row.rps and ("%.1f"):format(row.rps) or "-",
         show_time(row.p50_us), show_time(row.p99_us), tostring(row.failures),
         row.noticed > 0 and ("%d (%d noticed)"):format(row.ejections, row.noticed)
-            or tostring(row.ejections), show_check(row) }
+            or tostring(row.ejections), show_check(row), row.from or "-" }
 end
 
 local GATES = { "", "name", "circuit", "bad", "slow", "opened", "refused", "in flight", "limit",
@@ -94,7 +97,8 @@ local function gate_cells(row)
     local limit = row.limit or row.max_requests
     return { row.kind, row.name, show_circuit(row),
         has and ("%d of %d"):format(row.bad, row.attempts) or "-",
-        has and tostring(row.slow) or "-", has and tostring(row.opened) or "-", tostring(row.refused), tostring(row.in_flight),
+        has and tostring(row.slow) or "-", has and tostring(row.opened) or "-",
+        tostring(row.refused), tostring(row.in_flight),
         limit and tostring(limit) or "-", show_time(row.calm_us) }
 end
 
@@ -155,6 +159,13 @@ function M.main(argv)
         cli.fail("--watch takes seconds, from 0.1 on")
     end
     cli.connect(opts.site, opts.overrides)
+    if opts.worker then
+        if not words[1] then cli.fail("--worker needs an upstream") end
+        local status, text = cli.ask(opts.worker, "peers " .. words[1], SECONDS)
+        if status ~= 0 then cli.fail(text) end
+        io.stdout:write(text)
+        return 0
+    end
     local down, counts, n = look(opts, words[1])
     if words[1] and n == 0 then cli.fail(("no upstream %q"):format(words[1])) end
     while every do

@@ -5,6 +5,7 @@
 
 local chains = require("rproxy.config.chains")
 local discover = require("rproxy.config.discover")
+local guard = require("rproxy.config.guard")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
 local order = require("rproxy.config.order")
@@ -157,6 +158,7 @@ local function write_upstream(out, up)
         opts.keepalive.requests == 0 and "no limit" or opts.keepalive.requests))
     out:line(2, ("tries %d, max_fails %d, fail_rest %s"):format(opts.tries, opts.max_fails,
         units.show_duration(opts.fail_rest)))
+    guard.describe(out, up)
 end
 
 -- ---------------------------------------------------------------- streams
@@ -331,6 +333,7 @@ local function write_route(out, model, route)
     write_pages(out, 3, route.pages)
     if not opts.upgrade then out:line(3, "upgrade no") end
     write_tunnel(out, opts)
+    if guard.describe_route(route) then out:line(3, guard.describe_route(route)) end
     if not opts.access_log then out:line(3, "access_log no") end
     write_chains(out, 3, model, route.host, route)
 end

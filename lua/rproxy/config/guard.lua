@@ -5,6 +5,7 @@
 local locate = require("rproxy.config.locate")
 local nearest = require("rproxy.config.nearest")
 local schema = require("rproxy.schema")
+local units = require("rproxy.config.units")
 
 local M = {}
 
@@ -51,6 +52,40 @@ function M.build(builder, upstreams, indices)
         local to = up.index and up.opts.circuit and indices[up.opts.circuit.fallback or false]
         if to then set("fallback", to + 1) end
     end
+end
+
+-- "errors 50%, slow 2s at 0.9, ..": what holds of a circuit.
+local function circuit_line(c)
+    local parts = {}
+    if c.errors > 0 then parts[1] = ("errors %g%%"):format(c.errors * 100) end
+    if c.slow > 0 then
+        parts[#parts + 1] = ("slow %s at %g"):format(units.show_duration(c.slow), c.quantile)
+    end
+    parts[#parts + 1] = ("min %d within %s, open %s, probes %d"):format(c.min,
+        units.show_duration(c.within), units.show_duration(c.open), c.probes)
+    if c.fallback then parts[#parts + 1] = "fallback " .. c.fallback end
+    return "circuit " .. table.concat(parts, ", ")
+end
+
+--- Lines of `-T` about an upstream.
+function M.describe(out, up)
+    local opts = up.opts
+    if opts.max_requests > 0 then out:line(2, "max_requests " .. opts.max_requests) end
+    if opts.circuit then out:line(2, circuit_line(opts.circuit)) end
+    if opts.outlier then
+        local o = opts.outlier
+        out:line(2, ("outlier every %s, min %d, peers %d, stdev %g, failures %g, factor %g%s")
+            :format(units.show_duration(o.interval), o.min, o.peers, o.stdev, o.failures, o.factor,
+                o.enforce and "" or " (not enforced)"))
+    end
+    if opts.concurrency then
+        out:line(2, ("concurrency %d to %d"):format(opts.concurrency.min, opts.concurrency.max))
+    end
+end
+
+--- The line of `-T` about a route's circuit; nil: it has none.
+function M.describe_route(route)
+    return route.opts.circuit and circuit_line(route.opts.circuit)
 end
 
 function M.build_route(builder, index, route)

@@ -33,7 +33,9 @@ function M.is_servers(list)
     for _, text in ipairs(list) do
         local v6 = text:find("^%[[%x:.]+%]$") or text:find("^%[[%x:.]+%]:%d+$")
         local v4 = text:find("^%d+%.%d+%.%d+%.%d+$") or text:find("^%d+%.%d+%.%d+%.%d+:%d+$")
-        if not v4 and not v6 then return nil, 'addresses such as "10.0.0.53" and "[fd00::1]:5353"' end
+        if not v4 and not v6 then
+            return nil, 'addresses such as "10.0.0.53" and "[fd00::1]:5353"'
+        end
     end
     return true
 end

@@ -45,8 +45,8 @@ M.upstream = {
             .. "ask at the same moment may go one beyond it); more wait in the `queue` or are "
             .. "answered 503. 0: no limit." },
     { name = "measure", type = "boolean", default = false, conf = "measure",
-        doc = "Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several "
-            .. "are always kept." },
+        doc = "Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several, "
+            .. "and with a circuit, outliers or concurrency, are always kept." },
 
     { name = "outlier", type = "object", optional = true, doc = "Let peers rest that are unlike "
         .. "the others, beside those that fail max_fails times in a row; `{}` for the defaults. "

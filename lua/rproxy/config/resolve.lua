@@ -41,9 +41,10 @@ function M.read(up, report)
     if #names == 0 then return end
     up.peers = others
     local ctx = schema.context()
+    local common = schema.check(options.nodes.discover, {}, "resolve", ctx)
     up.discover = up.discover or { at = up.at }
-    table.insert(up.discover, { kind = "names", name = "names", label = "names", settings = { names = names },
-        common = schema.check(options.nodes.discover, {}, "resolve", ctx) })
+    table.insert(up.discover, { kind = "names", name = "names", label = "names",
+        settings = { names = names }, common = common })
     if ctx.errors[1] then report:add_context(up.at, ctx) end
 end
 

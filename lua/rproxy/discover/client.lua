@@ -34,8 +34,8 @@ function M.secret(s)
     return text
 end
 
--- Printable, short, and without the secrets that were sent.
-local function repeated(self, text)
+--- What a server said, as it may be logged: printable, short, without the secrets that were sent.
+function Client:clean(text)
     for _, secret in ipairs(self.secrets) do
         local from, to = text:find(secret, 1, true)
         while from do
@@ -74,7 +74,7 @@ end
 
 --- What a failed request says.
 local function failure(self, err, detail)
-    return nil, repeated(self, detail and ("%s: %s"):format(err, detail) or tostring(err))
+    return nil, self:clean(detail and ("%s: %s"):format(err, detail) or tostring(err))
 end
 
 -- opt: method, query, body (a value), timeout, headers
@@ -92,7 +92,7 @@ end
 local function refusal(self, res)
     local text = res.body or ""
     if text == "" or self.is_silent then return nil, ("status %d"):format(res.status) end
-    return nil, ("status %d: %s"):format(res.status, repeated(self, text))
+    return nil, ("status %d: %s"):format(res.status, self:clean(text))
 end
 
 --- A JSON answer of status 200 (or `opt.also`).
@@ -114,7 +114,7 @@ function Client:json(path, opt)
         invalid = "replace", max = BODY_MOST })
     if type(value) ~= "table" then
         return nil, "the answer is no JSON object or list"
-            .. (type(err) == "string" and ": " .. repeated(self, err) or "")
+            .. (type(err) == "string" and ": " .. self:clean(err) or "")
     end
     return value, res
 end
@@ -165,7 +165,7 @@ function Lines:read(seconds)
             if type(value) == "table" then return value end
             self:close()
             return nil, "the stream has a line that is no JSON object"
-                .. (err and ": " .. repeated(self.client, err) or "")
+                .. (err and ": " .. self.client:clean(err) or "")
         end
         self.rest, self.at = self.rest:sub(self.at or 1), 1
         local left = ends - service.now()
@@ -205,6 +205,11 @@ function Lines:fill(seconds)
     until piece:find("\n", 1, true)
     self.rest = table.concat(pieces)
     return true
+end
+
+--- Drop what is there already: it says no more than the line that was read.
+function Lines:skip()
+    repeat until not take_line(self)
 end
 
 function Lines:close()

@@ -9,8 +9,6 @@ local task = require("rproxy.task")
 
 local M = {}
 
-M.pause_most = 10
-
 local TIERS = 14
 
 -- "not_found" is an answer; all else is a failure.

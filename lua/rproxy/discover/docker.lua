@@ -140,6 +140,7 @@ local function follow(lines, refresh, publish, seconds)
             return client.is_end(why), why
         end
         publish()
+        lines:skip()
         local ok
         ok, why = refresh()
         if not ok then

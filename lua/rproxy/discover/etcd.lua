@@ -153,14 +153,14 @@ local function apply(line, prefix, keys)
         local code = num(failed.grpc_code) or num(failed.code)
         local why = str(failed.message) or str(line.error) or "an error"
         if code == UNAUTHENTICATED or is_token_over(why) then return "over" end
-        return nil, member.show(why)
+        return nil, why
     end
     local result = tab(line.result)
     if num(result.compact_revision) and num(result.compact_revision) > 0 then return "over" end
     if result.canceled == true then
         local why = str(result.cancel_reason) or "the watch was cancelled"
         if is_token_over(why) then return "over" end
-        return nil, member.show(why)
+        return nil, why
     end
     local changed = "same"
     for _, event in ipairs(tab(result.events)) do
@@ -189,6 +189,7 @@ function Link:follow(keys, revision, publish, seconds)
         if not line then return nil, why end
         local what
         what, why = apply(line, self.settings.prefix, keys)
+        if why then why = "the watch: " .. self.asks:clean(why) end
         if what == "changed" then publish(keys)
         elseif what == "same" then publish()
         else

@@ -131,7 +131,7 @@ function Link:list()
             return nil, "gone"
         elseif not answer then return nil, why end
         local meta = tab(answer.metadata)
-        version, go_on = str(meta.resourceVersion), str(meta.continue)
+        version, go_on, n = str(meta.resourceVersion), str(meta.continue), n + 1
         for _, slice in ipairs(tab(answer.items)) do
             local name = str(tab(tab(slice).metadata).name)
             if name then slices[name], n = slice, n + 1 end
@@ -149,7 +149,7 @@ local function apply(event, slices)
     local name, version = str(meta.name), str(meta.resourceVersion)
     if event.type == "ERROR" then
         if num(object.code) == 410 or object.reason == "Expired" then return "over" end
-        return nil, str(object.message) or "the watch ended with an error"
+        return nil, str(object.message) or "an error without a message"
     elseif event.type == "BOOKMARK" then return "same", version
     elseif not name then return "same", version
     elseif event.type == "DELETED" then
@@ -187,7 +187,7 @@ function Link:follow(slices, version, publish, seconds)
         elseif what == "same" then publish()
         else
             lines:close()
-            return what, got
+            return what, got and ("the watch: " .. self.asks:clean(got))
         end
         version = got or version
     end

@@ -305,4 +305,23 @@ function M.diff(before, after)
     return added, removed, changed
 end
 
+--- The way from one list to another, where it is long: a list with at most so many who came and so
+--- many who went. Never longer than the longer of the two.
+--- @param most number
+--- @return table list, boolean last  true: it is `after`
+function M.step(before, after, most)
+    local added, removed = M.diff(before, after)
+    if #before == 0 or #added <= most then return after, true end
+    local late, stays, list = {}, {}, {}
+    for i = most + 1, #added do late[added[i]] = true end
+    for i = most + 1, #removed do stays[removed[i]] = true end
+    for _, member in ipairs(after) do
+        if not late[member.address] then list[#list + 1] = member end
+    end
+    for _, member in ipairs(before) do
+        if stays[member.address] then list[#list + 1] = member end
+    end
+    return list, false
+end
+
 return M

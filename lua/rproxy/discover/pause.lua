@@ -4,7 +4,7 @@
 
 local M = {}
 
-local LEAST, MOST = 0.5, 30 -- seconds
+local LEAST, MOST = 0.5, 10 -- seconds: a server that is back is found soon
 
 --- Doubled with each failure in a row; half of it by chance, so that many instances do not come
 --- back at the same moment.

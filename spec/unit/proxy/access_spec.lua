@@ -249,6 +249,7 @@ describe("a JSON line", function()
             duration = 1.234, upstream = "10.0.0.9:5555", upstream_addr = "10.0.0.9:5555",
             upstream_group = cjson.null,
             upstream_time = 1.232, connect_time = 0.002, first_byte_time = 0.011, tries = 2,
+            hedges = 0, hedged = false, coalesced = false,
             route = "* (fallback)", reason = "", consumer = "tenant-1", user_agent = "ua",
             referer = "re", cache = cjson.null, conn = 77, conn_requests = 3,
             tls_version = cjson.null, tls_cipher = cjson.null, sni = cjson.null,

@@ -131,13 +131,13 @@ describe("script/sched", function()
     it("cancels what a cancelled task spawned, however deep", function()
         assert.equal("nil", answer [[
             local function nest(n)
-                if n == 0 then rp.sleep(0.03) seen.n = 1 return end
+                if n == 0 then rp.sleep(0.4) seen.n = 1 return end
                 rp.spawn(nest, n - 1):wait()
             end
             local task = rp.spawn(nest, 500)
             rp.sleep(0.01)
             task:cancel()
-            rp.sleep(0.05)
+            rp.sleep(0.5)
             return req:exit(200, tostring(seen.n)) ]])
     end)
 
