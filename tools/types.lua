@@ -354,7 +354,7 @@ end
 local HOOKS = [[
 ---@class rproxy.Handle
 ---@field name string
----@field circuit fun(self: rproxy.Handle): string? "closed", "open" or "half-open"; nil: it has none
+---@field circuit fun(self: rproxy.Handle): string? "closed", "open", "half-open"; nil: none
 
 --- What a plugin's setup returns, and what a `use` list takes.
 ---@class rproxy.Hooks

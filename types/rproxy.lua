@@ -2294,7 +2294,7 @@ function rp.log.error(text, fields) end
 
 ---@class rproxy.Handle
 ---@field name string
----@field circuit fun(self: rproxy.Handle): string? "closed", "open" or "half-open"; nil: it has none
+---@field circuit fun(self: rproxy.Handle): string? "closed", "open", "half-open"; nil: none
 
 --- What a plugin's setup returns, and what a `use` list takes.
 ---@class rproxy.Hooks

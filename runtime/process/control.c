@@ -376,10 +376,8 @@ static void order_peer(struct rp_master *m, struct client *k, rp_str words)
 {
     struct rp_buf out;
     rp_buf_init(&out, TEXT_MOST);
-    struct rp_peers all = {.roster = m->roster,
-                           .members = m->members,
-                           .orders = m->orders,
-                           .plan = m->site->plan};
+    struct rp_peers all = {
+        .roster = m->roster, .members = m->members, .orders = m->orders, .plan = m->site->plan};
     rp_err e = rp_peers_order(&all, words, m->turn_ms, &out);
     answer_on(k, e == RP_OK ? 0 : 1, rp_buf_str(&out));
     rp_buf_fini(&out);

@@ -28,7 +28,7 @@ struct rp_inherit {
     uint32_t worker; /* its slot: its page of what is shared */
     uint32_t number; /* what sites and people call it, from 0 up; its socket of each listener */
     bool agent;      /* no worker: it has no listeners, and does what is done once per instance */
-    bool quiet; /* serve nobody before RP_SAY_LISTEN */
+    bool quiet;      /* serve nobody before RP_SAY_LISTEN */
     uint32_t generation;
     int master; /* pid */
     int channel;

@@ -95,18 +95,23 @@ static bool is_special(const struct rp_msg *h)
     return false;
 }
 
-/* Does some line of Cache-Control have the directive, with or without a value? */
-static bool says(const struct rp_msg *m, rp_str directive)
+/* Does some line of that list have the item, with or without a value? */
+static bool has_item(const struct rp_msg *m, uint16_t id, rp_str wanted)
 {
-    const struct rp_field *f = rp_msg_find(m, RP_H_CACHE_CONTROL);
+    const struct rp_field *f = rp_msg_find(m, id);
     for (; f; f = rp_msg_find_next(m, f)) {
         rp_str rest = rp_field_value(f), item;
         while (rp_str_list_next(&rest, &item)) {
-            bool more = item.len > directive.len && item.ptr[directive.len] != '=';
-            if (rp_str_istarts(item, directive) && !more) return true;
+            bool more = item.len > wanted.len && item.ptr[wanted.len] != '=';
+            if (rp_str_istarts(item, wanted) && !more) return true;
         }
     }
     return false;
+}
+
+static bool says(const struct rp_msg *m, rp_str directive)
+{
+    return has_item(m, RP_H_CACHE_CONTROL, directive);
 }
 
 static bool may_take_part(const struct rp_req *r)
@@ -144,6 +149,37 @@ static void put_field(struct key *k, const struct rp_msg *h, rp_str name)
     put(k, RP_STR_NONE);
 }
 
+static bool is_of_each(rp_str name)
+{
+    static const char *const NAMES[] = {"x-request-id",     "x-correlation-id",  "traceparent",
+                                        "tracestate",       "x-real-ip",         "max-forwards",
+                                        "x-forwarded-for",  "x-forwarded-proto", "x-forwarded-host",
+                                        "x-forwarded-port", "forwarded"};
+    for (size_t i = 0; i < RP_COUNT(NAMES); i++)
+        if (rp_str_ieq(name, rp_str_z(NAMES[i]))) return true;
+    return false;
+}
+
+/* The client's own line, not one that only looks like it. */
+static bool is_sent(const struct rp_req *r, const struct rp_field *of)
+{
+    const struct rp_field *f = rp_msg_find_name(&r->x.head, rp_field_name(of));
+    while (f && f->value != of->value) f = rp_msg_find_next(&r->x.head, f);
+    return f != NULL;
+}
+
+/* What the site says to the upstream of this request, such as who its client is. */
+static void put_made(struct key *k, const struct rp_req *r)
+{
+    const struct rp_msg *m = r->up_head;
+    for (uint16_t i = 0; m != &r->x.head && i < m->fields_n; i++) {
+        const struct rp_field *f = &m->fields[i];
+        if (!f->name_n || is_of_each(rp_field_name(f)) || is_sent(r, f)) continue;
+        put(k, rp_field_name(f));
+        put(k, rp_field_value(f));
+    }
+}
+
 static void gather_key(struct key *k, const struct rp_req *r)
 {
     static const char *const FACTS[] = {"x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
@@ -160,6 +196,7 @@ static void gather_key(struct key *k, const struct rp_req *r)
         put_field(k, r->up_head, rp_str_z(FACTS[i]));
     rp_str rest = r->route->coalesce_key, item;
     while (rp_str_list_next(&rest, &item)) put_field(k, r->up_head, item);
+    put_made(k, r);
 }
 
 /* Numbers first, then each part with its length. ptr NULL: there is no room for it. */
@@ -346,10 +383,10 @@ static struct shared *new_shared(struct rp_req *r)
 static bool is_for_one(const struct rp_req *r)
 {
     const struct rp_msg *h = &r->res;
-    rp_str vary = rp_msg_get(h, RP_H_VARY), type = rp_msg_get(h, RP_H_CONTENT_TYPE);
+    rp_str type = rp_msg_get(h, RP_H_CONTENT_TYPE);
     if (rp_str_istarts(type, RP_STR("text/event-stream"))) return true; /* without an end */
     return rp_msg_find(h, RP_H_SET_COOKIE) || says(h, RP_STR("private")) ||
-           says(h, RP_STR("no-store")) || rp_str_list_has(vary, RP_STR("*")) || h->status == 101 ||
+           says(h, RP_STR("no-store")) || has_item(h, RP_H_VARY, RP_STR("*")) || h->status == 101 ||
            h->status == 206;
 }
 
@@ -465,6 +502,28 @@ bool rp_coalesce_share(struct rp_req *r, enum rp_verdict *v)
 /* ---- going away
  * ----------------------------------------------------------------------------------- */
 
+static bool has_field(const struct rp_msg *m, const struct rp_field *like)
+{
+    const struct rp_field *f = rp_msg_find_name(m, rp_field_name(like));
+    while (f && !rp_str_eq(rp_field_value(f), rp_field_value(like))) f = rp_msg_find_next(m, f);
+    return f != NULL;
+}
+
+static bool has_all(const struct rp_msg *m, const struct rp_msg *of)
+{
+    for (uint16_t i = 0; i < of->fields_n; i++) {
+        const struct rp_field *f = &of->fields[i];
+        if (f->name_n && !is_of_each(rp_field_name(f)) && !has_field(m, f)) return false;
+    }
+    return true;
+}
+
+/* Whatever Vary of the answer will say, or r's own said of those behind n: is it the same for both? */
+static bool is_like(const struct rp_req *r, const struct rp_req *n)
+{
+    return has_all(r->up_head, n->up_head) && has_all(n->up_head, r->up_head);
+}
+
 void rp_coalesce_abandon(struct rp_req *r)
 {
     struct rp_coalesce *c = r->coalesce;
@@ -473,6 +532,7 @@ void rp_coalesce_abandon(struct rp_req *r)
     bool reading = r->step == RP_STEP_RESPOND && r->up && !r->answered;
     if (!heir || !(trying || reading)) return;
     struct rp_req *n = of(heir)->req;
+    if (!is_like(r, n)) return; /* what was asked for may depend on it: the next one asks anew */
     if (reading) {
         init_head(n);
         if (copy_head(&n->res, &r->res, &n->x.arena) != RP_OK) return; /* the next one asks anew */

@@ -472,8 +472,8 @@ struct rp_conf {
     rp_str via_lines[3];     /* made of it: "Via: 1.1 rproxy\r\n", also for 1.0 and 2.0; frozen */
     rp_str cdn_loop_line;    /* "CDN-Loop: rproxy\r\n" */
     rp_str user;
-    rp_str pid_file;             /* a second pid file beside the one in the run directory */
-    rp_str dns_servers;          /* with commas; empty: the system's */
+    rp_str pid_file;    /* a second pid file beside the one in the run directory */
+    rp_str dns_servers; /* with commas; empty: the system's */
     rp_ms dns_ttl_least_ms, dns_ttl_most_ms, dns_absent_ms, dns_stale_ms, dns_timeout_ms;
     uint32_t dns_tries;
     rp_str metrics_path;         /* of a listener for metrics */

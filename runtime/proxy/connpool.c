@@ -4,6 +4,7 @@
  */
 #include "proxy/connpool.h"
 
+#include "base/map.h"
 #include "net/timer.h"
 
 struct rp_pool_slot {
@@ -24,12 +25,27 @@ struct rp_pool_slot {
 struct rp_connpool {
     struct rp_loop *loop;
     struct rp_pool_slot *slots;
+    struct rp_map by_key; /* the same slots */
 };
+
+enum {
+    KEY_BYTES = sizeof(uint64_t) + sizeof(uint32_t) + RP_ADDR_TEXT_BYTES,
+    SLOTS_MOST = 1 << 24,
+};
+
+static rp_str key_of(const struct rp_addr *a, uint64_t owner, char out[KEY_BYTES])
+{
+    size_t n = sizeof owner + sizeof a->scope;
+    memcpy(out, &owner, sizeof owner);
+    memcpy(out + sizeof owner, &a->scope, sizeof a->scope);
+    return rp_str_of(out, n + rp_addr_put(a, out + n));
+}
 
 struct rp_connpool *rp_connpool_new(struct rp_loop *l)
 {
     struct rp_connpool *p = rp_alloc(sizeof(*p));
     p->loop = l;
+    rp_map_init(&p->by_key, SLOTS_MOST);
     return p;
 }
 
@@ -63,6 +79,8 @@ static void forget_slot(struct rp_pool_slot *s)
     if (s->prev) s->prev->next = s->next;
     else s->pool->slots = s->next;
     if (s->next) s->next->prev = s->prev;
+    char key[KEY_BYTES];
+    rp_map_remove(&s->pool->by_key, key_of(&s->addr, s->owner, key));
     rp_timer_clear(s->pool->loop, &s->timer);
     rp_tls_memory_drop(&s->memory);
     rp_free(s);
@@ -99,9 +117,10 @@ static void on_links_empty(struct rp_h2_links *links)
 struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_addr *a,
                                       uint64_t owner)
 {
-    struct rp_pool_slot *s = p->slots;
-    while (s && (s->owner != owner || !rp_addr_eq(&s->addr, a))) s = s->next;
-    if (!s) { /* a walk is fine: only when addresses change */
+    char bytes[KEY_BYTES];
+    rp_str key = key_of(a, owner, bytes);
+    struct rp_pool_slot *s = rp_map_find(&p->by_key, key);
+    if (!s) {
         s = rp_alloc(sizeof(*s));
         s->pool = p;
         s->addr = *a;
@@ -111,6 +130,8 @@ struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_add
         if (s->next) s->next->prev = s;
         p->slots = s;
         rp_timer_init(&s->timer, on_timer);
+        rp_err e = rp_map_set(&p->by_key, key, s);
+        (void)e; /* more than fit: that slot is its holder's alone */
     }
     s->refs++;
     return s;
@@ -224,6 +245,7 @@ void rp_connpool_free(struct rp_connpool **p)
         rp_h2_links_close(&s->links); /* the last one lets the slot go */
     }
     RP_CHECK((*p)->slots == NULL);
+    rp_map_fini(&(*p)->by_key);
     rp_free(*p);
     *p = NULL;
 }

@@ -36,6 +36,7 @@ describe("coalescing", function()
             ["/private"] = gated("private", "200 OK\r\nCache-Control: max-age=1, private", "mine"),
             ["/no-store"] = gated("no-store", "200 OK\r\nCache-Control: no-store", "mine"),
             ["/star"] = gated("star", "200 OK\r\nVary: *", "mine"),
+            ["/starlate"] = gated("starlate", "200 OK\r\nVary: Accept\r\nVary: *", "mine"),
             ["/vary"] = gated("vary", "200 OK\r\nVary: Accept-Language", "in words"),
             ["/large"] = gated("large", "200 OK", ("x"):rep(5000)),
             ["/failing"] = { turns = { { { gate = "failing" }, { send = "HTTP/1.1 503 Busy\r\n"
@@ -71,6 +72,11 @@ describe("coalescing", function()
                 rp.route { "/consumer/*", upstream = "o", strip_prefix = "/consumer",
                     coalesce = true, use = { { access = function(req)
                         req.consumer = req:get("x-consumer") end } } },
+                rp.route { "/made/*", upstream = "o", strip_prefix = "/made",
+                    coalesce = true, use = { { access = function(req)
+                        req.up:set("x-user", req:get("authorization"):match("%a$"))
+                        req.up:del("authorization")
+                    end } } },
                 rp.route { "/hooks/*", upstream = "o", strip_prefix = "/hooks", coalesce = true,
                     use = { {
                         header_filter = function(req, res) res:set("x-for", req:get("x-me")) end,
@@ -185,7 +191,7 @@ describe("coalescing", function()
     end)
 
     it("does not share what is meant for one client", function()
-        for _, name in ipairs { "cookie", "private", "no-store", "star" } do
+        for _, name in ipairs { "cookie", "private", "no-store", "star", "starlate" } do
             local list = crowd("/" .. name, 3)
             up:open_gate(name)
             for _, w in ipairs(list) do assert.equal("mine", http.read(w).body) end
@@ -237,6 +243,39 @@ describe("coalescing", function()
         for _, w in ipairs(list) do assert.equal("ok", http.read(w).body) end
         assert.equal(2, asked("/who"))
         up:close_gate("all")
+    end)
+
+    it("keeps apart what hooks say of clients whose credentials they took away", function()
+        local function who(name, says)
+            return { Authorization = "Basic " .. name, ["X-User"] = says }
+        end
+        local list = { ask("/made/whose", who("a")) }
+        wait_asked("/whose", 1)
+        list[2] = ask("/made/whose", who("b"))
+        wait_asked("/whose", 2)
+        list[3] = ask("/made/whose", who("b", "a"))
+        list[4] = ask("/made/whose", who("b", "b"))
+        list[5] = ask("/made/whose", who("a", "b"))
+        wait_seen("/made/whose", 5)
+        up:open_gate("all")
+        for _, w in ipairs(list) do assert.equal("ok", http.read(w).body) end
+        assert.equal(2, asked("/whose"))
+        up:close_gate("all")
+    end)
+
+    it("does not hand over a try to one that asked in another way", function()
+        local function lang(l) return { ["Accept-Language"] = l } end
+        local first = ask("/played/variants", lang("de"))
+        local peer = played:accept()
+        assert.matches("Language: de", e2e.head(peer))
+        local second = ask("/played/variants", lang("en"))
+        wait_seen("/played/variants", 2)
+        first:close()
+        wait_lines("/played/variants", 1)
+        local other = played:accept()
+        assert.matches("Language: en", e2e.head(other))
+        other:send("HTTP/1.1 200 OK\r\nVary: Accept-Language\r\nContent-Length: 2\r\n\r\nen")
+        assert.equal("en", http.read(second).body)
     end)
 
     it("keeps variants apart, and lets those of one wait for each other", function()

@@ -44,7 +44,8 @@ describe("rproxy.config.options", function()
             balance_chain = true, hash_bound = true, hedge_max = true, hedge_ms = true,
             hedge_quantile = true, coalesce_max = true, coalesce_ms = true,
             circuit_on = true, outlier_on = true, limit_on = true, fallback = true,
-            subset_any = true, live = true, sticky_mode = true, retry_on = true, fail_on = true, health = true, agent = true,
+            subset_any = true, live = true, sticky_mode = true,
+            retry_on = true, fail_on = true, health = true, agent = true,
             proxy_protocol = true, proxy_tlvs = true, http = true, action = true, status = true, meta = true }
         for group, letter in pairs { site = "N", upstream = "U", route = "R" } do
             local named = {}
