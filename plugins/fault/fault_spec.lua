@@ -70,6 +70,11 @@ describe("plugin fault", function()
         local slow = site_of { delay = { min = 1 }, token = { value = TOKEN } }
         local res = slow:get("/", { headers = { ["x-fault"] = TOKEN } })
         assert.is_nil(res.upstream.headers["x-fault"])
+        local others = site_of { abort = {}, when = { methods = { "POST" } },
+            token = { value = TOKEN } }
+        res = others:get("/", { headers = { ["x-fault"] = TOKEN } })
+        assert.equal(200, res.status)
+        assert.is_nil(res.upstream.headers["x-fault"])
     end)
 
     it("breaks off without an answer", function()

@@ -74,6 +74,7 @@ local function matcher(conf)
     return function(req)
         if token then
             local given = req:get(token.header)
+            if given then req.up:del(token.header) end -- whatever else holds
             if not given or not rp.crypto.equal(given, token.value) then return false end
         end
         if methods and not methods[req.method] then return false end
@@ -101,7 +102,7 @@ function M.setup(conf)
     local matches = matcher(conf)
     local injected = rp.metric.counter { "faults_total", labels = { "kind" },
         help = "Faults that were injected on purpose." }
-    local abort, throttle, token = conf.abort, conf.throttle, conf.token
+    local abort, throttle = conf.abort, conf.throttle
     local spread = delay and (delay.max or delay.min) - delay.min
 
     local function note(req, kind)
@@ -113,7 +114,6 @@ function M.setup(conf)
 
     function hooks.access(req)
         if not matches(req) then return end
-        if token then req.up:del(token.header) end
         if falls(delay) then
             note(req, "delay")
             rp.sleep(delay.min + spread * math.random())

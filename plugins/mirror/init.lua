@@ -133,6 +133,7 @@ local function clients_of(conf)
 end
 
 function M.setup(conf)
+    if #conf.to == 0 then error("mirror: nowhere to send copies; give `to` a URL", 0) end
     local diff = conf.diff
     local clients, turn, under_way = clients_of(conf), 0, 0
     local methods = set_of(conf.methods, string.upper)

@@ -23,6 +23,10 @@ describe("plugin mirror", function()
         return t.site(given)
     end
 
+    it("refuses to send copies nowhere", function()
+        assert.has_error(function() t.site { use = { mirror { to = {} } } } end)
+    end)
+
     it("sends a copy with the request's head, marked, after the client was answered", function()
         answer = function() return t.delay(3, 500, "late") end
         local site = site_of { remove = { "Authorization" }, host = "shadow.example" }

@@ -89,6 +89,11 @@ static bool is_listed(const struct rp_conf_statuses *s, uint16_t status)
     return false;
 }
 
+bool rp_attempt_is_unwanted(const struct rp_req *r)
+{
+    return r->res.status >= 400 && is_listed(&r->upstream->retry_statuses, r->res.status);
+}
+
 bool rp_attempt_refuses(struct rp_req *r)
 {
     const struct rp_conf_upstream *c = r->upstream;

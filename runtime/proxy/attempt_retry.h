@@ -13,6 +13,7 @@ enum rp_verdict rp_attempt_failed(struct rp_req *r, rp_err e, enum rp_retry_stag
 /* A response head is in r->res: what it says about the peer is noted. True: it is not passed on, and
  * rp_attempt_repeat follows. */
 bool rp_attempt_refuses(struct rp_req *r);
+bool rp_attempt_is_unwanted(const struct rp_req *r); /* does the site rather try again? */
 enum rp_verdict rp_attempt_repeat(struct rp_req *r);
 
 #endif

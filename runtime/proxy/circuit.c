@@ -53,6 +53,15 @@ static enum rp_circuit_pass begin_round(struct rp_circuit_state *s, rp_ms now)
     return RP_CIRCUIT_PROBE;
 }
 
+/* Those of the last one that have not come back are not waited for; what the others said holds, or
+ * who comes seldom would never close it. */
+static enum rp_circuit_pass next_round(struct rp_circuit_state *s, rp_ms now)
+{
+    s->at = now;
+    s->taken = (uint8_t)RP_MIN(s->good + 1, RP_CIRCUIT_PROBES_MOST);
+    return RP_CIRCUIT_PROBE;
+}
+
 /* Times of the word are of the same clock as ours, but a worker's is that of its tick. A time too far
  * ahead is of other settings: nobody waits for it. */
 static bool is_past(const struct rp_circuit_rules *c, rp_ms at, rp_ms now)
@@ -69,7 +78,7 @@ enum rp_circuit_pass rp_circuit_ask(const struct rp_circuit_rules *c, struct rp_
     case RP_CIRCUIT_OPEN: return is_past(c, s->at, now) ? begin_round(s, now) : RP_CIRCUIT_REFUSED;
     case RP_CIRCUIT_HALF: break;
     }
-    if (now > s->at && now - s->at >= c->open_ms) return begin_round(s, now);
+    if (now > s->at && now - s->at >= c->open_ms) return next_round(s, now);
     if (s->taken >= c->probes || s->taken >= RP_CIRCUIT_PROBES_MOST) return RP_CIRCUIT_REFUSED;
     s->taken++;
     return RP_CIRCUIT_PROBE;
@@ -104,11 +113,18 @@ static bool note_probe(const struct rp_circuit_rules *c, struct rp_circuit_state
     return true;
 }
 
+/* A probe of an earlier round. */
+static bool is_of_before(const struct rp_circuit_state *s, const struct rp_circuit_end *e)
+{
+    return e->probe && e->row == s->row && e->at < s->at;
+}
+
 bool rp_circuit_note(const struct rp_circuit_rules *c, struct rp_circuit_state *s,
                      const struct rp_circuit_end *e, rp_ms now)
 {
+    if (s->state == RP_CIRCUIT_HALF)
+        return (s->at == e->at || is_of_before(s, e)) && note_probe(c, s, e, now);
     if (s->state == RP_CIRCUIT_OPEN || s->at != e->at) return false;
-    if (s->state == RP_CIRCUIT_HALF) return note_probe(c, s, e, now);
     if (!is_too_bad(c, e)) return false;
     open_it(c, s, row_of(c, s, now), e->dice, now);
     return true;

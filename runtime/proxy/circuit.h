@@ -9,7 +9,8 @@
  *          Probes that do not come back (their worker died) are forgotten after a while: a new round
  *
  * A request carries the time of the state that let it pass: what it says counts only while that state
- * lasts. So answers of before an opening never count after it.
+ * lasts. So answers of before an opening never count after it. A probe counts in later rounds, too: an
+ * upstream that takes longer to answer than a round lasts would never be let in again.
  */
 #ifndef RP_PROXY_CIRCUIT_H
 #define RP_PROXY_CIRCUIT_H
@@ -46,6 +47,8 @@ enum rp_circuit_pass rp_circuit_ask(const struct rp_circuit_rules *c, struct rp_
 
 struct rp_circuit_end {
     rp_ms at;                      /* what the request carries */
+    bool probe;                    /* it was one, ... */
+    uint8_t row;                   /* ... and the row of then */
     bool bad;                      /* it failed, or was slow */
     uint64_t all_n, bad_n, slow_n; /* of the window, this one included */
     uint32_t dice;                 /* by chance, below 1000 */

@@ -5,7 +5,9 @@
 #include "proxy/guard.h"
 
 #include "base/log.h"
+#include "proxy/attempt_retry.h"
 #include "proxy/circuit.h"
+#include "proxy/hedge.h"
 #include "proxy/limit.h"
 #include "proxy/proxy.h"
 #include "shm/roster_gate.h"
@@ -55,11 +57,16 @@ static bool take_ticket(struct rp_req *r, const struct rp_conf_circuit *c, uint3
         struct rp_circuit_state s = rp_circuit_read(word);
         enum rp_circuit_pass pass = rp_circuit_ask(&rules, &s, now);
         if (pass == RP_CIRCUIT_REFUSED) {
+            t->held = false; /* another one was faster */
             r->guard->retry_s = retry_after(&s, now);
             rp_roster_add_word(r->proxy->roster, gate, RP_GATE_REFUSED);
             return false;
         }
-        *t = (struct rp_guard_ticket){.gate = gate, .held = true, .at = s.at};
+        *t = (struct rp_guard_ticket){.gate = gate,
+                                      .held = true,
+                                      .probe = pass == RP_CIRCUIT_PROBE,
+                                      .row = s.row,
+                                      .at = s.at};
         uint64_t is = rp_circuit_word(&s);
         if (is == word || rp_roster_swap_word(r->proxy->roster, gate, RP_GATE_CIRCUIT, word, is))
             return true;
@@ -127,10 +134,11 @@ static void use_ticket(struct rp_req *r, const struct rp_conf_circuit *c, struct
     t->held = false;
     uint64_t word = rp_roster_word(roster, t->gate, RP_GATE_CIRCUIT);
     struct rp_circuit_state s = rp_circuit_read(word);
-    struct rp_circuit_end e = {.at = t->at, .bad = bad || slow};
+    struct rp_circuit_end e = {.at = t->at, .probe = t->probe, .row = t->row, .bad = bad || slow};
     struct rp_circuit_rules rules = rules_of(c);
-    if (s.at != t->at) return; /* what let it pass is over */
+    if (s.at != t->at && !t->probe) return; /* what let it pass is over */
     if (s.state == RP_CIRCUIT_CLOSED) {
+        if (s.at != t->at) return;
         rp_roster_count_end(roster, t->gate, now_of(r), cell_ms(c), bad, slow);
         if (!e.bad) return;
         struct rp_gate_sums sums = rp_roster_sums(roster, t->gate, now_of(r), cell_ms(c));
@@ -171,8 +179,9 @@ rp_err rp_guard_ask(struct rp_req *r)
     if (!r->guard) r->guard = rp_arena_zalloc(&r->x.arena, sizeof *r->guard);
     if (!r->guard) return RP_OK; /* the request is at its cap of memory: it goes unguarded */
     struct rp_guard *g = r->guard;
-    bool may = take_ticket(r, &r->route->circuit, r->route->circuit.on ? gate_of_route(r) : 0,
-                           &g->of_route);
+    /* What the fallback does says nothing of what it stands in for. */
+    bool may = g->fell || take_ticket(r, &r->route->circuit,
+                                      r->route->circuit.on ? gate_of_route(r) : 0, &g->of_route);
     if (may && take_ticket(r, &r->upstream->circuit, gate_of_upstream(r), &g->of_upstream))
         return RP_OK;
     if (fall_back(r)) return RP_OK;
@@ -190,7 +199,8 @@ static bool is_closed(const struct rp_req *r, const struct rp_conf_circuit *c, u
 
 bool rp_guard_may_repeat(const struct rp_req *r)
 {
-    return is_closed(r, &r->route->circuit, gate_of_route(r)) &&
+    bool fell = r->guard && r->guard->fell;
+    return (fell || is_closed(r, &r->route->circuit, gate_of_route(r))) &&
            is_closed(r, &r->upstream->circuit, gate_of_upstream(r));
 }
 
@@ -198,6 +208,14 @@ void rp_guard_leave(struct rp_req *r)
 {
     return_ticket(r, &r->guard->of_route);
     return_ticket(r, &r->guard->of_upstream);
+}
+
+void rp_guard_hand_over(struct rp_req *r, struct rp_req *to)
+{
+    if (!to->guard) to->guard = rp_arena_zalloc(&to->x.arena, sizeof *to->guard);
+    if (!to->guard) return; /* they go back when r ends */
+    *to->guard = *r->guard;
+    r->guard->of_route.held = r->guard->of_upstream.held = false;
 }
 
 void rp_guard_full(struct rp_req *r)
@@ -304,7 +322,7 @@ void rp_guard_answered(struct rp_req *r)
         rp_upstream_note_latency(r->proxy, &r->pick);
     note_peer(r, bad);
     note_limit(r, us);
-    note_circuits(r, bad, us);
+    if (!bad || !rp_hedge_is_on(r) || !rp_attempt_is_unwanted(r)) note_circuits(r, bad, us);
 }
 
 void rp_guard_failed(struct rp_req *r, bool late)
@@ -312,7 +330,7 @@ void rp_guard_failed(struct rp_req *r, bool late)
     uint64_t us = taken_us(r);
     note_peer(r, true);
     if (late) note_limit(r, us); /* it would have taken longer still */
-    note_circuits(r, true, us);
+    if (!rp_hedge_is_on(r)) note_circuits(r, true, us);
 }
 
 /* ---- groups --------------------------------------------------------------------------------- */

@@ -5,7 +5,8 @@
  * (circuit.h, limit.h, outlier.h); here they meet requests and what all workers know (roster_gate.h).
  *
  * A request that a circuit let pass has a ticket. The end of each try gives it back with what it
- * says; one that ends otherwise (its client went away) gives it back without a word.
+ * says; one that ends otherwise (its client went away) gives it back without a word. Two tries at once
+ * share a ticket: one that comes to nothing says nothing, the other may do better.
  */
 #ifndef RP_PROXY_GUARD_H
 #define RP_PROXY_GUARD_H
@@ -15,7 +16,9 @@
 struct rp_guard_ticket {
     uint32_t gate;
     bool held;
-    rp_ms at; /* of the state that let it pass */
+    bool probe;  /* it is one, and ... */
+    uint8_t row; /* ... of this opening in a row */
+    rp_ms at;    /* of the state that let it pass */
 };
 
 struct rp_guard {
@@ -37,7 +40,9 @@ void rp_guard_failed(struct rp_req *r, bool late);
 bool rp_guard_may_repeat(const struct rp_req *r);
 /* No peer may be asked now, and it does not wait. */
 void rp_guard_full(struct rp_req *r);
-void rp_guard_leave(struct rp_req *r);       /* r->guard is there: it ends */
+void rp_guard_leave(struct rp_req *r); /* r->guard is there: it ends */
+/* Its try goes on as that of `to`, and so do its tickets. */
+void rp_guard_hand_over(struct rp_req *r, struct rp_req *to);
 void rp_guard_tell_client(struct rp_req *r); /* Retry-After of a refusal */
 
 /* ---- groups --------------------------------------------------------------------------------- */

@@ -121,6 +121,7 @@ struct rp_req {
     bool answered;          /* a local answer is set: nothing upstream is needed */
     bool hook_reads;        /* the parked hook waits for the client's body */
     bool out_last;          /* the piece of the response in hand is the last one */
+    bool up_stripped;       /* our words in a cookie of the application are out of up_head */
     struct rp_msg *up_head; /* what goes upstream: &x.head or &up_head_own */
     rp_str up_path;         /* path and query that go upstream; ptr NULL: as the client sent */
     rp_str up_host;         /* Host that goes upstream; ptr NULL: by configuration */

@@ -76,6 +76,19 @@ static rp_str value_of(const struct rp_req *r)
     return RP_STR_NONE;
 }
 
+/* The application's own; quotation marks stay outside of what is ours, `"TOKEN~value"`. */
+static rp_str unquoted(rp_str value)
+{
+    bool quoted = value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"';
+    return quoted ? rp_str_of(value.ptr + 1, value.len - 2) : value;
+}
+
+static rp_str session_of(const struct rp_req *r)
+{
+    rp_str value = value_of(r);
+    return r->upstream->sticky_header.len ? value : unquoted(value);
+}
+
 /* "TOKEN~value". */
 static bool is_prefixed(rp_str value)
 {
@@ -164,46 +177,79 @@ static struct rp_peer_ref find_learned(struct rp_group *g, rp_str value)
 struct rp_peer_ref rp_sticky_find(const struct rp_req *r)
 {
     struct rp_group *g = r->pick.group;
-    rp_str value = value_of(r);
+    rp_str session = session_of(r);
     switch ((enum rp_sticky_mode)r->upstream->sticky_mode) {
-    case RP_STICKY_INSERT: return find_token(g, value);
+    case RP_STICKY_INSERT: return find_token(g, value_of(r));
     case RP_STICKY_PREFIX:
-        return find_token(g,
-                          is_prefixed(value) ? rp_str_head(value, RP_STICKY_TOKEN) : RP_STR_NONE);
-    case RP_STICKY_LEARN: return find_learned(g, value);
+        if (!is_prefixed(session)) break;
+        return find_token(g, rp_str_head(session, RP_STICKY_TOKEN));
+    case RP_STICKY_LEARN: return find_learned(g, session);
     }
     return (struct rp_peer_ref){0};
 }
 
-/* The value without our words: in place, as it only gets shorter, in a copy of the field. */
+static bool is_ours(const struct rp_conf_upstream *c, const struct rp_field *f)
+{
+    if (!f->name_n) return false;
+    return c->sticky_header.len ? rp_str_ieq(rp_str_of(f->name, f->name_n), c->sticky_header)
+                                : f->id == RP_H_COOKIE;
+}
+
+/* The next value of ours in a field that begins with a token; ptr NULL: there is none. Browsers send
+ * several cookies of one name when their paths differ. */
+static rp_str next_prefixed(const struct rp_conf_upstream *c, rp_str field, size_t from)
+{
+    if (c->sticky_header.len) return from == 0 && is_prefixed(field) ? field : RP_STR_NONE;
+    for (;;) {
+        rp_str value = unquoted(rp_field_cookie(rp_str_from(field, from), c->sticky_cookie));
+        if (!value.ptr || is_prefixed(value)) return value;
+        from = (size_t)(value.ptr - field.ptr) + value.len;
+    }
+}
+
+/* Its values without our words, in a copy. */
 static rp_err strip_field(struct rp_req *r, struct rp_field *f)
 {
-    rp_str name = r->upstream->sticky_cookie;
-    rp_str whole = rp_field_value(f), value = whole;
-    if (name.len) value = rp_field_cookie(whole, name);
-    if (!value.ptr || !is_prefixed(value)) return RP_OK;
-    size_t at = (size_t)(value.ptr - whole.ptr), cut = RP_STICKY_TOKEN + 1;
-    char *text = rp_arena_alloc(&r->x.arena, whole.len - cut + 1);
+    const struct rp_conf_upstream *c = r->upstream;
+    rp_str whole = rp_field_value(f), value = next_prefixed(c, whole, 0);
+    size_t n = 0, from = 0;
+    if (!value.ptr) return RP_OK;
+    char *text = rp_arena_alloc(&r->x.arena, whole.len);
     if (!text) return RP_E_CAP;
-    memcpy(text, whole.ptr, at);
-    memcpy(text + at, whole.ptr + at + cut, whole.len - at - cut);
+    while (value.ptr) {
+        size_t at = (size_t)(value.ptr - whole.ptr);
+        memcpy(text + n, whole.ptr + from, at - from);
+        n += at - from;
+        from = at + RP_STICKY_TOKEN + 1;
+        value = next_prefixed(c, whole, at + value.len);
+    }
+    memcpy(text + n, whole.ptr + from, whole.len - from);
     f->value = text;
-    f->value_n = (uint32_t)(whole.len - cut);
+    f->value_n = (uint32_t)(n + whole.len - from);
     return RP_OK;
 }
 
+static bool has_prefixed(const struct rp_req *r)
+{
+    for (uint16_t i = 0; i < r->x.head.fields_n; i++) {
+        const struct rp_field *f = &r->x.head.fields[i];
+        if (is_ours(r->upstream, f) && next_prefixed(r->upstream, rp_field_value(f), 0).ptr)
+            return true;
+    }
+    return false;
+}
+
+/* Once: what a later try would find behind our words is the application's own. */
 rp_err rp_sticky_strip(struct rp_req *r)
 {
     const struct rp_conf_upstream *c = r->upstream;
-    if (c->sticky_mode != RP_STICKY_PREFIX || !is_prefixed(value_of(r))) return RP_OK;
+    if (c->sticky_mode != RP_STICKY_PREFIX || r->up_stripped) return RP_OK;
+    r->up_stripped = true;
+    if (!has_prefixed(r)) return RP_OK;
     struct rp_msg *m = rp_req_edit_up(r);
     if (!m) return RP_E_CAP;
     for (uint16_t i = 0; i < m->fields_n; i++) {
-        struct rp_field *f = &m->fields[i];
-        bool ours = c->sticky_header.len
-                        ? f->name_n && rp_str_ieq(rp_str_of(f->name, f->name_n), c->sticky_header)
-                        : f->name_n && f->id == RP_H_COOKIE;
-        rp_err e = ours ? strip_field(r, f) : RP_OK;
+        rp_err e = is_ours(c, &m->fields[i]) ? strip_field(r, &m->fields[i]) : RP_OK;
         if (e != RP_OK) return e;
     }
     return RP_OK;
@@ -250,9 +296,7 @@ static rp_str said_value(const struct rp_conf_upstream *c, const struct rp_field
     size_t equals = rp_str_find(pair, '=', 0);
     if (equals >= pair.len) return RP_STR_NONE;
     if (!rp_str_eq(rp_str_trim(rp_str_head(pair, equals)), c->sticky_cookie)) return RP_STR_NONE;
-    rp_str value = rp_str_trim(rp_str_from(pair, equals + 1));
-    bool quoted = value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"';
-    return quoted ? rp_str_of(value.ptr + 1, value.len - 2) : value;
+    return unquoted(rp_str_trim(rp_str_from(pair, equals + 1)));
 }
 
 /* What clients send back is "TOKEN~value": the field gets longer by the token. */
@@ -283,7 +327,7 @@ static rp_err tell_of_values(struct rp_req *r, rp_str token)
     }
     /* Its peer is another one now, without a word of that: it comes back to this one. */
     bool moved = !any && r->pick.bound.id && r->pick.bound.id != r->pick.peer->id;
-    if (moved && c->sticky_mode == RP_STICKY_LEARN) learn(r, value_of(r));
+    if (moved && c->sticky_mode == RP_STICKY_LEARN) learn(r, session_of(r));
     return RP_OK;
 }
 

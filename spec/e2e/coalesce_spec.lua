@@ -247,7 +247,7 @@ describe("coalescing", function()
 
     it("keeps apart what hooks say of clients whose credentials they took away", function()
         local function who(name, says)
-            return { Authorization = "Basic " .. name, ["X-User"] = says }
+            return { Authorization = "Basic " .. name, ["x-user"] = says }
         end
         local list = { ask("/made/whose", who("a")) }
         wait_asked("/whose", 1)

@@ -28,14 +28,14 @@ describe("resilience", function()
         origin.cleanup()
     end)
 
-    -- rows: text of rp.upstream's options; route: of the route
-    local function start(up, route, more)
+    -- up: text of rp.upstream's options; route: of the route
+    local function start(up, route, more, workers)
         o = origin.start(ANSWERS)
         other = origin.start { ["*"] = { status = 200, body = "other" } }
         third = origin.start { ["*"] = { status = 200, body = "third" } }
         rp = proc.rproxy { vars = { o = o.port, other = other.port, third = third.port,
-            dead = posix.free_port() },
-            site = ([[return rp.site { workers = 2, log = { error = { level = "info" } },
+            dead = posix.free_port(), workers = workers or 2 },
+            site = ([[return rp.site { workers = ${workers}, log = { error = { level = "info" } },
                 listeners = { rp.listen { "127.0.0.1:${port}" } },
                 upstreams = { api = rp.upstream { %s },
                     web = rp.upstream { peers = { "127.0.0.1:${other}" } } },
@@ -201,6 +201,56 @@ describe("resilience", function()
                 return held
             end, 20)
             wait_for(function() return http.get(rp.port, "/ok").status == 200 end, 10)
+        end)
+
+        it("closes by probes that take longer than it is open", function()
+            start(ONE .. [[circuit = { min = 3, open = "50ms", open_max = "50ms", probes = 2 }]])
+            all(500, statuses(3, "/bad"))
+            rp:wait_stderr("circuit opened upstream=api")
+            wait_for(function() -- each takes three rounds
+                http.get(rp.port, "/slow")
+                return rp:stderr():find("circuit closed upstream=api", 1, true)
+            end, 20)
+        end)
+
+        it("does not count one of two tries at once that comes to nothing", function()
+            local failing = origin.start { ["*"] = { { gate = "fail" }, { reset = true } } }
+            start([[peers = { "127.0.0.1:]] .. failing.port .. [[", "127.0.0.1:${o}" },
+                balance = "first", max_fails = 0, hedge = { after = "20ms", budget = 100 },
+                circuit = { min = 1, errors = 1, open = "60s" }]])
+            local w = wire.connect(rp.port)
+            w:send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+            o:wait_requests(1) -- the second one is there, too
+            failing:open_gate("fail")
+            rp:wait_stderr("try=2")
+            o:open_gate("go")
+            assert.equal("h", http.read(w).body)
+            assert.equal("closed", rows()["upstream api"].circuit)
+            assert.is_nil(rp:stderr():find("circuit opened", 1, true))
+        end)
+
+        it("hears of a try that another request took over", function()
+            start(ONE .. [[circuit = { min = 3, open = "100ms", open_max = "100ms", probes = 1 }]],
+                ", coalesce = true", nil, 1)
+            all(500, statuses(3, "/bad"))
+            local function hold()
+                local w = wire.connect(rp.port)
+                w:send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+                return w
+            end
+            local first
+            wait_for(function() -- refused, until it is the probe
+                first = hold()
+                return posix.poll(function() return #o:requests() > 3 end, 0.3)
+            end, 20)
+            local second = hold()
+            wait_count("requests_active: 2")
+            first:close()
+            wait_count("requests_active: 1")
+            o:open_gate("go")
+            assert.equal("h", http.read(second).body)
+            rp:wait_stderr("circuit closed upstream=api")
+            assert.equal(4, #o:requests())
         end)
 
         it("goes with a reload that takes it away, and comes with one that brings it", function()

@@ -18,6 +18,8 @@ describe("sticky clients of an application", function()
                 { "Set-Cookie", "theme=dark; Path=/" },
                 { "Set-Cookie", "SID=" .. name .. "-42; Path=/; HttpOnly" },
                 { "X-Session", name .. "-43" } } },
+            ["/quoted"] = { status = 200, body = name, fields = {
+                { "Set-Cookie", 'SID="' .. name .. '-44"; Path=/' } } },
             ["/logout"] = { status = 200, body = name, fields = { { "Set-Cookie", "SID=; Max-Age=0" } } },
             ["*"] = { status = 200, body = name },
         }
@@ -91,6 +93,46 @@ describe("sticky clients of an application", function()
             assert.same({ "SID=; Max-Age=0" }, e2e.values(get("/logout").fields, "set-cookie"))
         end)
 
+        it("may bring several of that name, and what looks like our words behind them", function()
+            start 'cookie = "SID", mode = "prefix"'
+            local name, line = login()
+            local token = line:match("^SID=(%x+)~")
+            local theirs = ("a"):rep(32) .. "~own"
+            assert.is_true(stays(name, { Cookie = ("SID=%s~1; b=c; SID=%s~%s"):format(token, token,
+                theirs) }))
+            assert.equal("SID=1; b=c; SID=" .. theirs, last_cookie(name))
+            get("/x", { Cookie = ("SID=plain; SID=%s~SID=%s~2"):format(token, token) })
+            local seen = {}
+            for _, o in pairs(origins) do
+                local req = e2e.last(o)
+                seen[req and e2e.field(req, "cookie") or ""] = true
+            end
+            assert.is_true(seen["SID=plain; SID=SID=" .. token .. "~2"])
+        end)
+
+        it("may have their value in quotation marks", function()
+            start 'cookie = "SID", mode = "prefix"'
+            local res = get("/quoted")
+            local value = res:header("set-cookie"):match('^SID=("%x+~' .. res.body .. '%-44"); Path=/$')
+            assert.is_true(stays(res.body, { Cookie = "SID=" .. value .. "; a=b" }))
+            assert.equal('SID="' .. res.body .. '-44"; a=b', last_cookie(res.body))
+        end)
+
+        it("lose our words once, however many tries there are", function()
+            local dead = posix.free_port()
+            local inner = ("b"):rep(32) .. "~own"
+            site = proc.rproxy { vars = { a = origins.a.port, dead = dead }, site = [[
+                return rp.site { workers = 1, listeners = { rp.listen { "127.0.0.1:${port}" } },
+                    upstreams = { o = rp.upstream {
+                        peers = { { "127.0.0.1:${dead}", weight = 1000 },
+                            { "127.0.0.1:${a}", backup = true } },
+                        sticky = { cookie = "SID", mode = "prefix" } } },
+                    hosts = { rp.host { default = true, routes = {
+                        rp.route { "/*", upstream = "o" } } } } } ]] }
+            assert.equal("a", get("/x", { Cookie = "SID=" .. ("0"):rep(32) .. "~" .. inner }).body)
+            assert.equal("SID=" .. inner, last_cookie("a"))
+        end)
+
         it("without our words, or with words of others, go anywhere, and nothing breaks", function()
             start 'cookie = "SID", mode = "prefix"'
             for _, bad in ipairs { "SID=", "SID=~x", "SID=" .. ("0"):rep(32), "SID=" .. ("g"):rep(32)
@@ -115,6 +157,12 @@ describe("sticky clients of an application", function()
             assert.is_true(stays(name, mine))
             order(name, "drain")
             assert.is_true(stays(name, mine))
+        end)
+
+        it("come back with quotation marks, too", function()
+            start 'cookie = "SID", mode = "learn"'
+            local name = get("/quoted").body
+            assert.is_true(stays(name, { Cookie = 'SID="' .. name .. '-44"' }))
         end)
 
         it("are not taught by what clients say", function()

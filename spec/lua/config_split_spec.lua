@@ -93,6 +93,28 @@ describe("a split", function()
         assert.equal(1, agents)
     end)
 
+    local function wrong(split, text)
+        local errors = config.errors(([[ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } },
+            upstreams = { b = rp.upstream { peers = { "b:1" } },
+                stable = rp.upstream { peers = { "s:1" } } },
+            hosts = { rp.host { default = true, routes = {
+                rp.route { "/*", upstream = rp.split { stable = 1, b = 1, %s } } } } } } ]]):format(
+            split))
+        assert.truthy(errors:find(text, 1, true), errors)
+    end
+
+    it("refuses steps that are no percentages, or the same in hundredths", function()
+        for _, steps in ipairs { "0/0, 50", "1, 0/0", "0.011, 0.012", "0.004, 1", "5, 1", "1, 101",
+            '"1"', "1/0" } do
+            wrong(("rollout = { steps = { %s } }"):format(steps),
+                "rp.split.rollout.steps: expected percentages from 0.01 to 100")
+        end
+    end)
+
+    it("refuses settings of a cookie that has no name", function()
+        wrong('sticky = { secret = "0123456789abcdef" }', "rp.split.sticky.secret: of which cookie?")
+    end)
+
     it("is one for all routes that use the same rp.split", function()
         local built = config.build [[
             local s = rp.split { a = 1, b = 1 }

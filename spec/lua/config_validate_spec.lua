@@ -19,6 +19,10 @@ describe("rproxy.config.validate", function()
         wrong(up 'hedge = { after = "p5" }', 'upstreams.api.hedge.after: ' .. after .. '"p5"')
         wrong(up 'hedge = { after = 0 }', 'upstreams.api.hedge.after: ' .. after .. '0')
         wrong(up 'hedge = { max = 0 }', 'upstreams.api.hedge.max: at least 1, got 0')
+        wrong(up 'sticky = { header = "Content-Length" }', 'upstreams.api.sticky.header: expected the '
+            .. 'name of a header that has no other meaning, got "Content-Length"')
+        wrong(up 'sticky = { header = "cookie" }', "upstreams.api.sticky.header: expected the name of "
+            .. 'a header; cookies have the setting `cookie`, got "cookie"')
         wrong(up 'deadline_header = "Host"', 'upstreams.api.deadline_header: expected the name '
             .. 'of a header that has no other meaning, got "Host"')
         local function route(text) return { route = ('rp.route { "/x", %s }'):format(text) } end

@@ -19,10 +19,11 @@ end
 local function are_steps(list)
     local last = 0
     for _, step in ipairs(list) do
-        if type(step) ~= "number" or step < 0.01 or step > 100 or step <= last then
-            return nil, "percentages from 0.01 to 100, each larger than the one before"
+        local cents = type(step) == "number" and math.floor(step * 100 + 0.5) or 0
+        if not (cents > last and cents <= 10000) then -- NaN neither
+            return nil, "percentages from 0.01 to 100, each 0.01 larger than the one before or more"
         end
-        last = step
+        last = cents
     end
     if #list == 0 or #list > 16 then return nil, "1 to 16 steps" end
     return true

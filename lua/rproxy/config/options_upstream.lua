@@ -40,6 +40,16 @@ local function is_free_header(value)
     return nil, "the name of a header that has no other meaning"
 end
 
+local function is_sticky_header(value)
+    local fine, err = checks.is_token(value)
+    if not fine then return nil, err end
+    local name = value:lower()
+    if name == "cookie" or name == "set-cookie" then
+        return nil, "the name of a header; cookies have the setting `cookie`"
+    end
+    return is_free_header(value)
+end
+
 M.upstream = {
     { name = "peers", type = "any", takes = "list of peers", shown = "required",
         doc = 'List of "host:port", "unix:/path", "host:port weight=2 backup", or tables '
@@ -56,7 +66,7 @@ M.upstream = {
     { name = "sticky.cookie", type = "string", check = checks.is_token,
         doc = "Clients come back to the peer that they had, by a cookie of this name; also to one "
             .. "that is drained. Its value cannot be made up." },
-    { name = "sticky.header", type = "string", check = checks.is_token,
+    { name = "sticky.header", type = "string", check = is_sticky_header,
         doc = "The same by a header field in the cookie's place, for clients that keep no cookies: "
             .. "they send back what the answer's field of this name said." },
     { name = "sticky.mode", type = "enum", values = { "insert", "prefix", "learn" },

@@ -136,7 +136,7 @@ local function read_rules(split, given, at, report)
         local path, ctx = ("when[%d]"):format(i), schema.context()
         if type(item) ~= "table" then item = {} end
         local checked = schema.check(RULE, item, path, ctx)
-        report:add_context(at, ctx)
+        report:add_context(at, ctx, "rp.split")
         local rule = { upstream = checked.upstream, conds = {} }
         if not ctx.errors[1] then
             conditions.read(rule.conds, checked, path, false, function(...) report:add(at, ...) end)
@@ -173,6 +173,16 @@ local function read_rollout(split, complain)
     split.rollout = r
 end
 
+local function check_sticky(split, complain)
+    local s = split.opts.sticky
+    if not s or s.cookie then return end
+    for _, name in ipairs { "secret", "max_age", "domain" } do
+        if s[name] then
+            complain("rp.split.sticky.%s: of which cookie? sticky.cookie is its name", name)
+        end
+    end
+end
+
 local function read_by(split, given, at, report)
     if given == nil then return end
     local parts, err = balance.read_key(given)
@@ -199,6 +209,7 @@ function M.read(node, report)
     check_sides(split, complain)
     split.name = split.opts.name
     split.base = find_base(split, node.given, complain)
+    check_sticky(split, complain)
     read_by(split, named.by, locate.place(node, "by"), report)
     read_rules(split, named.when, locate.place(node, "when"), report)
     if not ctx.errors[1] and #split.sides > 0 then read_rollout(split, complain) end

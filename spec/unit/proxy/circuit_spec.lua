@@ -122,6 +122,42 @@ describe("a circuit", function()
         assert.equal(0, s.good)
     end)
 
+    it("hears probes of an earlier round, so that slow answers close it, too", function()
+        break_it(100)
+        local row = s.row
+        for _ = 1, 3 do ask(1100) end
+        for round = 1, 3 do ask(1100 + 1000 * round) end
+        assert.is_true(note(4200, { at = 1100, probe = true, row = row }))
+        assert.is_true(note(4200, { at = 1100, probe = true, row = row }))
+        assert.equal(HALF, s.state)
+        assert.is_true(note(4200, { at = 2100, probe = true, row = row }))
+        assert.equal(CLOSED, s.state)
+        assert.is_false(note(4300, { at = 3100, probe = true, row = row, bad = true }))
+        assert.equal(CLOSED, s.state)
+    end)
+
+    it("closes by probes that come one by one, each a round after the other", function()
+        break_it(100)
+        for i = 1, 3 do
+            assert.equal(PROBE, ask(2000 * i))
+            assert.is_true(note(2000 * i + 10, { probe = true, row = s.row }))
+        end
+        assert.equal(CLOSED, s.state)
+    end)
+
+    it("does not hear probes of before it opened again", function()
+        break_it(100)
+        local row = s.row
+        for _ = 1, 2 do ask(1100) end
+        assert.is_true(note(1200, { bad = true, probe = true, row = row }))
+        ask(tonumber(s.at))
+        assert.equal(HALF, s.state)
+        assert.is_false(note(tonumber(s.at), { at = 1100, probe = true, row = row, bad = true }))
+        assert.is_false(note(tonumber(s.at), { at = 1100, probe = true, row = row }))
+        assert.equal(HALF, s.state)
+        assert.equal(0, s.good)
+    end)
+
     it("gives a probe's place to another when it went without saying anything", function()
         break_it(100)
         for _ = 1, 3 do ask(1100) end
