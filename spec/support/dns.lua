@@ -7,6 +7,7 @@
 --
 -- proc.cleanup() ends it.
 
+local literal = require("spec.support.literal")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 
@@ -14,18 +15,8 @@ local M = {}
 local Server = {}
 Server.__index = Server
 
-local function serialize(value)
-    if type(value) ~= "table" then return ("%q"):format(value) end
-    local out = {}
-    for k, v in pairs(value) do
-        out[#out + 1] = ("[%s]=%s"):format(type(k) == "number" and k or ("%q"):format(k),
-            type(v) == "number" and v or serialize(v))
-    end
-    return "{" .. table.concat(out, ",") .. "}"
-end
-
 function Server:set(state)
-    posix.write_file_whole(self.path, "return " .. serialize(state))
+    posix.write_file_whole(self.path, literal.chunk(state))
 end
 
 function M.start(state)

@@ -11,6 +11,7 @@
 -- state.mode makes it hostile: "500", "garbage", "huge", "slow" (a byte now and then), "hang", "cut"
 -- (ends in the middle), "deny" (403). What else a state holds is told at each kind in fake_main.lua.
 
+local literal = require("spec.support.literal")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local socket = require("socket")
@@ -19,31 +20,11 @@ local M = {}
 local Fake = {}
 Fake.__index = Fake
 
-local function serialize(value, out)
-    if type(value) == "table" then
-        out[#out + 1] = "{"
-        for k, v in pairs(value) do
-            out[#out + 1] = "["
-            serialize(k, out)
-            out[#out + 1] = "]="
-            serialize(v, out)
-            out[#out + 1] = ","
-        end
-        out[#out + 1] = "}"
-    elseif type(value) == "string" then
-        out[#out + 1] = ("%q"):format(value)
-    else
-        out[#out + 1] = tostring(value)
-    end
-    return out
-end
-
 --- What it says from now on; merged into what it said.
 function Fake:set(state)
     for name, value in pairs(state) do self.state[name] = value end
     if state.mode == nil then self.state.mode = nil end
-    local text = table.concat(serialize(self.state, { "return " }))
-    posix.write_file(self.dir .. "/state.new", text)
+    posix.write_file(self.dir .. "/state.new", literal.chunk(self.state))
     assert(os.rename(self.dir .. "/state.new", self.dir .. "/state.lua"))
     return self
 end

@@ -30,6 +30,7 @@
 -- (list), body (at most 1 MB), body_len, body_sum, framing ("none" "length" "chunked"), trailers,
 -- complete. A connection record: id, requests, closed ("client", "reset", "origin" or nil).
 
+local literal = require("spec.support.literal")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 
@@ -38,26 +39,6 @@ local Origin = {}
 Origin.__index = Origin
 
 local started = {}
-
-local function serialize(value, out)
-    if type(value) == "table" then
-        out[#out + 1] = "{"
-        for k, v in pairs(value) do
-            out[#out + 1] = "["
-            serialize(k, out)
-            out[#out + 1] = "]="
-            serialize(v, out)
-            out[#out + 1] = ","
-        end
-        out[#out + 1] = "}"
-    elseif type(value) == "string" then
-        out[#out + 1] = ("%q"):format(value)
-    else
-        assert(type(value) == "number" or type(value) == "boolean", "origin: only plain data")
-        out[#out + 1] = tostring(value)
-    end
-    return out
-end
 
 --- A short checksum of bytes, the same as body_sum in the records.
 function M.sum(bytes)
@@ -75,9 +56,9 @@ function M.start(routes, opt)
     opt = opt or {}
     local dir = proc.temp_dir()
     local port = opt.port or posix.free_port()
-    local script = serialize({ routes = routes, port = port, dir = dir, on_accept = opt.on_accept,
-        backlog = opt.backlog, rcvbuf = opt.rcvbuf }, { "return " })
-    posix.write_file(dir .. "/script.lua", table.concat(script))
+    local script = literal.chunk { routes = routes, port = port, dir = dir, on_accept = opt.on_accept,
+        backlog = opt.backlog, rcvbuf = opt.rcvbuf }
+    posix.write_file(dir .. "/script.lua", script)
     -- Ours is not the program under test: it runs without its sanitizer settings.
     local p = proc.spawn({ "luajit", "spec/support/origin_main.lua", dir .. "/script.lua" },
         { dir = dir, env = { LD_PRELOAD = false } })

@@ -9,6 +9,7 @@
 
 local ffi = require("ffi")
 local bit = require("bit")
+local literal = require("spec.support.literal")
 local posix = require("spec.support.posix")
 local protocol = require("spec.support.protocol")
 
@@ -40,24 +41,8 @@ local turns = {} -- route -> how often it was used
 
 -- ---------------------------------------------------------------- records
 
-local function serialize(value, out)
-    if type(value) == "table" then
-        out[#out + 1] = "{"
-        for k, v in pairs(value) do
-            out[#out + 1] = type(k) == "number" and "" or ("[%q]="):format(k)
-            serialize(v, out)
-            out[#out + 1] = ","
-        end
-        out[#out + 1] = "}"
-    else
-        out[#out + 1] = type(value) == "string" and ("%q"):format(value) or tostring(value)
-    end
-    return out
-end
-
 local function record(kind, n, value)
-    posix.write_file_whole(("%s/%s-%06d.lua"):format(script.dir, kind, n),
-        table.concat(serialize(value, { "return " })))
+    posix.write_file_whole(("%s/%s-%06d.lua"):format(script.dir, kind, n), literal.chunk(value))
 end
 
 local function record_conn(conn)

@@ -3,13 +3,9 @@
 -- options_split: the rows of rp.split; options.lua says what a row is.
 
 local checks = require("rproxy.config.option_checks")
+local cookie = require("rproxy.config.options_cookie")
 
 local M = {}
-
-local function is_attribute(value)
-    if value:find("^[^%c;,%s]+$") then return true end
-    return nil, "text without blanks, commas and semicolons"
-end
 
 local function is_name(value)
     if value ~= "" and #value < 192 and not value:find("%c") then return true end
@@ -41,17 +37,6 @@ M.split = {
     { name = "sticky.cookie", type = "string", check = checks.is_token,
         doc = "Clients that are divided by chance keep their place by a cookie of this name. Its "
             .. "value cannot be made up." },
-    { name = "sticky.max_age", type = "duration", shown = "until the client is closed",
-        doc = "How long the cookie lasts." },
-    { name = "sticky.path", type = "string", default = "/", check = is_attribute,
-        doc = "Path of the cookie." },
-    { name = "sticky.domain", type = "string", check = is_attribute,
-        doc = "Domain of the cookie." },
-    { name = "sticky.same_site", type = "enum", values = { "Lax", "Strict", "None" },
-        default = "Lax", doc = "SameSite of the cookie. It is HttpOnly, and Secure over TLS." },
-    { name = "sticky.secret", type = "string", min = 16, secret = true,
-        shown = "the instance's own",
-        doc = "For instances that are to know each other's cookies, and over restarts." },
     { name = "when", type = "any", takes = "list of rules",
         doc = "Rules that go before the shares, the first that holds: "
             .. '`{ header = { ["x-canary"] = "1" }, upstream = "canary" }`; header, cookie, query '
@@ -82,5 +67,7 @@ M.split = {
     { name = "rollout.confidence", type = "number", default = 0.999, min = 0.8, max = 0.999999,
         doc = "How sure both judgements are to be: what may be by chance is no reason." },
 }
+
+cookie.place(M.split, "sticky.cookie")
 
 return M

@@ -5,6 +5,7 @@
 
 local balance = require("rproxy.config.balance")
 local checks = require("rproxy.config.option_checks")
+local cookie = require("rproxy.config.options_cookie")
 local hedge = require("rproxy.config.hedge")
 local options_guard = require("rproxy.config.options_guard")
 local trouble = require("rproxy.config.trouble")
@@ -24,11 +25,6 @@ end
 local function is_function(value)
     if type(value) == "function" then return true end
     return nil, "a function(peer)"
-end
-
-local function is_attribute(value)
-    if value:find("^[^%c;,%s]+$") then return true end
-    return nil, "text without blanks, commas and semicolons"
 end
 
 -- Fields that say where a message goes and how long it is are not the site's to use up.
@@ -75,17 +71,6 @@ M.upstream = {
             .. "application's cookie as it is; workers remember whose it is." },
     { name = "sticky.ttl", type = "duration", default = "1h", min = 1, conf = "sticky_ttl_ms",
         scale = MS, doc = "learn: a session is remembered so long after its last use." },
-    { name = "sticky.max_age", type = "duration", shown = "until the client is closed",
-        doc = "How long the cookie lasts." },
-    { name = "sticky.path", type = "string", default = "/", check = is_attribute,
-        doc = "Path of the cookie." },
-    { name = "sticky.domain", type = "string", check = is_attribute,
-        doc = "Domain of the cookie." },
-    { name = "sticky.same_site", type = "enum", values = { "Lax", "Strict", "None" },
-        default = "Lax", doc = "SameSite of the cookie. It is HttpOnly, and Secure over TLS." },
-    { name = "sticky.secret", type = "string", min = 16, secret = true,
-        shown = "the instance's own",
-        doc = "For instances that are to know each other's cookies, and over restarts." },
     { name = "slow_start", type = "duration", default = 0, conf = "slow_start_ms", scale = MS,
         doc = "A peer that comes back (from rest, maintenance or failed checks) grows from a tenth "
             .. "of its weight to the whole in this time. Hashing takes no notice of it." },
@@ -270,5 +255,7 @@ M.health = {
 for _, rows in ipairs { options_guard.circuit("the upstream"), options_guard.upstream } do
     for _, row in ipairs(rows) do M.upstream[#M.upstream + 1] = row end
 end
+
+cookie.place(M.upstream, "sticky.ttl")
 
 return M
