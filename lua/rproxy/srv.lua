@@ -38,4 +38,20 @@ function M.order(list, dice)
     return list
 end
 
+--- Priorities as those of peers: the lowest is `first`, the next one more, and so on.
+--- @param list table[]  { priority = }
+--- @param first integer
+--- @param most integer
+--- @return table  priority of a service -> that of its peers
+function M.tiers(list, first, most)
+    local seen, order, tiers = {}, {}, {}
+    for _, one in ipairs(list) do
+        if not seen[one.priority] then order[#order + 1] = one.priority end
+        seen[one.priority] = true
+    end
+    table.sort(order)
+    for i, priority in ipairs(order) do tiers[priority] = math.min(first + i - 1, most) end
+    return tiers
+end
+
 return M

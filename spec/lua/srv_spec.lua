@@ -53,4 +53,11 @@ describe("rproxy.srv", function()
         assert.same({}, srv.order({}, math.random))
         assert.equal("a", names(srv.order({ service("a", 1, 0) }, math.random)))
     end)
+
+    it("makes priorities those of peers, and no more than there are", function()
+        local list = { service("a", 30, 1), service("b", 10, 1), service("c", 30, 1),
+            service("d", 20, 1) }
+        assert.same({ [10] = 2, [20] = 3, [30] = 4 }, srv.tiers(list, 2, 14))
+        assert.same({ [10] = 13, [20] = 14, [30] = 14 }, srv.tiers(list, 13, 14))
+    end)
 end)

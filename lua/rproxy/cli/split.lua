@@ -4,6 +4,7 @@
 
 local args = require("rproxy.cli.args")
 local cli = require("rproxy.cli")
+local columns = require("rproxy.cli.columns")
 local json = require("rproxy.json")
 local splits = require("rproxy.config.splits")
 
@@ -124,13 +125,6 @@ end
 
 -- ---------------------------------------------------------------- printing
 
-local function show_time(us)
-    if us == 0 then return "-" end
-    if us < 1000 then return us .. " us" end
-    if us < 1e6 then return ("%.1f ms"):format(us / 1000) end
-    return ("%.1f s"):format(us / 1e6)
-end
-
 local function show_state(row)
     if row.steps == 0 then return row.share ~= row.site and "set by the operator" or "-" end
     if row.role == "base" then return "-" end
@@ -142,24 +136,14 @@ local COLUMNS = { "split", "upstream", "share", "site", "requests", "failures", 
     "rollout" }
 
 local function write_table(rows)
-    local lines, widths = { COLUMNS }, {}
+    local lines = { COLUMNS }
     for _, row in ipairs(rows) do
         lines[#lines + 1] = { row.split, row.upstream .. (row.role == "base" and " (base)" or ""),
             ("%.2f%%"):format(row.share / 100), ("%.2f%%"):format(row.site / 100),
-            ("%d"):format(row.requests), ("%d"):format(row.failures), show_time(row.p50_us),
-            show_time(row.p99_us), show_state(row) }
+            ("%d"):format(row.requests), ("%d"):format(row.failures), columns.time(row.p50_us),
+            columns.time(row.p99_us), show_state(row) }
     end
-    for _, cells in ipairs(lines) do
-        for i, cell in ipairs(cells) do widths[i] = math.max(widths[i] or 0, #cell) end
-    end
-    for _, cells in ipairs(lines) do
-        local out = {}
-        for i, cell in ipairs(cells) do
-            local pad = (" "):rep(widths[i] - #cell)
-            out[i] = i > 2 and i < #COLUMNS and pad .. cell or cell .. pad
-        end
-        io.stdout:write((table.concat(out, "  "):gsub("%s+$", "")), "\n")
-    end
+    columns.write(lines, function(i) return i > 2 and i < #COLUMNS end)
 end
 
 local function sides_of(rows, name)

@@ -4,6 +4,7 @@
 
 local args = require("rproxy.cli.args")
 local cli = require("rproxy.cli")
+local columns = require("rproxy.cli.columns")
 local json = require("rproxy.json")
 
 local M = {}
@@ -55,13 +56,6 @@ local function ask(what, wanted)
     return rows
 end
 
-local function show_time(us)
-    if not us or us == 0 then return "-" end
-    if us < 1000 then return us .. " us" end
-    if us < 1e6 then return ("%.1f ms"):format(us / 1000) end
-    return ("%.1f s"):format(us / 1e6)
-end
-
 -- Requests a second since the look before, where there was one: it is nearer than that of a minute.
 local function rate_of(row, before, seconds)
     local was = before and before[row.upstream .. "\t" .. row.peer]
@@ -79,7 +73,7 @@ local PEERS = { "upstream", "peer", "state", "why", "in flight", "requests", "re
 local function peer_cells(row)
     return { row.upstream, row.peer, row.state, row.why, tostring(row.in_flight),
         tostring(row.requests), row.rps and ("%.1f"):format(row.rps) or "-",
-        show_time(row.p50_us), show_time(row.p99_us), tostring(row.failures),
+        columns.time(row.p50_us), columns.time(row.p99_us), tostring(row.failures),
         row.noticed > 0 and ("%d (%d noticed)"):format(row.ejections, row.noticed)
             or tostring(row.ejections), show_check(row), row.from or "-" }
 end
@@ -99,23 +93,13 @@ local function gate_cells(row)
         has and ("%d of %d"):format(row.bad, row.attempts) or "-",
         has and tostring(row.slow) or "-", has and tostring(row.opened) or "-",
         tostring(row.refused), tostring(row.in_flight),
-        limit and tostring(limit) or "-", show_time(row.calm_us) }
+        limit and tostring(limit) or "-", columns.time(row.calm_us) }
 end
 
-local function write_table(columns, cells_of, rows)
-    local lines, widths = { columns }, {}
+local function write_table(heads, cells_of, rows)
+    local lines = { heads }
     for _, row in ipairs(rows) do lines[#lines + 1] = cells_of(row) end
-    for _, cells in ipairs(lines) do
-        for i, cell in ipairs(cells) do widths[i] = math.max(widths[i] or 0, #cell) end
-    end
-    for _, cells in ipairs(lines) do
-        local out = {}
-        for i, cell in ipairs(cells) do
-            local pad = (" "):rep(widths[i] - #cell)
-            out[i] = i > columns.left and pad .. cell or cell .. pad
-        end
-        io.stdout:write((table.concat(out, "  "):gsub("%s+$", "")), "\n")
-    end
+    columns.write(lines, function(i) return i > heads.left end)
 end
 
 local function write_json(rows)

@@ -5,6 +5,7 @@
 
 local client = require("rproxy.discover.client")
 local socket = require("rproxy.socket")
+local srv = require("rproxy.srv")
 local task = require("rproxy.task")
 
 local M = {}
@@ -30,22 +31,10 @@ local function addresses(s, name, port, more, list)
     return list
 end
 
--- Priorities as tiers: the lowest is 0, the next 1, and so on.
-local function tiers_of(services)
-    local seen, order, tiers = {}, {}, {}
-    for _, one in ipairs(services) do
-        if not seen[one.priority] then order[#order + 1] = one.priority end
-        seen[one.priority] = true
-    end
-    table.sort(order)
-    for i, priority in ipairs(order) do tiers[priority] = math.min(i - 1, TIERS) end
-    return tiers
-end
-
 local function services(s)
     local found, why = look_up(s.name, "SRV", s)
     if not found then return nil, why end
-    local list, tiers = {}, tiers_of(found)
+    local list, tiers = {}, srv.tiers(found, 0, TIERS)
     for _, one in ipairs(found) do
         -- Weight 0 is "hardly ever" (RFC 2782), not "never".
         local more = { weight = math.max(one.weight, 1), priority = tiers[one.priority],

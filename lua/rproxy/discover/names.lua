@@ -5,6 +5,7 @@
 -- keeps what was known of it.
 
 local socket = require("rproxy.socket")
+local srv = require("rproxy.srv")
 local task = require("rproxy.task")
 
 local M = {}
@@ -43,22 +44,10 @@ function KINDS.each(peer)
     return list
 end
 
--- Priorities become the peer's own and those behind it, in their order (RFC 2782).
-local function tiers_of(services, first)
-    local seen, order, tiers = {}, {}, {}
-    for _, one in ipairs(services) do
-        if not seen[one.priority] then order[#order + 1] = one.priority end
-        seen[one.priority] = true
-    end
-    table.sort(order)
-    for i, priority in ipairs(order) do tiers[priority] = math.min(first + i - 1, TIERS) end
-    return tiers
-end
-
 function KINDS.srv(peer)
     local found, why = look_up(peer.host, "SRV")
     if not found then return nil, why end
-    local list, tiers = {}, tiers_of(found, peer.priority)
+    local list, tiers = {}, srv.tiers(found, peer.priority, TIERS)
     for _, one in ipairs(found) do
         -- Weight 0 is "hardly ever", not "never".
         local more = { weight = math.max(one.weight, 1), priority = tiers[one.priority] }
