@@ -541,6 +541,7 @@ int rp_successor_run(char **argv)
     else if (s->kind == RP_HANDOVER_REHEARSE) status = rehearse(s, argv);
     else status = run_as(s, STDERR_FILENO, argv);
     rp_buf_fini(&error);
+    rp_sockets_forget(&s->sockets, &s->sockets); /* files of unix sockets stay: they are in use */
     rp_succession_done(s);
     rp_buf_fini(&s->overrides);
     rp_buf_fini(&s->user);

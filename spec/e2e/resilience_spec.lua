@@ -8,10 +8,7 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
 local wire = require("spec.support.wire")
-
-if protocol.name ~= "h1" then return end -- what is between a request and its upstream
 
 local ANSWERS = { ["/ok"] = { status = 200, body = "ok" }, ["/bad"] = { status = 500, body = "b" },
     ["/missing"] = { status = 404 },

@@ -3,7 +3,7 @@
 -- Splits: how requests are divided among upstreams: shares, keys, cookies, rules, the operator's word
 -- and reloads.
 
-local balance = require("spec.support.balance")
+local chance = require("spec.support.chance")
 local e2e = require("spec.support.e2e")
 local http = require("spec.support.http")
 local origin = require("spec.support.origin")
@@ -93,7 +93,7 @@ describe("a split", function()
     it("gives each side its share, by chance", function()
         local taken = count(400, "/chance/x")
         -- 13.8: a chance of 0.1 % with two degrees of freedom; seeds differ, so it is 6 in a million
-        assert.is_true(balance.chi_square({ taken.stable, taken.canary, taken.third },
+        assert.is_true(chance.chi_square({ taken.stable, taken.canary, taken.third },
             { 70, 20, 10 }) < 24)
     end)
 

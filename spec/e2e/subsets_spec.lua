@@ -8,9 +8,6 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- not about requests
 
 describe("what is said of peers", function()
     local rp, ports

@@ -638,7 +638,9 @@ describe("an upgrade", function()
             local new = posix.tree(pid)
             rp:stop { signal = "QUIT" }
             assert.same({ exit = 1 }, up:wait(20))
-            assert.match("the master is ending", up:stderr())
+            local why = up:stderr() -- the master may be gone before its answer is read
+            assert.truthy(why:find("the master is ending", 1, true)
+                or why:find("did not answer", 1, true), why)
             gone(new)
         end)
     end)

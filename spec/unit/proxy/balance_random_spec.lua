@@ -3,6 +3,7 @@
 -- balance_random, balance_least: shares against the mathematics, with dice from a fixed seed.
 
 local balance = require("spec.support.balance")
+local chance = require("spec.support.chance")
 
 -- Upper bounds of chi-square at a probability of 0.001, by degrees of freedom.
 local CHI = { [1] = 10.83, [2] = 13.82, [3] = 16.27, [4] = 18.47, [5] = 20.52, [9] = 27.88,
@@ -10,7 +11,7 @@ local CHI = { [1] = 10.83, [2] = 13.82, [3] = 16.27, [4] = 18.47, [5] = 20.52, [
 
 local function assert_shares(policy, weights, n, opts)
     local taken = balance.new(weights):shares(policy, n, opts)
-    local chi = balance.chi_square(taken, weights)
+    local chi = chance.chi_square(taken, weights)
     assert.is_true(chi < CHI[#weights - 1],
         ("%s: chi-square %.1f of %s"):format(policy, chi, table.concat(taken, " ")))
 end
