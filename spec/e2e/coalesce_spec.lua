@@ -9,6 +9,7 @@ local metrics = require("spec.support.metrics")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local wire = require("spec.support.wire")
+local protocol = require("spec.support.protocol")
 
 describe("coalescing", function()
     local rp, up, played
