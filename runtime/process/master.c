@@ -48,6 +48,7 @@ void rp_master_stop(struct rp_master *m)
 {
     if (m->state == RP_MASTER_STOPPING) {
         rp_crew_kill_all(m); /* told twice: whoever says so means it */
+        rp_upgrade_cancel(m, "the master is ending");
         return;
     }
     rp_log(notice, "stopping");
@@ -84,11 +85,12 @@ void rp_master_on_ready(struct rp_master *m)
     rp_os_close(&m->run->complaints); /* the terminal */
 }
 
-struct rp_check_order rp_master_order(const struct rp_master *m)
+struct rp_check_order rp_master_order(struct rp_master *m)
 {
     return (struct rp_check_order){
         .site = m->run->site,
         .overrides = m->run->overrides,
+        .found = rp_found_read(m),
         .account = m->has_account ? &m->account : NULL,
         .log = m->errlog.fd >= 0 ? m->errlog.fd : m->run->complaints,
     };
@@ -360,7 +362,8 @@ static void serve(struct rp_master *m)
     m->turn_ms = rp_os_now_ms();
     if (m->succession && m->succession->kind == RP_HANDOVER_TAKE_OVER) rp_successor_begin(m);
     else start_crew(m);
-    while (m->state < RP_MASTER_DRAINING || rp_crew_alive(m)) turn(m, t);
+    /* Whoever asked for an upgrade hears how it ended, and nothing of it is left behind. */
+    while (m->state < RP_MASTER_DRAINING || rp_crew_alive(m) || rp_upgrade_is_on(m)) turn(m, t);
     rp_free(t);
 }
 

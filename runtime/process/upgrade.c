@@ -159,7 +159,8 @@ static void fail_os(struct rp_master *m, const char *what)
 void rp_upgrade_cancel(struct rp_master *m, const char *why)
 {
     if (m->upgrade.step == RP_UPGRADE_IDLE) return;
-    if (m->upgrade.step != RP_UPGRADE_ENDING) fail(m, why);
+    if (m->upgrade.step == RP_UPGRADE_ENDING) m->upgrade.deadline_ms = m->turn_ms;
+    else fail(m, why);
 }
 
 /* ---- what there is ------------------------------------------------------------------------- */

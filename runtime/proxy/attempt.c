@@ -62,7 +62,7 @@ static rp_ms answer_ms(const struct rp_req *r)
 {
     rp_ms most = first_byte_ms(r);
     if (!r->upstream->try_ms) return most;
-    rp_ms spent = (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000000;
+    rp_ms spent = rp_upstream_spent_us(r->proxy, &r->pick) / 1000;
     rp_ms left = r->upstream->try_ms > spent ? r->upstream->try_ms - spent : 1;
     return RP_MIN(most, left);
 }

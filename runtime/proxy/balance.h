@@ -92,7 +92,9 @@ void rp_balance_settle(struct rp_balance_view *b, const struct rp_balance_rules 
 /* A peer's weight while it warms up: from a tenth to the whole, in a straight line. */
 uint32_t rp_balance_slow_start(uint32_t weight, uint64_t up_ms, uint64_t slow_ms);
 
-/* Would this one do for this request, were it live? (not tried, in `only`, a seat is free) */
+/* Would this one do, had it a seat and were it live? (not tried, in `only`) */
+bool rp_balance_wants(const struct rp_balance_ask *ask, uint32_t peer);
+/* ... and it has a seat free. */
 bool rp_balance_suits(struct rp_balance_view *b, const struct rp_balance_ask *ask, uint32_t peer);
 /* ... and it is. */
 bool rp_balance_may(struct rp_balance_view *b, const struct rp_balance_ask *ask, uint32_t peer);

@@ -145,11 +145,16 @@ static bool was_tried(const struct rp_balance_ask *ask, uint32_t peer)
     return false;
 }
 
+bool rp_balance_wants(const struct rp_balance_ask *ask, uint32_t peer)
+{
+    if (was_tried(ask, peer)) return false;
+    return !ask->only || ((ask->only[peer / 64] >> peer % 64) & 1);
+}
+
 bool rp_balance_suits(struct rp_balance_view *b, const struct rp_balance_ask *ask, uint32_t peer)
 {
     const struct rp_balance_peer *p = &b->peers[peer];
-    if (was_tried(ask, peer)) return false;
-    if (ask->only && !((ask->only[peer / 64] >> peer % 64) & 1)) return false;
+    if (!rp_balance_wants(ask, peer)) return false;
     if (!p->seats) return true;
     if (b->look) b->look(b, peer);
     return p->in_flight < p->seats;

@@ -130,8 +130,7 @@ struct rp_pool_slot *rp_connpool_hold(struct rp_connpool *p, const struct rp_add
         if (s->next) s->next->prev = s;
         p->slots = s;
         rp_timer_init(&s->timer, on_timer);
-        rp_err e = rp_map_set(&p->by_key, key, s);
-        (void)e; /* more than fit: that slot is its holder's alone */
+        RP_IGNORE(rp_map_set(&p->by_key, key, s)); /* more than fit: its holder's alone */
     }
     s->refs++;
     return s;

@@ -72,8 +72,8 @@ void rp_deadline_take(struct rp_req *r)
     rp_ms ms;
     rp_str value = timeout_of(r);
     if (!value.len || rp_deadline_parse_grpc(value, &ms) != RP_OK) return; /* not ours to judge */
-    rp_err e = rp_deadline_set(r, rp_loop_now(r->proxy->loop) + ms);
-    (void)e; /* no room for it: as if it were not said */
+    /* No room for it: as if it were not said. */
+    RP_IGNORE(rp_deadline_set(r, rp_loop_now(r->proxy->loop) + ms));
 }
 
 bool rp_deadline_is_over(const struct rp_req *r)

@@ -286,11 +286,6 @@ static void step_limit(struct rp_group *g, rp_ms now)
 
 /* ---- ends of tries -------------------------------------------------------------------------- */
 
-static uint64_t taken_us(const struct rp_req *r)
-{
-    return (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000;
-}
-
 static void note_peer(struct rp_req *r, bool bad)
 {
     const struct rp_peer *peer = r->pick.peer;
@@ -316,7 +311,7 @@ static void note_circuits(struct rp_req *r, bool bad, uint64_t us)
 void rp_guard_answered(struct rp_req *r)
 {
     bool bad = r->res.status >= BAD_STATUS;
-    uint64_t us = taken_us(r);
+    uint64_t us = rp_upstream_spent_us(r->proxy, &r->pick);
     const struct rp_group *g = r->pick.group;
     if (g && g->peers_n == 1) /* of several it is done already */
         rp_upstream_note_latency(r->proxy, &r->pick);
@@ -327,7 +322,7 @@ void rp_guard_answered(struct rp_req *r)
 
 void rp_guard_failed(struct rp_req *r, bool late)
 {
-    uint64_t us = taken_us(r);
+    uint64_t us = rp_upstream_spent_us(r->proxy, &r->pick);
     note_peer(r, true);
     if (late) note_limit(r, us); /* it would have taken longer still */
     if (!rp_hedge_is_on(r)) note_circuits(r, true, us);

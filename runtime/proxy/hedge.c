@@ -73,15 +73,11 @@ uint32_t rp_hedge_book_quantile(struct rp_hedge_book *b, uint32_t permille)
     return b->quantile_us;
 }
 
-static uint64_t spent_us(const struct rp_req *r)
-{
-    return (rp_loop_now_ns(r->proxy->loop) - r->pick.since_ns) / 1000;
-}
-
 void rp_hedge_note(struct rp_req *r)
 {
     if (r->upstream->hedge_quantile && r->pick.group)
-        rp_hedge_book_add(rp_hedge_book_of(r->pick.group), spent_us(r));
+        rp_hedge_book_add(rp_hedge_book_of(r->pick.group),
+                          rp_upstream_spent_us(r->proxy, &r->pick));
 }
 
 /* ---- exchanging two tries ----------------------------------------------------------------------
@@ -185,7 +181,8 @@ static void note_cut(struct rp_req *r)
     rp_hedge_note(r);
     if (peer->place == RP_PEER_UNPLACED || peer->group->peers_n == 1) return;
     uint32_t mean = (uint32_t)rp_roster_latency(r->proxy->roster, peer->place);
-    if (spent_us(r) > mean) rp_upstream_note_latency(r->proxy, &r->pick);
+    if (rp_upstream_spent_us(r->proxy, &r->pick) > mean)
+        rp_upstream_note_latency(r->proxy, &r->pick);
 }
 
 /* The try in the request, which nobody wants any more. */
@@ -258,7 +255,7 @@ void rp_hedge_arm(struct rp_req *r)
     if (!after || (h && h->n >= r->upstream->hedge_max)) return;
     h = hedge_of(r);
     if (!h) return; /* its arena is full: no second try then */
-    rp_ms spent = spent_us(r) / 1000;
+    rp_ms spent = rp_upstream_spent_us(r->proxy, &r->pick) / 1000;
     rp_timer_set(loop, &h->timer, after > spent ? after - spent : 1);
 }
 

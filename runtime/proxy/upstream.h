@@ -132,6 +132,8 @@ void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k);
 /* Is there another peer that could be asked? */
 bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k);
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k);
+/* Since its peer was chosen. */
+uint64_t rp_upstream_spent_us(const struct rp_proxy *p, const struct rp_pick *k);
 /* Its response head is there, so long after it was chosen; for groups of several. */
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k);
 /* It is an outlier: let it rest. False: it may not, or does already. */

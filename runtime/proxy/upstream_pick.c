@@ -199,7 +199,17 @@ static const uint64_t *wished(const struct rp_pick *k)
     return s ? s->bits : NULL;
 }
 
-static bool is_full(const struct rp_pick *k);
+/* Would somebody do, had he a seat? One that was tried would not: waiting for it is in vain. */
+static bool is_full(const struct rp_group *g, const struct rp_balance_ask *ask)
+{
+    for (uint32_t i = 0; i < g->view.live_n; i++) {
+        uint32_t at = g->view.live[i];
+        const struct rp_balance_peer *p = &g->view.peers[at];
+        bool full = p->seats && p->in_flight >= p->seats;
+        if (full && rp_balance_wants(ask, at)) return true;
+    }
+    return false;
+}
 
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
 {
@@ -210,7 +220,7 @@ static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
         .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound, .only = wished(k)};
     put_tried(k, &ask);
     int at = choose_among(g, k, &ask);
-    if (at >= 0 || !ask.only || !g->conf->subset_any || is_full(k)) return at;
+    if (at >= 0 || !ask.only || !g->conf->subset_any || is_full(g, &ask)) return at;
     ask.only = NULL;
     return choose_among(g, k, &ask);
 }
@@ -232,34 +242,14 @@ bool rp_upstream_has_other(struct rp_proxy *p, const struct rp_pick *k)
 
 /* ---- picking -------------------------------------------------------------------------------- */
 
-static bool was_tried(const struct rp_pick *k, const struct rp_peer *p)
-{
-    for (unsigned i = 0; i < RP_PICK_TRIED_MOST && k->tried[i].id; i++)
-        if (k->tried[i].id == p->id) return true;
-    return false;
-}
-
-/* Would somebody do, had he a seat? One that was tried would not: waiting for it is in vain. */
-static bool is_full(const struct rp_pick *k)
-{
-    const struct rp_group *g = k->group;
-    const uint64_t *only = wished(k);
-    for (uint32_t i = 0; i < g->view.live_n; i++) {
-        uint32_t at = g->view.live[i];
-        const struct rp_balance_peer *p = &g->view.peers[at];
-        bool full = p->seats && p->in_flight >= p->seats;
-        if (only && !((only[at / 64] >> at % 64) & 1)) continue;
-        if (full && !was_tried(k, g->peers[g->view.live[i]])) return true;
-    }
-    return false;
-}
-
 /* No usable peer: are names on their way, do none resolve, is everything full or down? */
 static rp_err why_none(const struct rp_pick *k)
 {
     const struct rp_group *g = k->group;
+    struct rp_balance_ask ask = {.only = wished(k)};
     bool any = false;
-    if (is_full(k)) return RP_E_UP_FULL;
+    put_tried(k, &ask);
+    if (is_full(g, &ask)) return RP_E_UP_FULL;
     for (uint32_t i = 0; i < g->peers_n; i++) {
         if (!g->peers[i]->looked_up) return RP_AGAIN;
         any |= g->peers[i]->slots_n > 0;
@@ -434,8 +424,8 @@ rp_ms rp_upstream_patience(const struct rp_pick *k, rp_ms ms, bool tls)
 static void note_distance(struct rp_proxy *p, const struct rp_pick *k)
 {
     if (RP_LIKELY(!k->peer || !k->peer->dual) || k->failed_peer.id != k->peer->id) return;
-    rp_ns took = rp_loop_now_ns(p->loop) - k->since_ns;
-    if (took > (rp_ns)(k->group->conf->tls ? DUAL_TLS_MS : DUAL_MS) * 1000000) k->peer->far = true;
+    rp_ms took = rp_upstream_spent_us(p, k) / 1000;
+    if (took > (rp_ms)(k->group->conf->tls ? DUAL_TLS_MS : DUAL_MS)) k->peer->far = true;
 }
 
 void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k)
@@ -457,11 +447,16 @@ void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k)
         rp_roster_forgive(p->roster, peer->place);
 }
 
+uint64_t rp_upstream_spent_us(const struct rp_proxy *p, const struct rp_pick *k)
+{
+    return (rp_loop_now_ns(p->loop) - k->since_ns) / 1000;
+}
+
 void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
 {
     if (!k->peer || k->peer->place == RP_PEER_UNPLACED) return;
     uint32_t place = k->peer->place, now = (uint32_t)rp_loop_now(p->loop);
-    uint64_t us = (rp_loop_now_ns(p->loop) - k->since_ns) / 1000;
+    uint64_t us = rp_upstream_spent_us(p, k);
     uint32_t sample = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
     rp_roster_note_time(p->roster, p->roster_row, place, us, rp_loop_now(p->loop));
     for (int tries = 0; tries < 4; tries++) { /* one sample less is no loss */

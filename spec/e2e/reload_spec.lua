@@ -9,21 +9,7 @@ local proc = require("spec.support.proc")
 local process = require("spec.support.process")
 local wire = require("spec.support.wire")
 
-local function answer(text)
-    return { routes = ('rp.route { "/*", respond = { 200, "%s" } }'):format(text) }
-end
-
--- A site whose start hook waits, so that a reload takes a while; it says so before.
-local function slow_start(text, seconds)
-    return { routes = ([[ rp.route { "/*", respond = { 200, "%s" }, use = {
-        { name = "slow", start = function()
-            rp.log.notice("start hook waits") rp.sleep(%g) end } } } ]]):format(text, seconds) }
-end
-
--- Every worker answers: as many requests on connections of their own as it takes.
-local function all_say(rp, text)
-    for _ = 1, 20 do assert.equal(text, process.body(rp)) end
-end
+local answer, slow_start, all_say = process.answer, process.slow_start, process.all_say
 
 describe("reload", function()
     local rp

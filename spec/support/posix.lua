@@ -36,7 +36,7 @@ int accept4(int fd, void *addr, unsigned *n, int flags);
 int setsockopt(int fd, int level, int name, const void *value, unsigned n);
 long recv(int fd, void *buf, size_t n, int flags);
 long send(int fd, const void *buf, size_t n, int flags);
-int shutdown(int fd, int how);
+int shutdown(int fd, int how); int ioctl(int fd, unsigned long request, ...);
 int poll(rpspec_pollfd *fds, unsigned long n, int timeout_ms);
 ]]
 

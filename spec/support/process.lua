@@ -44,6 +44,26 @@ function M.change(rp, opt)
     rp:write_site(M.site(opt))
 end
 
+--- Options of a site that answers everything with that text.
+function M.answer(text)
+    return { routes = ('rp.route { "/*", respond = { 200, "%s" } }'):format(text) }
+end
+
+--- ... and whose start hook says that it waits, and waits: time to do something meanwhile.
+function M.slow_start(text, seconds)
+    return { routes = ([[ rp.route { "/*", respond = { 200, "%s" }, use = {
+        { name = "slow", start = function()
+            rp.log.notice("start hook waits") rp.sleep(%g) end } } } ]]):format(text, seconds) }
+end
+
+--- Every worker answers that text: as many requests on connections of their own as it takes.
+function M.all_say(rp, text)
+    for _ = 1, 20 do
+        local said = M.body(rp)
+        if said ~= text then error(("%q answered, not %q"):format(said, text), 2) end
+    end
+end
+
 --- Run the program: process.run(rp, "reload", ...) adds -p SITE; process.run({...}) does not.
 function M.run(rp, ...)
     if rp.site_path then return proc.run { M.BIN, "-p", rp.site_path, ... } end

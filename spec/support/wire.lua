@@ -22,8 +22,10 @@ local socket = require("socket")
 
 local POLLIN = 1
 local SOL_SOCKET, SO_RCVBUF = 1, 8
+local SIOCOUTQ = 0x5411
 local BLOCK_BYTES = 64 * 1024
 local PUSHED_BYTES = 16 * 1024 -- at once, through a codec
+local LINGER_S = 10 -- at most, for bytes on their way when a codec's wire closes
 
 local M = {}
 local Wire = {}
@@ -171,7 +173,7 @@ end
 --- A wire over a socket that is connected already (what a listening spec accepted).
 function M.wrap(sock)
     local w = setmetatable({ sock = sock, timeout = 20, buf = "", late = "",
-        is_new = protocol.has_h2_upstream }, Wire)
+        is_accepted = true, is_new = protocol.has_h2_upstream }, Wire)
     open[w] = true
     return w
 end
@@ -179,6 +181,7 @@ end
 --- Close what specs left open (for after_each).
 function M.close_all()
     for w in pairs(open) do
+        w.in_a_hurry = true
         w:close()
     end
 end
@@ -357,11 +360,26 @@ function Wire:local_port()
     return tonumber(port)
 end
 
+-- A socket that closes over bytes it has not read resets its connection, and what the kernel has
+-- not sent by then is lost. A spec of HTTP/1.1 knows what it has not read; frames such as
+-- WINDOW_UPDATE come unasked. So an upstream that a spec plays reads them until all that it sent has arrived.
+local function linger(self)
+    local fd, left = self.sock:getfd(), ffi.new("int[1]")
+    local deadline = socket.gettime() + LINGER_S
+    self.sock:shutdown("send")
+    repeat
+        local bytes, why = receive(self, socket.gettime() + 0.01)
+        if not bytes and why ~= "timeout" then return end
+        if posix.C.ioctl(fd, SIOCOUTQ, left) ~= 0 then return end
+    until left[0] == 0 or socket.gettime() > deadline
+end
+
 function Wire:close()
     if self.codec and open[self] and not self.ended then
         self.codec:finish()
-        self.timeout = 0
-        flush(self)
+        local lingers = self.is_accepted and not self.in_a_hurry
+        if not lingers then self.timeout = 0 end
+        if flush(self) and lingers then linger(self) end
     end
     open[self] = nil
     self.sock:close()

@@ -27,13 +27,6 @@ function M.read(given)
     return nil, WHAT
 end
 
---- Check of the option's row.
-function M.check(value)
-    local found, err = M.read(value)
-    if found then return true end
-    return nil, err
-end
-
 --- An upstream whose options are checked: hand it over.
 --- @param builder table  of rproxy.config.build
 --- @param up table

@@ -28,6 +28,15 @@ function M.is_token(value)
     return nil, "a word of letters, digits and . - _"
 end
 
+--- The check of what a function reads from a value (nil, what it should be: it cannot).
+function M.reads(read)
+    return function(value)
+        local found, err = read(value)
+        if found then return true end
+        return nil, err
+    end
+end
+
 --- Addresses, each with a port or without one.
 function M.is_servers(list)
     for _, text in ipairs(list) do

@@ -16,12 +16,6 @@ local MS = 1000
 
 local PROXY_TLVS = { "authority", "alpn", "unique_id", "crc32c" }
 
-local function is_statuses(list)
-    local found, err = trouble.ranges(list)
-    if found then return true end
-    return nil, err
-end
-
 local function is_function(value)
     if type(value) == "function" then return true end
     return nil, "a function(peer)"
@@ -143,7 +137,7 @@ M.upstream = {
     { name = "queue.timeout", type = "duration", default = "5s", min = 0.001, scale = MS,
         conf = "queue_ms", doc = "... and how long; then 503." },
     { name = "retry.on", type = "any", takes = "list", shown = '{ "connect", "reset" }',
-        check = trouble.check,
+        check = checks.reads(trouble.read),
         doc = 'What another attempt is for: "connect" (no connection came about), "reset" (it '
             .. 'broke before the response head), "timeout" (timeouts.first_byte or retry.per_try '
             .. 'is over), and statuses: 503, "502-504", "5xx". All but the first only for '
@@ -161,7 +155,8 @@ M.upstream = {
         conf = "retry_pause_max_ms", doc = "... and at most up to this." },
     { name = "retry.non_idempotent", type = "boolean", default = false, conf = "retry_any",
         doc = "Repeat any request, also a POST that a peer may have carried out." },
-    { name = "hedge.after", type = "any", takes = "duration or quantile", check = hedge.check,
+    { name = "hedge.after", type = "any", takes = "duration or quantile",
+        check = checks.reads(hedge.read),
         doc = 'Ask another peer as well when no response head came for so long: a time ("50ms"), '
             .. 'or a quantile of the latencies of late ("p95"). The first answer is taken, the '
             .. "other try is cancelled. Only idempotent requests whose body can be had again. "
@@ -175,7 +170,7 @@ M.upstream = {
     { name = "hedge.non_idempotent", type = "boolean", default = false, conf = "hedge_any",
         doc = "Ask twice for any request, also for a POST, which both peers may carry out." },
     { name = "fail_on", type = "any", takes = "list", shown = '{ "connect" }',
-        check = trouble.check,
+        check = checks.reads(trouble.read),
         doc = "What counts as a failure of a peer: as retry.on. With more than connecting, only an "
             .. "answer that is none of these ends a row of failures." },
     { name = "max_fails", type = "integer", default = 1, min = 0, max = 2 ^ 32 - 1,
@@ -228,7 +223,7 @@ M.health = {
     { name = "headers", type = "map<string>", doc = "http: fields of the request; Host is that of "
         .. "the upstream, or the peer's address." },
     { name = "status", type = "list", of = { "any" }, default = { "200-399" },
-        check = is_statuses, doc = "http: statuses of a peer that is well." },
+        check = checks.reads(trouble.ranges), doc = "http: statuses of a peer that is well." },
     { name = "body", type = "regex", doc = "http: what its body must match (the first 64 KB)." },
     { name = "service", type = "string", default = "", check = checks.is_line,
         doc = "grpc: the service; empty: the server." },

@@ -61,11 +61,4 @@ function M.ranges(given)
     return ranges
 end
 
---- Check of the options' rows.
-function M.check(value)
-    local found, err = M.read(value)
-    if found then return true end
-    return nil, err
-end
-
 return M
