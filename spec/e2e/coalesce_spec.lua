@@ -97,11 +97,7 @@ describe("coalescing", function()
     end
 
     -- Requests of a gated target are recorded by the origin when they are complete, before the gate.
-    local function asked(target)
-        local n = 0
-        for _, req in ipairs(up:requests()) do if req.target == target then n = n + 1 end end
-        return n
-    end
+    local function asked(target) return up:count(target) end
     local function wait_asked(target, n)
         assert.truthy(posix.poll(function() return asked(target) >= n end), target)
     end

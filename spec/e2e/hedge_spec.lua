@@ -142,12 +142,6 @@ describe("hedging", function()
         return w, up
     end
 
-    local function requests_of(o, target)
-        local n = 0
-        for _, req in ipairs(o:requests()) do if req.target == target then n = n + 1 end end
-        return n
-    end
-
     it("does nothing for an answer that comes in time", function()
         assert.equal("bad", get("/patient/quick").body)
         logged("/patient/quick", 1, 0, false)
@@ -177,14 +171,14 @@ describe("hedging", function()
     it("waits for the second try when the first fails meanwhile", function()
         local w = wire.connect(rp.port)
         w:send(http.format { target = "/plain/first_fails" })
-        posix.poll(function() return requests_of(good, "/first_fails") == 1 end)
+        posix.poll(function() return good:count("/first_fails") == 1 end)
         bad:open_gate("reset") -- a kept connection that breaks is nobody's failure: no word of it
         bad:wait_connections(function(list)
             for _, conn in ipairs(list) do if conn.closed == "origin" then return true end end
         end)
         good:open_gate("first_fails")
         assert.equal("good", http.read(w).body)
-        assert.equal(1, requests_of(good, "/first_fails"))
+        assert.equal(1, good:count("/first_fails"))
     end)
 
     it("answers a failure when both fail, and nobody else can be asked", function()
@@ -246,7 +240,7 @@ describe("hedging", function()
         q:send(http.format { method = "POST", target = "/brave/streamed", body = "x" })
         -- One after them is asked for twice, so they had the time for it.
         assert.equal("good", get("/plain/after").body)
-        assert.equal(0, requests_of(good, "/once"))
+        assert.equal(0, good:count("/once"))
         for _, c in ipairs { w, p, q } do c:close() end
         for _, target in ipairs { "/kept/once", "/plain/streamed", "/brave/streamed" } do
             logged(target, 1, 0, false)

@@ -79,28 +79,22 @@ describe("retries", function()
     local function post(target, body)
         return http.get(rp.port, { method = "POST", target = target, body = body or "payload" })
     end
-    local function seen(o, target)
-        local n = 0
-        for _, r in ipairs(o:requests()) do if r.target == target then n = n + 1 end end
-        return n
-    end
-
     it("send to another peer what broke before an answer", function()
         assert.equal("good", get("/plain/reset").body)
         assert.equal(502, get("/strict/reset").status)
     end)
 
     it("send nothing twice of which an answer had begun", function()
-        local before = seen(good, "/half")
+        local before = good:count("/half")
         assert.equal(502, get("/plain/half").status)
-        assert.equal(before, seen(good, "/half"))
+        assert.equal(before, good:count("/half"))
     end)
 
     it("send no POST twice, unless told", function()
-        local before = seen(good, "/reset")
+        local before = good:count("/reset")
         assert.equal(502, post("/plain/reset").status)
         assert.equal(502, post("/kept/reset").status)
-        assert.equal(before, seen(good, "/reset"))
+        assert.equal(before, good:count("/reset"))
         assert.equal(502, post("/brave/reset").status) -- its body is used up
         assert.equal("good", http.get(rp.port, { method = "POST", target = "/brave/reset" }).body)
     end)
@@ -137,7 +131,7 @@ describe("retries", function()
     it("pass on the last peer's answer when all gave one that is listed", function()
         local res = get("/both/503")
         assert.same({ 503, "worse" }, { res.status, res.body })
-        assert.equal(1, seen(worse, "/503"))
+        assert.equal(1, worse:count("/503"))
     end)
 
     it("say why in the error log, and count", function()
@@ -156,6 +150,6 @@ describe("retries", function()
     it("begin a row of failures anew with a good answer, not with a connection", function()
         for _ = 1, 6 do get("/forgiven/turns") end -- 500 500 200 500 500 500
         assert.equal("good", get("/forgiven/turns").body)
-        assert.equal(6, seen(bad, "/turns"))
+        assert.equal(6, bad:count("/turns"))
     end)
 end)

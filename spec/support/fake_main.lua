@@ -11,21 +11,14 @@ package.path = "./?.lua;" .. package.path
 local cjson = require("cjson")
 local socket = require("socket")
 local mime = require("mime")
+local posix = require("spec.support.posix")
 
 local kind, dir, where = arg[1], arg[2], arg[3]
 
 local state, stamp = {}, nil
 
-local function read_file(path)
-    local file = io.open(path, "rb")
-    if not file then return nil end
-    local text = file:read("*a")
-    file:close()
-    return text
-end
-
 local function refresh()
-    local text = read_file(dir .. "/state.lua")
+    local text = posix.read_file(dir .. "/state.lua")
     if text and text ~= stamp then
         stamp = text
         state = assert(loadstring(text))()

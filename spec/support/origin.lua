@@ -13,7 +13,8 @@
 --       ["/flaky"] = { turns = { { { reset = true } }, { status = 200, body = "second time" } } },
 --       ["*"]      = { status = 404 },                       -- all else (this is the default)
 --   }
---   o.port  o:requests()  o:wait_requests(2)  o:connections()  o:received(1)  o:open_gate("go")
+--   o.port  o:requests()  o:count("/a")  o:wait_requests(2)  o:connections()  o:received(1)
+--   o:open_gate("go")
 --   o:stop()                              -- or origin.cleanup() in after_each
 --
 -- A route is a response { status, reason, fields, body, chunked = true | piece size, close } or
@@ -85,6 +86,13 @@ end
 function Origin:requests()
     assert(self.proc:is_running() or self.stopped, "the origin died: " .. self.proc:stderr())
     return read_records(self.dir, "req")
+end
+
+--- How many requests for that target came.
+function Origin:count(target)
+    local n = 0
+    for _, req in ipairs(self:requests()) do if req.target == target then n = n + 1 end end
+    return n
 end
 
 --- The requests once there are at least n; raises when they do not come within `seconds` (20).
