@@ -3,14 +3,15 @@
 #
 # lint: everything about the sources that can be checked without running them.
 #
-#   tools/lint.sh [check ...]      checks: gcc clang headers floors banned luacheck format shell paths
+#   tools/lint.sh [check ...]
+#       checks: gcc clang headers floors banned layouts luacheck format shell paths
 #
 # Each check counts as one in the last line, "N passed, N failed".
 set -u
 
 CC=${CC:-cc}
 CLANG=${CLANG:-clang}
-CHECKS=${*:-gcc clang headers floors banned luacheck format shell paths}
+CHECKS=${*:-gcc clang headers floors banned layouts luacheck format shell paths}
 
 mapfile -t C_FILES < <(find runtime -name '*.c' | sort)
 mapfile -t H_FILES < <(find runtime -name '*.h' | sort)
@@ -87,6 +88,11 @@ check_format() {
     done
     [ $bad = 0 ] || { echo "format: run make fmt"; return 1; }
     echo "format: ${#files[@]} files are in the one style"
+}
+
+# What a binary upgrade hands on is as its name says.
+check_layouts() {
+    luajit tools/layouts.lua
 }
 
 check_shell() {
