@@ -7,7 +7,8 @@
 #   make test T=spec/unit/base/str_spec.lua      one spec, on both builds
 #   make BUILD=build/me FLOORS="base http" lib   only some floors, in a folder of one's own
 #
-# MODE=debug: ASan + UBSan, assertions on. LTO=1: link-time optimisation. WERROR=1: warnings fail.
+# MODE=debug: ASan + UBSan, assertions on. LTO=1: link-time optimisation. WERROR=1: warnings fail
+# (of MODE=opt: sanitizers bring about warnings of their own).
 # PGO=train, PGO=use: the two halves of `make pgo`.
 
 SHELL := /bin/bash
@@ -51,7 +52,7 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS)))$(PKG_CFL
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(LIBS)))$(PKG_LIBS)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wvla -Werror=implicit-function-declaration \
-            $(if $(WERROR),-Werror)
+            $(if $(WERROR),$(if $(filter opt,$(MODE)),-Werror))
 DEFINES := -D_GNU_SOURCE -DRP_VERSION='"$(VERSION)"'
 # One set of objects serves the binary and the test library. Calls inside the program stay direct:
 # the linker turns position-independent calls to its own symbols into plain ones.
@@ -224,10 +225,18 @@ cover: ## line coverage of runtime/ by the unit specs
 	@tools/cover.sh $(BUILD)/cover
 
 .PHONY: bench
-bench: ## compare with nginx, haproxy and a program that parses nothing (see spec/bench/run.lua)
-	@tools/deps.sh run test bench
+bench: bench-deps ## compare with nginx, haproxy, caddy, varnish, nginx's Lua module and a program that parses nothing (BENCH=scale: see spec/bench/run.lua; bench-page: also write the page of figures)
 	@$(MAKE) --no-print-directory all
 	@RP_BIN=$(BIN) $(LUAJIT) spec/bench/run.lua $(BENCH)
+
+.PHONY: bench-page
+bench-page: bench-deps ## measure everything (a quarter of an hour), or take FROM=results.json, and write docs/reference/performance.md
+	@$(MAKE) --no-print-directory all
+	@RP_BIN=$(BIN) $(LUAJIT) spec/bench/run.lua $(if $(FROM),--page-from=$(FROM),--page $(BENCH))
+
+.PHONY: bench-deps
+bench-deps:
+	@tools/deps.sh run test bench peers
 
 .PHONY: chaos
 chaos: ## origins that die, hang and vanish, behind rproxy, haproxy and nginx (CHAOS="--rate=2000": see spec/chaos/run.lua)

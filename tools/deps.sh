@@ -21,6 +21,7 @@ declare -A PACKAGES=(
     [interop]="chromium testssl.sh nghttp2-client nghttp2-proxy curl openssl"
     [bench]="haproxy wrk nghttp2-client nginx-light openssl util-linux valgrind binutils
         iproute2"
+    [peers]="caddy varnish"
 )
 POLICY=/usr/sbin/policy-rc.d
 
@@ -88,13 +89,20 @@ if [ -n "$missing" ]; then
     forbid_services && ours=yes
     trap '[ $ours = no ] || $SUDO rm -f $POLICY' EXIT
     apt() {
-        $SUDO env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" \
-            </dev/null >build/deps.log 2>&1 || { tail -20 build/deps.log >&2; return 1; }
+        $SUDO env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
+            -o Acquire::Retries=3 "$@" </dev/null >build/deps.log 2>&1 ||
+            { tail -20 build/deps.log >&2; return 1; }
     }
-    apt update # one broken list of many does no harm
-    # shellcheck disable=SC2046
-    apt install -y --no-install-recommends $(available $missing)
-    missing=$(missing_of $missing)
+    # A mirror that answers badly, or was changed between list and package, is asked anew.
+    for pause in 0 10 30; do
+        sleep $pause
+        apt update # one broken list of many does no harm
+        # shellcheck disable=SC2046
+        apt install -y --no-install-recommends $(available $missing)
+        missing=$(missing_of $missing)
+        # shellcheck disable=SC2046
+        [ -n "$(missing_of $(available $missing 2>/dev/null))" ] || break # what no archive has
+    done
     [ -z "$missing" ] || give_up "could not install all"
 fi
 touch "${todo[@]}"

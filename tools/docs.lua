@@ -120,6 +120,9 @@ local TITLES = {
     discover = { "Discovery", "`discover` of `rp.upstream`: the provider's name comes first. These "
         .. "settings are every provider's. What they mean: "
         .. "[docs/guide/discovery.md](../guide/discovery.md)." },
+    found_routes = { "Discovery: routes", "`discover` of `rp.site`: the provider's name comes "
+        .. "first (docker, file, http, or one of your own), and its own options and those of "
+        .. "[discovery](#discovery) are written beside these." },
     discover_file = { "Discovery: file", "`{ \"file\", path = \"members.json\" }`" },
     discover_dns = { "Discovery: dns", "`{ \"dns\", name = \"_http._tcp.api.example.com\" }`" },
     discover_consul = { "Discovery: consul", "`{ \"consul\", service = \"api\" }`" },

@@ -12,8 +12,12 @@
 # The last line is "N passed, N failed"; the exit status is 0 only when something passed and nothing
 # failed. A file that crashes, hangs, or holds no test counts as a failed test.
 #
-# Environment: JOBS (2) processors · AT_ONCE (twice as many: they mostly wait) files at a time
-#              · MODES ("opt debug") · SPEC_TIMEOUT (240) seconds a file
+# Files mostly wait: further ones start while one of JOBS processors is idle. Those of
+# spec/support/longest.txt start first, so that none of them ends alone. Last comes a table of the
+# dearest files.
+#
+# Environment: JOBS (2) processors · AT_ONCE (five times as many) files at a time, at most
+#              · MODES ("opt debug") · SPEC_TIMEOUT (400) seconds a file
 #              · OVER ("opt.tls debug.h2-h2"): modes for the e2e specs; "": none
 #              · MATRIX (all): modes for `matrix`
 #              · FAULTS (500) schedules of failing system calls with `all`
@@ -21,9 +25,9 @@
 set -u
 
 JOBS=${JOBS:-2}
-AT_ONCE=${AT_ONCE:-$((JOBS * 2))}
+AT_ONCE=${AT_ONCE:-$((JOBS * 5))}
 MODES=${MODES:-opt debug}
-SPEC_TIMEOUT=${SPEC_TIMEOUT:-240}
+SPEC_TIMEOUT=${SPEC_TIMEOUT:-400}
 OVER=${OVER-opt.tls debug.h2-h2}
 MATRIX=${MATRIX:-opt.tls opt.h2 opt.h2-tls opt.h2-h2 debug.tls debug.h2 debug.h2-tls debug.h2-h2}
 CC=${CC:-cc}
@@ -51,7 +55,7 @@ build_dir() { # mode -> folder
     case $(build_of "$1") in opt) echo "$BUILD" ;; *) echo "$BUILD/$(build_of "$1")" ;; esac
 }
 
-# ---------------------------------------------------------------- one file (called by xargs)
+# ---------------------------------------------------------------- one file (called by the queue)
 
 # Sanitizers. In specs that load the C library into luajit its own leaks cannot be told from ours
 # (LuaJIT frees nothing at exit and busted keeps what it ran), so leaks are looked for where rproxy
@@ -65,7 +69,7 @@ sanitizer_env() {
 }
 
 run_one() { # mode file
-    local mode=$1 file=$2 dir log rc passed failed pending left_out started why=""
+    local mode=$1 file=$2 dir log rc passed failed pending left_out why=""
     dir=$(build_dir "$mode")
     log=$OUT/$mode/$(sed 's|/|.|g; s|^\.*||' <<<"$file").log
     mkdir -p "$OUT/$mode"
@@ -74,11 +78,17 @@ run_one() { # mode file
     [ "$(build_of "$mode")" = debug ] && mapfile -t -O 4 vars < <(sanitizer_env "$file")
     local runner=(luajit "$(command -v busted)")
     ! runs_inside "$file" || runner=("$PWD/$dir/rproxy" test)
-    started=$(date +%s%N)
+    local started=$EPOCHREALTIME
     { timeout -k 5 "$SPEC_TIMEOUT" env "${vars[@]}" \
         "${runner[@]}" -o spec/support/tap.lua "$file" </dev/null >"$log" 2>&1; } 2>/dev/null
     rc=$?
-    local ms=$((($(date +%s%N) - started) / 1000000))
+    # Seconds on the clock, and of the processors: its own and of all that it started and waited for.
+    local ended=$EPOCHREALTIME wall cpu
+    times >"$log.time"
+    read -r wall cpu < <(awk -v wall="$started $ended" '
+        function seconds(t, part) { split(t, part, /[ms]/); return part[1] * 60 + part[2] }
+        { cpu = seconds($1) + seconds($2) }
+        END { split(wall, at, " "); printf "%.1f %.1f\n", at[2] - at[1], cpu }' "$log.time")
 
     passed=$(grep -c '^ok [0-9]* - [^#]' "$log")
     left_out=$(grep -c '^ok [0-9]* - # SKIP .*# left out, ' "$log")
@@ -103,14 +113,14 @@ run_one() { # mode file
         [ "$failed" = 0 ] || printf ', %d failed' "$failed"
         [ "$pending" = 0 ] || printf ', %d pending' "$pending"
         [ "$left_out" = 0 ] || printf ', %d left out' "$left_out"
-        printf ' (%d.%02d s)\n' $((ms / 1000)) $((ms % 1000 / 10))
+        printf ' (%.1f s, %.1f s of processor)\n' "$wall" "$cpu"
         if [ "$failed" != 0 ]; then
             grep -v '^ok ' "$log" | tail -n 200 | sed 's/^/    /'
             [ -z "$why" ] || echo "    $file: $why"
         fi
     } >"$log.out"
     cat "$log.out"
-    echo "$passed $failed $pending" >"$log.sum"
+    echo "$passed $failed $pending $wall $cpu $mode $file" >"$log.sum"
 }
 
 if [ "${1:-}" = --one ]; then
@@ -189,14 +199,62 @@ if [[ $wanted = *tls* ]]; then
     mkdir -p "$RP_PROTOCOL_DIR"
     RP_PROTOCOL=tls luajit -e 'require("spec.support.protocol").prepare()'
 fi
-{
-    for f in "${files[@]}"; do
-        for mode in $MODES; do printf '%s\0%s\0' "$mode" "$f"; done
+
+# ---------------------------------------------------------------- when each of them starts
+
+# "mode file" lines: the longest files first, the others as they come.
+queue() {
+    {
+        for f in "${files[@]}"; do
+            for mode in $MODES; do echo "$mode $f"; done
+        done
+        for f in "${over_files[@]}"; do
+            for mode in $wanted; do echo "$mode $f"; done
+        done
+    } | awk 'NR == FNR { if (!/^#/) rank[$1] = FNR; next }
+        { print ($2 in rank ? rank[$2] : 1e6), FNR, $0 }' spec/support/longest.txt - |
+        sort -n -k1,1 -k2,2 | cut -d ' ' -f 3-
+}
+
+# Of this container where the kernel says so, else of the machine.
+BUSY=/sys/fs/cgroup/cpu.stat
+[ -r $BUSY ] || BUSY=/proc/stat
+
+busy_ms() { # of processors, until now
+    awk '$1 == "usage_usec" { print int($2 / 1000); exit }
+        $1 == "cpu" { print ($2 + $3 + $4 + $7 + $8) * 10; exit }' $BUSY
+}
+
+# Is a part of JOBS processors idle, by what was busy in the last fifth of a second?
+has_idle() {
+    local before
+    before=$(busy_ms)
+    sleep 0.2
+    [ $(($(busy_ms) - before)) -lt $((JOBS * 170)) ]
+}
+
+# A run that is broken off takes along what it runs: timeout(1), which is in a group of its own.
+stop_all() {
+    local pid
+    for pid in $(jobs -p); do
+        # shellcheck disable=SC2046
+        kill $(cat "/proc/$pid/task/$pid/children" 2>/dev/null) "$pid" 2>/dev/null
     done
-    for f in "${over_files[@]}"; do
-        for mode in $wanted; do printf '%s\0%s\0' "$mode" "$f"; done
+    exit 130
+}
+trap stop_all INT TERM
+
+running=0
+while read -r mode file; do
+    while [ $running -gt "$JOBS" ] && { [ $running -ge "$AT_ONCE" ] || ! has_idle; }; do
+        running=$(jobs -rp | wc -l)
+        [ $running -lt "$AT_ONCE" ] || sleep 0.1
     done
-} | xargs -0 -r -n 2 -P "$AT_ONCE" "$0" --one
+    "$0" --one "$mode" "$file" </dev/null &
+    running=$(jobs -rp | wc -l)
+done < <(queue)
+wait
+trap - INT TERM
 
 if [ $fuzz = yes ] && [[ " $MODES " = *" debug "* ]]; then
     JOBS=$JOBS tools/faults.sh "$(build_dir debug)" 0 "$((${FAULTS:-500} - 1))" "$OUT"
@@ -205,6 +263,12 @@ fi
 if [ $fuzz = yes ] && compgen -G 'spec/fuzz/*_fuzz.c' >/dev/null; then
     JOBS=$JOBS tools/fuzz.sh "$BUILD/fuzz" "all:${FUZZ_SECONDS:-60}" "$OUT"
 fi
+
+dearest() { # column, name: of the count files
+    cat "$OUT"/*/*.sum 2>/dev/null | sort -rn -k "$1,$1" | head -n 25 |
+        awk -v at="$1" -v name="$2" 'BEGIN { print name }
+            { sub(".*/", "", $7); sub("_spec[.]lua$", "", $7); printf "%6.1f %-11s %s\n", $at, $6, $7 }'
+}
 
 totals=$(cat "$OUT"/*.sum "$OUT"/*/*.sum 2>/dev/null |
     awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
@@ -222,4 +286,6 @@ if [ ${#over_files[@]} != 0 ]; then
         sed 's/# left out, //' |
         awk '{ n += $1; print "  " $0 } END { print n + 0 " tests left out" }'
 fi
+echo
+paste <(dearest 5 "s of processors") <(dearest 4 "s on the clock") | awk -F '\t' '{ printf "%-46s %s\n", $1, $2 }'
 finish "$passed" "$failed"

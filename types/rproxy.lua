@@ -106,6 +106,7 @@
 ---@field token string The secret, at least 16 bytes: `os.getenv("TRACE_TOKEN")`, or `rp.file(path)`.
 
 ---@class rproxy.Site
+---@field discover? any Who tells at run time which routes there are beside `hosts`: `{ "docker", hosts = { "*.apps.example.com" } }`; see Discovery.
 ---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
 ---@field forwarded? ("x-forwarded-for"|"x-forwarded-proto"|"x-forwarded-host"|"x-forwarded-port"|"forwarded")[] Forwarding headers made for the upstream ("forwarded" is that of RFC 7239). Those that a client outside `trust` sent are dropped, listed or not; a trusted one's are continued when listed, and passed on as they are when not.
 ---@field grants? table<string, any> What plugins may do outside of their requests, by the plugin's name: `{ ship = { net = { "logs.internal:443" } } }`. See [trust](../guide/trust.md).
@@ -208,9 +209,10 @@
 ---@field ttl? number|string learn: a session is remembered so long after its last use.
 
 ---@class rproxy.UpstreamTimeouts
----@field connect? number|string To connect to a peer.
+---@field connect? number|string To connect to a peer, all its addresses together.
 ---@field first_byte? number|string From the request sent to the response head.
 ---@field idle? number|string Between two pieces of the response body.
+---@field next_address? number|string A connection to an address of a name may take so long before the next address is tried beside it; the first that is connected is taken (RFC 8305).
 ---@field send? number|string A peer may read nothing of the request.
 
 ---@class rproxy.Upstream
@@ -228,7 +230,7 @@
 ---@field http? ("1.1"|"2"|"auto") What is spoken with the peers. "2": HTTP/2, without TLS by prior knowledge; "auto": as TLS negotiates it. Upgrades (WebSocket) are always HTTP/1.1.
 ---@field keepalive? rproxy.UpstreamKeepalive
 ---@field max_fails? integer Failures in a row, seen by any worker, before a peer rests; 0: it never does. An only peer never rests.
----@field max_requests? integer Most requests at once to all peers, of all workers (two that ask at the same moment may go one beyond it); more wait in the `queue` or are answered 503. 0: no limit.
+---@field max_requests? integer Most requests at once to all peers, of all workers, never one more; others wait in the `queue` or are answered 503. 0: no limit.
 ---@field max_rest? integer Most of the weights that may rest at the same time, in percent; one peer always may.
 ---@field measure? boolean Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several, and with a circuit, outliers or concurrency, are always kept.
 ---@field outlier? rproxy.UpstreamOutlier Let peers rest that are unlike the others, beside those that fail max_fails times in a row; `{}` for the defaults. fail_rest, fail_rest_max and max_rest hold for them, too.
@@ -558,7 +560,8 @@
 ---@field sample? number Share of the requests.
 ---@field timeout? number|string For the whole answer of the mirror.
 ---@field tls? any `rp.tls { .. }` for https; unsaid, the system's authorities.
----@field to string[] Where copies go, in turn: http or https URLs; path and query are those of the request.
+---@field to? string[] Where copies go, in turn: http or https URLs; path and query are those of the request.
+---@field upstream? string ... or the upstream of the site that they go to, by its balancing, health and TLS.
 
 ---@class rproxy.conf.Ratelimit: rproxy.conf.Plugin
 ---@field algorithm? ("bucket"|"window") bucket: a token bucket of `burst`. window: at most `rate` in any `per`.
@@ -789,7 +792,9 @@ function udp:close() end
 --- A client: settings, no connection.
 ---@param opts table|nil base (URL), timeout (30 s for a whole response), keepalive (most idle
 --- connections of one place, or { max =, idle = seconds }, or false), tls (as rp.tls takes it),
---- max_body (8 MB), headers, http ("1.1", "2", "auto"), unix (path of a socket)
+--- max_body (8 MB), headers, http ("1.1", "2", "auto"), unix (path of a socket); or upstream: the
+--- name of one of the site, whose peers, balancing, TLS, connections and times are used: then
+--- requests have a path in the place of a URL
 ---@return rproxy.HttpClient client
 function rp.http.client(opts) end
 

@@ -46,8 +46,7 @@ end
 
 --- The request of an object, while it is the one that the object was made for; else nil.
 function M.request_of(self)
-    local wrapper = rawget(self, 1)
-    local r = rawget(wrapper, 1)
+    local r = object.pointer(rawget(self, 1))
     if r and r.slot_gen == rawget(self, 2) then return r end
     return nil
 end

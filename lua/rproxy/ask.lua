@@ -16,7 +16,7 @@ local KINDS = {}
 
 -- "repl SESSION LINE": the option is looked at each time: a reload may have changed it.
 KINDS["repl"] = function(rest)
-    if not boot.opts().lua.repl then
+    if not boot.lua().repl then
         return 1, "the site does not allow it: write lua = { repl = true }, and reload"
     end
     local session, line = rest:match("^(%S+) ?(.*)$")

@@ -90,7 +90,7 @@ local function chain_of(model, decisions)
         local handlers = handlers_of(model, instances, phase, decisions)
         if handlers[1] then out[#out + 1] = { hook = phase.name, handlers = handlers } end
     end
-    return out, route and (route.skip or {}) or {}
+    return out, route and (route.skip or {}) or {}, route and route.at
 end
 
 -- ---------------------------------------------------------------- one request
@@ -124,7 +124,7 @@ function M.run(lab, ask, answer)
     story.route, story.params = found.route, found.params
     story.host, story.path, story.remote_ip = found.host, found.path, found.remote_ip
     story.method = found.method
-    story.hooks, story.skipped = chain_of(lab.model, found.decisions)
+    story.hooks, story.skipped, story.route_at = chain_of(lab.model, found.decisions)
     story.consumer = found.outcome.consumer
     local final = found.outcome.final
     story.answer.from, story.answer.why = final.from, final.fail
@@ -183,7 +183,9 @@ local function route_lines(out, story)
     out[#out + 1] = ("host      %s"):format(route.by == "none" and "none has this name"
         or ("%s (%s)"):format(route.host, by[route.by]))
     local none = ("none: " .. tostring(route.miss)):gsub("_", " ")
+    local is_found = story.route_at and story.route_at:find("^found by ")
     out[#out + 1] = "route     " .. (route.chosen or none)
+        .. (is_found and ", " .. story.route_at or "")
     local names = {}
     for name, value in pairs(story.params or {}) do
         names[#names + 1] = ("%s=%s"):format(name, value)

@@ -52,7 +52,8 @@ function M.install(index, policy)
     policies[index] = nil -- of a site before, in a lab
     if not policy then return end
     policies[index] = { name = policy.name, at = policy.at, set = resolve(policy.set),
-        ffi_allowed = policy.ffi_allowed, noted = {}, noted_n = 0 }
+        ffi_allowed = policy.ffi_allowed, upstreams = policy.upstreams or {}, noted = {},
+        noted_n = 0 }
 end
 
 --- The site is gone (rproxy.lab): indexes are another one's.
@@ -149,6 +150,17 @@ function M.net(host, port, thing)
     if covered(policy.set.net, rules.net_covers, host, port) then return end
     local place = spell_place(host, port)
     refuse(policy, "net", place, { text = place })
+end
+
+--- May it send requests to that upstream of the site? Only where a setting of it names it.
+--- @param name string
+--- @param thing table|nil  of M.own, that does it
+function M.upstream(name, thing)
+    local policy = thing and owners[thing] or running()
+    if not policy or policy == SITE or policy.upstreams[name] then return end
+    C.rp_abi_denied(H)
+    raise("plugin %q may not send requests to upstream %q: no setting of it names that one "
+        .. "(schema type \"upstream\")", policy.name, name)
 end
 
 -- A path that the layer itself uses, for what was granted before.

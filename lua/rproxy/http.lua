@@ -187,6 +187,15 @@ local function join(base, url)
     return base:gsub("/$", "") .. (url:sub(1, 1) == "/" and url or "/" .. url)
 end
 
+-- The same for a path of an upstream of the site.
+local function upstream_url(name, url)
+    if not url:find("^/") then return nil, "no path that begins with a slash" end
+    if C.rp_abi_upstream_host(H, name, #name) ~= 0 then
+        return nil, ("no upstream %q in this site"):format(name)
+    end
+    return { authority = abi.out(), path = url:match("^[^#]*") }
+end
+
 local function with_query(path, query)
     if query == nil then return path end
     if type(query) == "table" then query = text.form.build(query) end
@@ -298,6 +307,8 @@ local function write_request(self, opts, method, url)
 end
 
 local function start(self, handle, url)
+    local to = self.upstream
+    if to then return C.rp_abi_call_start_up(H, handle, to, #to) end
     local client = url.secure and (self.tls or tls.client(true)) or nil
     local place, port = self.unix or url.host, self.unix and 0 or url.port
     return C.rp_abi_call_start(H, handle, self.mode, place, #place, port, client, url.host,
@@ -353,9 +364,12 @@ function Client:request(opts)
     end
     local timeout = check_number("timeout", opts.timeout, self.timeout, 0.001)
     local most = check_number("max_body", opts.max_body, self.max_body, 0)
-    local url, why = parse_url(join(self.base, opts.url))
+    local url, why
+    if self.upstream then url, why = upstream_url(self.upstream, opts.url)
+    else url, why = parse_url(join(self.base, opts.url)) end
     if not url then return nil, "invalid", why end
-    grant.net(self.unix or url.host, self.unix and 0 or url.port, self)
+    if self.upstream then grant.upstream(self.upstream, self)
+    else grant.net(self.unix or url.host, self.unix and 0 or url.port, self) end
     local at = task.deadline_of(timeout)
     local handle, err, detail = write_request(self, opts, method, url)
     if not handle then return nil, err, detail end
@@ -391,12 +405,12 @@ end
 outside.class("http.headers", methods, { meta = Headers })
 outside.class("http.response", Response)
 outside.class("http.client", Client, {
-    ident = function(self) return self.unix or self.base or "" end })
+    ident = function(self) return self.unix or self.base or self.upstream or "" end })
 
 -- ---------------------------------------------------------------- clients
 
 local CLIENT_OPTIONS = { base = true, timeout = true, keepalive = true, tls = true,
-    max_body = true, headers = true, http = true, unix = true }
+    max_body = true, headers = true, http = true, unix = true, upstream = true }
 
 local function read_keepalive(given)
     if given == false then return 0, 0 end
@@ -409,17 +423,32 @@ local function read_keepalive(given)
         check_number("keepalive.idle", given.idle, KEEP_SECONDS, 0)
 end
 
+-- All that has to do with the connection is the upstream's.
+local function check_upstream(opts)
+    if type(opts.upstream) ~= "string" or opts.upstream == "" then
+        raise("rp.http.client: upstream is the name of an upstream of the site")
+    end
+    for _, name in ipairs { "base", "unix", "tls", "http", "keepalive" } do
+        if opts[name] ~= nil then
+            raise("rp.http.client: %s: the upstream says it; leave it out", name)
+        end
+    end
+end
+
 --- A client: settings, no connection.
 --- @param opts table|nil  base (URL), timeout (30 s for a whole response), keepalive (most idle
 ---   connections of one place, or { max =, idle = seconds }, or false), tls (as rp.tls takes it),
----   max_body (8 MB), headers, http ("1.1", "2", "auto"), unix (path of a socket)
+---   max_body (8 MB), headers, http ("1.1", "2", "auto"), unix (path of a socket); or upstream: the
+---   name of one of the site, whose peers, balancing, TLS, connections and times are used: then
+---   requests have a path in the place of a URL
 --- @return table client
 function M.client(opts)
     opts = opts or {}
     check_names("rp.http.client", opts, CLIENT_OPTIONS)
     local self = setmetatable({}, Client)
     grant.own(self)
-    self.base, self.unix = opts.base, opts.unix
+    self.base, self.unix, self.upstream = opts.base, opts.unix, opts.upstream
+    if self.upstream ~= nil then check_upstream(opts) end
     if self.base ~= nil then
         local url, why = parse_url(type(self.base) == "string" and self.base or "")
         if not url then raise("rp.http.client: base: %s", why) end

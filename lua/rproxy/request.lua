@@ -534,16 +534,18 @@ for name, method in pairs(answer.methods) do methods[name] = method end
 for name, method in pairs(events.methods) do methods[name] = method end
 local Request = object.class("req", methods, get, set, function(self)
     return rawget(self, 14) ~= H.wrapper
+end, function(self)
+    return rawget(self, 14) == H.wrapper and rawget(self, 9)
 end)
 outside.class("req", methods, { meta = Request, fields = {} })
 
 --- The wrapper of a request slot. Called by C, once per slot.
 --- @param pointer userdata  struct rp_req *
---- @param dirty userdata  uint8_t *, see rproxy.object
+--- @param dirty userdata  uint8_t[2], see rproxy.object
 --- @param number number  its own
 function M.wrap(pointer, dirty, number)
     local r = abi.cast("struct rp_req *", pointer)
-    local self = { r, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty),
+    local self = { nil, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty),
         false, nil, nil, number }
     self[6], self[7] = up.new(self), response.new(self)
     self[8] = setmetatable({ self }, Conn)

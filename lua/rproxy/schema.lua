@@ -57,19 +57,31 @@ M.join = join
 
 -- ---------------------------------------------------------------- errors of one check
 
+local Context = {}
+
+-- Sets of rules come to be when somebody asks for them: most checks have none.
+function Context.__index(ctx, key)
+    if key == "places" or key == "wanted" then
+        local set = rules.new()
+        rawset(ctx, key, set)
+        return set
+    end
+    return Context[key]
+end
+
+function Context:fail(path, fmt, ...)
+    self.errors[#self.errors + 1] = { path = path, text = fmt:format(...) }
+end
+
+function Context:place(list, rule)
+    local set = self.in_default > 0 and self.wanted or self.places
+    set[list][#set[list] + 1] = rule
+end
+
 --- A collector of mistakes: ctx:fail(path, fmt, ...). `refs` takes names to be looked up later.
 --- @return table ctx
 function M.context()
-    local ctx = { errors = {}, refs = {}, places = rules.new(), wanted = rules.new(),
-        in_default = 0 }
-    function ctx:fail(path, fmt, ...)
-        self.errors[#self.errors + 1] = { path = path, text = fmt:format(...) }
-    end
-    function ctx:place(list, rule)
-        local set = self.in_default > 0 and self.wanted or self.places
-        set[list][#set[list] + 1] = rule
-    end
-    return ctx
+    return setmetatable({ errors = {}, refs = {}, in_default = 0 }, Context)
 end
 
 -- ---------------------------------------------------------------- scalar types
@@ -469,6 +481,35 @@ local function check_object(node, value, path, ctx)
     end
     note_hosts(node, value, out, ctx)
     return out
+end
+
+-- What a table of that node is when nothing is said: one for all who share it.
+local function shared_defaults(node)
+    if not node.defaults then
+        node.defaults = { __index = check_object(node, {}, "", M.context()) }
+    end
+    return node.defaults
+end
+
+--- As check, of an object of which nothing is required, for those of which a site has thousands:
+--- only what is given is in the result itself; the rest is read from a table of defaults that all
+--- of them share and nobody may change. (`pairs` does not see it.)
+--- @param node table  compiled
+--- @param value table
+--- @param path string
+--- @param ctx table  M.context()
+function M.check_lean(node, value, path, ctx)
+    local out = {}
+    for key in pairs(value) do
+        if not node.fields[key] then return check_object(node, value, path, ctx) end -- complains
+    end
+    for _, name in ipairs(next(value) ~= nil and node.names or {}) do
+        local item = value[name]
+        if item ~= nil then
+            out[name] = M.check(node.fields[name], item, join(path, name), ctx)
+        end
+    end
+    return setmetatable(out, shared_defaults(node))
 end
 
 local CONTAINERS = { list = check_list, map = check_map, headers = check_headers,

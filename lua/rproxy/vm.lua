@@ -18,12 +18,13 @@ end
 --- @param site_source string
 --- @param overrides string  "name=value" lines
 --- @param taped boolean|nil  the site records
-function M.build(conf, site_path, site_source, overrides, taped)
+--- @param keep boolean|nil  the site is going to be described
+function M.build(conf, site_path, site_source, overrides, taped, keep)
     local abi = require("rproxy.abi")
     if taped then require("rproxy.tape").install("record") end
     require("rproxy.loader").set_up(site_path, path_override(overrides))
     require("rproxy.config.boot").build(
-        abi.cast("struct rp_conf *", conf), site_path, site_source, overrides)
+        abi.cast("struct rp_conf *", conf), site_path, site_source, overrides, keep)
 end
 
 --- Functions that C keeps by reference, in this order.

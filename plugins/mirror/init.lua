@@ -14,9 +14,12 @@ local M = rp.plugin {
     on_error = "open",
     doc = "Send copies of requests to another server, and compare its answers.",
     schema = {
-        to = { "list", of = "url", required = true,
+        to = { "list", of = "url", default = {},
             doc = "Where copies go, in turn: http or https URLs; path and query are those of the "
                 .. "request." },
+        upstream = { "upstream",
+            doc = "... or the upstream of the site that they go to, by its balancing, health and "
+                .. "TLS." },
         sample = { "number", min = 0, max = 1, default = 1, doc = "Share of the requests." },
         methods = { "list", of = "string", default = { "GET", "HEAD" },
             doc = "Methods that are mirrored. Others may do twice what they do." },
@@ -125,15 +128,25 @@ end
 
 local function clients_of(conf)
     local list = {}
+    local max_body = conf.diff and conf.diff.body_max or 2 ^ 20
+    if conf.upstream then
+        return { rp.http.client { upstream = conf.upstream, timeout = conf.timeout,
+            max_body = max_body } }
+    end
     for i, url in ipairs(conf.to) do
         list[i] = rp.http.client { base = url, timeout = conf.timeout, tls = conf.tls,
-            max_body = conf.diff and conf.diff.body_max or 2 ^ 20 }
+            max_body = max_body }
     end
     return list
 end
 
 function M.setup(conf)
-    if #conf.to == 0 then error("mirror: nowhere to send copies; give `to` a URL", 0) end
+    if (#conf.to == 0) == (conf.upstream == nil) then
+        error("mirror: copies go to the URLs of `to`, or to `upstream`; write one of them", 0)
+    end
+    if conf.upstream and conf.tls ~= nil then
+        error("mirror: tls: the upstream has its own; leave it out", 0)
+    end
     local diff = conf.diff
     local clients, turn, under_way = clients_of(conf), 0, 0
     local methods = set_of(conf.methods, string.upper)

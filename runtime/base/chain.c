@@ -8,6 +8,8 @@
 #include "base/chain.h"
 
 extern inline void rp_chunk_drop(struct rp_chunk *c);
+extern inline void rp_chain_init(struct rp_chain *c, struct rp_mem *m);
+extern inline void rp_chain_clear(struct rp_chain *c);
 
 /* ------------------------------------------------------------------ chunks */
 
@@ -72,11 +74,6 @@ void rp_chunk_recycle(struct rp_chunk *c)
 
 /* ------------------------------------------------------------------ building */
 
-void rp_chain_init(struct rp_chain *c, struct rp_mem *m)
-{
-    *c = (struct rp_chain){.mem = m};
-}
-
 static void append_piece(struct rp_chain *c, struct rp_piece *piece)
 {
     piece->next = NULL;
@@ -120,6 +117,12 @@ void rp_chain_add(struct rp_chain *c, struct rp_chunk *chunk, const char *ptr, s
     } else {
         append_slice(c, rp_chunk_hold(chunk), ptr, len);
     }
+}
+
+void rp_chain_give(struct rp_chain *c, struct rp_chunk *chunk, const char *ptr, size_t len)
+{
+    if (len) append_slice(c, chunk, ptr, len);
+    else rp_chunk_drop(chunk);
 }
 
 void rp_chain_add_const(struct rp_chain *c, rp_str s)
@@ -172,7 +175,7 @@ static inline void free_piece(struct rp_mem *m, struct rp_piece *piece)
     rp_pool_put(&m->pieces, piece);
 }
 
-void rp_chain_clear(struct rp_chain *c)
+void rp_chain_drop_pieces(struct rp_chain *c)
 {
     while (c->head) free_piece(c->mem, take_head(c));
     RP_ASSERT(c->bytes == 0);
@@ -198,9 +201,18 @@ void rp_chain_consume(struct rp_chain *c, size_t n)
     }
 }
 
+/* All of src to an empty dst: the queue itself changes hands. */
+static size_t move_all(struct rp_chain *dst, struct rp_chain *src)
+{
+    *dst = *src;
+    rp_chain_init(src, src->mem);
+    return dst->bytes;
+}
+
 size_t rp_chain_move(struct rp_chain *dst, struct rp_chain *src, size_t max)
 {
     RP_ASSERT(dst != src && dst->mem == src->mem);
+    if (!dst->head && max >= src->bytes) return move_all(dst, src);
     size_t left = RP_MIN(max, src->bytes), moved = left;
     while (left) {
         struct rp_piece *head = src->head;

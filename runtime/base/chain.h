@@ -52,10 +52,14 @@ struct rp_chain {
     struct rp_mem *mem;
 };
 
-void rp_chain_init(struct rp_chain *c, struct rp_mem *m);
-void rp_chain_clear(struct rp_chain *c); /* drops everything; usable again */
+RP_INLINE void rp_chain_init(struct rp_chain *c, struct rp_mem *m);
+RP_INLINE void rp_chain_clear(struct rp_chain *c); /* drops everything; usable again */
+/* The last half of clear: there is something. */
+void rp_chain_drop_pieces(struct rp_chain *c);
 /* Append a slice of a chunk; takes its own hold. Merges with the tail when adjacent in one chunk. */
 void rp_chain_add(struct rp_chain *c, struct rp_chunk *chunk, const char *ptr, size_t len);
+/* Append a slice of a chunk that was just made; takes over the caller's hold. */
+void rp_chain_give(struct rp_chain *c, struct rp_chunk *chunk, const char *ptr, size_t len);
 /* Append bytes that outlive the chain (literals, frozen config). */
 void rp_chain_add_const(struct rp_chain *c, rp_str s);
 /* Append a copy; small copies share the tail chunk's spare room when the chain owns it alone. */
@@ -68,6 +72,15 @@ void rp_chain_consume(struct rp_chain *c, size_t n);
 void rp_chain_peek(const struct rp_chain *c, char *out, size_t n);
 
 #ifndef RP_CDEF
+inline void rp_chain_init(struct rp_chain *c, struct rp_mem *m)
+{
+    *c = (struct rp_chain){.mem = m};
+}
+inline void rp_chain_clear(struct rp_chain *c)
+{
+    if (c->head) rp_chain_drop_pieces(c);
+}
+
 #include <sys/uio.h>
 /* Fill up to n iovecs from the front; returns how many. */
 int rp_chain_iov(const struct rp_chain *c, struct iovec *iov, int n);

@@ -33,6 +33,7 @@ struct rp_h1_down {
     uint32_t magic;
     uint8_t state;    /* enum state */
     uint8_t out_mode; /* enum out_mode */
+    bool parting;     /* the client has said that this request is its last */
     struct rp_conn *conn;
     struct rp_h1_downs *all;
     struct rp_h1_down *next, *prev;
@@ -122,12 +123,22 @@ static void break_off(struct rp_h1_down *s)
     }
 }
 
-/* Let the client read our last answer before the connection goes (RFC 9112 §9.6). */
+/* All that the client sends has come. One that has announced the end sends nothing behind it (RFC 9112
+ * §9.6: MUST NOT); TLS ends with an alert of its own. */
+static bool has_all(const struct rp_h1_down *s)
+{
+    if (s->in.over != RP_OK) return true;
+    return s->parting && s->body.mode == RP_IN_DONE && rp_reader_len(&s->in) == 0 &&
+           !s->in.readable && !rp_conn_tls(s->conn);
+}
+
+/* Let the client read our last answer before the connection goes (RFC 9112 §9.6): what came to a
+ * closed one would be answered by a reset, which may overtake it. */
 static void close_gently(struct rp_h1_down *s)
 {
     struct rp_conn *c = s->conn;
     rp_ms ms = settings_of(s)->linger_ms;
-    bool ended = s->in.over != RP_OK;
+    bool ended = has_all(s);
     release(s);
     if (ended) rp_conn_close(c);
     else rp_conn_linger(c, ms, LINGER_BYTES);
@@ -174,6 +185,7 @@ static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
     x->conn_requests = s->requests;
     x->head_chunk = s->in.chunk ? rp_chunk_hold(s->in.chunk) : NULL;
     if (bad == RP_OK) bad = parse_head(s, head_n);
+    s->parting = bad == RP_OK && !x->head.keepalive;
     uint64_t most = settings_of(s)->requests_max;
     x->close_after = bad != RP_OK || !x->head.keepalive || settings_of(s)->draining ||
                      (most && s->requests >= most) || is_old(s);
@@ -187,9 +199,10 @@ static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
  * are needed to tell. */
 static bool skip_empty_lines(struct rp_h1_down *s)
 {
-    if (s->scanned > 0) return true;
-    rp_reader_take(&s->in, rp_h1_skip_empty_lines(rp_reader_ptr(&s->in), rp_reader_len(&s->in)));
     size_t left = rp_reader_len(&s->in);
+    if (s->scanned > 0 || RP_LIKELY(left > 0 && *rp_reader_ptr(&s->in) != '\r')) return true;
+    rp_reader_take(&s->in, rp_h1_skip_empty_lines(rp_reader_ptr(&s->in), left));
+    left = rp_reader_len(&s->in);
     return left > 1 || (left == 1 && *rp_reader_ptr(&s->in) != '\r');
 }
 

@@ -258,11 +258,13 @@ static rp_err up_read(struct rp_up *up, struct rp_chain *out, size_t max, struct
 {
     struct rp_h1_up *u = own(up);
     rp_str section = RP_STR_NONE;
+    bool counted = u->body.mode == RP_IN_LENGTH;
     rp_err e = rp_body_in_read(&u->body, &u->in, u->mem, u->up.conn, out, max, &section);
     if (e < 0) {
         u->poisoned = true;
         return e == RP_E_H1_CHUNK ? RP_E_UP_BAD_RESPONSE : RP_E_UP_TRUNCATED;
     }
+    if (counted) return u->body.mode == RP_IN_DONE ? RP_END : e;
     if (section.len > 2) {
         rp_str copy = rp_arena_copy(a, section);
         struct rp_msg *t = rp_arena_zalloc(a, sizeof(*t));
@@ -369,7 +371,12 @@ rp_err rp_h1_up_connect(struct rp_loop *l, struct rp_mem *m, const struct rp_add
 {
     struct rp_conn *c = NULL;
     rp_err e = rp_conn_connect(l, to, &c, fail);
-    if (e != RP_OK) return e;
+    if (e == RP_OK) *out = rp_h1_up_adopt(c, m);
+    return e;
+}
+
+struct rp_up *rp_h1_up_adopt(struct rp_conn *c, struct rp_mem *m)
+{
     struct rp_h1_up *u = rp_alloc(sizeof(*u));
     u->magic = MAGIC;
     u->mem = m;
@@ -379,6 +386,5 @@ rp_err rp_h1_up_connect(struct rp_loop *l, struct rp_mem *m, const struct rp_add
     rp_chain_init(&u->out, m);
     rp_conn_face(c)->owner = u;
     rp_conn_face(c)->on_event = on_conn_event;
-    *out = &u->up;
-    return RP_OK;
+    return &u->up;
 }

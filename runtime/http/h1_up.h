@@ -15,6 +15,8 @@
 /* Connect to an address. RP_E_UP_CONNECT with *fail when it failed at once. */
 RP_MUST rp_err rp_h1_up_connect(struct rp_loop *l, struct rp_mem *m, const struct rp_addr *to,
                                 struct rp_up **out, struct rp_conn_fail *fail);
+/* The same on a connection (own) that was begun elsewhere, whether or not it has come about. */
+struct rp_up *rp_h1_up_adopt(struct rp_conn *c, struct rp_mem *m);
 /* Connected, and it turns out that another protocol is spoken there: its connection (own); the rest
  * is freed. */
 struct rp_conn *rp_h1_up_release(struct rp_up *u);

@@ -9,6 +9,7 @@
 enum { FIELD_EXTRA = 4 }; /* ": " and CRLF */
 
 extern inline void rp_h1_put(struct rp_h1_writer *w, rp_str s);
+extern inline void rp_h1_put_three(struct rp_h1_writer *w, rp_str a, rp_str b, rp_str c);
 
 #define H 1
 #define L 0
@@ -63,35 +64,52 @@ void rp_h1_put_field(struct rp_h1_writer *w, rp_str name, rp_str value)
     w->p = p + 2;
 }
 
-/* Does f lie as "name: value\r\n" in one piece, with the CRLF known from its neighbour? */
-static bool is_whole_line(const struct rp_field *f, const struct rp_field *next)
+/* Does f lie as "name: value" in one piece? */
+static inline bool is_in_one(const struct rp_field *f)
 {
-    return f->value == f->name + f->name_n + 2 && next->name == f->value + f->value_n + 2 &&
-           f->name[f->name_n] == ':' && f->name[f->name_n + 1] == ' ';
+    const char *colon = f->name + f->name_n;
+    return f->value == colon + 2 && memcmp(colon, ": ", 2) == 0;
 }
 
-static inline bool is_left_out(const struct rp_msg *m, const struct rp_field *f,
-                               const struct rp_h1_skip *skip)
+/* ... with the CRLF behind it known from its neighbour? */
+static inline bool is_whole_line(const struct rp_field *f, const struct rp_field *next)
+{
+    return next->name == f->value + f->value_n + 2 && is_in_one(f);
+}
+
+static inline bool is_left_out(const struct rp_field *f, const struct rp_h1_skip *skip,
+                               const struct rp_msg *named_in)
 {
     return f->name_n == 0 || rp_h1_skip_has(skip, f->id) ||
-           (RP_UNLIKELY(m->conn_options) && rp_msg_is_conn_option(m, f));
+           (RP_UNLIKELY(named_in != NULL) && rp_msg_is_conn_option(named_in, f));
+}
+
+static void put_alone(struct rp_h1_writer *w, const struct rp_field *f)
+{
+    if (!is_in_one(f)) {
+        rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
+        return;
+    }
+    rp_str line = rp_str_of(f->name, (size_t)f->name_n + 2 + f->value_n);
+    rp_h1_put_three(w, line, RP_STR("\r\n"), RP_STR(""));
 }
 
 void rp_h1_put_fields(struct rp_h1_writer *w, const struct rp_msg *m, const struct rp_h1_skip *skip)
 {
+    const struct rp_msg *named_in = m->conn_options ? m : NULL;
     const struct rp_field *f = m->fields, *end = f + m->fields_n;
     for (;;) {
-        while (f < end && is_left_out(m, f, skip)) f++;
+        while (f < end && is_left_out(f, skip, named_in)) f++;
         if (f == end) return;
         const struct rp_field *run = f; /* whole lines from here on are copied at once */
         while (f + 1 < end && is_whole_line(f, f + 1)) {
             f++;
-            if (is_left_out(m, f, skip)) break;
+            if (is_left_out(f, skip, named_in)) break;
         }
         if (f > run) {
             rp_h1_put(w, rp_str_of(run->name, (size_t)(f->name - run->name)));
         } else {
-            rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
+            put_alone(w, f);
             f++;
         }
     }
@@ -100,23 +118,22 @@ void rp_h1_put_fields(struct rp_h1_writer *w, const struct rp_msg *m, const stru
 void rp_h1_put_status(struct rp_h1_writer *w, const struct rp_msg *m)
 {
     rp_str reason = m->reason.len ? m->reason : rp_msg_reason(m->status);
-    char line[] = "HTTP/1.1 200 ";
+    char *line = w->p;
     unsigned status = m->status;
     RP_CHECK(status >= 100 && status <= 999);
+    rp_h1_put_three(w, RP_STR("HTTP/1.1 200 "), reason, RP_STR("\r\n"));
+    if (RP_LIKELY(status == 200)) return;
     line[9] = (char)('0' + status / 100);
     line[10] = (char)('0' + status / 10 % 10);
     line[11] = (char)('0' + status % 10);
-    rp_h1_put(w, rp_str_of(line, sizeof line - 1));
-    rp_h1_put(w, reason);
-    rp_h1_put(w, RP_STR("\r\n"));
 }
 
 void rp_h1_writer_finish(struct rp_h1_writer *w, struct rp_chain *out)
 {
-    w->chunk->used = (uint32_t)(w->p - w->chunk->data);
-    rp_chain_add(out, w->chunk, w->chunk->data, w->chunk->used);
-    rp_chunk_drop(w->chunk);
+    struct rp_chunk *chunk = w->chunk;
+    chunk->used = (uint32_t)(w->p - chunk->data);
     *w = (struct rp_h1_writer){0};
+    rp_chain_give(out, chunk, chunk->data, chunk->used);
 }
 
 void rp_h1_put_chunk(struct rp_chain *out, struct rp_chain *in)

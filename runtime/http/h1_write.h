@@ -39,6 +39,8 @@ size_t rp_h1_fields_bound(const struct rp_msg *m);
 /* Start writing at most `bound` bytes in a fresh chunk. */
 struct rp_h1_writer rp_h1_writer_new(struct rp_mem *mem, size_t bound);
 RP_INLINE void rp_h1_put(struct rp_h1_writer *w, rp_str s);
+/* Three of them, one behind the other: "Host: ", a name, "\r\n". */
+RP_INLINE void rp_h1_put_three(struct rp_h1_writer *w, rp_str a, rp_str b, rp_str c);
 void rp_h1_put_u64(struct rp_h1_writer *w, uint64_t value);
 /* "name: value\r\n" */
 void rp_h1_put_field(struct rp_h1_writer *w, rp_str name, rp_str value);
@@ -57,6 +59,18 @@ inline void rp_h1_put(struct rp_h1_writer *w, rp_str s)
     RP_CHECK(s.len <= (size_t)(w->end - w->p));
     if (s.len) memcpy(w->p, s.ptr, s.len);
     w->p += s.len;
+}
+inline void rp_h1_put_three(struct rp_h1_writer *w, rp_str a, rp_str b, rp_str c)
+{
+    char *p = w->p;
+    size_t room = (size_t)(w->end - p);
+    RP_CHECK(b.len <= room && a.len + c.len <= room - b.len); /* a and c are literals, mostly */
+    if (a.len) memcpy(p, a.ptr, a.len);
+    p += a.len;
+    if (b.len) memcpy(p, b.ptr, b.len);
+    p += b.len;
+    if (c.len) memcpy(p, c.ptr, c.len);
+    w->p = p + c.len;
 }
 #endif
 

@@ -99,9 +99,7 @@ rp_err rp_msg_reserve(struct rp_msg *m, struct rp_arena *a)
 void rp_msg_init(struct rp_msg *m, struct rp_field *fields, uint16_t room, uint16_t max)
 {
     memset(m, 0, sizeof *m);
-    m->fields = fields;
-    m->fields_room = RP_MIN(room, max);
-    m->fields_max = max;
+    rp_msg_begin(m, fields, room, max);
 }
 
 void rp_msg_clear(struct rp_msg *m)

@@ -52,6 +52,16 @@ struct rp_msg {
 
 /* fields: storage for `room` fields, borrowed; grown from the arena up to max. Zeroes the rest. */
 void rp_msg_init(struct rp_msg *m, struct rp_field *fields, uint16_t room, uint16_t max);
+#ifndef RP_CDEF
+/* The same for one that is all zeros. */
+static inline void rp_msg_begin(struct rp_msg *m, struct rp_field *fields, uint16_t room,
+                                uint16_t max)
+{
+    m->fields = fields;
+    m->fields_room = RP_MIN(room, max);
+    m->fields_max = max;
+}
+#endif
 /* As new, with the storage it has. */
 void rp_msg_clear(struct rp_msg *m);
 

@@ -4,6 +4,9 @@
  */
 #include "http/reader.h"
 
+extern inline rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c,
+                                    size_t cap);
+
 enum {
     ROOM_MIN = 2048,         /* bytes: a smaller recv costs more system calls than a new chunk */
     SPLICE_FULL = 64 * 1024, /* ... of a splice behind which there may be more at once */
@@ -53,10 +56,8 @@ static void drained(struct rp_reader *r, struct rp_conn *c)
     rp_reader_listen(r, c);
 }
 
-rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap)
+rp_err rp_reader_receive(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap)
 {
-    if (r->over != RP_OK) return r->over;
-    if (!r->readable) return RP_AGAIN;
     rp_err e = make_room(r, m, cap);
     if (e != RP_OK) return e;
     size_t room = r->chunk->room - r->end;

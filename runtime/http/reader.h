@@ -32,13 +32,22 @@ void rp_reader_listen(struct rp_reader *r, struct rp_conn *c);
 
 /* One recv behind the unread bytes. cap: most unread bytes kept.
  * RP_OK; RP_AGAIN; RP_END (end of stream); RP_E_TOO_BIG (cap reached); RP_E_CLOSED, RP_E_OS */
-RP_MUST rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap);
+RP_MUST RP_INLINE rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c,
+                                        size_t cap);
+/* The last half of fill: there may be something. */
+RP_MUST rp_err rp_reader_receive(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c,
+                                 size_t cap);
 /* Past the reader, in which nothing is unread: at most max bytes from the socket into a pipe
  * (rp_splice_take). RP_OK; RP_AGAIN; RP_END; RP_E_CLOSED, RP_E_OS; RP_E_BUSY: fill instead */
 RP_MUST rp_err rp_reader_splice(struct rp_reader *r, struct rp_conn *c, size_t max,
                                 struct rp_splice **pipe);
 void rp_reader_clear(struct rp_reader *r);
 #ifndef RP_CDEF
+inline rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap)
+{
+    if (r->over != RP_OK) return r->over;
+    return r->readable ? rp_reader_receive(r, m, c, cap) : RP_AGAIN;
+}
 static inline const char *rp_reader_ptr(const struct rp_reader *r)
 {
     return r->chunk ? r->chunk->data + r->at : NULL;

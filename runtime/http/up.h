@@ -171,9 +171,9 @@ RP_MUST static inline rp_err rp_up_read_head(struct rp_up *u, const struct rp_h1
 {
     return u->ops->read_head(u, limits, a, out, chunk);
 }
-/* Response body bytes, at most max. RP_OK, RP_AGAIN, RP_END, RP_E_UP_TRUNCATED,
- * RP_E_UP_BAD_RESPONSE (bytes before the break may be in out). *trailers (in a) is set when the body
- * ended with some. */
+/* Response body bytes, at most max. RP_OK, RP_AGAIN, RP_END (of a body of known length with its last
+ * bytes; of a tunnel alone), RP_E_UP_TRUNCATED, RP_E_UP_BAD_RESPONSE (bytes before the break may be in
+ * out). *trailers (in a) is set when the body ended with some. */
 RP_MUST static inline rp_err rp_up_read(struct rp_up *u, struct rp_chain *out, size_t max,
                                         struct rp_arena *a, struct rp_msg **trailers)
 {

@@ -29,6 +29,14 @@ size_t rp_addr_put_ip(const struct rp_addr *a, char out[128]);
 /* "ip:port", "[ip6]:port", "unix:/path"; returns the length. */
 size_t rp_addr_put(const struct rp_addr *a, char out[128]);
 bool rp_addr_eq(const struct rp_addr *a, const struct rp_addr *b);
+#ifndef RP_CDEF
+/* As *to = *from; most addresses have no path, and the room for one is most of the struct. */
+static inline void rp_addr_copy(struct rp_addr *to, const struct rp_addr *from)
+{
+    if (RP_UNLIKELY(from->family == RP_ADDR_UNIX)) *to = *from;
+    else memcpy(to, from, offsetof(struct rp_addr, unix_path));
+}
+#endif
 
 /* "10.0.0.0/8", "fd00::/8", or one address, as 16 bytes and a length of 128 (IPv4: from 96 on). Bits
  * behind the length are kept. RP_E_INVALID. */

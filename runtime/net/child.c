@@ -54,7 +54,10 @@ static void on_closed(uv_handle_t *h)
 
 static void close_handle(uv_handle_t *h)
 {
-    if (!uv_is_closing(h)) uv_close(h, on_closed);
+    struct rp_child *c = h->data;
+    if (uv_is_closing(h)) return;
+    (void)rp_loop_guest(c->loop); /* it has something to do */
+    uv_close(h, on_closed);
 }
 
 static void kill_group(struct rp_child *c)
@@ -193,7 +196,7 @@ static int spawn(struct rp_child *c, const struct rp_child_spec *spec)
         .stdio = stdio,
     };
     keep_descriptors();
-    return uv_spawn(&c->loop->uv, &c->process, &options);
+    return uv_spawn(rp_loop_guest(c->loop), &c->process, &options);
 }
 
 static struct rp_child *child_new(struct rp_loop *l, const struct rp_child_spec *spec)
@@ -205,7 +208,7 @@ static struct rp_child *child_new(struct rp_loop *l, const struct rp_child_spec 
     rp_buf_add(&c->in, spec->in);
     for (int i = 0; i < 2; i++) rp_buf_init(&c->outs[i], spec->out_most);
     for (int i = 0; i < PIPES; i++) {
-        RP_CHECK(uv_pipe_init(&l->uv, &c->pipes[i], 0) == 0); /* never fails */
+        RP_CHECK(uv_pipe_init(rp_loop_guest(l), &c->pipes[i], 0) == 0); /* never fails */
         c->pipes[i].data = c;
     }
     c->process.data = c;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * conn: one stream socket on uv_poll with our own recv and writev.
+ * conn: one stream socket in the loop's epoll.
  *
  * States: CONNECTING -> SHAKING <-> ASKING (TLS) -> OPEN -> CLOSING. Reads stay armed; `pause` only notes that nobody wants
  * bytes, and the loop is told (epoll_ctl) when an event really comes while paused. Writing is tried
@@ -50,6 +50,8 @@ RP_MUST rp_err rp_conn_connect(struct rp_loop *l, const struct rp_addr *to, stru
 /* RP_OK connected (with TLS: and shaken hands); RP_AGAIN not yet, WRITABLE follows; RP_E_UP_CONNECT,
  * RP_E_UP_TLS_HANDSHAKE, RP_E_UP_TLS_VERIFY (see face->fail and rp_conn_why). */
 RP_MUST rp_err rp_conn_finish_connect(struct rp_conn *c);
+/* Is it connected, without a step further: TLS may still be put on. RP_OK, RP_AGAIN, RP_E_UP_CONNECT. */
+RP_MUST rp_err rp_conn_look_connected(struct rp_conn *c);
 
 /* Speak TLS, as the server, from the next byte on. Every other call then works as on a plain conn,
  * but that in_bytes and out_bytes count what is on the wire. WRITABLE comes when the handshake is over;
@@ -128,7 +130,7 @@ RP_MUST rp_err rp_conn_from_pipe(struct rp_conn *c, int pipe_fd, size_t n, size_
 void rp_conn_pause(struct rp_conn *c);    /* no READABLE until resumed */
 void rp_conn_resume(struct rp_conn *c);   /* if bytes are waiting READABLE comes again */
 void rp_conn_shutdown(struct rp_conn *c); /* send FIN; reading goes on */
-/* No callback after this returns; the memory goes at the loop's close callback. */
+/* No callback after this returns; the memory goes when the tick ends. */
 void rp_conn_close(struct rp_conn *c);
 /* Send FIN, throw away what still comes until end of stream, `bytes` or `ms`, then close: the
  * other side gets to read our last answer (RFC 9112 §9.6). No callback after this returns. */

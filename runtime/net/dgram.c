@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * dgram: see dgram.h. As conns do, sockets are watched by uv_poll and read and written here.
+ * dgram: see dgram.h. As conns are, sockets are read and written here.
  */
 #include "net/dgram.h"
 
@@ -31,7 +31,7 @@ struct rp_dgram {
     void *owner;
     int fd;
     bool connected, closing;
-    uv_poll_t poll;
+    struct rp_poll poll;
 };
 
 /* ---- sockets --------------------------------------------------------------------------------- */
@@ -98,28 +98,19 @@ uint32_t rp_dgram_most(void)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static void on_poll(uv_poll_t *h, int status, int events);
-
-static void watch(struct rp_dgram *d)
+static void on_poll(struct rp_poll *p, unsigned events)
 {
-    /* It fails only when another handle watches this fd, which uv_poll_init has ruled out. */
-    int e = uv_poll_start(&d->poll, UV_READABLE, on_poll);
-    RP_CHECK(e == 0);
-}
-
-static void on_poll(uv_poll_t *h, int status, int events)
-{
-    struct rp_dgram *d = h->data;
-    (void)events; /* only READABLE is watched */
+    struct rp_dgram *d = RP_CONTAINER(rp_dgram, poll, p);
     d->on_ready(d);
-    if (status < 0 && !d->closing) watch(d); /* EPOLLERR stops uv_poll; recv has taken the error */
+    /* recv has taken the error. */
+    if ((events & RP_POLL_FAILED) && !d->closing) rp_poll_arm(p, RP_POLL_IN);
 }
 
 static rp_err make(struct rp_loop *l, int fd, rp_dgram_fn on_ready, void *owner,
                    struct rp_dgram **out)
 {
     struct rp_dgram *d = rp_alloc(sizeof *d);
-    if (RP_SYS(watch, uv_poll_init(&l->uv, &d->poll, fd)) != 0) {
+    if (RP_SYS(watch, rp_poll_start(l, &d->poll, fd, RP_POLL_IN, on_poll)) != 0) {
         rp_free(d);
         return RP_E_OS;
     }
@@ -127,11 +118,9 @@ static rp_err make(struct rp_loop *l, int fd, rp_dgram_fn on_ready, void *owner,
     d->fd = fd;
     d->on_ready = on_ready;
     d->owner = owner;
-    d->poll.data = d;
     d->next = l->dgrams;
     if (d->next) d->next->prev = d;
     l->dgrams = d;
-    watch(d);
     *out = d;
     return RP_OK;
 }
@@ -200,9 +189,9 @@ void *rp_dgram_owner(const struct rp_dgram *d)
     return d->owner;
 }
 
-static void on_closed(uv_handle_t *h)
+static void free_closed(struct rp_poll *p)
 {
-    rp_free(h->data);
+    rp_free(RP_CONTAINER(rp_dgram, poll, p));
 }
 
 void rp_dgram_close(struct rp_dgram *d)
@@ -212,7 +201,7 @@ void rp_dgram_close(struct rp_dgram *d)
     if (d->next) d->next->prev = d->prev;
     if (d->prev) d->prev->next = d->next;
     else d->loop->dgrams = d->next;
-    uv_close((uv_handle_t *)&d->poll, on_closed);
+    rp_poll_end(&d->poll, !d->connected, free_closed); /* a bound one is a copy of the master's */
     (void)close(d->fd); /* on a socket an error here says nothing we could act on */
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * dns: see dns.h. c-ares asks (its sockets on uv_poll, its timeouts on the wheel), this file
+ * dns: see dns.h. c-ares asks (its sockets in the loop's epoll, its timeouts on the wheel), this file
  * remembers. One entry per name: the last good answer, when it ends, who waits.
  *
  * A c-ares callback only stores an answer and queues the delivery for the end of the tick: c-ares
@@ -14,6 +14,7 @@
 #include <netdb.h>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "net/addr_sys.h"
 #include "net/loop_uv.h"
@@ -21,11 +22,11 @@
 
 enum {
     NAME_MOST = RP_DNS_NAME_MOST,
-    ADDRS_MOST = 256,    /* of one name */
-    SERVICES_MOST = 64,  /* of one name */
-    SERVICE_MARK = '\1', /* what keys of services begin with; no name has it */
-    CLASS_IN = 1,        /* RFC 1035 §3.2.4 */
-    TYPE_SRV = 33,       /* RFC 2782 */
+    ADDRS_MOST = 1024,    /* of one name */
+    SERVICES_MOST = 1024, /* of one name */
+    SERVICE_MARK = '\1',  /* what keys of services begin with; no name has it */
+    CLASS_IN = 1,         /* RFC 1035 §3.2.4 */
+    TYPE_SRV = 33,        /* RFC 2782 */
 };
 
 const struct rp_dns_options rp_dns_defaults = {
@@ -66,6 +67,7 @@ struct entry {
     struct queue waiting;  /* for the query in flight */
     struct answer *answer; /* what is told until fresh_until; NULL before the first one */
     bool in_flight;
+    bool cut;       /* the last answer was too long */
     size_t ready_n; /* queries in dns->ready that will be told `answer` */
     rp_ms fresh_until, stale_until, used_ms;
     size_t name_n;
@@ -74,11 +76,9 @@ struct entry {
 
 /* One socket of c-ares. */
 struct watch {
-    uv_poll_t poll;
-    struct rp_dns *dns; /* NULL while closing */
+    struct rp_poll poll;
+    struct rp_dns *dns;
     struct watch *next, *prev;
-    ares_socket_t fd;
-    int events;
 };
 
 struct rp_dns {
@@ -206,6 +206,17 @@ static void make_ready(struct entry *e)
     if (d->ready.n > 0) rp_loop_defer(d->loop, &d->deliver);
 }
 
+/* Some of the answer is not used: once for each time that a name gets too long an answer. */
+static void tell_cut(struct entry *e, size_t n, size_t most, const char *what)
+{
+    size_t mark = e->name_n && e->name[0] == SERVICE_MARK;
+    rp_str name = rp_str_of(e->name + mark, e->name_n - mark);
+    if (n > most && !e->cut)
+        rp_log(warn, "a name has more %s than are used name=%s all=%llu used=%llu", what,
+               rp_log_esc(name), (unsigned long long)n, (unsigned long long)most);
+    e->cut = n > most;
+}
+
 static void store_addrs(struct entry *e, const struct ares_addrinfo *info)
 {
     const struct rp_dns_options *o = &e->dns->o;
@@ -225,6 +236,7 @@ static void store_addrs(struct entry *e, const struct ares_addrinfo *info)
     }
     answer_put(e, a, RP_MAX(ttl_ms, o->ttl_least_ms));
     e->stale_until = e->fresh_until + o->stale_ms;
+    tell_cut(e, room, ADDRS_MOST, "addresses");
 }
 
 static rp_err err_of(int status)
@@ -242,11 +254,12 @@ static void store_services(struct entry *e, const struct ares_srv_reply *list)
 {
     const struct rp_dns_options *o = &e->dns->o;
     struct answer *a = answer_new(RP_OK, 0);
-    a->services = rp_alloc(SERVICES_MOST * sizeof a->services[0]);
-    for (const struct ares_srv_reply *it = list; it && a->services_n < SERVICES_MOST;
-         it = it->next) {
+    size_t room = 1, all = 0;
+    for (const struct ares_srv_reply *it = list; it; it = it->next) room++;
+    a->services = rp_alloc(RP_MIN(room, (size_t)SERVICES_MOST) * sizeof a->services[0]);
+    for (const struct ares_srv_reply *it = list; it; it = it->next) {
         size_t n = strlen(it->host);
-        if (n == 0 || n > NAME_MOST) continue; /* ".": there is none */
+        if (n == 0 || n > NAME_MOST || all++ >= SERVICES_MOST) continue; /* ".": there is none */
         struct rp_dns_service *s = &a->services[a->services_n++];
         s->priority = it->priority;
         s->weight = it->weight;
@@ -257,6 +270,7 @@ static void store_services(struct entry *e, const struct ares_srv_reply *list)
     if (a->services_n == 0) a->status = RP_E_NOT_FOUND;
     answer_put(e, a, o->ttl_least_ms); /* c-ares does not tell the TTL of these */
     e->stale_until = e->fresh_until + o->stale_ms;
+    tell_cut(e, all, SERVICES_MOST, "services");
 }
 
 /* A name that is gone is believed at once; a silent or broken server is not: the last good answer
@@ -348,63 +362,52 @@ static void on_timer(struct rp_timer *t)
     set_timer(d);
 }
 
-static void on_poll(uv_poll_t *h, int status, int events)
+static void on_poll(struct rp_poll *p, unsigned events)
 {
-    struct watch *w = RP_CONTAINER(watch, poll, h);
-    struct rp_dns *d = w->dns;
-    bool failed = status < 0;  /* c-ares finds the reason and closes the socket */
-    if (failed) w->events = 0; /* uv has stopped watching */
-    ares_socket_t in = failed || events & UV_READABLE ? w->fd : ARES_SOCKET_BAD;
-    ares_socket_t out = failed || events & UV_WRITABLE ? w->fd : ARES_SOCKET_BAD;
-    ares_process_fd(d->channel, in, out); /* w may be closing now */
+    struct rp_dns *d = RP_CONTAINER(watch, poll, p)->dns;
+    bool failed = events & RP_POLL_FAILED; /* c-ares finds the reason and closes the socket */
+    ares_socket_t in = failed || events & RP_POLL_IN ? p->fd : ARES_SOCKET_BAD;
+    ares_socket_t out = failed || events & RP_POLL_OUT ? p->fd : ARES_SOCKET_BAD;
+    ares_process_fd(d->channel, in, out); /* p may have ended now */
     set_timer(d);
 }
 
-static void on_watch_closed(uv_handle_t *h)
+static void free_closed(struct rp_poll *p)
 {
-    rp_free(RP_CONTAINER(watch, poll, h));
+    rp_free(RP_CONTAINER(watch, poll, p));
 }
 
 static void watch_close(struct watch *w)
 {
-    struct rp_dns *d = w->dns;
     if (w->next) w->next->prev = w->prev;
     if (w->prev) w->prev->next = w->next;
-    else d->watches = w->next;
-    uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+    else w->dns->watches = w->next;
+    rp_poll_end(&w->poll, true, free_closed); /* c-ares closes it when it likes */
 }
 
-static struct watch *watch_open(struct rp_dns *d, ares_socket_t fd)
+static void watch_open(struct rp_dns *d, ares_socket_t fd, unsigned events)
 {
     struct watch *w = rp_alloc(sizeof *w);
-    if (RP_SYS(watch, uv_poll_init(&d->loop->uv, &w->poll, fd)) !=
-        0) { /* the query will time out */
-        rp_free(w);
-        return NULL;
+    if (RP_SYS(watch, rp_poll_start(d->loop, &w->poll, fd, events, on_poll)) != 0) {
+        rp_free(w); /* the query will time out */
+        return;
     }
     w->dns = d;
-    w->fd = fd;
     w->next = d->watches;
     if (d->watches) d->watches->prev = w;
     d->watches = w;
-    return w;
 }
 
 /* c-ares tells what it wants of a socket; nothing at all: it will close it now. */
 static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
 {
     struct rp_dns *d = arg;
-    int events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
+    unsigned events = (readable ? RP_POLL_IN : 0u) | (writable ? RP_POLL_OUT : 0u);
     struct watch *w = d->watches;
-    while (w && w->fd != fd) w = w->next;
-    if (events == 0) {
-        if (w) watch_close(w);
-        return;
-    }
-    if (!w) w = watch_open(d, fd);
-    if (!w || w->events == events) return;
-    w->events = events;
-    (void)uv_poll_start(&w->poll, events, on_poll); /* fails only for a doubly watched fd */
+    while (w && w->poll.fd != fd) w = w->next;
+    if (!w && events) watch_open(d, fd, events);
+    else if (w && events) rp_poll_arm(&w->poll, events);
+    else if (w) watch_close(w);
 }
 
 /* What c-ares would say. */

@@ -38,7 +38,7 @@ struct rp_listener {
     bool any; /* bound to no certain address */
     struct rp_addr addr;
     struct rp_timer retry;
-    uv_poll_t poll;
+    struct rp_poll poll;
 };
 
 /* ---- binding ------------------------------------------------------------------------------- */
@@ -116,18 +116,9 @@ rp_err rp_listener_bind(const struct rp_addr *a, const struct rp_listener_option
 
 /* ---- accepting ----------------------------------------------------------------------------- */
 
-static void on_poll(uv_poll_t *h, int status, int events);
-
-static void watch(struct rp_listener *ln)
-{
-    /* It fails only when another handle watches this fd, which uv_poll_init has ruled out. */
-    int e = uv_poll_start(&ln->poll, UV_READABLE, on_poll);
-    RP_CHECK(e == 0);
-}
-
 static void on_retry(struct rp_timer *t)
 {
-    watch(RP_CONTAINER(rp_listener, retry, t));
+    rp_poll_arm(&RP_CONTAINER(rp_listener, retry, t)->poll, RP_POLL_IN);
 }
 
 /* Errors of one connection that died in the queue (accept(2)), or of a signal: try the next one. */
@@ -142,7 +133,7 @@ static bool is_passing(int os)
 static void rest(struct rp_listener *ln, int os)
 {
     char where[RP_ADDR_TEXT_BYTES];
-    (void)uv_poll_stop(&ln->poll); /* never fails */
+    rp_poll_arm(&ln->poll, 0);
     rp_timer_set(ln->loop, &ln->retry, STARVED_MS);
     if (ln->starved) return;
     ln->starved = true;
@@ -178,13 +169,12 @@ static bool accept_one(struct rp_listener *ln)
     return false;
 }
 
-static void on_poll(uv_poll_t *h, int status, int events)
+static void on_poll(struct rp_poll *p, unsigned events)
 {
-    struct rp_listener *ln = h->data;
+    struct rp_listener *ln = RP_CONTAINER(rp_listener, poll, p);
     unsigned done = 0;
-    (void)events;     /* only READABLE is watched */
-    if (status < 0) { /* shut down by another process that shares it: nothing more will come */
-        rp_log(error, "listening socket failed os=%s", uv_err_name(status));
+    if (events & RP_POLL_FAILED) { /* nothing more will come */
+        rp_log(error, "listening socket failed fd=%d", ln->fd);
         return;
     }
     if (ln->full_tick + 1 == ln->loop->tick) ln->batch = RP_MIN(ln->batch * 2, BATCH_MOST);
@@ -202,7 +192,7 @@ rp_err rp_listener_open(struct rp_loop *l, int fd, rp_listener_fn on_accept, voi
     socklen_t n = sizeof ss;
     struct rp_listener *ln = rp_alloc(sizeof *ln);
     if (getsockname(fd, (struct sockaddr *)&ss, &n) != 0 ||
-        RP_SYS(watch, uv_poll_init(&l->uv, &ln->poll, fd)) != 0) {
+        RP_SYS(watch, rp_poll_start(l, &ln->poll, fd, RP_POLL_IN, on_poll)) != 0) {
         rp_free(ln);
         return RP_E_OS;
     }
@@ -215,12 +205,10 @@ rp_err rp_listener_open(struct rp_loop *l, int fd, rp_listener_fn on_accept, voi
     ln->batch = 1;
     ln->full_tick = UINT64_MAX - 1; /* never */
     ln->any = rp_addr_is_any(&ln->addr);
-    ln->poll.data = ln;
     rp_timer_init(&ln->retry, on_retry);
     ln->next = l->listeners;
     if (l->listeners) l->listeners->prev = ln;
     l->listeners = ln;
-    watch(ln);
     *out = ln;
     return RP_OK;
 }
@@ -235,9 +223,9 @@ const struct rp_addr *rp_listener_addr(const struct rp_listener *ln)
     return &ln->addr;
 }
 
-static void on_closed(uv_handle_t *h)
+static void free_closed(struct rp_poll *p)
 {
-    rp_free(h->data);
+    rp_free(RP_CONTAINER(rp_listener, poll, p));
 }
 
 void rp_listener_close(struct rp_listener *ln)
@@ -248,5 +236,5 @@ void rp_listener_close(struct rp_listener *ln)
     if (ln->next) ln->next->prev = ln->prev;
     if (ln->prev) ln->prev->next = ln->next;
     else ln->loop->listeners = ln->next;
-    uv_close((uv_handle_t *)&ln->poll, on_closed);
+    rp_poll_end(&ln->poll, true, free_closed); /* the descriptor is not ours to close */
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop: see loop.h. One tick is: deferred jobs (prepare), poll and socket events, deferred jobs and a
- * share of the bulk jobs (check), close callbacks, timers. Cached times are forgotten at the two
- * places where a new batch of callbacks is about to start: before the poll and before the timers.
+ * loop: see loop.h. One tick is: deferred jobs, the wait, socket events, deferred jobs and a share of
+ * the bulk jobs, libuv, timers. The clock is read behind the wait, once for all that follows.
+ *
+ * libuv serves what is seldom: jobs on threads, programs, signals. It is a guest: its own descriptor is
+ * one of those that are waited for, and uv_run is called when that is readable, when one of its timers is due
+ * and when somebody touched it (rp_loop_guest).
  */
 #include "net/loop_uv.h"
 
@@ -20,6 +23,7 @@ enum {
      * a body takes. To ask for events so often costs some hundredths of it. */
     SHARE_NS = 100 * 1000,
     SHARE_MOST_NS = 10 * SHARE_NS,
+    WAIT_MOST_MS = 3600 * 1000, /* fits an int; waking up once in it costs nothing */
 };
 
 /* ---- time ---------------------------------------------------------------------------------- */
@@ -30,10 +34,22 @@ static void forget_times(struct rp_loop *l)
     l->wall = 0;
 }
 
+static void read_clock(struct rp_loop *l)
+{
+    l->now_ns = rp_clock_mono_ns();
+    l->now_ms = l->now_ns / 1000000;
+    l->wall = 0;
+}
+
 rp_ms rp_loop_now(const struct rp_loop *l)
 {
     if (RP_UNLIKELY(l->lab != NULL)) return rp_clock_mono_ns() / 1000000;
-    return uv_now(&l->uv);
+    return l->now_ms;
+}
+
+void rp_loop_reread(struct rp_loop *l)
+{
+    read_clock(l);
 }
 
 rp_ns rp_loop_now_ns(const struct rp_loop *l)
@@ -143,72 +159,103 @@ static void run_bulk(struct rp_loop *l)
     l->share_ends_ns = 0;
 }
 
-static void on_idle(uv_idle_t *h)
+/* ---- the guest ------------------------------------------------------------------------------ */
+
+uv_loop_t *rp_loop_guest(struct rp_loop *l)
 {
-    (void)h; /* being active is all it is for */
+    l->guest_stirred = true;
+    return &l->uv;
 }
 
-/* The poll must not block while jobs are left. */
-static void stay_awake(struct rp_loop *l)
+static void on_guest(struct rp_poll *p, unsigned events)
 {
-    bool left = l->jobs.head || l->bulk.head;
-    if (RP_LIKELY(left == l->awake)) return;
-    l->awake = left;
-    if (left) (void)uv_idle_start(&l->idle, on_idle); /* fails only without cb */
-    else (void)uv_idle_stop(&l->idle);                /* never fails */
+    (void)events; /* whatever it is, libuv finds it */
+    p->loop->guest_stirred = true;
 }
 
-static void run_deferred(struct rp_loop *l)
+/* One round of it. What its callbacks started, or closed, may want another before anything comes. */
+static void run_guest(struct rp_loop *l)
+{
+    l->guest_stirred = false;
+    (void)uv_run(&l->uv, UV_RUN_NOWAIT); /* its handles are there or not: both are fine */
+    int ms = uv_loop_alive(&l->uv) ? uv_backend_timeout(&l->uv) : -1;
+    if (ms == 0) l->guest_stirred = true;
+    l->guest_due_ms = ms > 0 ? l->now_ms + (rp_ms)ms : UINT64_MAX;
+}
+
+/* ---- ticks ---------------------------------------------------------------------------------- */
+
+/* What may be waited, with jobs left not at all. A long tick makes timers late by its length: so long
+ * they wait anyway when it goes before them. */
+static int wait_ms_of(const struct rp_loop *l, rp_ms most_ms)
+{
+    if (l->jobs.head || l->bulk.head || l->guest_stirred) return 0;
+    rp_ms first = l->lab ? UINT64_MAX : l->wheel.next_ms, at = RP_MIN(first, l->guest_due_ms);
+    rp_ms until = at > l->now_ms ? at - l->now_ms : 0;
+    most_ms = RP_MIN(most_ms, (rp_ms)WAIT_MOST_MS);
+    return (int)RP_MIN(until, most_ms);
+}
+
+static void tick(struct rp_loop *l, rp_ms most_ms)
 {
     run_jobs(l);
-    stay_awake(l);
-}
-
-static void on_prepare(uv_prepare_t *h)
-{
-    struct rp_loop *l = h->data;
-    run_deferred(l);
-    forget_times(l);
+    rp_polls_bury(&l->polls);
     l->tick++;
-}
-
-static void on_check(uv_check_t *h)
-{
-    struct rp_loop *l = h->data;
+    int n = rp_polls_wait(&l->polls, wait_ms_of(l, most_ms));
+    read_clock(l);
+    rp_polls_tell(&l->polls, n);
     run_jobs(l);
     if (RP_UNLIKELY(l->bulk.head != NULL)) run_bulk(l);
     else l->left_ns = 0;
-    stay_awake(l);
-    forget_times(l);
+    if (RP_UNLIKELY(l->guest_stirred || l->guest_due_ms <= l->now_ms)) run_guest(l);
+    if (l->wheel.next_ms <= l->now_ms && !l->lab) rp_wheel_run(&l->wheel, l->now_ms);
+}
+
+void rp_loop_run(struct rp_loop *l)
+{
+    read_clock(l); /* to build a site takes its time */
+    while (!l->stopped) tick(l, UINT64_MAX);
+    l->stopped = false;
+    run_jobs(l);
+}
+
+void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms)
+{
+    read_clock(l);
+    if (!l->stopped) tick(l, wait_ms);
+    l->stopped = false;
+    run_jobs(l); /* of timers, which a tick runs last */
+}
+
+void rp_loop_stop(struct rp_loop *l)
+{
+    l->stopped = true;
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-static void on_turn_limit(uv_timer_t *h)
-{
-    (void)h; /* having woken the poll is all it is for */
-}
-
 struct rp_loop *rp_loop_new(struct rp_mem *m)
 {
     struct rp_loop *l = rp_alloc(sizeof *l);
+    if (!rp_polls_init(&l->polls)) {
+        rp_free(l);
+        return NULL;
+    }
     if (uv_loop_init(&l->uv) != 0) {
+        rp_polls_fini(&l->polls);
         rp_free(l);
         return NULL;
     }
     l->mem = m;
     l->share_ns = SHARE_NS;
-    /* None of these can fail on an initialised loop. */
-    (void)uv_prepare_init(&l->uv, &l->prepare);
-    (void)uv_check_init(&l->uv, &l->check);
-    (void)uv_idle_init(&l->uv, &l->idle);
-    (void)uv_timer_init(&l->uv, &l->wheel_uv);
-    (void)uv_timer_init(&l->uv, &l->turn_limit);
-    l->uv.data = l->prepare.data = l->check.data = l->wheel_uv.data = l;
-    (void)uv_prepare_start(&l->prepare, on_prepare);
-    (void)uv_check_start(&l->check, on_check);
-    rp_wheel_init(&l->wheel, uv_now(&l->uv));
+    l->uv.data = l;
+    l->guest_due_ms = UINT64_MAX;
+    read_clock(l);
+    rp_wheel_init(&l->wheel, l->now_ms);
     rp_conn_pools_init(l);
+    /* libuv watches its own ends only once it runs. */
+    if (rp_poll_start(l, &l->guest, uv_backend_fd(&l->uv), RP_POLL_IN, on_guest) != 0)
+        rp_loop_free(&l);
     return l;
 }
 
@@ -233,30 +280,11 @@ void rp_loop_free(struct rp_loop **lp)
         (void)uv_run(&l->uv, UV_RUN_ONCE);
         uv_walk(&l->uv, close_handle, NULL); /* what late work callbacks opened */
     }
+    rp_polls_fini(&l->polls);
     rp_conn_pools_fini(l);
     rp_tls_room_free(l);
     RP_CHECK(l->meter.conns_n == 0);
     rp_free(l);
-}
-
-void rp_loop_run(struct rp_loop *l)
-{
-    (void)uv_run(&l->uv, UV_RUN_DEFAULT); /* handles are left by nature: the result says nothing */
-    run_deferred(l);
-}
-
-void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms)
-{
-    /* Repeating: time that passed before this turn may use up the first one before the poll. */
-    if (wait_ms > 0) (void)uv_timer_start(&l->turn_limit, on_turn_limit, wait_ms, wait_ms);
-    (void)uv_run(&l->uv, wait_ms > 0 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
-    (void)uv_timer_stop(&l->turn_limit);
-    run_deferred(l); /* of timers, which a single turn runs last */
-}
-
-void rp_loop_stop(struct rp_loop *l)
-{
-    uv_stop(&l->uv);
 }
 
 struct rp_mem *rp_loop_mem(const struct rp_loop *l)
@@ -323,5 +351,5 @@ void rp_loop_catch_up(struct rp_loop *l)
     RP_CHECK(l->lab);
     forget_times(l);
     rp_wheel_run_exact(&l->wheel, rp_loop_now(l));
-    run_deferred(l);
+    run_jobs(l);
 }

@@ -34,6 +34,8 @@ void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms);
 void rp_loop_stop(struct rp_loop *l);
 
 rp_ms rp_loop_now(const struct rp_loop *l); /* monotonic, fixed within a tick */
+/* Read the clock before the first tick, after work that took long: timers count from now. */
+void rp_loop_reread(struct rp_loop *l);
 rp_ns rp_loop_now_ns(
     const struct rp_loop *l); /* monotonic, read by the clock at most once a tick... */
 double rp_loop_wall(const struct rp_loop *l); /* wall time of this tick, seconds */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop_uv: the inside of struct rp_loop, for the .c files of net/ and process/ only.
+ * loop_uv: the inside of struct rp_loop and libuv, its guest, for the .c files of net/ and process/ only.
  */
 #ifndef RP_NET_LOOP_UV_H
 #define RP_NET_LOOP_UV_H
@@ -10,6 +10,7 @@
 #include "net/lab.h"
 #include "net/loop.h"
 #include "net/meter.h"
+#include "net/poll.h"
 #include "net/splice.h"
 #include "net/wheel.h"
 
@@ -24,20 +25,20 @@ struct rp_defer_queue {
 };
 
 struct rp_loop {
+    struct rp_polls polls;
+    bool stopped;         /* rp_loop_stop */
+    bool guest_stirred;   /* libuv has something to do that its descriptor does not tell */
+    rp_ms guest_due_ms;   /* its first timer; UINT64_MAX: it has none */
+    struct rp_poll guest; /* its descriptor */
     uv_loop_t uv;
-    uv_prepare_t prepare;
-    uv_check_t check;
-    uv_idle_t idle;        /* active only while deferred jobs are left over: poll must not block */
-    bool awake;            /* it is */
-    uv_timer_t wheel_uv;   /* the one timer that drives the wheel */
-    uv_timer_t turn_limit; /* bounds rp_loop_turn */
+    rp_ms now_ms; /* of this tick */
     struct rp_mem *mem;
     struct rp_defer_queue jobs, bulk;
     rp_ns share_ns;      /* of a tick for bulk jobs, at least */
     rp_ns share_ends_ns; /* this tick's */
     rp_ns left_ns;       /* since when some of them wait for their next share; 0: none */
     uint64_t tick;       /* counts rounds of poll */
-    rp_ns now_ns;        /* 0: not read in this tick */
+    rp_ns now_ns;        /* 0: not read since it was forgotten */
     double wall;         /* 0: not read in this tick */
     int64_t date_s;
     char date[RP_CLOCK_DATE_BYTES];
@@ -53,6 +54,10 @@ struct rp_loop {
     uint64_t ran_n;               /* deferred jobs, ever */
     struct rp_wheel wheel;
 };
+
+/* libuv's loop, to start, change or close something there. To be asked for each time, because what it
+ * is asked to do it does in the loop's next tick, if that knows. Inside of its callbacks there is no need. */
+uv_loop_t *rp_loop_guest(struct rp_loop *l);
 
 /* Sizes that only conn.c knows, for rp_loop_new. */
 void rp_conn_pools_init(struct rp_loop *l);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * timer: a wheel of intrusive timers driven by one uv timer. Arming, moving and clearing are O(1)
+ * timer: a wheel of intrusive timers that the loop turns. Arming, moving and clearing are O(1)
  * and make no system call; a deadline is never early and at most ~2% or 2 ms late.
  *
  * A deadline that moves away, as most do with each event, is one store: the timer stays where it lies

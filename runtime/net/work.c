@@ -34,7 +34,7 @@ rp_err rp_work_start(struct rp_loop *l, void (*run)(void *arg),
     w->run = run;
     w->done = done;
     w->arg = arg;
-    if (RP_SYS(work, uv_queue_work(&l->uv, &w->req, on_run, on_done)) != 0) {
+    if (RP_SYS(work, uv_queue_work(rp_loop_guest(l), &w->req, on_run, on_done)) != 0) {
         rp_free(w);
         return RP_E_OS;
     }

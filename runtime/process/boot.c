@@ -155,8 +155,8 @@ static rp_err take_over(struct rp_master *m, struct rp_buf *error)
 rp_err rp_boot(struct rp_master *m)
 {
     static rp_err (*const steps[])(struct rp_master * m, struct rp_buf * error) = {
-        raise_limits, first_account, take_pidfile, check_site,  write_extra_pid,
-        open_logs,    open_sockets,  make_parts,   make_shared, open_control,
+        raise_limits,    first_account, take_pidfile, make_parts,  check_site,
+        write_extra_pid, open_logs,     open_sockets, make_shared, open_control,
     };
     struct rp_buf error;
     rp_err e = RP_OK;
@@ -164,6 +164,7 @@ rp_err rp_boot(struct rp_master *m)
     m->pidfile.fd = m->extra.fd = m->signals = m->reload.check.channel = -1;
     m->watch.channel = -1;
     rp_upgrade_init(&m->upgrade);
+    rp_found_init(&m->found);
     m->generation = m->succession ? m->succession->generation + 1 : 1;
     m->crew.slots = rp_alloc(sizeof *m->crew.slots * RP_PLAN_SLOTS);
     for (uint32_t i = 0; i < RP_PLAN_SLOTS; i++) m->crew.slots[i].channel = -1;
@@ -182,6 +183,7 @@ void rp_boot_undo(struct rp_master *m)
     rp_control_close(&m->control);
     rp_reload_fini(m);
     rp_upgrade_fini(&m->upgrade);
+    rp_found_fini(&m->found);
     rp_watch_stop(&m->watch);
     rp_crew_fini(m);
     rp_parts_close(m);

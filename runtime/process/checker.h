@@ -31,6 +31,7 @@ struct rp_check_order {
     rp_str overrides;          /* "name=value" lines of -g */
     enum rp_describe describe; /* fill plan->description */
     rp_str sources; /* bundle of the generation that serves: only certificates are read anew */
+    rp_str found;   /* routes that providers found; may be empty */
     int log;        /* above 2: where the two log to; else their stderr */
     const struct rp_os_account *account; /* whom the evaluator becomes; NULL: nobody else */
     rp_ms limit_ms;                      /* 0: RP_CHECK_LIMIT_MS */

@@ -12,6 +12,7 @@
 #include "process/boot.h"
 #include "process/checker.h"
 #include "process/command.h"
+#include "process/found.h"
 #include "process/pidfile.h"
 #include "process/successor.h"
 #include "process/tool.h"
@@ -183,13 +184,16 @@ static int complain(int status, rp_str text)
 static int check(const struct rp_cli *c, const char *site)
 {
     struct rp_os_account account;
-    struct rp_buf error;
+    struct rp_buf error, found;
     struct rp_checked *checked = NULL;
     bool root = geteuid() == 0;
     rp_buf_init(&error, TEXT_MOST);
+    rp_buf_init(&found, TEXT_MOST);
     if (root && rp_os_account_choose(c->user, &account) != RP_OK)
         return complain(EXIT_FAILED, RP_STR("no such account for -g user"));
+    rp_found_ask(site, c->pid_path, &found);
     struct rp_check_order order = {.site = site,
+                                   .found = rp_buf_str(&found),
                                    .overrides = rp_buf_str(&c->overrides),
                                    .describe = c->mode == RP_CLI_EXPLAIN ? RP_DESCRIBE_TEXT
                                                                          : RP_DESCRIBE_WARNINGS,
@@ -205,6 +209,7 @@ static int check(const struct rp_cli *c, const char *site)
         (void)complain(EXIT_FAILED, rp_buf_str(&error));
     }
     rp_checked_free(&checked);
+    rp_buf_fini(&found);
     rp_buf_fini(&error);
     return e == RP_OK ? EXIT_OK : EXIT_FAILED;
 }

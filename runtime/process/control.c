@@ -20,6 +20,7 @@
 #include "process/gates.h"
 #include "process/peers.h"
 #include "process/shares.h"
+#include "shm/roster_text.h"
 
 enum {
     BACKLOG = 16,
@@ -248,12 +249,19 @@ static void do_status(struct rp_master *m, struct client *k)
     rp_buf_fini(&out);
 }
 
+/* Routes that providers found, as they are handed to checks. */
+static void do_found(struct rp_master *m, struct client *k)
+{
+    answer(k, 0, rp_found_read(m));
+}
+
 static void do_metrics(struct rp_master *m, struct client *k)
 {
     struct rp_buf out;
     rp_buf_init(&out, METRICS_MOST);
     rp_metric_text(m->metrics, m->counters, m->turn_ms, &out);
     rp_splits_text(m->splits, &out);
+    rp_roster_text(m->roster, m->turn_ms, &out);
     answer(k, 0, rp_buf_str(&out));
     rp_buf_fini(&out);
 }
@@ -297,10 +305,14 @@ static bool other_has_session(const struct rp_control *c, const struct client *k
     return false;
 }
 
-/* A serving worker: the one that is named, else the first. */
+/* A serving worker: the one that is named, else the first; or the agent. */
 static bool find_worker(const struct rp_master *m, rp_str name, uint32_t *worker)
 {
     uint64_t number;
+    if (rp_str_eq(name, RP_STR("agent"))) {
+        *worker = RP_CREW_AGENT;
+        return m->crew.slots[RP_CREW_AGENT].state == RP_SLOT_SERVING;
+    }
     bool any = rp_str_eq(name, RP_STR("any"));
     if (!any && (rp_str_u64(name, &number) != RP_OK || number >= RP_PLAN_WORKERS_MOST))
         return false;
@@ -410,9 +422,10 @@ static const struct {
     const char *name;
     void (*run)(struct rp_master *m, struct client *k);
 } COMMANDS[] = {
-    {"reload", do_reload},       {"stop", do_stop},     {"quit", do_quit},
-    {"reopen", do_reopen},       {"status", do_status}, {"metrics", do_metrics},
-    {"upstreams", do_upstreams}, {"splits", do_splits}, {"circuits", do_circuits},
+    {"reload", do_reload},     {"stop", do_stop},           {"quit", do_quit},
+    {"reopen", do_reopen},     {"status", do_status},       {"metrics", do_metrics},
+    {"found", do_found},       {"upstreams", do_upstreams}, {"splits", do_splits},
+    {"circuits", do_circuits},
 };
 
 static void obey(struct rp_master *m, struct client *k, rp_str command)

@@ -18,6 +18,7 @@
 
 struct evaluator {
     int channel;
+    rp_str found;
     struct rp_bundle *old; /* of the generation that serves, when only certificates are read anew */
     struct rp_plan_watched *watched; /* files of certificates; the bundle asks for each once */
     uint32_t watched_n, watched_room;
@@ -53,10 +54,19 @@ static rp_err fetch_old(struct evaluator *v, rp_str path, struct rp_buf *out)
     return e;
 }
 
+/* Came with the order, and is never taken from the generation before. */
+static rp_err fetch_found(const struct evaluator *v, struct rp_buf *out)
+{
+    if (v->found.len == 0) return RP_E_NOT_FOUND;
+    rp_buf_add(out, v->found);
+    return RP_OK;
+}
+
 static rp_err fetch(void *arg, rp_str path, struct rp_buf *out)
 {
     struct evaluator *v = arg;
     struct rp_message_head head = {.kind = RP_SAY_FETCH};
+    if (rp_str_eq(path, RP_STR(RP_BUNDLE_FOUND))) return fetch_found(v, out);
     if (v->old && !rp_check_is_cert(path)) return fetch_old(v, path, out);
     if (path.len > RP_CHANNEL_TEXT_BYTES) return RP_E_TOO_BIG;
     rp_err e = rp_channel_send(v->channel, &head, path, NULL, 0);
@@ -136,6 +146,7 @@ void rp_evaluate(const struct rp_check_order *order, int reader, int channel)
 {
     struct evaluator *v = rp_alloc(sizeof *v);
     v->channel = channel;
+    v->found = order->found;
     rp_os_reset_signals();
     rp_os_raise_stack();
     if (order->account && rp_os_become(order->account) != RP_OK)

@@ -9,6 +9,7 @@
 #include "process/checker.h"
 #include "process/control.h"
 #include "process/errlog.h"
+#include "process/found.h"
 #include "process/inherit.h"
 #include "process/logs.h"
 #include "process/master.h"
@@ -144,6 +145,7 @@ struct rp_master {
     struct rp_dict *staples;    /* OCSP answers of all workers */
     struct rp_crew crew;
     struct rp_reload reload;
+    struct rp_found found; /* routes of providers */
     struct rp_watch watch; /* of the files of certificates */
     struct rp_upgrade upgrade;
     struct rp_succession *succession; /* while we rehearse, or take over; else NULL */
@@ -226,7 +228,8 @@ void rp_master_stop(struct rp_master *m);
 void rp_master_fail(struct rp_master *m, rp_str why);
 /* A worker became ready. */
 void rp_master_on_ready(struct rp_master *m);
-struct rp_check_order rp_master_order(const struct rp_master *m);
+/* With the routes that are found now. */
+struct rp_check_order rp_master_order(struct rp_master *m);
 /* Write errors where the current generation says, from its level on. */
 void rp_master_use_logs(struct rp_master *m);
 /* A line of the log for each of a text: the reasons of a bad site are one per line. */

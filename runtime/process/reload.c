@@ -405,6 +405,7 @@ void rp_reload_tick(struct rp_master *m)
     if (r->deadline_ms && m->turn_ms >= r->deadline_ms) on_deadline(m);
     if (r->before && r->step == RP_RELOAD_IDLE && m->turn_ms - r->before_ms > PROBATION_MS)
         rp_checked_free(&r->before);
+    rp_found_tick(m);
 }
 
 rp_ms rp_reload_next(const struct rp_master *m)

@@ -92,6 +92,7 @@ static rp_err build(struct rp_stage *s, const struct rp_checked *checked)
         rp_buf_add(&s->error, RP_STR("the bundle of sources is malformed"));
         return e;
     }
+    rp_bundle_leave_undescribed(bundle);
     e = rp_host_build(bundle, s->generation, &s->conf, &s->error);
     rp_bundle_free(&bundle);
     if (e != RP_OK) return e;

@@ -18,6 +18,7 @@
 #include "process/checker.h"
 #include "process/pidfile.h"
 #include "process/tool_in.h"
+#include "script/bundle.h"
 
 enum { STATUS_TROUBLE = 2 };
 
@@ -95,8 +96,7 @@ static bool has_option(const struct rp_tool_run *r, const char *option)
     return false;
 }
 
-/* The site whose folder pages may come from. */
-static void site_of(const struct rp_tool_run *r, char out[512])
+void rp_tool_site(const struct rp_tool_run *r, char out[512])
 {
     out[0] = 0;
     for (int i = 0; i < r->args_n; i++) {
@@ -136,13 +136,15 @@ RP_NORETURN static void run_as(struct rp_tool_run *r, const struct rp_os_account
 static void serve_files(struct rp_tool_run *r, int channel)
 {
     char site[512];
-    site_of(r, site);
+    rp_tool_site(r, site);
     while (rp_channel_recv(channel, &r->m) == RP_OK) {
         int fd = -1;
         rp_err e = RP_E_INVALID;
         rp_str path = rp_channel_text(&r->m);
         bool is_fetch = r->m.head.kind == RP_SAY_FETCH;
         if (is_fetch && r->m.head.a == RP_TOOL_ARGUMENT) e = rp_tool_open_argument(r, path, &fd);
+        else if (is_fetch && rp_str_eq(path, RP_STR(RP_BUNDLE_FOUND)))
+            e = rp_tool_open_found(r, &fd);
         else if (is_fetch) e = rp_check_open_for(site, path, &fd);
         struct rp_message_head head = {.kind = RP_SAY_FILE, .a = (uint32_t)-e};
         rp_channel_done(&r->m);
@@ -188,12 +190,14 @@ int rp_tool_run(int argc, char **argv, int at)
     struct rp_tool_run *r = rp_alloc(sizeof *r);
     char **args = rp_alloc((size_t)argc * sizeof *args);
     *r = (struct rp_tool_run){.name = argv[at], .args = args, .reader = -1, .control = -1};
+    rp_buf_init(&r->found, 0);
     for (int i = 1; i < argc; i++)
         if (i != at) args[r->args_n++] = argv[i];
     const struct tool *tool = tool_of(argv[at]);
     bool runs_site = tool->runs_site && (!tool->runs_with || has_option(r, tool->runs_with));
     int status = runs_site && geteuid() == 0 ? run_apart(r) : run_here(r);
     rp_os_close(&r->control);
+    rp_buf_fini(&r->found);
     rp_free(args);
     rp_free(r);
     return status;

@@ -11,14 +11,17 @@
 
 #include "process/checker.h"
 #include "process/control.h"
+#include "process/found.h"
 #include "process/pidfile.h"
 #include "process/tool_in.h"
+#include "script/bundle.h"
 
 enum {
     FAILED = 1,
     TROUBLE = 2,
     NO_ANSWER = 255,
     PATH_MOST = 64 * 1024,
+    FOUND_MOST = 16 << 20,   /* bytes of routes that an instance found */
     ARGUMENT_MOST = 1 << 30, /* bytes of a file named on the command line */
 };
 
@@ -73,6 +76,14 @@ rp_err rp_tool_open_argument(const struct rp_tool_run *r, rp_str path, int *fd)
     return RP_E_INVALID;
 }
 
+rp_err rp_tool_open_found(const struct rp_tool_run *r, int *fd)
+{
+    char site[512];
+    rp_tool_site(r, site);
+    *fd = -1;
+    return site[0] ? rp_found_open(site, fd) : RP_E_NOT_FOUND;
+}
+
 /* ---- files --------------------------------------------------------------------------------- */
 
 static rp_err fetch_from_reader(struct rp_tool_run *r, uint32_t what, rp_str path, int *fd)
@@ -88,12 +99,18 @@ static rp_err fetch_from_reader(struct rp_tool_run *r, uint32_t what, rp_str pat
     return e;
 }
 
+static rp_err open_of_site(const struct rp_tool_run *r, rp_str path, int *fd)
+{
+    if (rp_str_eq(path, RP_STR(RP_BUNDLE_FOUND))) return rp_tool_open_found(r, fd);
+    return rp_check_is_list(path) ? rp_check_open_list(path, fd) : rp_check_open_source(path, fd);
+}
+
 static rp_err open_any(struct rp_tool_run *r, uint32_t what, rp_str path, int *fd)
 {
     *fd = -1;
     if (r->reader >= 0) return fetch_from_reader(r, what, path, fd);
     if (what == RP_TOOL_ARGUMENT) return rp_tool_open_argument(r, path, fd);
-    return rp_check_is_list(path) ? rp_check_open_list(path, fd) : rp_check_open_source(path, fd);
+    return open_of_site(r, path, fd);
 }
 
 rp_err rp_tool_fetch(void *arg, rp_str path, struct rp_buf *out)
@@ -137,18 +154,34 @@ static int call_path(struct rp_tool_run *r, const rp_str *args, struct rp_buf *o
     return e == RP_OK ? 0 : FAILED;
 }
 
+/* A draft that nobody runs is compared with a site that runs: it gets the routes of that one. */
+static void keep_found(struct rp_tool_run *r, struct rp_buf *found)
+{
+    if (found->len) {
+        rp_buf_fini(&r->found);
+        r->found = *found;
+    } else {
+        rp_buf_fini(found);
+    }
+}
+
 /* check(absolute path, overrides, "text"|"model") -> 0, description | 1, what is wrong */
 static int call_check(struct rp_tool_run *r, const rp_str *args, struct rp_buf *out)
 {
     struct rp_os_account account;
     struct rp_checked *checked = NULL;
+    struct rp_buf found;
     bool root = geteuid() == 0;
     if (root && rp_os_account_choose(rp_tool_override(r, "user"), &account) != RP_OK) {
         rp_buf_add_z(out, "no such account for -g user");
         return FAILED;
     }
+    rp_buf_init(&found, FOUND_MOST);
+    rp_found_ask(args[0].ptr, NULL, &found);
+    keep_found(r, &found);
     struct rp_check_order order = {
         .site = args[0].ptr,
+        .found = rp_buf_str(&r->found),
         .overrides = args[1],
         .describe = rp_str_eq(args[2], RP_STR("model")) ? RP_DESCRIBE_MODEL : RP_DESCRIBE_TEXT,
         .account = root ? &account : NULL};

@@ -173,6 +173,7 @@ static void boot(struct rp_worker *w)
     if (in->zones_n) memcpy(s->zones, in->zones, sizeof(int) * in->zones_n);
     w->stage = s;
     rp_stage_build_here(s);
+    rp_loop_reread(w->loop); /* half a minute may have passed: start hooks have their own time */
     if (s->result != RP_OK) {
         rp_worker_say(w, RP_SAY_FAILED, s, rp_buf_str(&s->error));
         rp_stage_drop(&w->stage);
@@ -310,7 +311,7 @@ static void watch_signals(struct rp_worker *w)
     uv_signal_t *handles[] = {&w->term_signal, &w->quit_signal};
     static const int numbers[] = {SIGTERM, SIGQUIT};
     for (size_t i = 0; i < RP_COUNT(handles); i++) {
-        RP_CHECK(uv_signal_init(&w->loop->uv, handles[i]) == 0);
+        RP_CHECK(uv_signal_init(rp_loop_guest(w->loop), handles[i]) == 0);
         handles[i]->data = w;
         RP_CHECK(uv_signal_start(handles[i], on_signal, numbers[i]) == 0);
     }

@@ -37,7 +37,7 @@ struct rp_worker {
     struct rp_proxy_stats published;
     uint64_t keys_version; /* of the ticket keys that the proxy has */
     uint64_t oldest;       /* generation that still had a request at the last beat */
-    uv_poll_t channel;
+    struct rp_poll channel;
     uv_signal_t term_signal, quit_signal;
     struct rp_timer beat, limit, settle;
     struct rp_ears ears;

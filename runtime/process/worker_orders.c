@@ -163,18 +163,17 @@ static void obey(struct rp_worker *w)
 /* Nobody would respawn or reload us: answer what runs and go. */
 static void lose_master(struct rp_worker *w)
 {
-    (void)uv_poll_stop(&w->channel); /* never fails */
+    rp_poll_arm(&w->channel, 0);
     if (w->in.quiet && w->state == RP_WORKER_STARTING)
         rp_log(info, "the upgrade was given up, ending"); /* nobody was served */
     else rp_log(alert, "the master is gone, draining master=%d", w->in.master);
     rp_worker_drain(w, 0);
 }
 
-static void on_channel(uv_poll_t *p, int status, int events)
+static void on_channel(struct rp_poll *p, unsigned events)
 {
-    struct rp_worker *w = p->data;
-    (void)events; /* only READABLE is watched */
-    rp_err e = status < 0 ? RP_END : RP_OK;
+    struct rp_worker *w = RP_CONTAINER(rp_worker, channel, p);
+    rp_err e = events & RP_POLL_FAILED ? RP_END : RP_OK;
     while (e == RP_OK || e == RP_E_INVALID) {
         e = rp_channel_recv(w->in.channel, &w->message);
         if (e == RP_OK) obey(w);
@@ -185,7 +184,5 @@ static void on_channel(uv_poll_t *p, int status, int events)
 
 void rp_worker_watch_channel(struct rp_worker *w)
 {
-    RP_CHECK(uv_poll_init(&w->loop->uv, &w->channel, w->in.channel) == 0);
-    w->channel.data = w;
-    RP_CHECK(uv_poll_start(&w->channel, UV_READABLE, on_channel) == 0);
+    RP_CHECK(rp_poll_start(w->loop, &w->channel, w->in.channel, RP_POLL_IN, on_channel) == 0);
 }

@@ -22,6 +22,7 @@
 #include "proxy/coalesce.h"
 #include "proxy/deadline.h"
 #include "proxy/dial.h"
+#include "proxy/eyeballs.h"
 #include "proxy/guard.h"
 #include "proxy/hash_key.h"
 #include "proxy/headers.h"
@@ -135,6 +136,7 @@ void rp_attempt_log_failure(struct rp_req *r, rp_err e)
     char addr[RP_ADDR_TEXT_BYTES + 1] = "-";
     const char *why = r->up ? rp_conn_why(r->up->conn) : NULL;
     if (r->pick.pool_slot) addr[rp_addr_put(rp_connpool_addr(r->pick.pool_slot), addr)] = '\0';
+    if (!r->up && r->try_os) why = strerror(r->try_os);
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
            rp_log_esc(r->upstream->name), addr, r->tries, why ? why : rp_err_reason(e),
            rp_req_id(r).ptr);
@@ -238,8 +240,8 @@ static struct rp_up *find_pooled(struct rp_req *r)
 /* Is HTTP/2 spoken with the upstream, where it can be? A CONNECT has a connection of its own. */
 static bool wants_h2(const struct rp_req *r)
 {
-    bool shared = !r->up_http1 && r->x.head.method != RP_M_CONNECT && !own_tls(r);
-    return r->upstream->http != RP_UP_HTTP1 && shared;
+    if (r->upstream->http == RP_UP_HTTP1) return false;
+    return !r->up_http1 && r->x.head.method != RP_M_CONNECT && !own_tls(r);
 }
 
 /* A stream on a connection that other requests use, too; as above, one that has been idle is looked at
@@ -334,32 +336,90 @@ static rp_err dress(struct rp_req *r)
     return RP_OK;
 }
 
-static enum rp_verdict start_connect(struct rp_req *r)
+/* What the new connection begins with, before its first byte. */
+static rp_err wear(struct rp_req *r)
 {
-    struct rp_conn_fail fail = {0};
     char text[RP_PROXY_ADD_MOST];
-    if (waits_for_dial(r)) {
-        return wait_up(r, "upstream connect of another request", connect_ms(r),
-                       RP_E_UP_CONNECT_TIMEOUT);
-    }
-    r->connect_start_ns = rp_loop_now_ns(r->proxy->loop);
-    r->proxy->stats.up_connects++;
-    rp_err e = rp_h1_up_connect(r->proxy->loop, r->proxy->mem, rp_connpool_addr(r->pick.pool_slot),
-                                &r->up, &fail);
-    if (e != RP_OK) {
-        r->up = NULL;
-        return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
-    }
-    e = dress(r);
-    if (e != RP_OK) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
+    rp_err e = dress(r);
+    if (e != RP_OK) return e;
     if (r->upstream->proxy_protocol && rp_conn_tls(r->up->conn))
         rp_conn_greet(r->up->conn, proxy_header(r, text));
     bool one = (r->upstream->http == RP_UP_HTTP_AUTO && !wants_h2(r)) || own_tls(r);
     if (one && rp_conn_tls(r->up->conn)) rp_conn_offer(r->up->conn, RP_STR("\x08http/1.1"));
     rp_attempt_bind(r);
-    rp_ms ms = connect_ms(r);
-    if (r->tries < r->upstream->tries) ms = rp_upstream_patience(&r->pick, ms, r->upstream->tls);
-    return wait_up(r, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);
+    return RP_OK;
+}
+
+/* ---- several addresses ------------------------------------------------------------------------------- */
+
+static void on_race(void *arg)
+{
+    rp_req_wake(arg, RP_WAKE_UP);
+}
+
+static enum rp_verdict race_lost(struct rp_req *r, rp_err e, const struct rp_conn_fail *fail)
+{
+    r->try_os = fail->os;
+    enum rp_verdict v = rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
+    r->try_os = 0;
+    return v;
+}
+
+/* Those that wait for this request's connection, to use it, too, wait for it at its address. was: let
+ * go of here. */
+static void move_dial(struct rp_req *r, struct rp_pool_slot *was)
+{
+    struct rp_pool_slot *is = r->pick.pool_slot;
+    if (r->dials && was != is) {
+        --*rp_connpool_dials(was);
+        ++*rp_connpool_dials(is);
+        for (struct rp_req *q = r->proxy->live; q; q = q->next) {
+            bool waits = q->step == RP_STEP_CONNECT && !q->up && !q->pick.race && q != r;
+            if (!waits || q->pick.pool_slot != was) continue;
+            q->pick.pool_slot = rp_connpool_ref(is);
+            rp_connpool_drop(r->proxy->pool, was);
+        }
+    }
+    rp_connpool_drop(r->proxy->pool, was);
+}
+
+static enum rp_verdict start_race(struct rp_req *r)
+{
+    struct rp_conn_fail fail = {0};
+    struct rp_pool_slot *was = rp_connpool_ref(r->pick.pool_slot);
+    rp_err e = rp_race_begin(r->proxy, &r->pick, r->upstream->next_address_ms, on_race, r, &fail);
+    move_dial(r, was);
+    if (e != RP_OK) return race_lost(r, e, &fail);
+    return wait_up(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
+}
+/* RP_OK: the first connection that came about is the request's. */
+static rp_err look_at_race(struct rp_req *r, struct rp_conn_fail *fail)
+{
+    struct rp_conn *conn;
+    struct rp_pool_slot *was = rp_connpool_ref(r->pick.pool_slot);
+    rp_err e = rp_race_look(r->proxy, &r->pick, &conn, fail);
+    move_dial(r, was);
+    if (e != RP_OK) return e;
+    r->up = rp_h1_up_adopt(conn, r->proxy->mem);
+    return wear(r);
+}
+
+static enum rp_verdict start_connect(struct rp_req *r)
+{
+    struct rp_conn_fail fail = {0};
+    if (waits_for_dial(r)) {
+        return wait_up(r, "upstream connect of another request", connect_ms(r),
+                       RP_E_UP_CONNECT_TIMEOUT);
+    }
+    r->connect_start_ns = rp_loop_now_ns(r->proxy->loop);
+    if (RP_UNLIKELY(rp_race_is_wanted(r->proxy, &r->pick))) return start_race(r);
+    r->proxy->stats.up_connects++;
+    rp_err e = rp_h1_up_connect(r->proxy->loop, r->proxy->mem, rp_connpool_addr(r->pick.pool_slot),
+                                &r->up, &fail);
+    if (e != RP_OK) r->up = NULL;
+    else e = wear(r);
+    if (e != RP_OK) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
+    return wait_up(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
 }
 
 /* In HTTP/2 a WebSocket is an extended CONNECT (RFC 8441), for peers that said that they take it; the
@@ -414,8 +474,12 @@ static enum rp_verdict go_without_h2(struct rp_req *r)
 
 enum rp_verdict rp_step_connect(struct rp_req *r)
 {
-    if (!r->up) return begin_connect(r);
-    rp_err e = finish_connect(r);
+    struct rp_conn_fail fail = {0};
+    rp_err e = RP_OK;
+    if (RP_UNLIKELY(r->pick.race != NULL)) e = look_at_race(r, &fail);
+    else if (!r->up) return begin_connect(r);
+    if (e < 0) return race_lost(r, e, &fail);
+    if (e == RP_OK) e = finish_connect(r);
     if (e == RP_AGAIN) {
         r->waiting_for = "upstream connect"; /* the deadline stands */
         return RP_STEP_WAIT;

@@ -192,6 +192,7 @@ struct rp_conf_upstream {
     rp_ms fail_rest_ms;     /* how long it rests at first, then twice that, .. */
     rp_ms fail_rest_max_ms; /* ... at most */
     rp_ms pool_idle_ms, connect_ms, send_ms, first_byte_ms, idle_ms;
+    rp_ms next_address_ms; /* of a name with several: the next is tried beside the ones before */
     uint8_t
         proxy_protocol; /* version of the PROXY header that new connections begin with; 0: none */
     uint8_t proxy_tlvs; /* RP_PROXY_SAYS_ bits: what one of version 2 says besides */
@@ -533,6 +534,8 @@ RP_MUST rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *in
  * "send_ms", "first_byte_ms", "idle_ms", "balance", "balance_chain", "proxy_protocol",
  * "proxy_tlvs" */
 RP_MUST rp_err rp_conf_set_upstream(struct rp_conf *c, uint32_t upstream, rp_str key, double value);
+/* In the place of a number: what upstreams that are added from now on begin as. */
+enum { RP_CONF_EACH_UPSTREAM = 0x7fffffff };
 RP_MUST rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, rp_str key,
                                          rp_str value); /* "host_header" */
 /* "10.0.0.1:80", "unix:/x", "name:80"; weight 1 .. 65535 */

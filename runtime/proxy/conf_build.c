@@ -207,6 +207,23 @@ rp_err rp_conf_set_plugin(struct rp_conf *c, uint32_t plugin, rp_str key, double
 
 /* ---- upstreams ------------------------------------------------------------------------------- */
 
+static struct rp_conf_upstream *new_upstream(struct rp_conf *c)
+{
+    struct rp_conf_upstream *u = rp_arena_zalloc(&c->arena, sizeof *u);
+    if (u && c->draft->fresh) *u = *c->draft->fresh;
+    else if (u) rp_conf_put_defaults(u, UPSTREAM_NUMBERS, RP_COUNT(UPSTREAM_NUMBERS));
+    return u;
+}
+
+/* NULL: there is none of that number, or no memory. */
+static struct rp_conf_upstream *upstream_at(struct rp_conf *c, uint32_t upstream)
+{
+    if (upstream < c->upstreams_n) return c->upstreams[upstream];
+    if (upstream != RP_CONF_EACH_UPSTREAM) return NULL;
+    if (!c->draft->fresh) c->draft->fresh = new_upstream(c);
+    return c->draft->fresh;
+}
+
 rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
                             struct rp_conf_error *e)
 {
@@ -215,13 +232,12 @@ rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
     if (rp_map_find(&c->draft->upstream_names, name))
         return rp_conf_fail(e, RP_E_INVALID, "upstream \"%.*s\" is there already",
                             RP_STR_ARG(name));
-    struct rp_conf_upstream *u = rp_arena_zalloc(&c->arena, sizeof *u);
+    struct rp_conf_upstream *u = new_upstream(c);
     void *grown = rp_conf_grow(&c->arena, c->upstreams, c->upstreams_n, sizeof u);
     if (!u || !grown || rp_conf_copy(c, name, &u->name) != RP_OK ||
         rp_map_set(&c->draft->upstream_names, name, u) != RP_OK)
         return rp_conf_full(e);
     c->upstreams = grown;
-    rp_conf_put_defaults(u, UPSTREAM_NUMBERS, RP_COUNT(UPSTREAM_NUMBERS));
     u->index = c->upstreams_n;
     c->upstreams[c->upstreams_n++] = u;
     *index = u->index;
@@ -231,17 +247,17 @@ rp_err rp_conf_add_upstream(struct rp_conf *c, rp_str name, uint32_t *index,
 rp_err rp_conf_set_upstream(struct rp_conf *c, uint32_t upstream, rp_str key, double value)
 {
     if (c->frozen) return RP_E_PHASE;
-    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
-    return rp_conf_put_number(c->upstreams[upstream], UPSTREAM_NUMBERS, RP_COUNT(UPSTREAM_NUMBERS),
-                              key, value);
+    struct rp_conf_upstream *u = upstream_at(c, upstream);
+    if (!u) return RP_E_NOT_FOUND;
+    return rp_conf_put_number(u, UPSTREAM_NUMBERS, RP_COUNT(UPSTREAM_NUMBERS), key, value);
 }
 
 rp_err rp_conf_set_upstream_text(struct rp_conf *c, uint32_t upstream, rp_str key, rp_str value)
 {
     if (c->frozen) return RP_E_PHASE;
-    if (upstream >= c->upstreams_n) return RP_E_NOT_FOUND;
-    return rp_conf_put_text(c, c->upstreams[upstream], UPSTREAM_TEXTS, RP_COUNT(UPSTREAM_TEXTS),
-                            key, value);
+    struct rp_conf_upstream *u = upstream_at(c, upstream);
+    if (!u) return RP_E_NOT_FOUND;
+    return rp_conf_put_text(c, u, UPSTREAM_TEXTS, RP_COUNT(UPSTREAM_TEXTS), key, value);
 }
 
 static rp_err parse_peer(rp_str text, struct rp_conf_peer *p, struct rp_conf_error *e)

@@ -24,6 +24,7 @@ struct rp_conf_draft {
     struct rp_conf_draft_route *routes; /* routes_n of conf */
     struct rp_route_hosts *hosts;       /* becomes the router's */
     struct rp_map upstream_names;       /* name -> struct rp_conf_upstream */
+    struct rp_conf_upstream *fresh;     /* what each begins as; NULL: as conf.tbl says */
     rp_str *trust;                      /* checked texts of networks */
     uint32_t trust_n;
     uint32_t default_host; /* UINT32_MAX: none */

@@ -64,6 +64,7 @@ static bool take_ticket(struct rp_req *r, const struct rp_conf_circuit *c, uint3
         }
         *t = (struct rp_guard_ticket){.gate = gate,
                                       .held = true,
+                                      .taken = true,
                                       .probe = pass == RP_CIRCUIT_PROBE,
                                       .row = s.row,
                                       .at = s.at};
@@ -204,12 +205,6 @@ bool rp_guard_may_repeat(const struct rp_req *r)
            is_closed(r, &r->upstream->circuit, gate_of_upstream(r));
 }
 
-void rp_guard_leave(struct rp_req *r)
-{
-    return_ticket(r, &r->guard->of_route);
-    return_ticket(r, &r->guard->of_upstream);
-}
-
 void rp_guard_hand_over(struct rp_req *r, struct rp_req *to)
 {
     if (!to->guard) to->guard = rp_arena_zalloc(&to->x.arena, sizeof *to->guard);
@@ -252,15 +247,20 @@ static struct rp_limit_rules limits_of(const struct rp_conf_limit *c)
     };
 }
 
-bool rp_guard_has_room(const struct rp_group *g)
+uint32_t rp_guard_most(const struct rp_group *g)
 {
     const struct rp_conf_upstream *c = g->conf;
-    if (!c->requests_all && !c->limit.on) return true;
-    uint32_t n = rp_roster_in_flight(g->proxy->roster, g->gate);
-    if (c->requests_all && n >= c->requests_all) return false;
-    if (!c->limit.on) return true;
+    uint32_t most = c->requests_all ? c->requests_all : UINT32_MAX;
+    if (!c->limit.on) return most;
     struct rp_limit_rules rules = limits_of(&c->limit);
-    return n < rp_limit_of(rp_roster_word(g->proxy->roster, g->gate, RP_GATE_LIMIT), &rules);
+    uint32_t limit = rp_limit_of(rp_roster_word(g->proxy->roster, g->gate, RP_GATE_LIMIT), &rules);
+    return RP_MIN(most, limit);
+}
+
+bool rp_guard_has_room(const struct rp_group *g)
+{
+    uint32_t most = rp_guard_most(g);
+    return most == UINT32_MAX || rp_roster_in_flight(g->proxy->roster, g->gate) < most;
 }
 
 /* One process at a time gets here with a turn, so the words fit together. */
@@ -315,9 +315,44 @@ void rp_guard_answered(struct rp_req *r)
     const struct rp_group *g = r->pick.group;
     if (g && g->peers_n == 1) /* of several it is done already */
         rp_upstream_note_latency(r->proxy, &r->pick);
+    if (r->guard) r->guard->answered = true;
     note_peer(r, bad);
     note_limit(r, us);
     if (!bad || !rp_hedge_is_on(r) || !rp_attempt_is_unwanted(r)) note_circuits(r, bad, us);
+}
+
+/* By the upstream, after its head; clients that go away say nothing of it. */
+static bool is_broken_off(const struct rp_req *r)
+{
+    return r->fail == RP_E_UP_TRUNCATED || r->fail == RP_E_UP_BAD_RESPONSE ||
+           r->fail == RP_E_UP_IDLE_TIMEOUT;
+}
+
+/* Its ticket was used when the head came; the end counts if that state still lasts. */
+static void count_broken_off(struct rp_req *r, const struct rp_conf_circuit *c,
+                             struct rp_guard_ticket *t)
+{
+    if (!c->on || !t->taken || t->held) return;
+    uint64_t word = rp_roster_word(r->proxy->roster, t->gate, RP_GATE_CIRCUIT);
+    struct rp_circuit_state s = rp_circuit_read(word);
+    if (s.state != RP_CIRCUIT_CLOSED || s.at != t->at) return;
+    t->held = true;
+    t->probe = false;
+    use_ticket(r, c, t, true, 0);
+}
+
+static void note_broken_off(struct rp_req *r)
+{
+    note_peer(r, true);
+    count_broken_off(r, &r->route->circuit, &r->guard->of_route);
+    count_broken_off(r, &r->upstream->circuit, &r->guard->of_upstream);
+}
+
+void rp_guard_leave(struct rp_req *r)
+{
+    if (r->guard->answered && is_broken_off(r)) note_broken_off(r);
+    return_ticket(r, &r->guard->of_route);
+    return_ticket(r, &r->guard->of_upstream);
 }
 
 void rp_guard_failed(struct rp_req *r, bool late)

@@ -15,15 +15,16 @@
 
 struct rp_guard_ticket {
     uint32_t gate;
-    bool held;
-    bool probe;  /* it is one, and ... */
-    uint8_t row; /* ... of this opening in a row */
-    rp_ms at;    /* of the state that let it pass */
+    bool held, taken; /* taken: once, by the try that goes on */
+    bool probe;       /* it is one, and ... */
+    uint8_t row;      /* ... of this opening in a row */
+    rp_ms at;         /* of the state that let it pass */
 };
 
 struct rp_guard {
     struct rp_guard_ticket of_route, of_upstream;
     bool fell;        /* it goes to the fallback */
+    bool answered;    /* a response head came, and was counted */
     uint32_t retry_s; /* refused: worth another try after that */
 };
 
@@ -40,14 +41,17 @@ void rp_guard_failed(struct rp_req *r, bool late);
 bool rp_guard_may_repeat(const struct rp_req *r);
 /* No peer may be asked now, and it does not wait. */
 void rp_guard_full(struct rp_req *r);
-void rp_guard_leave(struct rp_req *r); /* r->guard is there: it ends */
+/* r->guard is there, and the request ends. An answer that its upstream broke off counts as bad. */
+void rp_guard_leave(struct rp_req *r);
 /* Its try goes on as that of `to`, and so do its tickets. */
 void rp_guard_hand_over(struct rp_req *r, struct rp_req *to);
 void rp_guard_tell_client(struct rp_req *r); /* Retry-After of a refusal */
 
 /* ---- groups --------------------------------------------------------------------------------- */
 
-/* Has the upstream room for one more? Of a group with a gate. */
+/* Of a group with a gate: most requests under way, by its limits; UINT32_MAX: any number. */
+uint32_t rp_guard_most(const struct rp_group *g);
+/* ... has it room for one more? */
 bool rp_guard_has_room(const struct rp_group *g);
 void rp_guard_place(struct rp_group *g); /* hold its gate, where it needs one */
 void rp_guard_displace(struct rp_group *g);

@@ -215,9 +215,7 @@ static void put_version_and_host(struct rp_h1_writer *w, const struct rp_req *r,
     if (!host.len && r->pick.peer && r->pick.peer->conf->addr.family != RP_ADDR_UNIX) {
         host = r->pick.peer->conf->name;
     }
-    rp_h1_put(w, RP_STR(" HTTP/1.1\r\nHost: "));
-    rp_h1_put(w, host);
-    rp_h1_put(w, RP_STR("\r\n"));
+    rp_h1_put_three(w, RP_STR(" HTTP/1.1\r\nHost: "), host, RP_STR("\r\n"));
 }
 
 /* "old, " of all lines; the caller adds the last member and the line's end. */
@@ -231,13 +229,15 @@ static void put_list_start(struct rp_h1_writer *w, const struct rp_msg *m, uint1
 }
 
 /* "name: old, new" where the old list counts only from trusted clients. */
-static void put_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id, rp_str name,
-                     rp_str item)
+static inline void put_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id,
+                            rp_str name, rp_str item)
 {
-    rp_h1_put(w, name);
-    if (r->from_trusted) put_list_start(w, r->up_head, id);
-    rp_h1_put(w, item);
-    rp_h1_put(w, RP_STR("\r\n"));
+    if (RP_UNLIKELY(r->from_trusted)) {
+        rp_h1_put(w, name);
+        put_list_start(w, r->up_head, id);
+        name = RP_STR("");
+    }
+    rp_h1_put_three(w, name, item, RP_STR("\r\n"));
 }
 
 /* A trusted client's word stands, else ours. name: with ": " behind it. */
@@ -245,9 +245,7 @@ static inline void put_fact(struct rp_h1_writer *w, const struct rp_req *r, uint
                             rp_str name, rp_str value)
 {
     rp_str theirs = r->from_trusted ? rp_msg_get(r->up_head, id) : RP_STR_NONE;
-    rp_h1_put(w, name);
-    rp_h1_put(w, theirs.ptr ? theirs : value);
-    rp_h1_put(w, RP_STR("\r\n"));
+    rp_h1_put_three(w, name, theirs.ptr ? theirs : value, RP_STR("\r\n"));
 }
 
 /* What nearly every request says of it. */
@@ -418,7 +416,9 @@ void rp_headers_put_request(struct rp_req *r, struct rp_chain *out, enum rp_fram
 rp_err rp_headers_note_response(struct rp_req *r)
 {
     if (!r->conf->via) return RP_OK;
-    rp_str value = rp_str_from(via_line(r->conf, &r->res), strlen("Via: "));
-    return rp_msg_add(&r->res, &r->x.arena, RP_H_VIA, RP_STR("Via"),
+    /* Name and value lie side by side, so that they are written as one. */
+    rp_str line = via_line(r->conf, &r->res);
+    rp_str value = rp_str_from(line, strlen("Via: "));
+    return rp_msg_add(&r->res, &r->x.arena, RP_H_VIA, rp_str_head(line, strlen("Via")),
                       rp_str_head(value, value.len - strlen("\r\n")));
 }

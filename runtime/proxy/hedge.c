@@ -9,6 +9,7 @@
 #include "proxy/hedge.h"
 
 #include "proxy/attempt_retry.h"
+#include "proxy/eyeballs.h"
 #include "proxy/guard.h"
 #include "proxy/proxy.h"
 #include "proxy/queue.h"
@@ -158,6 +159,7 @@ void rp_try_hand_over(struct rp_req *from, struct rp_req *to)
     to->wakes &= ~(unsigned)RP_WAKE_TIMEOUT; /* of what it waited for before */
     if (RP_UNLIKELY(from->guard != NULL)) rp_guard_hand_over(from, to);
     if (to->up) rp_attempt_bind(to);
+    rp_race_hand_over(&to->pick, to);
     set_timer(to->proxy->loop, &to->timer, t.ends_ms);
     from->up = NULL;
     from->dials = false;

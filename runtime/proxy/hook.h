@@ -78,6 +78,8 @@ struct rp_hooks {
      * `most` bytes, in r's arena, ptr NULL: it is not noted for that. NULL: there is no trace. */
     void (*trace)(struct rp_req *r);
     rp_str (*trace_text)(struct rp_req *r, size_t most);
+    /* Its groups go away: whoever of its code uses a peer lets go of it. NULL: nobody does. */
+    void (*leave_upstreams)(struct rp_conf *c);
     /* The last request of an old generation ended: free its VM (conf->script). */
     void (*drop_generation)(struct rp_conf *c);
     /* Asked before that: true when it is still needed for a while; it was held then. NULL: never. */

@@ -123,7 +123,7 @@ static void find_client(struct rp_req *r)
 {
     const struct rp_conf *c = r->conf;
     rp_conn_peer(r->x.conn, &r->conn_addr);
-    r->client = r->conn_addr;
+    rp_addr_copy(&r->client, &r->conn_addr);
     r->from_trusted = c->trust && rp_cidr_set_has(c->trust, &r->conn_addr);
     if (!r->from_trusted) return;
     uint16_t id = RP_H_X_FORWARDED_FOR;
@@ -375,6 +375,8 @@ static enum rp_verdict step_end(struct rp_req *r)
 
 /* ---- the loop --------------------------------------------------------------------------------- */
 
+enum { LATE_HOOK_MS = 100 }; /* for a hook whose time was over when its turn came */
+
 /* Things that end a request whatever it waits for. True when the step was changed. */
 static bool handle_wakes(struct rp_req *r, unsigned wakes)
 {
@@ -393,6 +395,11 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
         return true;
     }
     if (!(wakes & RP_WAKE_TIMEOUT) || r->timer_means == RP_OK) return false;
+    if ((wakes & RP_WAKE_TASK) && r->timer_means == RP_E_HOOK_TIMEOUT) {
+        /* The turn was late: what the hook hears, which may be its own earlier deadline, goes first. */
+        rp_timer_set(r->proxy->loop, &r->timer, LATE_HOOK_MS);
+        return false;
+    }
     bool of_client = r->timer_means == RP_E_SEND_TIMEOUT || r->timer_means == RP_E_SEND_SLOW;
     if (of_client && r->step == RP_STEP_RELAY && !rp_respond_is_stuck(r)) return false;
     if (r->task) r->conf->hooks->cancel(r); /* one of the body may go on with another try */

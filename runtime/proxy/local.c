@@ -10,6 +10,7 @@
 #include "proxy/proxy.h"
 #include "proxy/upstream.h"
 #include "shm/metric.h"
+#include "shm/roster_text.h"
 #include "shm/splits.h"
 
 enum {
@@ -198,6 +199,7 @@ static rp_err answer_metrics(struct rp_req *r)
     rp_buf_init(&text, METRICS_BYTES);
     rp_metric_text(r->proxy->metrics, r->proxy->counters, rp_clock_mono_ns() / 1000000, &text);
     rp_splits_text(r->proxy->splits, &text);
+    rp_roster_text(r->proxy->roster, rp_clock_mono_ns() / 1000000, &text);
     rp_err e = text.failed ? RP_E_CAP
                            : rp_req_answer(r, RP_FROM_CORE, 200,
                                            RP_STR("text/plain; version=0.0.4; charset=utf-8"),

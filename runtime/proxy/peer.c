@@ -137,7 +137,8 @@ struct rp_peer *rp_peer_new(struct rp_group *g, const struct rp_conf_peer *conf,
     struct rp_peer *p = rp_alloc(sizeof *p);
     if (++g->proxy->peer_ids == 0) g->proxy->peer_ids = 1;
     p->id = g->proxy->peer_ids;
-    p->conf = conf ? conf : &p->live;
+    if (!conf) p->live = rp_alloc(sizeof *p->live);
+    p->conf = conf ? conf : p->live;
     p->group = g;
     p->refs = 1;
     p->from = from;
@@ -158,7 +159,16 @@ void rp_peer_begin(struct rp_peer *p)
     }
 }
 
-void rp_peer_place(struct rp_peer *p)
+void rp_peers_tell_unplaced(const struct rp_group *g, uint32_t n)
+{
+    if (n == 0) return;
+    rp_log(warn,
+           "no room for what workers share of peers: each knows of these what it sees itself "
+           "peers=%u upstream=%s",
+           n, rp_log_esc(g->conf->name));
+}
+
+bool rp_peer_place(struct rp_peer *p)
 {
     const struct rp_group *g = p->group;
     struct rp_proxy *proxy = g->proxy;
@@ -171,11 +181,10 @@ void rp_peer_place(struct rp_peer *p)
         if (!g->conf->health)
             (void)rp_roster_set_health(proxy->roster, p->place, RP_ROSTER_UNKNOWN,
                                        0); /* news or not */
-        return;
+        return true;
     }
     p->place = RP_PEER_UNPLACED;
-    rp_log(warn, "a peer's state is not shared between workers: %s upstream=%s peer=%s",
-           rp_err_text(e), rp_log_esc(g->conf->name), rp_log_esc(p->conf->name));
+    return false;
 }
 
 void rp_peer_displace(struct rp_peer *p)
@@ -201,5 +210,6 @@ void rp_peer_drop(struct rp_peer *p)
     drop_slots(p);
     rp_free(p->name_text);
     rp_free(p->more_text);
+    rp_free(p->live);
     rp_free(p);
 }

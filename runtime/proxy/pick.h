@@ -14,6 +14,7 @@ enum { RP_PICK_TRIED_MOST = 8 };
 struct rp_group;     /* an upstream's live state in this worker, upstream.h */
 struct rp_peer;      /* one peer's live state, upstream.h */
 struct rp_pool_slot; /* connpool.h */
+struct rp_race;      /* eyeballs.h */
 
 /* How the use of a peer ended. */
 enum rp_pick_end {
@@ -37,6 +38,8 @@ struct rp_pick {
     struct rp_peer_ref tried[RP_PICK_TRIED_MOST]; /* peers that failed for this user */
     struct rp_peer_ref failed_peer;               /* the last that failed, and ... */
     uint32_t failed_addrs;    /* ... how many of its addresses did, one after the other */
+    struct rp_race *race;     /* its addresses are being tried side by side; NULL: no */
+    bool raced;               /* ... or were, and none of them is connected */
     uint64_t hash;            /* of what the user is known by, where the policy hashes */
     struct rp_peer_ref bound; /* the peer that a sticky client had */
     rp_ns since_ns;           /* the peer was chosen */

@@ -133,17 +133,18 @@ struct rp_proxy {
     struct rp_tls_gate tls;
     struct rp_census *census; /* shared by all workers; NULL: no caps */
     struct rp_proxy_wishes wishes;
-    struct rp_metrics *metrics;        /* of all workers; NULL: the script layer has its own */
-    uint32_t metrics_row;              /* our page of them */
-    struct rp_counters *counters;      /* of all workers; NULL: none */
-    uint32_t worker;                   /* our place in it */
-    uint32_t number;                   /* what hooks hear as the worker's id */
-    struct rp_roster *roster;          /* what is known of peers */
-    struct rp_roster *roster_own;      /* the same, when it is ours alone */
-    uint32_t roster_row;               /* our number in it */
-    struct rp_members *members[2];     /* peers of providers and of the operator; NULL: none */
-    uint64_t members_seen[2];          /* their epochs at the last beat */
-    struct rp_coalescing *coalescing;  /* NULL: no route does so */
+    struct rp_metrics *metrics;       /* of all workers; NULL: the script layer has its own */
+    uint32_t metrics_row;             /* our page of them */
+    struct rp_counters *counters;     /* of all workers; NULL: none */
+    uint32_t worker;                  /* our place in it */
+    uint32_t number;                  /* what hooks hear as the worker's id */
+    struct rp_roster *roster;         /* what is known of peers */
+    struct rp_roster *roster_own;     /* the same, when it is ours alone */
+    uint32_t roster_row;              /* our number in it */
+    struct rp_members *members[2];    /* peers of providers and of the operator; NULL: none */
+    uint64_t members_seen[2];         /* their epochs at the last beat */
+    rp_ms sweep_ms;                   /* sets of upstreams that are gone are emptied then; 0: not */
+    struct rp_coalescing *coalescing; /* NULL: no route does so */
     struct rp_hedge_book *hedge_books; /* of upstreams that hedge */
     uint32_t peer_ids;                 /* the last that was given */
     struct rp_dict *learned;        /* sessions of applications and their peers; NULL: none yet */

@@ -30,6 +30,12 @@ const char *rp_step_name(enum rp_step s)
 
 /* ---- slots ---------------------------------------------------------------------------------- */
 
+/* What is cleared between requests ends with an address. */
+#define PATH_AT offsetof(struct rp_req, pick.want_addr.unix_path)
+_Static_assert(offsetof(struct rp_req, res) - PATH_AT <
+                   sizeof(((struct rp_addr *)0)->unix_path) + 8,
+               "the pick's address is the last field that is cleared");
+
 static struct rp_req *new_slot(struct rp_proxy *p)
 {
     if (p->slots_n == p->slots_room) {
@@ -54,7 +60,7 @@ void rp_req_drop_slot(struct rp_req *r)
 static void clear_slot(struct rp_req *r)
 {
     uint32_t slot = r->slot, gen = r->slot_gen;
-    memset(r, 0, offsetof(struct rp_req, res));
+    memset(r, 0, PATH_AT); /* without the path of an address that has none */
     r->id[0] = '\0';
     r->match.route = NULL;
     r->match.params_n = 0;
@@ -76,7 +82,7 @@ struct rp_req *rp_req_new(struct rp_proxy *p)
     r->up_head = &r->x.head;
     r->run.run = rp_lifecycle_run;
     rp_arena_init(&r->x.arena, r->x.arena_first, RP_EXCHANGE_ARENA_BYTES, ARENA_CAP);
-    rp_msg_init(&r->x.head, r->x.fields, RP_EXCHANGE_FIELDS, (uint16_t)r->conf->fields_n);
+    rp_msg_begin(&r->x.head, r->x.fields, RP_EXCHANGE_FIELDS, (uint16_t)r->conf->fields_n);
     rp_msg_init(&r->res, r->res_fields, RP_EXCHANGE_FIELDS, RP_LOCAL_FIELDS);
     rp_chain_init(&r->body, p->mem);
     rp_chain_init(&r->out, p->mem);

@@ -100,8 +100,9 @@ struct rp_req {
     rp_err timer_means;           /* failure to report when the timer fires */
     rp_err fail;                  /* first failure of this request: access log's reason */
     rp_err try_fail;              /* how the last attempt failed */
-    int32_t priority;             /* in a queue; higher ones first */
-    struct rp_group *queue;       /* it waits for a seat there */
+    int try_os;             /* ... by the system's word, where `up` is gone; while it is told */
+    int32_t priority;       /* in a queue; higher ones first */
+    struct rp_group *queue; /* it waits for a seat there */
     struct rp_req *queue_next, *queue_prev;
     rp_ms again_ms;      /* not before then the next one; 0: at once */
     struct rp_defer run; /* end-of-tick job */

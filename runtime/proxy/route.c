@@ -113,7 +113,7 @@ static bool choose_regex(struct search *s, const struct rp_route_leaf *leaf)
 
 /* ---- the tree ------------------------------------------------------------------------------- */
 
-enum stage { REGEXES, PARAM, WILD, DONE };
+enum stage { REGEXES, PARAM, WILD };
 
 /* A fork passed on the way down, for coming back to. */
 struct passed {
@@ -122,6 +122,11 @@ struct passed {
     uint32_t params_n;
     uint8_t stage; /* enum stage: what is to be tried next */
 };
+
+static inline uint8_t first_stage(const struct rp_route_fork *fork)
+{
+    return fork->regexes ? REGEXES : fork->param ? PARAM : WILD;
+}
 
 struct way {
     const struct rp_route_tree *tree;
@@ -166,8 +171,8 @@ static bool descend(struct search *s, struct way *way, uint32_t index, size_t at
         s->out->visited_n++;
         if (node->fork) {
             RP_CHECK(way->passed_n < RP_ROUTE_SEGMENTS_MAX);
-            way->passed[way->passed_n++] =
-                (struct passed){&tree->forks[node->fork - 1], at, params_n, REGEXES};
+            const struct rp_route_fork *fork = &tree->forks[node->fork - 1];
+            way->passed[way->passed_n++] = (struct passed){fork, at, params_n, first_stage(fork)};
         }
         if (at == s->path.len) return node->exact && choose(s, node->exact);
         const struct rp_route_node *child = find_child(tree, node, s->path.ptr[at]);
@@ -197,15 +202,15 @@ static bool find_in_tree(struct search *s, const struct rp_route_tree *tree)
         const struct rp_route_fork *fork = p->fork;
         switch ((enum stage)p->stage++) {
         case REGEXES:
-            if (fork->regexes && choose_regex(s, fork->regexes)) return true;
+            if (choose_regex(s, fork->regexes)) return true;
             break;
         case PARAM:
             if (fork->param && descend_param(s, &way, *p)) return true;
             break;
-        case WILD:
+        case WILD: /* the last */
+            way.passed_n--;
             if (fork->wild && choose_wild(s, fork->wild, p->at, p->params_n)) return true;
             break;
-        case DONE: way.passed_n--; break;
         }
     }
     return false;

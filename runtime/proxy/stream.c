@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "net/proxy_header.h"
+#include "proxy/eyeballs.h"
 #include "proxy/hash_key.h"
 #include "proxy/lifecycle.h"
 #include "proxy/server.h"
@@ -238,13 +239,33 @@ static void greet(struct rp_stream *s)
     rp_conn_greet(s->up, rp_str_of(text, s->greeting_n));
 }
 
+static void on_race(void *arg)
+{
+    rp_stream_wake(arg, RP_WAKE_UP);
+}
+
+/* RP_OK: s->up is begun, or even connected already; RP_AGAIN: several addresses are being tried. */
+static rp_err begin_connect(struct rp_stream *s, struct rp_conn_fail *fail)
+{
+    struct rp_loop *loop = s->proxy->loop;
+    if (s->pick.race) return rp_race_look(s->proxy, &s->pick, &s->up, fail);
+    if (rp_race_is_wanted(s->proxy, &s->pick)) {
+        rp_err e =
+            rp_race_begin(s->proxy, &s->pick, s->upstream->next_address_ms, on_race, s, fail);
+        return e == RP_OK ? RP_AGAIN : e;
+    }
+    s->proxy->stats.up_connects++;
+    return rp_conn_connect(loop, &s->peer_addr, &s->up, fail);
+}
+
 static enum verdict step_connect(struct rp_stream *s)
 {
     rp_ms ms = s->what->connect_ms ? s->what->connect_ms : s->upstream->connect_ms;
     if (!s->up) {
         struct rp_conn_fail fail = {0};
-        s->proxy->stats.up_connects++;
-        rp_err e = rp_conn_connect(s->proxy->loop, &s->peer_addr, &s->up, &fail);
+        rp_err e = begin_connect(s, &fail);
+        s->peer_addr = *rp_connpool_addr(s->pick.pool_slot);
+        if (e == RP_AGAIN) return await(s, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);
         if (e != RP_OK) {
             s->up = NULL;
             return try_failed(s, e, fail.os);
@@ -253,7 +274,6 @@ static enum verdict step_connect(struct rp_stream *s)
         rp_conn_face(s->up)->on_event = on_event;
         rp_upstream_dress(&s->pick, s->up);
         greet(s);
-        return await(s, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);
     }
     rp_err e = rp_conn_finish_connect(s->up);
     if (e == RP_AGAIN) return await(s, "upstream connect", ms, RP_E_UP_CONNECT_TIMEOUT);

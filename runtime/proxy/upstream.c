@@ -9,6 +9,8 @@
 #include "proxy/proxy.h"
 #include "proxy/sticky.h"
 
+enum { SWEEP_AFTER_MS = 30 * 1000 }; /* a reload takes ten seconds at most from the first flip on */
+
 struct shared_text {
     struct shared_text *next;
     const char *text;
@@ -30,13 +32,20 @@ struct rp_groups {
 
 void rp_groups_place(struct rp_groups *gs)
 {
+    const struct rp_group *first = NULL;
+    uint32_t unplaced = 0;
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
         g->epoch = 0;
         rp_sticky_open(g);
         rp_guard_place(g);
-        for (uint32_t k = 0; k < g->peers_n; k++) rp_peer_place(g->peers[k]);
+        for (uint32_t k = 0; k < g->peers_n; k++) {
+            if (rp_peer_place(g->peers[k])) continue;
+            if (!first) first = g;
+            unplaced++;
+        }
     }
+    if (first) rp_peers_tell_unplaced(first, unplaced);
     gs->route_gates = rp_guard_place_routes(gs->proxy, gs->conf);
 }
 
@@ -82,6 +91,7 @@ struct rp_groups *rp_groups_new(struct rp_proxy *p, const struct rp_conf *c)
         rp_group_open_view(g);
     }
     rp_groups_place(gs);
+    if (p->groups) p->sweep_ms = rp_loop_now(p->loop) + SWEEP_AFTER_MS; /* a reload */
     gs->next = p->groups;
     p->groups = gs;
     for (uint32_t i = 0; i < gs->groups_n; i++) {
@@ -98,6 +108,9 @@ void rp_groups_free(struct rp_groups **where)
     struct rp_groups **link = &gs->proxy->groups;
     while (*link != gs) link = &(*link)->next;
     *link = gs->next;
+    const struct rp_hooks *hooks = gs->conf->hooks;
+    if (hooks && hooks->leave_upstreams)
+        hooks->leave_upstreams((struct rp_conf *)(uintptr_t)gs->conf);
     for (uint32_t i = 0; i < gs->groups_n; i++) {
         struct rp_group *g = &gs->groups[i];
         rp_guard_displace(g);

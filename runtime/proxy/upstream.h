@@ -32,11 +32,10 @@ struct rp_peer {
     uint32_t place;             /* in the roster; RP_PEER_UNPLACED: it was full */
     struct rp_dns_query *query; /* name lookup under way */
     struct rp_timer refresh;
-    bool looked_up;           /* a first answer came, good or bad */
-    bool dual;                /* its addresses are of both families, by turns */
-    bool far;                 /* ... and connecting takes long even where it works */
-    uint8_t from;             /* enum rp_roster_from */
-    struct rp_conf_peer live; /* of one that is not of the site; its texts are ours */
+    bool looked_up;            /* a first answer came, good or bad */
+    bool dual;                 /* its addresses are of both families, by turns */
+    uint8_t from;              /* enum rp_roster_from */
+    struct rp_conf_peer *live; /* ours, of one that is not of the site; its texts are ours, too */
     char *name_text, *more_text;
 };
 
@@ -101,7 +100,9 @@ rp_str rp_peer_identity(const struct rp_conf_peer *peer, const struct rp_addr *a
  * caller fills `live`, then calls rp_peer_begin. */
 struct rp_peer *rp_peer_new(struct rp_group *g, const struct rp_conf_peer *conf, uint8_t from);
 void rp_peer_begin(struct rp_peer *p);
-void rp_peer_place(struct rp_peer *p); /* hold its place in the roster */
+bool rp_peer_place(struct rp_peer *p); /* hold its place in the roster; false: it has none */
+/* So many have none, of that group and perhaps of others: once for all of them. */
+void rp_peers_tell_unplaced(const struct rp_group *g, uint32_t n);
 void rp_peer_displace(struct rp_peer *p);
 void rp_peer_leave(struct rp_peer *p); /* out of its group: it may be gone then */
 void rp_peer_drop(struct rp_peer *p);
@@ -122,9 +123,6 @@ void rp_groups_displace(struct rp_groups *gs);
 RP_MUST rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k);
 /* A new connection to the address that was chosen: speak TLS where the upstream says so. */
 void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c);
-/* How long to wait for a connection, of ms: less while an address of the other family is left to be
- * tried (RFC 8305 §5). tls: there is a handshake in it. */
-rp_ms rp_upstream_patience(const struct rp_pick *k, rp_ms ms, bool tls);
 /* The chosen peer took a connection: failures in a row begin anew, when they are of connecting. */
 void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k);
 /* It answered well, and not. */

@@ -14,6 +14,7 @@
 #include "proxy/sticky.h"
 #include "proxy/subset.h"
 #include "proxy/upstream.h"
+#include "shm/found.h"
 #include "shm/members.h"
 
 enum { PROVIDER, OPERATOR }; /* indexes of rp_proxy.members */
@@ -122,7 +123,7 @@ static rp_str put_text(char **at, rp_str s)
 /* What may change of a peer that stays: everything but its name. */
 static void describe(struct rp_peer *p, const struct rp_member *m)
 {
-    struct rp_conf_peer *c = &p->live;
+    struct rp_conf_peer *c = p->live;
     size_t pairs = sizeof(struct rp_conf_meta) * m->meta_n;
     char *more = rp_alloc(pairs + m->zone.len + m->identity.len + m->meta.len + 1),
          *old = p->more_text;
@@ -149,9 +150,9 @@ static struct rp_peer *make_peer(struct rp_group *g, const struct wanted *x)
     p->name_text = rp_strdup_n(x->name.ptr, x->name.len);
     struct rp_member named;
     RP_CHECK(rp_member_address(rp_str_of(p->name_text, x->name.len), &named) == RP_OK);
-    p->live.name = named.name;
-    p->live.host = named.host;
-    p->live.addr = named.addr;
+    p->live->name = named.name;
+    p->live->host = named.host;
+    p->live->addr = named.addr;
     describe(p, &x->member);
     rp_peer_begin(p);
     return p;
@@ -163,7 +164,7 @@ static bool can_stay(const struct rp_peer *p, const struct wanted *x)
 {
     if (x->gone) return false;
     if (x->conf) return p->conf == x->conf;
-    return p->conf == &p->live && rp_str_eq(p->live.identity, x->member.identity);
+    return p->conf == p->live && rp_str_eq(p->live->identity, x->member.identity);
 }
 
 /* ---- moving --------------------------------------------------------------------------------- */
@@ -214,7 +215,7 @@ static void replace(struct rp_group *g, struct rp_peer **peers, uint32_t n)
 static void carry_out(struct rp_group *g, struct wish *w)
 {
     struct rp_peer **peers = rp_alloc(sizeof *peers * (w->n + 1));
-    uint32_t n = 0, came = 0, stayed = 0, were = g->peers_n;
+    uint32_t n = 0, came = 0, stayed = 0, unplaced = 0, were = g->peers_n;
     take_in(g, w);
     for (uint32_t i = 0; i < w->n; i++) {
         struct wanted *x = &w->list[i];
@@ -222,7 +223,7 @@ static void carry_out(struct rp_group *g, struct wish *w)
         if (!x->peer) {
             x->peer = make_peer(g, x);
             x->peer->index = RP_PEER_LEFT; /* it was nowhere */
-            rp_peer_place(x->peer);
+            if (!rp_peer_place(x->peer)) unplaced++;
             came++;
         } else {
             if (!x->conf) describe(x->peer, &x->member);
@@ -236,6 +237,7 @@ static void carry_out(struct rp_group *g, struct wish *w)
         peers[n++] = x->peer;
     }
     replace(g, peers, n);
+    rp_peers_tell_unplaced(g, unplaced);
     rp_log(debug, "peers of an upstream changed upstream=%s peers=%u came=%u went=%u",
            rp_log_esc(g->conf->name), n, came, were - stayed);
     if (came) rp_upstream_wake_waiting(g->proxy);
@@ -296,8 +298,32 @@ bool rp_group_follow(struct rp_group *g, bool *again)
     return news;
 }
 
+/* Sets of upstreams that the site does not have any more: nobody would read them again, but an upstream of that
+ * name that comes back one day, and would find peers that nobody remembers. */
+static void sweep(struct rp_proxy *p)
+{
+    const struct rp_conf *c = p->conf;
+    rp_str *names = rp_alloc(sizeof *names * (c->upstreams_n + 2));
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->upstreams_n; i++) names[n++] = c->upstreams[i]->name;
+    names[n++] = RP_STR(RP_FOUND_ROUTES);
+    names[n++] = RP_STR(RP_FOUND_TOLD);
+    for (int i = 0; i < 2; i++) {
+        uint32_t gone = p->members[i] ? rp_members_keep(p->members[i], names, n) : 0;
+        if (gone)
+            rp_log(info, "members of upstreams that are gone are forgotten upstreams=%u from=%s",
+                   gone, i == PROVIDER ? "provider" : "operator");
+    }
+    rp_free(names);
+}
+
 void rp_groups_beat(struct rp_proxy *p)
 {
+    /* By then all processes have the new generation, and the old one's requests have seen their peers. */
+    if (RP_UNLIKELY(p->sweep_ms && rp_loop_now(p->loop) >= p->sweep_ms)) {
+        p->sweep_ms = 0;
+        sweep(p);
+    }
     bool news = false;
     for (int i = 0; i < 2; i++) {
         uint64_t epoch = p->members[i] ? rp_members_epoch(p->members[i]) : 0;

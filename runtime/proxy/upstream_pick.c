@@ -5,6 +5,7 @@
  */
 #include "base/hash.h"
 #include "net/tls_client.h"
+#include "proxy/eyeballs.h"
 #include "proxy/guard.h"
 #include "proxy/proxy.h"
 #include "proxy/queue.h"
@@ -15,10 +16,9 @@
 
 enum {
     LATENCY_TAU_MS = 10 * 1000, /* of the mean: Finagle's decay */
-    DUAL_MS = 250,              /* before the other family is tried (RFC 8305 §5) */
-    DUAL_TLS_MS = 750,          /* ... with a handshake of two round trips more */
     WARM_STEPS = 20,            /* weights change so often while a peer warms up */
     FOLLOW_AGAIN_MS = 50,       /* when members could not be read */
+    SEAT_TRIES = 4,             /* when other workers take the seats that one chooses */
     REST_DOUBLINGS = 10,        /* of a rest, at most: the upstream's cap comes first */
 };
 
@@ -257,14 +257,25 @@ static rp_err why_none(const struct rp_pick *k)
     return any || g->peers_n == 0 ? RP_E_UP_NO_PEER : RP_E_UP_RESOLVE;
 }
 
-/* Addresses of a name take turns; those where connecting failed lately only when all did. */
-static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
+/* The next address that is well, of one family or of any; NULL: none is. */
+static struct rp_pool_slot *well_addr(struct rp_peer *p, rp_ms now, uint8_t family)
 {
     for (uint32_t i = 0; i < p->slots_n; i++) {
         struct rp_pool_slot *s = p->slots[p->next_slot++ % p->slots_n];
+        if (family != RP_ADDR_NONE && rp_connpool_addr(s)->family != family) continue;
         if (rp_connpool_rest_until(s) <= now) return s;
     }
-    return p->slots[p->next_slot++ % p->slots_n];
+    return NULL;
+}
+
+/* Addresses of a name take turns, where it has both families those of the preferred one (RFC 8305 §4); those
+ * where connecting failed lately only when all did. */
+static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
+{
+    struct rp_pool_slot *s = NULL;
+    if (RP_UNLIKELY(p->dual)) s = well_addr(p, now, rp_connpool_addr(p->slots[0])->family);
+    if (!s) s = well_addr(p, now, RP_ADDR_NONE);
+    return s ? s : p->slots[p->next_slot++ % p->slots_n];
 }
 
 /* Requests under way in the whole group, where somebody wants to know. */
@@ -280,14 +291,32 @@ static void leave_gate(const struct rp_group *g)
     rp_roster_leave(g->proxy->roster, g->proxy->roster_row, g->gate, false);
 }
 
-static void use_peer(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer *p, rp_ms now)
+/* A seat in the group and one at the peer, of which there are so many for all workers: false where
+ * another one was faster. seats: 0: any number. */
+static bool take_seats(const struct rp_group *g, const struct rp_peer *p, uint32_t seats)
+{
+    struct rp_proxy *proxy = g->proxy;
+    struct rp_roster *roster = proxy->roster;
+    bool gated = g->gate != RP_PEER_UNPLACED;
+    uint32_t row = proxy->roster_row, most = RP_UNLIKELY(gated) ? rp_guard_most(g) : UINT32_MAX;
+    if (RP_LIKELY(most == UINT32_MAX)) enter_gate(g);
+    else if (!rp_roster_enter_within(roster, row, g->gate, most)) return false;
+    if (p->place == RP_PEER_UNPLACED) return true;
+    if (RP_LIKELY(!seats)) rp_roster_enter(roster, row, p->place);
+    else if (!rp_roster_enter_within(roster, row, p->place, seats)) {
+        if (gated) rp_roster_retreat(roster, row, g->gate);
+        return false;
+    }
+    return true;
+}
+
+/* Its seats are taken. */
+static void use_peer(struct rp_pick *k, struct rp_peer *p, rp_ms now)
 {
     k->peer = p;
     p->refs++;
     k->group->active++;
-    enter_gate(k->group);
     if (k->again) k->group->retrying++;
-    if (p->place != RP_PEER_UNPLACED) rp_roster_enter(proxy->roster, proxy->roster_row, p->place);
     k->pool_slot = rp_connpool_ref(next_addr(p, now));
 }
 
@@ -302,15 +331,20 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
         return RP_OK;
     }
     int want = k->want.id ? rp_group_index_of(g, k->want) : -1;
-    if (want >= 0 && g->peers[want]->slots_n > 0) {
-        use_peer(p, k, g->peers[want], now);
+    if (want >= 0 && g->peers[want]->slots_n > 0) { /* whatever its seats are: the hook knows */
+        if (!take_seats(g, g->peers[want], 0)) return RP_E_UP_FULL;
+        use_peer(k, g->peers[want], now);
         return RP_OK;
     }
     keep_settled(g, now);
-    int at = choose(p, k);
-    if (at < 0) return why_none(k);
-    use_peer(p, k, g->peers[at], now);
-    return RP_OK;
+    for (int i = 0; i < SEAT_TRIES; i++) {
+        int at = choose(p, k);
+        if (at < 0) return why_none(k);
+        if (!take_seats(g, g->peers[at], g->view.peers[at].seats)) continue;
+        use_peer(k, g->peers[at], now);
+        return RP_OK;
+    }
+    return RP_E_UP_FULL;
 }
 
 void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c)
@@ -399,9 +433,10 @@ static void note_tried(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer
     bool failed = end >= RP_PICK_FAILED;
     const struct rp_conf_upstream *c = p->group->conf;
     rp_ms now = rp_loop_now(proxy->loop);
-    if (failed && c->max_fails && p->slots_n > 1)
-        rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
-    if (failed && has_addrs_left(k, p)) return;
+    for (uint32_t i = 0; failed && c->max_fails && p->slots_n > 1 && i < p->slots_n; i++)
+        if (k->raced || p->slots[i] == k->pool_slot)
+            rp_connpool_set_rest(p->slots[i], now + c->fail_rest_ms);
+    if (failed && !k->raced && has_addrs_left(k, p)) return;
     note_as_tried(k, p);
     if (failed && p->place != RP_PEER_UNPLACED) let_rest(proxy, p, now, end == RP_PICK_DOWN);
 }
@@ -413,24 +448,8 @@ void rp_upstream_blame(struct rp_proxy *p, struct rp_pick *k)
     let_rest(p, k->peer, rp_loop_now(p->loop), false);
 }
 
-rp_ms rp_upstream_patience(const struct rp_pick *k, rp_ms ms, bool tls)
-{
-    const struct rp_peer *p = k->peer;
-    if (RP_LIKELY(!p || !p->dual) || p->far || k->failed_peer.id == p->id) return ms;
-    return RP_MIN(ms, (rp_ms)(tls ? DUAL_TLS_MS : DUAL_MS));
-}
-
-/* One that is far away is waited for from now on, whatever the family. */
-static void note_distance(struct rp_proxy *p, const struct rp_pick *k)
-{
-    if (RP_LIKELY(!k->peer || !k->peer->dual) || k->failed_peer.id != k->peer->id) return;
-    rp_ms took = rp_upstream_spent_us(p, k) / 1000;
-    if (took > (rp_ms)(k->group->conf->tls ? DUAL_TLS_MS : DUAL_MS)) k->peer->far = true;
-}
-
 void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k)
 {
-    note_distance(p, k);
     const struct rp_conf_upstream *c = k->group ? k->group->conf : NULL;
     if (c && c->fail_on == RP_ON_CONNECT && c->fail_statuses.n == 0) rp_upstream_succeed(p, k);
 }
@@ -471,6 +490,7 @@ void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
 void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end end)
 {
     struct rp_peer *peer = k->peer;
+    if (RP_UNLIKELY(k->race != NULL)) rp_race_cancel(p, k);
     if (peer) {
         peer->group->active--;
         leave_gate(peer->group);
@@ -485,6 +505,7 @@ void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end 
     if (k->pool_slot) rp_connpool_drop(p->pool, k->pool_slot);
     k->pool_slot = NULL;
     k->peer = NULL;
+    k->raced = false;
 }
 
 /* ---- reloads -------------------------------------------------------------------------------- */

@@ -338,7 +338,7 @@ double rp_abi_wall(const struct rp_host_face *h); /* seconds since the epoch */
 double rp_abi_clock_ns(void);
 
 /* May this generation say who the members of that upstream are? YES: it is in use, or the one that is
- * asks nobody about that upstream; WAITING: not yet; OVER: not any more. */
+ * asks nobody about that upstream; WAITING: not yet; OVER: not any more. An empty name: about the site. */
 enum rp_abi_use { RP_USE_WAITING, RP_USE_YES, RP_USE_OVER };
 uint32_t rp_abi_conf_use(const struct rp_host_face *h, const char *upstream, size_t n);
 
@@ -365,6 +365,10 @@ double rp_abi_members_epoch(const struct rp_host_face *f);
 rp_err rp_abi_members_put(struct rp_host_face *f, const char *name, size_t name_n, const char *text,
                           size_t text_n);
 rp_err rp_abi_members_get(struct rp_host_face *f, const char *name, size_t n); /* into out */
+/* Routes that providers found, for the master to reload with (process/found.h); told: what was said
+ * about others. As members_put; get: into out. */
+rp_err rp_abi_found_put(struct rp_host_face *f, bool told, const char *text, size_t n);
+rp_err rp_abi_found_get(struct rp_host_face *f, bool told);
 /* ---- rollouts of splits (the agent) ---- */
 struct rp_abi_rollout {
     uint32_t state, step, steps_n; /* enum rp_rollout; from 0 */

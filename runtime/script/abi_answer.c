@@ -128,6 +128,7 @@ rp_err rp_abi_res_gather(struct rp_host_face *f, struct rp_req *r, double max)
     if (!rp_answer_of(r)) return RP_E_CAP; /* RESPOND looks there for what became of the body */
     double most = RP_MIN(RP_MAX(max, 0), (double)(1ULL << 50));
     rp_err e = t->gathered;
+    t->touched = true;
     t->gathered = RP_OK;
     if (e < 0) return e;
     e = gather(r, (uint64_t)most);

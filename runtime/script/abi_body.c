@@ -22,6 +22,7 @@ rp_err rp_abi_body_buffer(struct rp_host_face *f, struct rp_req *r, double max)
     rp_err e = rp_req_buffer_body(r, (uint64_t)most);
     if (e == RP_AGAIN) {
         t->wants_body = RP_WANTS_WHOLE;
+        t->touched = true;
         t->body_max = most;
     }
     return e;
@@ -60,6 +61,7 @@ rp_err rp_abi_body_read(struct rp_host_face *f, struct rp_req *r, double max)
     rp_err e = rp_payload_read(r, most);
     if (e == RP_AGAIN) {
         t->wants_body = RP_WANTS_PIECE;
+        t->touched = true;
         t->body_max = (double)most;
     }
     if (e != RP_OK) return e;

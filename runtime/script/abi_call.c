@@ -11,7 +11,7 @@
  * reused and had been closed costs one more try, where that is no second effect (RFC 9110 §9.2.2) and
  * the body can be had again.
  */
-#include "script/vm_net.h"
+#include "script/vm_call.h"
 
 #include "base/hash.h"
 #include "http/field.h"
@@ -23,50 +23,11 @@
 enum {
     MAGIC = 0x43414c4c,
     HEAD_MOST = 64 * 1024, /* of a request */
-    FIELDS = 32,           /* of a response; more go to the arena */
-    ARENA_BYTES = 1024,
     ARENA_MOST = 512 * 1024,
     READ_BYTES = 64 * 1024,
     INTERIM_MOST = 32, /* 1xx before one response */
     WINDOW_BYTES = 256 * 1024,
     STREAMS = 100,
-    WHY_BYTES = 160,
-};
-
-enum state { WRITING, FINDING, QUEUED, CONNECTING, SENDING, AWAITING, BODY, DONE, FAILED };
-
-struct rp_call {
-    uint32_t magic;
-    struct rp_hold hold;
-    struct rp_host *host;
-    enum state state;
-    uint8_t method, mode; /* enum rp_method; enum rp_abi_http */
-    bool reused;          /* the connection comes from the pool */
-    bool retried;         /* ... and the one before it did, and was closed */
-    bool has_body;
-    bool streamed;               /* ... which is given piece by piece */
-    uint64_t length;             /* ... of so many bytes; UINT64_MAX: nobody knows */
-    bool dials;                  /* others may wait for its connection */
-    struct rp_call *next, *prev; /* the host's */
-    uint8_t interim_n;
-    struct rp_task *waiter;
-    struct rp_vm_target target;
-    struct rp_tls_client *tls; /* held */
-    struct rp_pool_slot *slot; /* held */
-    struct rp_up *up;
-    uint32_t keep_n;
-    rp_ms keep_ms;
-    struct rp_buf head; /* of the request, without its last line */
-    struct rp_chunk *body;
-    struct rp_arena arena;
-    struct rp_msg res, *trailers;
-    struct rp_chunk *chunk; /* the head's bytes */
-    rp_err fail;
-    int os;
-    char why[WHY_BYTES];
-    char name[256]; /* of the other side, for TLS */
-    struct rp_field fields[FIELDS];
-    char arena_first[ARENA_BYTES] __attribute__((aligned(16)));
 };
 
 /* ---- one connection for many ---------------------------------------------------------------- */
@@ -84,7 +45,7 @@ static void end_dial(struct rp_call *c)
     if (!c->dials) return;
     c->dials = false;
     for (struct rp_call *it = c->host->calls; it; it = it->next)
-        if (it->state == QUEUED && it->slot == c->slot) rp_task_wake_at(&it->waiter);
+        if (it->state == RP_CALL_QUEUED && it->slot == c->slot) rp_task_wake_at(&it->waiter);
 }
 
 /* How many requests it takes is known when its SETTINGS came. */
@@ -95,19 +56,20 @@ static void end_settled_dial(struct rp_call *c)
 
 /* ---- the connection ------------------------------------------------------------------------- */
 
-static void drop_up(struct rp_call *c)
+void rp_call_drop_up(struct rp_call *c)
 {
     if (!c->up) return;
     struct rp_up *u = c->up;
     struct rp_proxy *p = c->host->proxy;
     c->up = NULL;
     rp_up_bind(u, NULL, NULL);
-    bool keep = c->state == DONE && !p->draining && rp_up_is_reusable(u);
+    bool keep = c->state == RP_CALL_DONE && !p->draining && rp_up_is_reusable(u);
+    if (c->to && c->to->max_requests && u->requests >= c->to->max_requests) keep = false;
     if (keep) rp_connpool_put(c->slot, u, c->keep_n, c->keep_ms);
     else rp_up_close(u);
 }
 
-static void drop_slot(struct rp_call *c)
+void rp_call_drop_slot(struct rp_call *c)
 {
     end_dial(c);
     if (c->slot) rp_connpool_drop(c->host->proxy->pool, c->slot);
@@ -157,7 +119,8 @@ static void offer(struct rp_call *c)
         [RP_HTTP_AUTO] = {"\x02h2\x08http/1.1", 12},
     };
     if (!c->tls) return;
-    rp_conn_use_tls(c->up->conn, c->tls, rp_str_z(c->name), rp_connpool_memory(c->slot));
+    if (c->to) rp_upstream_dress(&c->pick, c->up->conn);
+    else rp_conn_use_tls(c->up->conn, c->tls, rp_str_z(c->name), rp_connpool_memory(c->slot));
     rp_conn_offer(c->up->conn, OFFERS[c->mode]);
 }
 
@@ -168,11 +131,11 @@ static rp_err tell(struct rp_call *c)
     return rp_vm_say_why(c->host, c->fail, c->os, c->why[0] ? c->why : NULL);
 }
 
-static void note_why(struct rp_call *c)
+void rp_call_note_why(struct rp_call *c)
 {
     const char *why = NULL;
     c->os = 0;
-    if (c->state == CONNECTING && c->up) { /* not a stream yet */
+    if (c->state == RP_CALL_CONNECTING && c->up) { /* not a stream yet */
         c->os = rp_conn_face(c->up->conn)->fail.os;
         if (!c->os) why = rp_conn_why(c->up->conn);
     }
@@ -181,16 +144,18 @@ static void note_why(struct rp_call *c)
     c->why[n] = 0;
 }
 
-static rp_err failed(struct rp_call *c, rp_err e)
+rp_err rp_call_fail(struct rp_call *c, rp_err e)
 {
+    bool broken = c->state == RP_CALL_BODY;
     c->fail = e;
-    c->state = FAILED;
-    drop_up(c);
-    drop_slot(c);
+    c->state = RP_CALL_FAILED;
+    rp_call_drop_up(c);
+    rp_call_drop_slot(c);
+    rp_call_up_leave(c, broken);
     return tell(c);
 }
 
-static rp_err wait_for(struct rp_call *c)
+rp_err rp_call_wait(struct rp_call *c)
 {
     rp_err e = rp_task_wait_at(c->host, &c->waiter);
     return e == RP_AGAIN ? e : rp_vm_say(c->host, e, 0);
@@ -218,7 +183,7 @@ static void send_request(struct rp_call *c)
         /* All is taken; flushing says when it is gone, reading why it is not. */
         RP_IGNORE(rp_up_send(c->up, &body, true, NULL));
     }
-    c->state = c->streamed ? SENDING : AWAITING;
+    c->state = c->streamed ? RP_CALL_SENDING : RP_CALL_AWAITING;
 }
 
 /* Connected: which protocol is it? A stream takes the place of the connection. */
@@ -231,6 +196,11 @@ static rp_err settle_protocol(struct rp_call *c)
     if (!h2) return c->mode == RP_HTTP_2 ? RP_E_UP_ALPN : RP_OK;
     struct rp_h2_link_settings settings = {
         .streams_n = STREAMS, .window_bytes = WINDOW_BYTES, .idle_ms = RP_MAX(c->keep_ms, 1)};
+    if (c->to) { /* the connection is the upstream's, for everybody's requests */
+        settings.streams_n = c->to->h2_streams;
+        settings.window_bytes = (uint32_t)c->host->conf->h2_window;
+        settings.requests_max = c->to->pool_max ? c->to->max_requests : 1;
+    }
     struct rp_h2_links *links = rp_connpool_links(c->slot);
     struct rp_conn *conn = rp_h1_up_release(c->up);
     c->up = NULL;
@@ -241,42 +211,50 @@ static rp_err settle_protocol(struct rp_call *c)
     return rp_up_finish_connect(c->up);
 }
 
-static rp_err connect_next(struct rp_call *c, bool fresh)
+rp_err rp_call_connect(struct rp_call *c, bool fresh)
 {
     struct rp_proxy *p = c->host->proxy;
-    struct rp_vm_target *t = &c->target;
-    struct rp_conn_fail fail = {.code = c->fail != RP_OK ? c->fail : RP_E_NOT_FOUND, .os = c->os};
-    for (; t->at < t->addrs_n; t->at++) {
-        drop_slot(c);
-        c->slot = rp_connpool_hold(p->pool, &t->addrs[t->at], pool_key(c));
-        c->up = fresh ? NULL : find_used(c);
-        c->reused = c->up != NULL;
-        bool sure = c->mode == RP_HTTP_2 && !fresh && !c->up; /* AUTO may come out as HTTP/1 */
-        if (sure && somebody_dials(c)) {
-            c->state = QUEUED;
-            return wait_for(c);
-        }
-        c->dials = sure;
-        rp_err e =
-            c->up ? RP_OK : rp_h1_up_connect(p->loop, p->mem, &t->addrs[t->at], &c->up, &fail);
+    struct rp_conn_fail fail = {0};
+    c->up = fresh ? NULL : find_used(c);
+    c->reused = c->up != NULL;
+    bool sure = c->mode == RP_HTTP_2 && !fresh && !c->up; /* AUTO may come out as HTTP/1 */
+    if (sure && somebody_dials(c)) {
+        c->state = RP_CALL_QUEUED;
+        return rp_call_wait(c);
+    }
+    c->dials = sure;
+    if (!c->up) {
+        rp_err e = rp_h1_up_connect(p->loop, p->mem, rp_connpool_addr(c->slot), &c->up, &fail);
         if (e != RP_OK) {
             c->up = NULL;
-            continue;
+            c->os = fail.os;
+            return e;
         }
-        rp_up_bind(c->up, on_up_event, c);
-        if (c->reused) {
-            send_request(c);
-            return RP_OK;
-        }
-        offer(c);
-        c->state = CONNECTING;
-        return wait_for(c);
     }
-    c->os = fail.os;
+    rp_up_bind(c->up, on_up_event, c);
+    if (c->reused) {
+        send_request(c);
+        return RP_OK;
+    }
+    offer(c);
+    c->state = RP_CALL_CONNECTING;
+    return rp_call_wait(c);
+}
+
+static rp_err connect_next(struct rp_call *c, bool fresh)
+{
+    struct rp_vm_target *t = &c->target;
+    c->fail = c->fail != RP_OK ? c->fail : RP_E_NOT_FOUND;
+    for (; t->at < t->addrs_n; t->at++) {
+        rp_call_drop_slot(c);
+        c->slot = rp_connpool_hold(c->host->proxy->pool, &t->addrs[t->at], pool_key(c));
+        rp_err e = rp_call_connect(c, fresh);
+        if (e == RP_OK || e == RP_AGAIN || c->up) return e; /* with one: Lua was told why not */
+        c->fail = e;
+    }
     c->why[0] = 0;
-    c->fail = fail.code;
-    c->state = FAILED;
-    drop_slot(c);
+    c->state = RP_CALL_FAILED;
+    rp_call_drop_slot(c);
     return tell(c);
 }
 
@@ -285,16 +263,19 @@ static rp_err finish_connect(struct rp_call *c)
     bool was_stream = rp_h2_up_is_stream(c->up);
     rp_err e = rp_up_finish_connect(c->up);
     if (e == RP_OK && !was_stream) e = settle_protocol(c);
-    if (e == RP_AGAIN) return wait_for(c);
+    if (e == RP_AGAIN && c->late) e = RP_E_UP_CONNECT_TIMEOUT;
+    if (e == RP_AGAIN) return rp_call_wait(c);
     if (e == RP_OK) {
+        rp_call_up_connected(c);
         send_request(c);
         return RP_OK;
     }
     bool is_conn = c->up && !rp_h2_up_is_stream(c->up);
-    if (is_conn) note_why(c);
-    if (c->target.at + 1 >= c->target.addrs_n) return failed(c, e);
+    if (is_conn) rp_call_note_why(c);
+    if (c->to) return rp_call_up_failed(c, e, RP_RETRY_CONNECTING);
+    if (c->target.at + 1 >= c->target.addrs_n) return rp_call_fail(c, e);
     c->fail = e;
-    drop_up(c);
+    rp_call_drop_up(c);
     c->target.at++;
     return connect_next(c, false);
 }
@@ -305,18 +286,21 @@ static void reset_response(struct rp_call *c)
 {
     rp_chunk_drop(c->chunk);
     c->chunk = NULL;
-    rp_msg_init(&c->res, c->fields, FIELDS, c->host->proxy->up_limits.fields_n);
+    rp_msg_init(&c->res, c->fields, RP_CALL_FIELDS, c->host->proxy->up_limits.fields_n);
 }
 
 /* RP_AGAIN: another try is under way. */
 static rp_err no_head(struct rp_call *c, rp_err e)
 {
+    if (c->to)
+        return rp_call_up_failed(
+            c, e, e == RP_E_UP_FIRST_BYTE_TIMEOUT ? RP_RETRY_LATE : RP_RETRY_AWAITING);
     bool again = rp_up_is_unprocessed(c->up) ||
                  (c->reused && !rp_up_has_answer(c->up) && e != RP_E_UP_BAD_RESPONSE &&
                   rp_token_method_is_idempotent(c->method));
-    if (!again || c->retried || c->streamed) return failed(c, e);
+    if (!again || c->retried || c->streamed) return rp_call_fail(c, e);
     c->retried = true;
-    drop_up(c);
+    rp_call_drop_up(c);
     return connect_next(c, true);
 }
 
@@ -326,14 +310,16 @@ static rp_err take_head(struct rp_call *c)
     struct rp_proxy *p = c->host->proxy;
     for (;;) {
         rp_err e = rp_up_read_head(c->up, &p->up_limits, &c->arena, &c->res, &c->chunk);
+        if (e == RP_AGAIN && c->late) return no_head(c, RP_E_UP_FIRST_BYTE_TIMEOUT);
         if (e == RP_AGAIN) return e;
         if (e != RP_OK) return no_head(c, e);
         if (c->res.status >= 200) break;
         if (c->res.status == 101 || ++c->interim_n > INTERIM_MOST)
-            return failed(c, RP_E_UP_BAD_RESPONSE);
+            return rp_call_fail(c, RP_E_UP_BAD_RESPONSE);
         reset_response(c);
     }
-    c->state = BODY;
+    c->state = RP_CALL_BODY;
+    rp_call_up_answered(c);
     return RP_OK;
 }
 
@@ -342,8 +328,8 @@ static rp_err read_head(struct rp_call *c)
     end_settled_dial(c);
     RP_IGNORE(rp_up_flush(c->up)); /* a response, if any, tells more than its failure */
     rp_err e = take_head(c);
-    bool waits = e == RP_AGAIN && c->state == AWAITING; /* else another try waits already */
-    return waits ? wait_for(c) : e;
+    bool waits = e == RP_AGAIN && c->state == RP_CALL_AWAITING; /* else another try waits already */
+    return waits ? rp_call_wait(c) : e;
 }
 
 /* ---- a body by pieces ----------------------------------------------------------------------- */
@@ -356,9 +342,9 @@ static rp_err has_room(struct rp_call *c)
     rp_err e = rp_up_flush(c->up);
     rp_err head = take_head(c);
     if (head != RP_AGAIN) return head == RP_OK ? RP_END : head;
-    if (e == RP_AGAIN) return wait_for(c);
+    if (e == RP_AGAIN) return rp_call_wait(c);
     if (e == RP_OK) return e;
-    c->state = AWAITING;
+    c->state = RP_CALL_AWAITING;
     return RP_END;
 }
 
@@ -369,8 +355,9 @@ static void let_go(struct rp_hold *hold)
     struct rp_call *c = RP_CONTAINER(rp_call, hold, hold);
     rp_vm_target_stop(&c->target);
     rp_task_wake_at(&c->waiter); /* it is told that it is closed */
-    drop_up(c);
-    drop_slot(c);
+    rp_call_drop_up(c);
+    rp_call_drop_slot(c);
+    rp_call_up_leave(c, false);
     if (c->prev) c->prev->next = c->next;
     else c->host->calls = c->next;
     if (c->next) c->next->prev = c->prev;
@@ -424,7 +411,7 @@ double rp_abi_call_new(struct rp_host_face *f, const char *method, size_t method
     c->magic = MAGIC;
     c->host = h;
     rp_buf_init(&c->head, HEAD_MOST);
-    rp_arena_init(&c->arena, c->arena_first, ARENA_BYTES, ARENA_MOST);
+    rp_arena_init(&c->arena, c->arena_first, RP_CALL_ARENA_BYTES, ARENA_MOST);
     reset_response(c);
     c->next = h->calls;
     if (c->next) c->next->prev = c;
@@ -442,7 +429,7 @@ rp_err rp_abi_call_field(struct rp_host_face *f, double handle, const char *name
 {
     struct rp_call *c = find(f, handle);
     rp_str field = rp_str_of(name, n), text = rp_str_of(value, value_n);
-    if (!c || c->state != WRITING) return RP_E_STALE;
+    if (!c || c->state != RP_CALL_WRITING) return RP_E_STALE;
     if (!rp_field_is_name(field) || !rp_field_is_value(text)) return RP_E_INVALID;
     uint16_t id = rp_token_header(name, n);
     if (rp_token_header_is_hop(id) || id == RP_H_CONTENT_LENGTH || id == RP_H_HOST ||
@@ -458,7 +445,7 @@ rp_err rp_abi_call_field(struct rp_host_face *f, double handle, const char *name
 rp_err rp_abi_call_body(struct rp_host_face *f, double handle, const char *p, size_t n)
 {
     struct rp_call *c = find(f, handle);
-    if (!c || c->state != WRITING || c->has_body) return RP_E_STALE;
+    if (!c || c->state != RP_CALL_WRITING || c->has_body) return RP_E_STALE;
     if (n >= UINT32_MAX) return RP_E_TOO_BIG;
     c->has_body = true;
     rp_buf_addf(&c->head, "Content-Length: %zu\r\n", n);
@@ -472,7 +459,7 @@ rp_err rp_abi_call_body(struct rp_host_face *f, double handle, const char *p, si
 rp_err rp_abi_call_stream(struct rp_host_face *f, double handle, double length)
 {
     struct rp_call *c = find(f, handle);
-    if (!c || c->state != WRITING || c->has_body) return RP_E_STALE;
+    if (!c || c->state != RP_CALL_WRITING || c->has_body) return RP_E_STALE;
     if (length > 9007199254740992.0) return RP_E_TOO_BIG;
     c->has_body = c->streamed = true;
     c->length = length >= 0 ? (uint64_t)length : UINT64_MAX;
@@ -487,7 +474,7 @@ rp_err rp_abi_call_start(struct rp_host_face *f, double handle, uint32_t mode, c
 {
     struct rp_call *c = find(f, handle);
     if (!c) return RP_E_STALE;
-    if (c->state != WRITING) return rp_vm_say(c->host, RP_E_STALE, 0);
+    if (c->state != RP_CALL_WRITING) return rp_vm_say(c->host, RP_E_STALE, 0);
     rp_buf_add_z(&c->head, "\r\n");
     if (c->head.failed) return rp_vm_say(c->host, RP_E_TOO_BIG, 0);
     if (mode > RP_HTTP_AUTO || name_n >= sizeof c->name) return rp_vm_say(c->host, RP_E_INVALID, 0);
@@ -498,18 +485,32 @@ rp_err rp_abi_call_start(struct rp_host_face *f, double handle, uint32_t mode, c
     c->keep_ms = (rp_ms)(RP_MIN(keep_s, 86400.0) * 1000);
     if (name_n) memcpy(c->name, name, name_n);
     if (tls) c->tls = rp_tls_client_hold(tls);
-    c->state = FINDING;
+    c->state = RP_CALL_FINDING;
     rp_err e = rp_vm_target_find(&c->target, c->host, rp_str_of(host, n), port, &c->waiter);
-    return e == RP_OK ? e : failed(c, e);
+    return e == RP_OK ? e : rp_call_fail(c, e);
+}
+
+rp_err rp_abi_call_start_up(struct rp_host_face *f, double handle, const char *upstream, size_t n)
+{
+    struct rp_call *c = find(f, handle);
+    if (!c) return RP_E_STALE;
+    if (c->state != RP_CALL_WRITING) return rp_vm_say(c->host, RP_E_STALE, 0);
+    rp_buf_add_z(&c->head, "\r\n");
+    if (c->head.failed) return rp_vm_say(c->host, RP_E_TOO_BIG, 0);
+    rp_err e = rp_call_up_begin(c, rp_str_of(upstream, n));
+    c->state = RP_CALL_FINDING;
+    return e == RP_OK ? e : rp_call_fail(c, e);
 }
 
 /* On the way to a connection. */
 static rp_err go_on(struct rp_call *c)
 {
-    if (c->state == QUEUED) return connect_next(c, false);
-    if (c->state == CONNECTING) return finish_connect(c);
-    if (c->target.query) return wait_for(c); /* FINDING */
-    return c->target.status == RP_OK ? connect_next(c, false) : failed(c, c->target.status);
+    if (c->state == RP_CALL_QUEUED && c->to) return rp_call_connect(c, false);
+    if (c->state == RP_CALL_QUEUED) return connect_next(c, false);
+    if (c->state == RP_CALL_CONNECTING) return finish_connect(c);
+    if (c->to) return rp_call_up_next(c);        /* FINDING */
+    if (c->target.query) return rp_call_wait(c); /* RP_CALL_FINDING */
+    return c->target.status == RP_OK ? connect_next(c, false) : rp_call_fail(c, c->target.status);
 }
 
 rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
@@ -519,15 +520,15 @@ rp_err rp_abi_call_head(struct rp_host_face *f, double handle)
     if (!c) return RP_E_STALE;
     while (e == RP_OK) {
         switch (c->state) {
-        case WRITING:
-        case SENDING: return rp_vm_say(c->host, RP_E_STALE, 0);
-        case FINDING:
-        case QUEUED:
-        case CONNECTING: e = go_on(c); break;
-        case AWAITING: e = read_head(c); break;
-        case BODY:
-        case DONE: return RP_OK;
-        case FAILED: return tell(c);
+        case RP_CALL_WRITING:
+        case RP_CALL_SENDING: return rp_vm_say(c->host, RP_E_STALE, 0);
+        case RP_CALL_FINDING:
+        case RP_CALL_QUEUED:
+        case RP_CALL_CONNECTING: e = go_on(c); break;
+        case RP_CALL_AWAITING: e = read_head(c); break;
+        case RP_CALL_BODY:
+        case RP_CALL_DONE: return RP_OK;
+        case RP_CALL_FAILED: return tell(c);
         }
     }
     return e;
@@ -538,33 +539,34 @@ rp_err rp_abi_call_ready(struct rp_host_face *f, double handle)
     struct rp_call *c = find(f, handle);
     rp_err e = RP_OK;
     if (!c) return RP_E_STALE;
-    while (e == RP_OK && (c->state == FINDING || c->state == QUEUED || c->state == CONNECTING))
+    while (e == RP_OK && (c->state == RP_CALL_FINDING || c->state == RP_CALL_QUEUED ||
+                          c->state == RP_CALL_CONNECTING))
         e = go_on(c);
     if (e != RP_OK) return e;
-    if (c->state == SENDING) return has_room(c);
-    return c->state == FAILED ? tell(c) : rp_vm_say(c->host, RP_E_STALE, 0);
+    if (c->state == RP_CALL_SENDING) return has_room(c);
+    return c->state == RP_CALL_FAILED ? tell(c) : rp_vm_say(c->host, RP_E_STALE, 0);
 }
 
 rp_err rp_abi_call_send(struct rp_host_face *f, double handle, const char *p, size_t n, bool last)
 {
     struct rp_call *c = find(f, handle);
     if (!c) return RP_E_STALE;
-    if (c->state != SENDING) return rp_vm_say(c->host, RP_E_STALE, 0);
+    if (c->state != RP_CALL_SENDING) return rp_vm_say(c->host, RP_E_STALE, 0);
     struct rp_chain piece;
     rp_chain_init(&piece, c->host->proxy->mem);
     rp_chain_add_copy(&piece, rp_str_of(p, n));
     if (n == 0 && !last) return RP_OK; /* it would be the last chunk */
     rp_err e = rp_up_send(c->up, &piece, last, NULL);
     rp_chain_clear(&piece);
-    if (e < 0) return failed(c, e); /* it is not as long as was said */
-    if (last) c->state = AWAITING;
+    if (e < 0) return rp_call_fail(c, e); /* it is not as long as was said */
+    if (last) c->state = RP_CALL_AWAITING;
     return RP_OK;
 }
 
 const struct rp_msg *rp_abi_call_msg(struct rp_host_face *f, double handle, bool trailers)
 {
     const struct rp_call *c = find(f, handle);
-    if (!c || (c->state != BODY && c->state != DONE)) return NULL;
+    if (!c || (c->state != RP_CALL_BODY && c->state != RP_CALL_DONE)) return NULL;
     return trailers ? c->trailers : &c->res;
 }
 
@@ -582,24 +584,27 @@ rp_err rp_abi_call_read(struct rp_host_face *f, double handle)
     struct rp_call *c = find(f, handle);
     if (!c) return RP_E_STALE;
     struct rp_host *h = c->host;
-    if (c->state == DONE) return RP_END;
-    if (c->state != BODY) return c->state == FAILED ? tell(c) : rp_vm_say(h, RP_E_STALE, 0);
+    if (c->state == RP_CALL_DONE) return RP_END;
+    if (c->state != RP_CALL_BODY)
+        return c->state == RP_CALL_FAILED ? tell(c) : rp_vm_say(h, RP_E_STALE, 0);
     struct rp_chain got;
     rp_chain_init(&got, h->proxy->mem);
     RP_IGNORE(rp_up_flush(c->up)); /* the rest of a body that is answered already */
     rp_err e = rp_up_read(c->up, &got, READ_BYTES, &c->arena, &c->trailers);
     if (e < 0) {
         rp_chain_clear(&got);
-        return failed(c, e);
+        return rp_call_fail(c, e);
     }
-    if (e == RP_OK) f->out = in_one(h, &got);
+    bool some = got.bytes > 0;
+    if (some) f->out = in_one(h, &got);
     rp_chain_clear(&got);
-    if (e == RP_AGAIN) return wait_for(c);
+    if (e == RP_AGAIN) return rp_call_wait(c);
     if (e == RP_END) {
-        c->state = DONE;
-        drop_up(c); /* for the next one at once */
+        c->state = RP_CALL_DONE;
+        rp_call_drop_up(c); /* for the next one at once */
+        rp_call_up_leave(c, false);
     }
-    return e;
+    return some ? RP_OK : e; /* an end that came with bytes is told by the next call */
 }
 
 void rp_abi_call_close(struct rp_host_face *f, double handle)

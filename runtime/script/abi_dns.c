@@ -5,7 +5,7 @@
  */
 #include "script/vm_net.h"
 
-enum { MAGIC = 0x444e5320, MOST = 64 };
+enum { MAGIC = 0x444e5320 };
 
 struct rp_vm_name {
     uint32_t magic;
@@ -15,8 +15,8 @@ struct rp_vm_name {
     rp_err status;
     uint32_t addrs_n;
     uint32_t services_n;
-    struct rp_addr addrs[MOST];
-    struct rp_dns_service services[]; /* MOST, where services are asked for */
+    struct rp_addr *addrs; /* copies of the answer's */
+    struct rp_dns_service *services;
 };
 
 static void let_go(struct rp_hold *hold)
@@ -25,7 +25,16 @@ static void let_go(struct rp_hold *hold)
     if (d->query) rp_dns_cancel(d->query);
     rp_task_forget_at(&d->waiter);
     d->magic = 0;
+    rp_free(d->addrs);
+    rp_free(d->services);
     rp_free(d);
+}
+
+static void *copy_of(const void *list, size_t n, size_t each)
+{
+    void *copy = n ? rp_alloc(n * each) : NULL;
+    if (n) memcpy(copy, list, n * each);
+    return copy;
 }
 
 static void on_answer(void *arg, const struct rp_dns_answer *answer)
@@ -33,10 +42,10 @@ static void on_answer(void *arg, const struct rp_dns_answer *answer)
     struct rp_vm_name *d = RP_AS(rp_vm_name, arg, MAGIC);
     d->query = NULL;
     d->status = answer->status;
-    d->addrs_n = (uint32_t)RP_MIN(answer->addrs_n, (size_t)MOST);
-    if (d->addrs_n) memcpy(d->addrs, answer->addrs, d->addrs_n * sizeof d->addrs[0]);
-    d->services_n = (uint32_t)RP_MIN(answer->services_n, (size_t)MOST);
-    if (d->services_n) memcpy(d->services, answer->services, d->services_n * sizeof d->services[0]);
+    d->addrs_n = (uint32_t)answer->addrs_n; /* dns.c has the caps */
+    d->addrs = copy_of(answer->addrs, d->addrs_n, sizeof d->addrs[0]);
+    d->services_n = (uint32_t)answer->services_n;
+    d->services = copy_of(answer->services, d->services_n, sizeof d->services[0]);
     rp_task_wake_at(&d->waiter);
 }
 
@@ -44,8 +53,7 @@ double rp_abi_dns_start(struct rp_host_face *f, const char *name, size_t n, bool
 {
     struct rp_host *h = rp_vm_of(f);
     if (!h->current || !h->proxy) return RP_E_PHASE;
-    size_t room = services ? MOST * sizeof(struct rp_dns_service) : 0;
-    struct rp_vm_name *d = rp_alloc(sizeof *d + room);
+    struct rp_vm_name *d = rp_alloc(sizeof *d);
     struct rp_dns *dns = h->proxy->dns;
     rp_str text = rp_str_of(name, n);
     d->magic = MAGIC;

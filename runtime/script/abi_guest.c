@@ -64,8 +64,9 @@ struct before {
 
 static struct before remember(const struct rp_guest *g)
 {
-    const struct rp_host *h = g->conf->script;
-    struct before b = {.only = RP_UNLIKELY(h->face.notes == RP_NOTES_ONLY)};
+    /* After the handshake it has no generation, and nothing can be chosen: who tries hears that. */
+    const struct rp_host *h = g->conf ? g->conf->script : NULL;
+    struct before b = {.only = h && RP_UNLIKELY(h->face.notes == RP_NOTES_ONLY)};
     if (!b.only) return b;
     b.chose = g->choice != NULL;
     if (b.chose) b.choice = *g->choice;

@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "script/vm.h"
+#include "shm/roster_text.h"
 #include "shm/splits.h"
 
 double rp_abi_metric_family(struct rp_host_face *f, uint32_t kind, const char *name, size_t name_n,
@@ -50,6 +51,7 @@ rp_err rp_abi_metric_text(struct rp_host_face *f)
     rp_buf_clear(&h->text);
     rp_metric_text(h->metrics, h->proxy->counters, rp_clock_mono_ns() / 1000000, &h->text);
     rp_splits_text(h->proxy->splits, &h->text);
+    rp_roster_text(h->proxy->roster, rp_clock_mono_ns() / 1000000, &h->text);
     if (h->text.failed) return RP_E_CAP;
     f->out = rp_buf_str(&h->text);
     return RP_OK;

@@ -83,6 +83,11 @@ rp_err rp_abi_call_send(struct rp_host_face *h, double call, const char *p, size
 rp_err rp_abi_call_start(struct rp_host_face *h, double call, uint32_t mode, const char *host,
                          size_t n, uint32_t port, struct rp_tls_client *tls, const char *name,
                          size_t name_n, uint32_t keep_n, double keep_s);
+/* ... or to an upstream of the site, by its balancer, TLS, connections and times. RP_E_NOT_FOUND;
+ * RP_E_PHASE: its generation is not in use; RP_E_INVALID: with PROXY protocol; RP_E_UP_CIRCUIT. */
+rp_err rp_abi_call_start_up(struct rp_host_face *h, double call, const char *upstream, size_t n);
+/* The Host of requests to that upstream, unless they say another, into out. RP_E_NOT_FOUND. */
+rp_err rp_abi_upstream_host(struct rp_host_face *h, const char *name, size_t n);
 rp_err rp_abi_call_head(struct rp_host_face *h, double call); /* until RP_OK: it is there */
 /* The response's head; its trailers, once read said RP_END (NULL: none). Good until the close. */
 const struct rp_msg *rp_abi_call_msg(struct rp_host_face *h, double call, bool trailers);

@@ -22,6 +22,7 @@ struct file {
 };
 
 struct rp_bundle {
+    bool undescribed;
     rp_str site, overrides; /* ours */
     rp_bundle_fetch_fn fetch;
     void *arg;
@@ -128,6 +129,21 @@ rp_err rp_bundle_read(struct rp_bundle *b, rp_str path, rp_str *bytes)
     if (!f->bytes.ptr) return RP_E_NOT_FOUND;
     *bytes = f->bytes;
     return RP_OK;
+}
+
+bool rp_bundle_knows(const struct rp_bundle *b, rp_str path)
+{
+    return find(b, path) != NULL;
+}
+
+void rp_bundle_leave_undescribed(struct rp_bundle *b)
+{
+    b->undescribed = true;
+}
+
+bool rp_bundle_is_described(const struct rp_bundle *b)
+{
+    return !b->undescribed;
 }
 
 bool rp_bundle_collects(const struct rp_bundle *b)

@@ -12,6 +12,9 @@
 
 #include "base/buf.h"
 
+/* The name under which a site finds the routes that providers found; no file has it. */
+#define RP_BUNDLE_FOUND "=found"
+
 struct rp_bundle;
 
 /* Reads one file while collecting: RP_OK with bytes appended, RP_E_NOT_FOUND, RP_E_OS, RP_E_TOO_BIG.
@@ -27,8 +30,13 @@ rp_str rp_bundle_overrides(const struct rp_bundle *b);
 /* The file's bytes (borrowed, live as long as the bundle): from the bundle, else fetched and kept
  * (absence is remembered too). RP_E_NOT_FOUND, or what fetch said. */
 RP_MUST rp_err rp_bundle_read(struct rp_bundle *b, rp_str path, rp_str *bytes);
+/* Was it asked for that file, whether or not there is one? */
+bool rp_bundle_knows(const struct rp_bundle *b, rp_str path);
 /* Does it still read files? Then this is the check, and not a worker. */
 bool rp_bundle_collects(const struct rp_bundle *b);
+/* What is built from it will never be described (rp_host_describe), and need not keep what for. */
+void rp_bundle_leave_undescribed(struct rp_bundle *b);
+bool rp_bundle_is_described(const struct rp_bundle *b);
 /* One flat text of the whole, and back. Loaded bundles have no fetch. RP_E_INVALID. */
 RP_MUST rp_err rp_bundle_save(const struct rp_bundle *b, struct rp_buf *out);
 RP_MUST rp_err rp_bundle_load(rp_str flat, struct rp_bundle **out);

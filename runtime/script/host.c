@@ -25,6 +25,7 @@ static void *counted_alloc(void *arg, void *p, size_t old_n, size_t n)
     struct rp_host *h = arg;
     if (n > old_n && h->heap_bytes + (n - old_n) > h->heap_cap) {
         h->heap_hit = true;
+        h->attention = 1;
         return NULL;
     }
     if (RP_UNLIKELY(h->fuel && n > old_n) && !rp_fuel_take(h->fuel, n - old_n)) return NULL;
@@ -34,6 +35,7 @@ static void *counted_alloc(void *arg, void *p, size_t old_n, size_t n)
         if (n > old_n) {
             h->since_gc_bytes += n - old_n;
             h->allocated_bytes += n - old_n;
+            if (h->since_gc_bytes > RP_GC_IDLE_BYTES || rp_host_is_full(h)) h->attention = 1;
         }
     }
     return got;
@@ -230,7 +232,8 @@ static int build_protected(lua_State *L)
     push_str(L, b->source);
     push_str(L, rp_bundle_overrides(b->bundle));
     lua_pushboolean(L, b->taped);
-    lua_call(L, 5, 0);
+    lua_pushboolean(L, rp_bundle_is_described(b->bundle));
+    lua_call(L, 6, 0);
     return 0;
 }
 

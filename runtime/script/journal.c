@@ -15,13 +15,17 @@ void rp_abi_journal_begin(struct rp_host_face *f, const struct rp_req *r, bool t
     if (!s || !s->bound) return;
     s->journal = true;
     s->traced |= traced;
+    if (traced) s->at_hand = NULL;
     bool ours = traced && h->current && h->current->req == r;
     if (ours && f->notes == RP_NOTES_NONE) f->notes = RP_NOTES_TAKEN;
 }
 
 void rp_abi_journal_all(struct rp_host_face *f, bool on)
 {
-    rp_vm_of(f)->journal_all = on;
+    struct rp_host *h = rp_vm_of(f);
+    h->journal_all = on;
+    for (uint32_t i = 0; i < h->slots_n; i++)
+        if (h->slots[i]) h->slots[i]->at_hand = NULL;
 }
 
 /* ---- the time of shadow handlers --------------------------------------------------------------- */
@@ -53,6 +57,7 @@ double rp_abi_shadow_enter(struct rp_host_face *f)
     rp_ms now = rp_loop_now(h->proxy->loop), most = h->conf->hook_wait_ms;
     struct rp_req *r = timed_request(t);
     t->shadow_ms = now;
+    t->touched = true;
     t->kept_ends_ms = t->ends_ms;
     t->ends_ms = 0;
     t->kept_left_ms = 0;
@@ -158,7 +163,9 @@ static void call(struct call *c)
     lua_State *L = c->h->L;
     if (c->h->journal_fns[c->fn] == 0) return;
     c->h->face.wrapper = rp_phase_slot(c->h, c->r)->scope.wrapper; /* a task sets its own */
-    if (lua_cpcall(L, call_protected, c) == 0) return;
+    int rc = lua_cpcall(L, call_protected, c);
+    c->h->face.wrapper = 0;
+    if (rc == 0) return;
     const char *text = lua_tostring(L, -1);
     rp_log(error, "the journal of a request failed error=\"%s\"", rp_log_esc(rp_str_z(text)));
     lua_pop(L, 1);

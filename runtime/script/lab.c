@@ -130,8 +130,11 @@ static void leave_tasks(struct rp_host *h)
 
 static void leave_slots(struct rp_host *h)
 {
-    for (uint32_t i = 0; i < h->slots_n; i++)
-        if (h->slots[i]) luaL_unref(h->L, LUA_REGISTRYINDEX, h->slots[i]->ref);
+    for (uint32_t i = 0; i < h->slots_n; i++) {
+        if (!h->slots[i]) continue;
+        rp_phase_release_task(h, h->slots[i]);
+        luaL_unref(h->L, LUA_REGISTRYINDEX, h->slots[i]->ref);
+    }
     rp_phase_slots_free(h);
     h->slots = NULL;
     h->slots_n = 0;

@@ -27,7 +27,7 @@ void rp_pass_log_failure(const struct rp_pass *a, uint32_t plugin, rp_str what);
 
 /* ---- phase_body.c --------------------------------------------------------------------------- */
 
-/* The piece and whether it is the last, on top of co; the wrapper lies at its position 2. What
+/* The piece and whether it is the last, on top of co; the wrapper lies at its position 1. What
  * earlier handlers of this pass made of the piece comes first. RP_E_NOMEM */
 RP_MUST rp_err rp_pass_push_piece(const struct rp_pass *a, lua_State *co);
 /* The pass is over: the input, or what the handlers made of it, goes out. */

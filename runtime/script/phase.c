@@ -14,6 +14,7 @@
 #include "proxy/answer.h"
 #include "proxy/payload.h"
 #include "script/journal.h"
+#include "script/vm_call.h"
 #include "script/vm_run.h"
 
 /* ---- wrappers ------------------------------------------------------------------------------- */
@@ -70,35 +71,52 @@ rp_err rp_phase_push_wrapper(struct rp_host *h, struct rp_req *r, lua_State *L)
         }
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->ref);
-    if (!s->bound) {
-        lua_rawgeti(L, -1, RP_WRAP_POINTER);
-        lua_rawseti(L, -2, RP_WRAP_REQ);
-        s->bound = true;
-    }
+    s->bound = true;
     return RP_OK;
 }
 
-/* Whoever still holds the table finds no request in it. */
-static void unbind(struct rp_host *h, struct rp_vm_slot *s)
+void rp_phase_release_task(struct rp_host *h, struct rp_vm_slot *s)
+{
+    struct rp_task *t = s->task;
+    s->task = s->at_hand = NULL;
+    if (!t) return;
+    t->is_slots = false;
+    if (t->state != RP_TASK_FREE) return; /* it goes there when it ends */
+    if (t->co) lua_settop(t->co, 0);
+    rp_task_clear(t);
+    t->next = h->free_tasks;
+    h->free_tasks = t;
+}
+
+static void set_nil(lua_State *L, int first, int last)
+{
+    for (int i = first; i <= last; i++) {
+        lua_pushnil(L);
+        lua_rawseti(L, -2, i);
+    }
+}
+
+/* Whoever still holds the table finds nothing of the request in it. The request itself it finds only
+ * where H.wrapper says so, which no later task can but one that a hook has detached. */
+static void empty(struct rp_host *h, struct rp_vm_slot *s)
 {
     lua_rawgeti(h->L, LUA_REGISTRYINDEX, s->ref);
-    int last = s->dirty ? RP_WRAP_LAST_DROPPED : RP_WRAP_REQ;
-    for (int i = RP_WRAP_REQ; i <= last; i++) {
-        lua_pushnil(h->L);
-        lua_rawseti(h->L, -2, i);
-    }
-    for (int i = RP_WRAP_REQ_CHUNK; s->dirty && i <= RP_WRAP_SOURCE; i++) {
-        lua_pushnil(h->L);
-        lua_rawseti(h->L, -2, i);
-    }
+    set_nil(h->L, RP_WRAP_CTX, RP_WRAP_LAST_DROPPED);
+    set_nil(h->L, RP_WRAP_REQ_CHUNK, RP_WRAP_SOURCE);
+    if (s->leaked) set_nil(h->L, RP_WRAP_POINTER, RP_WRAP_POINTER);
     lua_pop(h->L, 1);
-    if (s->leaked) {
-        luaL_unref(h->L, LUA_REGISTRYINDEX, s->ref);
-        s->ref = LUA_NOREF;
-    }
+    if (!s->leaked) return;
+    rp_phase_release_task(h, s);
+    luaL_unref(h->L, LUA_REGISTRYINDEX, s->ref);
+    s->ref = LUA_NOREF;
+}
+
+static void unbind(struct rp_host *h, struct rp_vm_slot *s)
+{
+    if (RP_UNLIKELY(s->dirty || s->leaked)) empty(h, s);
     s->bound = s->leaked = s->answered = false; /* journal and traced: rp_journal_end */
-    s->ends_ms = 0;
     s->dirty = 0;
+    s->ends_ms = 0;
 }
 
 static void forget(struct rp_req *r)
@@ -201,12 +219,27 @@ static bool must_answer(enum rp_phase p)
     return p <= RP_PHASE_REQUEST_BODY;
 }
 
+/* The task of a slot is ready for the next hook with nothing more done to it. */
+static void end_well(const struct rp_pass *a, struct rp_task *t)
+{
+    struct rp_vm_slot *s = rp_phase_slot(a->h, a->r);
+    if (!t->is_slots) {
+        rp_task_put(t);
+        return;
+    }
+    if (lua_gettop(t->co) > 1) lua_settop(t->co, 1);
+    rp_account_calls(&a->h->chains[t->chain], t->at);
+    rp_task_rest(t);
+    t->weight = 0;
+    if (!s->traced && !a->h->journal_all) s->at_hand = t;
+}
+
 static rp_err returned(const struct rp_pass *a, struct rp_task *t)
 {
     uint32_t chain = t->chain, at = t->at;
     /* Chains of pieces may return one. */
-    bool stop = lua_gettop(t->co) > 0 && lua_toboolean(t->co, 1) && !lua_isstring(t->co, 1);
-    rp_task_put(t);
+    bool stop = lua_gettop(t->co) > 1 && lua_toboolean(t->co, 2) && !lua_isstring(t->co, 2);
+    end_well(a, t);
     if (a->in && !(stop && must_answer(a->phase))) {
         rp_pass_take_piece(a);
         return RP_OK;
@@ -263,10 +296,10 @@ static rp_err settle(const struct rp_pass *a, struct rp_task *t, int rc)
 static int push_rest(const struct rp_pass *a, lua_State *co)
 {
     switch (a->phase) {
-    case RP_PHASE_BALANCE: lua_rawgeti(co, 2, RP_WRAP_UP); return 1;
+    case RP_PHASE_BALANCE: lua_rawgeti(co, 1, RP_WRAP_UP); return 1;
     case RP_PHASE_REQUEST_BODY: return rp_pass_push_piece(a, co) == RP_OK ? 2 : RP_E_NOMEM;
     case RP_PHASE_BODY_FILTER:
-        lua_rawgeti(co, 2, RP_WRAP_RES);
+        lua_rawgeti(co, 1, RP_WRAP_RES);
         return rp_pass_push_piece(a, co) == RP_OK ? 3 : RP_E_NOMEM;
     case RP_PHASE_EARLY:
     case RP_PHASE_ACCESS:
@@ -279,31 +312,40 @@ static int push_rest(const struct rp_pass *a, lua_State *co)
     return 0;
 }
 
-rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
+/* A task with r's wrapper at the bottom of its stack: the slot's own, or while that waits one of the
+ * pool. */
+static rp_err find_task(struct rp_host *h, struct rp_req *r, struct rp_task **out)
 {
-    struct rp_host *h = a->h;
-    struct rp_task *t = rp_task_get(h);
+    struct rp_vm_slot *s = rp_phase_slot(h, r);
+    struct rp_task *t = s ? s->task : NULL;
+    bool is_free = t && t->state == RP_TASK_FREE;
+    if (is_free && t->co && !rp_host_is_full(h)) {
+        t->gen++;
+        t->chain = 0;
+        s->at_hand = NULL;
+        *out = t;
+        return RP_OK;
+    }
+    if (is_free) rp_phase_release_task(h, s); /* the pool makes it fit for use */
+    t = rp_task_get(h);
     if (!t) return RP_E_BUSY;
-    struct rp_vm_slot *s = rp_phase_slot(h, a->r);
-    if (RP_UNLIKELY(h->journal_all) && !(s && s->bound)) {
-        rp_journal_begin(h, a->r, false);
-        s = rp_phase_slot(h, a->r);
-    }
-    if (RP_UNLIKELY(s && s->traced)) chain = rp_journal_chain(h, chain);
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(&h->chains[chain], t));
-    rp_err e = RP_OK;
-    if (s && s->bound) { /* not the request's first hook */
-        lua_rawgeti(t->co, LUA_REGISTRYINDEX, s->ref);
-    } else {
-        e = rp_phase_push_wrapper(h, a->r, t->co);
-        s = rp_phase_slot(h, a->r);
-    }
-    int more = e == RP_OK ? push_rest(a, t->co) : e;
-    if (more < 0) {
+    rp_err e = rp_phase_push_wrapper(h, r, t->co);
+    if (e != RP_OK) {
         rp_task_put(t);
-        return more;
+        return e;
     }
+    s = rp_phase_slot(h, r);
+    t->is_slots = !s->task;
+    if (t->is_slots) s->task = t;
+    *out = t;
+    return RP_OK;
+}
+
+static void dress(const struct rp_pass *a, struct rp_task *t, uint32_t chain)
+{
+    struct rp_vm_slot *s = rp_phase_slot(a->h, a->r);
     s->answered = false;
+    s->bound = true;
     t->notes = s->traced;
     t->req = a->r;
     t->scope = &s->scope;
@@ -311,10 +353,76 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
     t->phase = (uint8_t)a->phase;
     t->chain = chain;
     t->at = 1;
-    int rc = rp_task_run(t, 1 + more);
-    bool plain = !s->answered && !h->overdue && !a->in;
-    if (RP_UNLIKELY(rc != 0 || !plain || lua_gettop(t->co) > 0)) return settle(a, t, rc);
-    rp_task_give_back(t, true); /* as most hooks: it returned, and that is all */
+}
+
+rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
+{
+    struct rp_host *h = a->h;
+    struct rp_vm_slot *s = rp_phase_slot(h, a->r);
+    if (RP_UNLIKELY(h->journal_all) && !(s && s->bound)) {
+        rp_journal_begin(h, a->r, false);
+        s = rp_phase_slot(h, a->r);
+    }
+    if (RP_UNLIKELY(s && s->traced)) chain = rp_journal_chain(h, chain);
+    struct rp_task *t;
+    rp_err e = find_task(h, a->r, &t);
+    if (e != RP_OK) return e;
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(&h->chains[chain], t));
+    lua_pushvalue(t->co, 1);
+    int more = push_rest(a, t->co);
+    if (more < 0) {
+        rp_task_put(t);
+        return more;
+    }
+    dress(a, t, chain);
+    return settle(a, t, rp_task_run(t, 1 + more));
+}
+
+__attribute__((noinline)) static rp_err settle_at_hand(struct rp_host *h, struct rp_req *r,
+                                                       struct rp_task *t, int rc)
+{
+    const struct rp_pass a = {.h = h, .r = r, .phase = (enum rp_phase)t->phase};
+    if (rc == LUA_YIELD || h->attention) rp_task_end_measured(h, t, rc);
+    t->at = h->face.at;
+    t->notes = h->face.notes;
+    rp_task_is_left(h);
+    return settle(&a, t, rc);
+}
+
+/* rp_pass_enter and all that follows for most hooks: the task of the slot is free and as its last hook
+ * has left it, this pass is not measured, and nothing happens in it but that it returns. */
+static inline rp_err enter_at_hand(struct rp_host *h, struct rp_req *r, struct rp_vm_slot *s,
+                                   enum rp_phase phase, uint32_t chain)
+{
+    struct rp_task *t = s->at_hand;
+    struct rp_vm_chain *c = &h->chains[chain];
+    lua_State *co = t->co;
+    RP_ASSERT(t->req == r && t->scope == &s->scope && t->is_hook && !t->touched && !t->weight);
+    RP_CHECK(!h->current); /* compiled code that called C cannot be entered again */
+    lua_rawgeti(co, LUA_REGISTRYINDEX, c->fn);
+    lua_pushvalue(co, 1);
+    s->at_hand = NULL;
+    s->answered = false;
+    s->bound = true;
+    t->gen++;
+    t->state = RP_TASK_RUNNING;
+    t->phase = (uint8_t)phase;
+    t->chain = chain;
+    h->current = t;
+    h->face.req = r;
+    h->face.wrapper = s->scope.wrapper;
+    h->face.at = 1;
+    c->until--;
+    uint32_t route = r->route && h->route_ids ? h->route_ids[r->route->index] : 0;
+    rp_crumb_enter(h->crumb, rp_crumb_where(c->crumb_ids[0], h->hook_ids[phase], route));
+    int rc = lua_resume(co, 1);
+    rp_crumb_leave(h->crumb);
+    bool plain = rc == 0 && !h->attention && !t->touched && !s->answered && lua_gettop(co) == 1;
+    if (RP_UNLIKELY(!plain)) return settle_at_hand(h, r, t, rc);
+    rp_account_calls(&h->chains[chain], h->face.at);
+    rp_task_is_left(h);
+    t->state = RP_TASK_FREE;
+    s->at_hand = t;
     return RP_OK;
 }
 
@@ -359,15 +467,30 @@ static uint32_t balance_chain(struct rp_req *r)
     return r->upstream ? r->upstream->balance_chain : 0;
 }
 
-static rp_err run(struct rp_req *r, enum rp_phase p)
+static uint32_t chain_of(struct rp_req *r, enum rp_phase p)
+{
+    if (p == RP_PHASE_EARLY) return r->conf->site_chains.at[p];
+    if (p == RP_PHASE_BALANCE) return balance_chain(r);
+    return r->route ? r->route->chains.at[p] : 0;
+}
+
+__attribute__((noinline)) static rp_err run_any(struct rp_req *r, enum rp_phase p)
 {
     const struct rp_pass a = {.h = r->conf->script, .r = r, .phase = p};
     if (r->task) return rp_pass_go_on(&a, r->task);
-    uint32_t chain;
-    if (p == RP_PHASE_EARLY) chain = r->conf->site_chains.at[p];
-    else if (p == RP_PHASE_BALANCE) chain = balance_chain(r);
-    else chain = r->route ? r->route->chains.at[p] : 0;
+    uint32_t chain = chain_of(r, p);
     return chain ? rp_pass_enter(&a, chain) : RP_OK;
+}
+
+static rp_err run(struct rp_req *r, enum rp_phase p)
+{
+    struct rp_host *h = r->conf->script;
+    struct rp_vm_slot *s = rp_phase_slot(h, r);
+    bool usual = s && s->at_hand && !r->task && !h->attention && p != RP_PHASE_BALANCE;
+    if (RP_UNLIKELY(!usual)) return run_any(r, p);
+    uint32_t chain = chain_of(r, p);
+    if (RP_UNLIKELY(!chain || h->chains[chain].until <= 1)) return run_any(r, p);
+    return enter_at_hand(h, r, s, p, chain);
 }
 
 static rp_err write_on(struct rp_req *r)
@@ -453,6 +576,7 @@ const struct rp_hooks rp_phase_hooks = {
     .ctx_text = ctx_text,
     .trace = rp_journal_trace,
     .trace_text = rp_journal_trace_text,
+    .leave_upstreams = rp_call_leave_upstreams,
     .drop_generation = drop_generation,
     .keep_generation = rp_life_keep,
 };

@@ -46,7 +46,7 @@ static int chunk_place(const struct rp_pass *a)
 
 rp_err rp_pass_push_piece(const struct rp_pass *a, lua_State *co)
 {
-    lua_rawgeti(co, 2, chunk_place(a));
+    lua_rawgeti(co, 1, chunk_place(a));
     if (lua_isnil(co, -1)) {
         lua_pop(co, 1);
         struct pushing p = {a, co};

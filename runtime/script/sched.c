@@ -101,6 +101,7 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     if (h->current) t->at = rp_chain_plugin(h, h->current->chain, h->face.at) + 1; /* none: 0 */
     bool is_kid = parent && h->current && h->current->scope == parent;
     t->parent = is_kid ? h->current : NULL;
+    if (h->current) h->current->touched = true;
     if (is_kid) rp_task_enlist(&h->current->kids, t);
     else rp_task_enlist(parent ? &parent->tasks : &h->background.tasks, t);
     if (is_kid) t->fuel = rp_fuel_hold(h->fuel);

@@ -46,8 +46,10 @@ struct rp_vm_chain {
     uint32_t *rest;      /* chain that begins after a position, made when needed; 0 not yet */
     int timed_fn;        /* the same function with marks between the handlers; LUA_NOREF: fn */
     double **calls;      /* counted there, by position; NULL until attached */
-    uint32_t entries;    /* how often it was entered */
+    uint32_t until;      /* the pass that is measured next, 1: the next one */
+    uint8_t period;      /* and how many passes that one stands for */
     bool always;         /* is measured */
+    uint32_t exact_n;    /* passes that were measured for themselves */
     uint32_t traced;     /* the chain that runs the same and notes it; 0 not made yet */
 };
 
@@ -82,8 +84,9 @@ struct rp_task {
     int co_ref;
     uint8_t state; /* enum rp_task_state */
     bool counted;  /* one of the background tasks that are bounded in number */
+    bool is_slots; /* a slot's own: not in the pool; its stack begins with the wrapper */
 
-    /* From `req` to `on_end`: all zero while it is free, see forget_run in vm_task.c. */
+    /* From `req` to `on_end`: all zero while it is free in the pool, see rp_task_give_back. */
     struct rp_req *req;       /* whose hook or child it is; NULL in the background */
     struct rp_stream *stream; /* the relayed connection whose hook it is */
     struct rp_guest *guest;   /* the client whose handshake's hook it is */
@@ -92,15 +95,17 @@ struct rp_task {
     uint8_t phase;            /* of a hook; RP_PHASE_COUNT for others */
     uint8_t notes;            /* enum rp_notes; face.notes while it runs */
     bool is_hook;             /* resumed by the request's life, not by us */
-    bool fired;               /* the event came, not the deadline */
-    bool cancelled;           /* ended by itself while running: drop it when it yields */
-    bool failed;              /* what it ran raised, and the layer caught it: rp_abi_task_failed */
-    uint8_t wants_body;       /* enum rp_wants: parked until that is there */
-    bool wants_response;      /* parked until the whole body of the response is there */
     uint8_t weight;           /* measured passes stand for so many; 0: this one is not measured */
-    rp_err gathered;          /* < 0: why the response does not come, for when it asks again */
-    rp_ms ends_ms;            /* hooks: when the request stops waiting for it; 0: not asked yet */
-    uint64_t spent_ns;        /* by the handler that runs, waits included */
+    /* From `touched` on: also of a slot's own task. */
+    bool touched;        /* it has, or had, ties (rp_task_has_ties) or something of what follows */
+    bool fired;          /* the event came, not the deadline */
+    bool cancelled;      /* ended by itself while running: drop it when it yields */
+    bool failed;         /* what it ran raised, and the layer caught it: rp_abi_task_failed */
+    uint8_t wants_body;  /* enum rp_wants: parked until that is there */
+    bool wants_response; /* parked until the whole body of the response is there */
+    rp_err gathered;     /* < 0: why the response does not come, for when it asks again */
+    rp_ms ends_ms;       /* hooks: when the request stops waiting for it; 0: not asked yet */
+    uint64_t spent_ns;   /* by the handler that runs, waits included */
     void (*on_end)(struct rp_task *t, rp_err e); /* start and stop hooks */
 
     struct rp_scope own; /* the scope of a background task */
@@ -126,29 +131,30 @@ struct rp_task {
 /* What Lua holds of a request slot. */
 struct rp_vm_slot {
     int ref;       /* the wrapper table; LUA_NOREF: none yet */
-    bool bound;    /* the wrapper is a live request's */
+    uint8_t dirty; /* Lua put something into the wrapper that must not outlive the request */
+    uint8_t bound; /* the wrapper is a live request's; Lua reads it behind `dirty` */
     bool leaked;   /* a task may outlive the request with the wrapper in hand: make a new one */
     bool answered; /* a hook answered since the chain was entered */
     bool journal;  /* its wrapper has a journal: to be closed with the request */
     bool traced;   /* what runs for it is noted and timed */
-    uint32_t source_by; /* 1 + index of the instance that gave such a function */
-    uint8_t dirty;      /* Lua put something into the wrapper that must not outlive the request */
-    rp_ms ends_ms;      /* what hooks of the request wait for ends by then; 0: no such limit */
-    struct rp_task *writer; /* waits until the client has taken what was written: answer.h */
+    uint32_t source_by;      /* 1 + index of the instance that gave such a function */
+    rp_ms ends_ms;           /* what hooks of the request wait for ends by then; 0: no such limit */
+    struct rp_task *task;    /* its own, for its hooks; NULL: none yet */
+    struct rp_task *at_hand; /* the same, while it can be entered just so: phase.c */
+    struct rp_task *writer;  /* waits until the client has taken what was written: answer.h */
     struct rp_scope scope;
 };
 
 /* Array positions in a wrapper table; lua/rproxy/object.lua has the same. */
 enum {
-    RP_WRAP_REQ = 1, /* cdata pointer; nil: the request has ended */
     RP_WRAP_CTX = 2,
     RP_WRAP_PARAMS = 3,
     RP_WRAP_BODY = 4,
     RP_WRAP_CHUNK = 5,        /* body_filter: the piece as edited so far */
-    RP_WRAP_LAST_DROPPED = 5, /* 1..5 go when the request ends */
+    RP_WRAP_LAST_DROPPED = 5, /* 2..5 go when the request ends */
     RP_WRAP_UP = 6,
     RP_WRAP_RES = 7,
-    RP_WRAP_POINTER = 9,    /* the cdata pointer, kept; 10: cdata pointer to the slot's `dirty` */
+    RP_WRAP_POINTER = 9,    /* cdata pointer to the request; 10: to the slot's `dirty` */
     RP_WRAP_JOURNAL = 11,   /* false: none */
     RP_WRAP_REQ_CHUNK = 12, /* request_body: the piece as edited so far; dropped like 2..5 */
     RP_WRAP_SOURCE = 13,    /* the function that makes the request body; dropped, too */
@@ -282,6 +288,9 @@ struct rp_host {
     uint16_t hook_ids[RP_TASK_PHASES];
     struct rp_watchdog *watchdog;
     volatile sig_atomic_t overdue; /* its signal handler has set the debug hook for what runs */
+    /* Something is to be seen to when the task that runs is left: it is overdue, has a meter, or made
+     * garbage, or there is little room. Whoever makes one of these true sets it. */
+    volatile sig_atomic_t attention;
     struct rp_vm_life starting, stopping, leaving;
     bool retired;
     bool farewell_said;
@@ -342,11 +351,15 @@ rp_str rp_task_complaint(struct rp_task *t);
 int rp_task_trace(lua_State *L);
 void rp_scope_close(struct rp_host *h, struct rp_scope *s);
 
+static inline bool rp_host_is_full(const struct rp_host *h)
+{
+    return h->heap_bytes > h->heap_cap - h->heap_cap / RP_HEAP_SPARE;
+}
+
 static inline struct rp_task *rp_task_get(struct rp_host *h)
 {
     struct rp_task *t = h->free_tasks;
-    bool full = h->heap_bytes > h->heap_cap - h->heap_cap / RP_HEAP_SPARE;
-    if (RP_UNLIKELY(!t || !t->co || full)) return rp_task_make(h);
+    if (RP_UNLIKELY(!t || !t->co || rp_host_is_full(h))) return rp_task_make(h);
     h->free_tasks = t->next;
     t->next = NULL;
     t->gen++;
@@ -388,6 +401,7 @@ struct rp_vm_slot *rp_phase_slot(struct rp_host *h, const struct rp_req *r); /* 
 /* Push r's wrapper on L, making and binding it when needed. RP_E_NOMEM: nothing is pushed. */
 RP_MUST rp_err rp_phase_push_wrapper(struct rp_host *h, struct rp_req *r, lua_State *L);
 void rp_phase_slots_free(struct rp_host *h);
+void rp_phase_release_task(struct rp_host *h, struct rp_vm_slot *s); /* its own goes to the pool */
 
 /* ---- phase_stream.c ------------------------------------------------------------------------- */
 
@@ -451,24 +465,24 @@ void rp_account_fini(struct rp_host *h);
 void rp_account_chain(struct rp_host *h, struct rp_vm_chain *c);         /* a new one */
 struct rp_vm_account *rp_account_of(struct rp_host *h, uint32_t plugin); /* NULL: none */
 /* Time is measured of the first passes of a chain, then of every so many-th, which counts as many. */
-enum { RP_ACCOUNT_EXACT = 64, RP_ACCOUNT_SAMPLE = 16 };
+enum { RP_ACCOUNT_EXACT = 64, RP_ACCOUNT_SAMPLE = 64 };
 /* The function of a chain that t is to run: with or without marks. */
+int rp_account_measure(struct rp_vm_chain *c, struct rp_task *t);
 static inline int rp_account_enter(struct rp_vm_chain *c, struct rp_task *t)
 {
-    uint32_t n = c->entries++;
-    if (RP_UNLIKELY(c->always || n < RP_ACCOUNT_EXACT)) t->weight = 1;
-    else t->weight = n % RP_ACCOUNT_SAMPLE == 0 ? RP_ACCOUNT_SAMPLE : 0;
-    return t->weight ? c->timed_fn : c->fn;
+    if (RP_UNLIKELY(c->until <= 1)) return rp_account_measure(c, t);
+    c->until--;
+    t->weight = 0;
+    return c->fn;
 }
 /* t begins to run, or goes on; it came back; it is dropped where it waits. */
 void rp_account_begin(struct rp_host *h, struct rp_task *t);
 void rp_account_leave(struct rp_host *h, struct rp_task *t, bool parked);
 void rp_account_drop(struct rp_host *h, struct rp_task *t);
 /* The pass of a chain is over: its handlers up to where it came to were called. */
-static inline void rp_account_calls(const struct rp_host *h, const struct rp_task *t)
+static inline void rp_account_calls(const struct rp_vm_chain *c, uint32_t at)
 {
-    const struct rp_vm_chain *c = &h->chains[t->chain];
-    uint32_t n = RP_LIKELY(c->calls != NULL) ? RP_MIN(t->at, c->n) : 0;
+    uint32_t n = RP_LIKELY(c->calls != NULL) ? RP_MIN(at, c->n) : 0;
     for (uint32_t i = 0; i < n; i++) ++*c->calls[i];
 }
 void rp_account_error(struct rp_host *h, uint32_t plugin);

@@ -138,6 +138,15 @@ void rp_account_denial(struct rp_host *h, uint32_t plugin)
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
+int rp_account_measure(struct rp_vm_chain *c, struct rp_task *t)
+{
+    t->weight = c->period;
+    if (!c->always && c->exact_n < RP_ACCOUNT_EXACT && ++c->exact_n == RP_ACCOUNT_EXACT)
+        c->period = RP_ACCOUNT_SAMPLE;
+    c->until = c->period;
+    return c->timed_fn;
+}
+
 static void slow(struct rp_host *h, uint32_t plugin);
 
 /* The handler that ran in t until now. */

@@ -13,7 +13,7 @@ static struct rp_vm_chain *chain_grow(struct rp_host *h)
     }
     if (h->chains_n == 0) h->chains[h->chains_n++] = (struct rp_vm_chain){.fn = LUA_NOREF};
     struct rp_vm_chain *c = &h->chains[h->chains_n++];
-    *c = (struct rp_vm_chain){.fn = LUA_NOREF, .timed_fn = LUA_NOREF};
+    *c = (struct rp_vm_chain){.fn = LUA_NOREF, .timed_fn = LUA_NOREF, .until = 1, .period = 1};
     return c;
 }
 

@@ -22,7 +22,15 @@ static inline uint64_t rp_task_where(const struct rp_host *h, const struct rp_ta
     return rp_crumb_where(plugin, h->hook_ids[t->phase], route);
 }
 
-/* rp_task_resume. */
+static inline void rp_task_is_left(struct rp_host *h)
+{
+    h->face.notes = RP_NOTES_NONE;
+    h->face.req = NULL;
+    h->face.wrapper = 0;
+    h->current = NULL;
+}
+
+/* rp_task_resume */
 static inline int rp_task_run(struct rp_task *t, int nargs)
 {
     struct rp_host *h = t->host;
@@ -38,14 +46,10 @@ static inline int rp_task_run(struct rp_task *t, int nargs)
     rp_crumb_enter(h->crumb, rp_task_where(h, t));
     int rc = lua_resume(t->co, nargs);
     rp_crumb_leave(h->crumb);
-    if (RP_UNLIKELY(measured || h->fuel || rc == LUA_YIELD || h->heap_hit ||
-                    h->since_gc_bytes > RP_GC_IDLE_BYTES))
-        rp_task_end_measured(h, t, rc);
+    if (RP_UNLIKELY(measured || rc == LUA_YIELD || h->attention)) rp_task_end_measured(h, t, rc);
     t->at = h->face.at;
     t->notes = h->face.notes;
-    h->face.notes = RP_NOTES_NONE;
-    h->face.req = NULL;
-    h->current = NULL;
+    rp_task_is_left(h);
     return rc;
 }
 
@@ -58,19 +62,36 @@ static inline bool rp_task_has_ties(const struct rp_task *t)
     return any || t->parked_ns || !t->is_hook;
 }
 
+enum {
+    RP_TASK_FIRST = offsetof(struct rp_task, req),
+    RP_TASK_RARE = offsetof(struct rp_task, touched),
+    RP_TASK_END = offsetof(struct rp_task, on_end) + sizeof(void (*)(void))
+};
+
+/* A hook of a request returned, on the task of its slot: it is free for the next one. */
+static inline void rp_task_rest(struct rp_task *t)
+{
+    if (RP_UNLIKELY(rp_task_has_ties(t))) rp_task_cut_ties(t, true);
+    t->state = RP_TASK_FREE;
+    memset((char *)t + RP_TASK_RARE, 0, RP_TASK_END - RP_TASK_RARE);
+}
+
+/* Nothing is left of its run. */
+static inline void rp_task_clear(struct rp_task *t)
+{
+    memset((char *)t + RP_TASK_FIRST, 0, RP_TASK_END - RP_TASK_FIRST);
+}
+
 /* Back to the pool; its coroutine is empty or gone. */
 static inline void rp_task_give_back(struct rp_task *t, bool well)
 {
-    enum {
-        FIRST = offsetof(struct rp_task, req),
-        END = offsetof(struct rp_task, on_end) + sizeof t->on_end
-    };
     struct rp_host *h = t->host;
     if (RP_UNLIKELY(!t->scope)) t->scope = &t->own; /* it never ran */
-    if (t->chain) rp_account_calls(h, t);
+    if (t->chain) rp_account_calls(&h->chains[t->chain], t->at);
     if (RP_UNLIKELY(rp_task_has_ties(t))) rp_task_cut_ties(t, well);
     t->state = RP_TASK_FREE;
-    memset((char *)t + FIRST, 0, END - FIRST);
+    rp_task_clear(t);
+    if (t->is_slots) return;
     t->next = h->free_tasks;
     h->free_tasks = t;
 }

@@ -6,6 +6,9 @@
  *   over its budget       a debug hook raises in the running coroutine: interpreted code stops
  *   GRACE_MS CPU later    compiled code and long C calls see no debug hook: one line to stderr, and
  *                         the process ends; the master replaces it and reads the breadcrumb
+ *   DEEP_GRACE_MS CPU     ... where the C stack is deep: library functions that call Lua functions
+ *                         that call them, and so on. Thousands of such levels end by the VM's own
+ *                         limit of depth, but the error takes its time to pass through them
  *
  * The tick is a signal handler: it reads the breadcrumb, calls lua_sethook (which LuaJIT allows
  * there) and write(2), and nothing else. A loop that catches the error raises again at its next
@@ -23,12 +26,15 @@
 enum {
     TICK_MS = 25,
     GRACE_MS = 100,
-    SIGNAL_OFFSET = 3, /* SIGRTMIN + 3: nobody else's */
+    DEEP_GRACE_MS = 1000,
+    DEEP_BYTES = 1 << 20, /* what a hook that is not nested takes is far below */
+    SIGNAL_OFFSET = 3,    /* SIGRTMIN + 3: nobody else's */
 };
 
 struct rp_watchdog {
     timer_t timer;
     struct rp_host *host;
+    uintptr_t stack;         /* where the thread's was when it was started; it grows down */
     uint32_t budget_ticks;   /* ticks within one hook that are one too many */
     volatile uint64_t seq;   /* the hook seen by the last tick */
     volatile uint32_t ticks; /* ... and how many ticks have seen it */
@@ -74,6 +80,18 @@ static void give_up(const struct rp_host *h)
     _exit(RP_HOST_EXIT_STUCK);
 }
 
+static uintptr_t stack_here(void)
+{
+    return (uintptr_t)__builtin_frame_address(0);
+}
+
+static uint32_t grace_ticks(const struct rp_watchdog *w)
+{
+    uintptr_t here = stack_here();
+    bool deep = here < w->stack && w->stack - here > DEEP_BYTES;
+    return (uint32_t)(deep ? DEEP_GRACE_MS : GRACE_MS) / TICK_MS;
+}
+
 static void on_tick(int number, siginfo_t *info, void *context)
 {
     (void)number;
@@ -91,8 +109,9 @@ static void on_tick(int number, siginfo_t *info, void *context)
     if (w->ticks < w->budget_ticks) return;
     if (!h->overdue) {
         h->overdue = 1;
+        h->attention = 1;
         lua_sethook(h->current->co, raise_in_hook, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKRET, 1);
-    } else if (w->ticks >= w->budget_ticks + GRACE_MS / TICK_MS) {
+    } else if (w->ticks >= w->budget_ticks + grace_ticks(w)) {
         give_up(h);
     }
 }
@@ -121,6 +140,7 @@ void rp_watchdog_start(struct rp_host *h)
     if (h->conf->cpu_budget_us == 0 || !h->crumb) return; /* it looks at the breadcrumb page */
     struct rp_watchdog *w = rp_alloc(sizeof *w);
     w->host = h;
+    w->stack = stack_here();
     /* The first tick that sees a hook may come late in it, so the one after counts as whole. */
     w->budget_ticks = (uint32_t)(h->conf->cpu_budget_us / 1000 / TICK_MS) + 1;
     if (!arm(w)) {

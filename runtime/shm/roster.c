@@ -16,6 +16,7 @@ enum {
     WORKERS_MAX = 65535,
     PLACES_MAX = 1 << 20,
     WINDOW = 64,         /* places that one id may take */
+    MEETINGS = 64,       /* with others that want the last seat, before it is theirs */
     PASTS_PER_PLACE = 4, /* 2,560 bytes each where they are used */
 };
 
@@ -100,6 +101,7 @@ static bool lay_out(struct roster_head *head, uint32_t worker_n, uint32_t place_
     head->worker_n = worker_n;
     head->place_n = place_n;
     head->epoch = 1;
+    head->region = RP_ROSTER_PLACES_MIN;
     rp_hash_key_draw(&head->key);
     return rp_lock_make(&head->lock);
 }
@@ -226,38 +228,97 @@ static void settle(struct rp_roster *r, uint32_t place, struct roster_id id, rp_
     }
 }
 
+/* Few peers lie close together, so that most of the memory is never touched: new ones are put into a
+ * region of the places until half of it was used, then into one behind it that is as large as all
+ * before. The first ends at RP_ROSTER_PLACES_MIN; head->region is where the present one ends. */
+struct region {
+    uint32_t from, n;
+};
+
+/* *end: of the region, then of the one before. False: there is none. */
+static bool next_region(const struct rp_roster *r, uint32_t *end, struct region *out)
+{
+    if (*end < RP_ROSTER_PLACES_MIN || *end > r->place_n) return false;
+    bool whole = *end == RP_ROSTER_PLACES_MIN || get32(&r->head->region) == 0;
+    *out = (struct region){whole ? 0 : *end / 2, whole ? *end : *end / 2};
+    *end = whole ? 0 : *end / 2;
+    return true;
+}
+
+/* 0: laid out by a version that knew one region only. */
+static uint32_t region_end(const struct rp_roster *r)
+{
+    uint32_t end = get32(&r->head->region);
+    return end && (end & (end - 1)) == 0 ? end : r->place_n;
+}
+
+static uint32_t place_in(const struct region *in, struct roster_id id, uint32_t i)
+{
+    return in->from + (((uint32_t)id.high + i) & (in->n - 1));
+}
+
+static bool find_id(const struct rp_roster *r, struct roster_id id, uint32_t *place)
+{
+    struct region in;
+    for (uint32_t end = region_end(r); next_region(r, &end, &in);) {
+        for (uint32_t i = 0; i < WINDOW; i++) {
+            *place = place_in(&in, id, i);
+            const struct roster_place *p = &r->places[*place];
+            if (p->id.high == id.high && p->id.low == id.low) return true;
+        }
+    }
+    return false;
+}
+
+/* In that region. One that was never used is better than one whose peer may come back. */
+static uint32_t free_in(const struct rp_roster *r, const struct region *in, struct roster_id id)
+{
+    uint32_t found = UINT32_MAX;
+    for (uint32_t i = 0; i < WINDOW; i++) {
+        uint32_t at = place_in(in, id, i);
+        if (r->places[at].id.low == 0) return at;
+        if (found == UINT32_MAX && !rp_roster_is_held(r, at)) found = at;
+    }
+    return found;
+}
+
+/* Half of the present region was used, and there is room for another one. */
+static bool wants_region(const struct rp_roster *r)
+{
+    uint32_t end = get32(&r->head->region);
+    struct region in;
+    return end && end < r->place_n && next_region(r, &end, &in) && r->head->used_n >= in.n / 2;
+}
+
+static uint32_t find_free(const struct rp_roster *r, struct roster_id id)
+{
+    uint32_t found = UINT32_MAX;
+    struct region in;
+    if (wants_region(r)) {
+        put32(&r->head->region, region_end(r) * 2);
+        r->head->used_n = 0;
+    }
+    for (uint32_t end = region_end(r); found == UINT32_MAX && next_region(r, &end, &in);)
+        found = free_in(r, &in, id);
+    return found;
+}
+
 static rp_err find_place(struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place,
                          bool *fresh)
 {
     struct roster_id id = id_of(r, upstream, peer);
-    uint32_t first = (uint32_t)id.high & (r->place_n - 1), found = UINT32_MAX;
-    for (uint32_t i = 0; i < WINDOW; i++) {
-        uint32_t at = (first + i) & (r->place_n - 1);
-        const struct roster_place *p = &r->places[at];
-        *place = at;
-        *fresh = false;
-        if (p->id.high == id.high && p->id.low == id.low) return RP_OK;
-        /* One that was never used is better than one whose peer may come back. */
-        bool unused = p->id.low == 0;
-        bool better = found == UINT32_MAX || (unused && r->places[found].id.low != 0);
-        if (better && (unused || !rp_roster_is_held(r, at))) found = at;
-    }
-    if (found == UINT32_MAX) return RP_E_CAP;
-    settle(r, found, id, upstream, peer);
-    *place = found;
-    *fresh = true;
+    *fresh = !find_id(r, id, place);
+    if (!*fresh) return RP_OK;
+    *place = find_free(r, id);
+    if (*place == UINT32_MAX) return RP_E_CAP;
+    if (r->places[*place].id.low == 0) r->head->used_n++;
+    settle(r, *place, id, upstream, peer);
     return RP_OK;
 }
 
 bool rp_roster_find(const struct rp_roster *r, rp_str upstream, rp_str peer, uint32_t *place)
 {
-    struct roster_id id = id_of(r, upstream, peer);
-    for (uint32_t i = 0; i < WINDOW; i++) {
-        *place = ((uint32_t)id.high + i) & (r->place_n - 1);
-        const struct roster_place *p = &r->places[*place];
-        if (p->id.high == id.high && p->id.low == id.low) return rp_roster_is_held(r, *place);
-    }
-    return false;
+    return find_id(r, id_of(r, upstream, peer), place) && rp_roster_is_held(r, *place);
 }
 
 rp_err rp_roster_hold_as(struct rp_roster *r, uint32_t worker, rp_str upstream, rp_str peer,
@@ -323,6 +384,34 @@ void rp_roster_enter(struct rp_roster *r, uint32_t worker, uint32_t place)
     struct roster_count *c = count_of(r, worker, place);
     put32(&c->in_flight, get32(&c->in_flight) + 1);
     put64(&c->requests, get64(&c->requests) + 1);
+}
+
+/* Each worker counts in its own row, so that what one that dies had in hand goes with it. It enters,
+ * then adds all rows up, and leaves again when that is too much: of several that enter at once the last sees all
+ * the others, in the one order that sequentially consistent fences give. Who has left looks again: it may have been
+ * another that left, too, and of those that met one always sees that. */
+bool rp_roster_enter_within(struct rp_roster *r, uint32_t worker, uint32_t place, uint32_t most)
+{
+    struct roster_count *c = count_of(r, worker, place);
+    uint32_t own = get32(&c->in_flight);
+    for (int i = 0; i < MEETINGS && rp_roster_in_flight(r, place) < most; i++) {
+        put32(&c->in_flight, own + 1);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        if (rp_roster_in_flight(r, place) <= most) {
+            put64(&c->requests, get64(&c->requests) + 1);
+            return true;
+        }
+        put32(&c->in_flight, own);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+    return false;
+}
+
+void rp_roster_retreat(struct rp_roster *r, uint32_t worker, uint32_t place)
+{
+    struct roster_count *c = count_of(r, worker, place);
+    rp_roster_leave(r, worker, place, false);
+    put64(&c->requests, get64(&c->requests) - 1);
 }
 
 void rp_roster_count_failure(struct rp_roster *r, uint32_t worker, uint32_t place)

@@ -99,6 +99,12 @@ void rp_roster_touch(struct rp_roster *r);
 /* ---- requests ------------------------------------------------------------------------------- */
 
 void rp_roster_enter(struct rp_roster *r, uint32_t worker, uint32_t place);
+/* The same, if there are no more than `most` of all workers then: false, and nothing changed, where there
+ * would be. Never is there one more, whoever asks at the same moment. */
+RP_MUST bool rp_roster_enter_within(struct rp_roster *r, uint32_t worker, uint32_t place,
+                                    uint32_t most);
+/* It entered, and comes to nothing: as if it had not. */
+void rp_roster_retreat(struct rp_roster *r, uint32_t worker, uint32_t place);
 /* The request is over; failed: by the peer's fault. */
 void rp_roster_leave(struct rp_roster *r, uint32_t worker, uint32_t place, bool failed);
 /* One that has not left failed: it was answered, badly. */

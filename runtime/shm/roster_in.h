@@ -74,7 +74,10 @@ struct roster_head {
     uint32_t past_n; /* given out */
     pthread_mutex_t lock;
     uint32_t gate_n; /* given out, under the lock */
-    char fill[RP_ROSTER_LINE - 36 - sizeof(pthread_mutex_t)];
+    uint32_t
+        region; /* where the region of places ends that new peers get one of; 0: there is one */
+    uint32_t used_n; /* places in it that ever were somebody's */
+    char fill[RP_ROSTER_LINE - 44 - sizeof(pthread_mutex_t)];
     uint64_t epoch; /* read with every choice, written seldom: a line of its own */
     char fill2[RP_ROSTER_LINE - 8];
 };

@@ -24,6 +24,7 @@
 #include "net/loop_uv.h"
 #include "proxy/server.h"
 #include "script/host.h"
+#include "shm/share.h"
 
 static const char REQUEST[] = "GET /plain HTTP/1.1\r\nHost: 127.0.0.1:21084\r\n\r\n"; /* as wrk's */
 static const char ANSWER[] = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n"
@@ -119,6 +120,21 @@ static rp_err fetch(void *arg, rp_str path, struct rp_buf *out)
     return RP_OK;
 }
 
+/* The memory of `shared`, as the master makes it. */
+static void share(struct rp_conf *c)
+{
+    int fds[8];
+    for (uint32_t i = 0; i < c->zones_n; i++) {
+        struct rp_zone *zone;
+        struct rp_share made;
+        if (i == 8 || rp_zone_new(c->zones[i].name, c->zones[i].bytes, &zone) != RP_OK ||
+            rp_share_open(zone, c->zones[i].kind, &made) != RP_OK)
+            die("shared");
+        fds[i] = dup(zone->fd);
+    }
+    if (rp_host_share(c, fds) != RP_OK) die("shared");
+}
+
 static void on_child(uv_signal_t *handle, int number)
 {
     (void)number;
@@ -166,9 +182,10 @@ int main(int argc, char **argv)
     struct rp_mem *mem = rp_mem_new();
     struct rp_loop *loop = rp_loop_new(mem);
     uv_signal_t on_sigchld = {.data = loop};
-    if (uv_signal_init(&loop->uv, &on_sigchld) != 0 ||
+    if (uv_signal_init(rp_loop_guest(loop), &on_sigchld) != 0 ||
         uv_signal_start(&on_sigchld, on_child, SIGCHLD) != 0)
         die("signal");
+    share(conf);
     rp_conf_hold(conf);
     proxy = rp_proxy_new(loop, mem, conf);
     rp_host_attach(conf, proxy, NULL, 0);

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- members: what large groups cost: memory, reloads, choices, and members that change. Figures on
--- stdout; run from the repository's root with RP_BIN and RP_TEST_LIB set.
+-- stdout; run from the repository's root with RP_BIN and RP_TEST_LIB set. With --divergence it
+-- measures instead how long the views of two workers and the agent differ after a change.
 
 local ffi = require("ffi")
 local inproc = require("spec.support.inproc")
@@ -10,6 +11,64 @@ local proc = require("spec.support.proc")
 local process = require("spec.support.process")
 
 local C, c = inproc.C, inproc.c
+
+-- ---------------------------------------------------------------- how long views differ
+
+-- Changes of all kinds by the operator, one after the other; after each, the two workers and the
+-- agent are asked what they see until all three see it. A question goes to the master's socket.
+local CHANGES, PEERS = 1000, 8
+
+local function divergence()
+    c.load { "process/control.h", "process/pidfile.h" }
+    local list = {}
+    for i = 1, PEERS do list[i] = ('"127.0.0.1:%d"'):format(20000 + i) end
+    local rp = proc.rproxy { site = ([[return rp.site { workers = 2,
+        log = { error = { level = "warn" } }, listeners = { rp.listen { "127.0.0.1:${port}" } },
+        upstreams = { api = rp.upstream { peers = { %s }, panic = 0,
+            health = { type = "tcp", every = "1h", jitter = 0 } } },
+        hosts = { rp.host { default = true, routes = { rp.route { "/*", upstream = "api" } } } } }
+        ]]):format(table.concat(list, ", ")) }
+    local status, out = ffi.new("int[1]"), ffi.new("struct rp_buf")
+    local place = ffi.new("struct rp_pidfile")
+    assert(C.rp_pidfile_locate(place, rp.site_path, nil, false, out) == 0)
+    local function ask(text)
+        C.rp_buf_init(out, 65536)
+        local e = C.rp_control_ask(place.sock, c.str(text), 10000, status, out)
+        local answer = ffi.string(out.ptr, out.len)
+        C.rp_buf_fini(out)
+        return e == 0 and status[0] == 0 and answer or nil, e
+    end
+    local function view(who) return ask("ask " .. who .. " peers api") end
+    assert(posix.poll(function() return view("0") and view("1") and view("agent") end),
+        "the workers and the agent do not serve")
+    local words = { "drain", "ready", "maint", "ready", "weight=%d", "remove", "add", "reset" }
+    local worst, sum, n = 0, 0, 0
+    math.randomseed(7)
+    for i = 1, 10 * CHANGES do
+        if n == CHANGES then break end
+        local word = words[i % #words + 1]:format(i % 90 + 1)
+        if ask(("peer api 127.0.0.1:%d %s"):format(20000 + math.random(PEERS), word)) then
+            local began = posix.now()
+            local same
+            repeat
+                local one = view("0")
+                same = one == view("1") and one == view("agent")
+            until same or posix.now() - began > 10
+            assert(same, "the views differ for ten seconds")
+            local took = posix.now() - began
+            worst, sum, n = math.max(worst, took), sum + took, n + 1
+        end
+    end
+    rp:stop()
+    print(("%d changes, two workers and the agent: all views equal after %.1f ms at most, %.1f ms in "
+        .. "the mean (with three questions each time)"):format(n, worst * 1000, sum / n * 1000))
+end
+
+if arg and arg[1] == "--divergence" then
+    divergence()
+    proc.cleanup()
+    os.exit(0)
+end
 
 -- ---------------------------------------------------------------- choices
 

@@ -2,9 +2,11 @@
 --
 -- run: ten nginx origins that die, hang, crawl, reset, vanish and flap, behind rproxy, haproxy and
 -- nginx in turn, under load at a fixed rate. What counts: requests that failed although a healthy
--- peer was there, latency, and how long each trouble was felt.
+-- peer was there, latency, and how long each trouble was felt. Then the same with origins that are
+-- known by a name, whose addresses change: the old ones stop when the time to live is over.
 --
 --   luajit spec/chaos/run.lua [--servers=rproxy,haproxy,nginx] [--rate=2000] [--conns=128] [--ports]
+--       [--only=troubles|names]
 --
 -- Each origin has a network namespace of its own, and so have the proxy and its clients; --ports, or a
 -- user who may not make namespaces: ports of loopback, without the black hole. Environment: RP_BIN
@@ -16,7 +18,10 @@ local posix = require("spec.support.posix")
 
 local OUT = "build/chaos"
 local ORIGINS = 10
-local ORIGIN_PORT, FRONT_PORT = 23100, 23000
+local ORIGIN_PORT, FRONT_PORT, DNS_PORT = 23100, 23000, 23053
+local NAME = "o.chaos.test"
+local TTL = 5    -- seconds
+local GRACE = 0  -- ... from the end of the time to live until the old servers are stopped
 local FRONT = "rpchaos-front"
 local TIMEOUT_MS = 10000
 local WARM = 4 -- seconds before the first trouble
@@ -159,6 +164,32 @@ local TROUBLES = {
         finish = function() for i = 6, 9 do start_origin(i) end end },
 }
 
+-- What the name's addresses are; a server of this name's own port, as all have the same one.
+local function name_points_at(first, last)
+    local list = {}
+    for i = first, last do list[#list + 1] = ('"%s"'):format((address_of(i):gsub(":%d+$", ""))) end
+    posix.write_file_whole(OUT .. "/names.lua", ('return { ["%s"] = { ttl = %d, a = { %s } } }\n')
+        :format(NAME, TTL, table.concat(list, ", ")))
+end
+
+-- Only of origins that have a name: five of ten serve, and the other five take their place.
+local NAME_TROUBLES = {
+    { "new addrs", TTL + GRACE + 6, 4, begin = function()
+        for i = 5, 9 do start_origin(i) end
+        posix.sleep(0.5) -- they listen
+        name_points_at(5, 9)
+        posix.sleep(TTL + GRACE)
+        for i = 0, 4 do kill_origin(i) end
+    end },
+    { "and back", TTL + GRACE + 6, 4, begin = function()
+        for i = 0, 4 do start_origin(i) end
+        posix.sleep(0.5)
+        name_points_at(0, 4)
+        posix.sleep(TTL + GRACE)
+        for i = 5, 9 do kill_origin(i) end
+    end },
+}
+
 local function play(trouble)
     local from = posix.now()
     local n = 0
@@ -256,6 +287,47 @@ function SERVERS.nginx()
     return { "nginx", "-e", dir .. "/front.log", "-c", dir .. "/front.conf" }
 end
 
+local BY_NAME = {}
+
+function BY_NAME.rproxy()
+    local site = SITE:format(FRONT_PORT, ('{ "%s:%d", resolve = "each" }'):format(NAME, ORIGIN_PORT))
+    site = site:gsub("    workers = 2,", ('%%0\n    resolver = { servers = { "127.0.0.1:%d" } },')
+        :format(DNS_PORT))
+    posix.write_file(OUT .. "/site.lua", site)
+    return { os.getenv("RP_BIN") or "build/rproxy", "-p", OUT .. "/site.lua" }
+end
+
+function BY_NAME.haproxy()
+    local resolvers = ([[
+resolvers r
+    nameserver one 127.0.0.1:%d
+    resolve_retries 3
+    timeout resolve 1s
+    timeout retry 1s
+    hold valid %ds
+]]):format(DNS_PORT, TTL)
+    posix.write_file(OUT .. "/haproxy.cfg", HAPROXY:format(FRONT_PORT, (
+        "    server-template s 10 %s:%d resolvers r init-addr none resolve-prefer ipv4")
+        :format(NAME, ORIGIN_PORT)) .. resolvers)
+    return { "haproxy", "-db", "-f", OUT .. "/haproxy.cfg" }
+end
+
+-- Servers of an upstream that follow a name are not in every nginx: a variable is what all have. It has
+-- no connections that are kept, and no memory of servers that failed.
+function BY_NAME.nginx()
+    local dir = out_dir()
+    posix.write_file(OUT .. "/front.conf", ([[
+daemon off; worker_processes 2; user root; pid %s/front.pid; error_log %s/front.log crit;
+events { worker_connections 4096; }
+http { access_log off; keepalive_requests 100000000; resolver 127.0.0.1:%d ipv6=off;
+  server { listen 127.0.0.1:%d backlog=4096; location / { set $o %s; proxy_pass http://$o:%d;
+    proxy_http_version 1.1; proxy_set_header Connection ""; proxy_connect_timeout 500ms;
+    proxy_read_timeout 1s; proxy_next_upstream error timeout http_502 http_503 http_504;
+    proxy_next_upstream_tries 3; } } }
+]]):format(dir, dir, DNS_PORT, FRONT_PORT, NAME, ORIGIN_PORT))
+    return { "nginx", "-e", dir .. "/front.log", "-c", dir .. "/front.conf" }
+end
+
 local function answers()
     local command = ("curl -s -o %s/got -m 1 http://127.0.0.1:%d/"):format(OUT, FRONT_PORT)
     if spaces then command = ("ip netns exec %s "):format(FRONT) .. command end
@@ -301,9 +373,9 @@ local function judge(result, from, to)
     return failed, felt
 end
 
-local function chosen_troubles()
+local function chosen_troubles(all)
     local list, seconds = {}, WARM
-    for _, t in ipairs(TROUBLES) do
+    for _, t in ipairs(all) do
         if spaces or not t.spaces then
             list[#list + 1] = t
             seconds = seconds + t[2] + t[3]
@@ -312,13 +384,20 @@ local function chosen_troubles()
     return list, seconds
 end
 
-local function measure(name, opt)
-    for i = 0, ORIGINS - 1 do start_origin(i) end
-    local pid = start(name, FRONT, SERVERS[name]())
+-- by_name: the second round.
+local function measure(name, opt, by_name)
+    local dns
+    for i = 0, by_name and 4 or ORIGINS - 1 do start_origin(i) end
+    if by_name then
+        name_points_at(0, 4)
+        dns = start("dns", FRONT, { "luajit", "spec/support/dns_main.lua", tostring(DNS_PORT),
+            OUT .. "/names.lua" })
+    end
+    local pid = start(name, FRONT, (by_name and BY_NAME or SERVERS)[name]())
     if not posix.poll(answers, 20) then
         error(name .. " does not answer: " .. (posix.read_file(OUT .. "/" .. name .. ".out") or ""), 0)
     end
-    local troubles, seconds = chosen_troubles()
+    local troubles, seconds = chosen_troubles(by_name and NAME_TROUBLES or TROUBLES)
     local load = start("load", FRONT, { OUT .. "/load", "127.0.0.1", tostring(FRONT_PORT), "/",
         tostring(opt.rate), tostring(opt.conns), tostring(seconds), tostring(TIMEOUT_MS) })
     posix.sleep(WARM)
@@ -331,7 +410,10 @@ local function measure(name, opt)
     posix.wait(load, TIMEOUT_MS / 1000 + 30)
     running[load] = nil
     stop(pid)
-    for i = 0, ORIGINS - 1 do stop(origins[i], "KILL") end
+    if dns then stop(dns, "KILL") end
+    for i = 0, ORIGINS - 1 do
+        if running[origins[i]] then stop(origins[i], "KILL") end
+    end
     local result = read_load(posix.read_file(OUT .. "/load.out") or "")
     if not result then error("no result of the load: " .. OUT .. "/load.out", 0) end
     result.troubles = {}
@@ -382,6 +464,8 @@ local function parse_args(args)
             end
         elseif key == "rate" or key == "conns" then
             opt[key] = assert(tonumber(value), a)
+        elseif key == "only" and (value == "troubles" or value == "names") then
+            opt.only = value
         elseif a == "--ports" then
             spaces = false
         else
@@ -406,13 +490,21 @@ local function main()
     end
     run("ip netns del rpchaos-try")
     if spaces then make_spaces() end
-    local _, seconds = chosen_troubles()
     local results = { rate = opt.rate, conns = opt.conns }
-    for _, name in ipairs(opt.servers) do
-        say("%s: %d requests a second for %d s", name, opt.rate, seconds)
-        results[name] = measure(name, opt)
+    local function round(all, by_name, into)
+        local _, seconds = chosen_troubles(all)
+        for _, name in ipairs(opt.servers) do
+            say("%s%s: %d requests a second for %d s", name, by_name and " by name" or "", opt.rate,
+                seconds)
+            into[name] = measure(name, opt, by_name)
+        end
+        show(opt.servers, into)
     end
-    show(opt.servers, results)
+    if opt.only ~= "names" then round(TROUBLES, false, results) end
+    if opt.only ~= "troubles" and spaces then -- all have one port: each needs an address of its own
+        results.names = {}
+        round(NAME_TROUBLES, true, results.names)
+    end
     posix.write_file(OUT .. "/latest.json", require("cjson").encode(results) .. "\n")
     say("\nwritten to %s/latest.json", OUT)
 end

@@ -13,7 +13,7 @@ local redis = require("spec.support.redis")
 
 if protocol.name ~= "h1" then return end -- the checks are the agent's: not about requests
 
-local FAST = [[every = "100ms", fast = "50ms", timeout = "500ms"]]
+local FAST = [[every = "100ms", fast = "50ms", timeout = "2s"]]
 
 describe("health checks", function()
     local rp
@@ -99,7 +99,7 @@ describe("health checks", function()
             lua = rp.upstream { peers = { "127.0.0.1:${web}", "127.0.0.1:${dead}" },
                 health = { type = "lua", FAST, check = function(peer)
                     local sock, err = rp.tcp.connect { host = peer.host, port = peer.port,
-                        timeout = 0.4, pool = false }
+                        timeout = 2, pool = false }
                     if not sock then return nil, "lua says " .. err end
                     sock:close()
                     return true

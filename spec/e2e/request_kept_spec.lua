@@ -23,6 +23,7 @@ local SITE = [[
     hosts = { rp.host { default = true, routes = {
         rp.route { "/keep", content = function(req)
             kept.req, kept.conn, kept.up = req, req.conn, req.up
+            kept.get, kept.path, kept.is = req.get, req.up.get, req.is
             kept.headers = { req:headers() }
             kept.reader = req:body_reader()
             return req:exit(200, req:get("x-secret"))
@@ -45,6 +46,9 @@ local SITE = [[
             local said = {}
             local function look(name, fn) said[#said + 1] = name .. ": " .. try(fn) end
             look("get", function() return kept.req:get("x-secret") end)
+            look("method", function() return kept.get(kept.req, "x-secret") end)
+            look("up-method", function() return kept.path(kept.up, "x-secret") end)
+            look("is", function() return kept.is(kept.req, "x-secret", "second") end)
             look("path", function() return kept.req.path end)
             look("host", function() kept.req.host = "evil" end)
             look("res", function() return kept.res.status end)
@@ -84,7 +88,7 @@ describe("a req that was kept", function()
             if last:find("ticked: [^n]") then break end
         end
         assert.truthy(last:find("\ntrue$"), "the slot was not used again: " .. last)
-        for name in ("get path host"):gmatch("%S+") do
+        for name in ("get method up-method is path host"):gmatch("%S+") do
             assert.truthy(last:find(name .. ": this req was kept from another request", 1, true), last)
         end
         for name in ("res conn up"):gmatch("%S+") do

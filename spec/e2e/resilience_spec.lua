@@ -8,11 +8,14 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
+local protocol = require("spec.support.protocol")
 local wire = require("spec.support.wire")
 
 local ANSWERS = { ["/ok"] = { status = 200, body = "ok" }, ["/bad"] = { status = 500, body = "b" },
     ["/missing"] = { status = 404 },
     ["/slow"] = { { wait = 0.15 }, { send = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\ns" } },
+    ["/cut"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi" }, { close = true } },
+    ["/stall"] = { { send = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi" }, { hang = true } },
     ["/hold"] = { { gate = "go" }, { send = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nh" } } }
 
 local JSON = { Accept = "application/json" }
@@ -116,6 +119,25 @@ describe("resilience", function()
             all(404, statuses(10, "/missing"))
             all(500, statuses(9, "/bad"))
             all(200, statuses(3, "/ok"))
+        end)
+
+        it("counts answers that are broken off by the upstream, not by the client", function()
+            if protocol.name ~= "h1" then return end
+            start(ONE .. [[circuit = { min = 12, errors = 0.3, open = "60s", within = "300s" }]])
+            for _ = 1, 6 do
+                local w = wire.connect(rp.port)
+                w:send("GET /stall HTTP/1.1\r\nHost: a\r\n\r\n")
+                w:recv_until("hi")
+                w:close()
+            end
+            wait_for(function() return rows()["upstream api"].in_flight == 0 end)
+            assert.same({ 6, 0 }, { rows()["upstream api"].attempts, rows()["upstream api"].bad })
+            for _ = 1, 5 do -- each is an answer, and one that is bad: 5 of 16
+                local w = wire.connect(rp.port)
+                w:send("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert.equal("closed", select(2, w:recv_all()))
+            end
+            rp:wait_stderr("circuit opened upstream=api for_ms=%d+ bad=5 slow=0 of=16")
         end)
 
         it("lets probes pass and closes when they do well", function()
@@ -453,7 +475,10 @@ describe("resilience", function()
 
     it("tells what the last check said, and when", function()
         start(ONE .. [[health = { path = "/ok", every = "200ms" }]])
-        wait_for(function() return rows()[o.port].check == "ok" end, 20)
+        wait_for(function()
+            local row = rows()[o.port] -- it is listed once a worker knows it
+            return row and row.check == "ok"
+        end, 20)
         assert.is_true(rows()[o.port].check_age_ms < 20000)
     end)
 

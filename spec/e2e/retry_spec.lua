@@ -53,7 +53,7 @@ describe("retries", function()
                     plain = up { },
                     strict = up { retry = { on = { "connect" } } },
                     picky = up { retry = { on = { "connect", "reset", "timeout", 503 },
-                        per_try = "150ms", backoff = 0 } },
+                        per_try = "2s", backoff = 0 } },
                     brave = up { retry = { on = { "5xx", "reset" }, non_idempotent = true } },
                     both = up { retry = { on = { "502-504" } }, peers = { "127.0.0.1:${bad}",
                         "127.0.0.1:${worse}" } },

@@ -156,6 +156,10 @@ local SITE = [[
             rp.route { "/stuck/body", upstream = "o", use = { shadow { access = function(req)
                 while true do req:body { max = 100 } rp.sleep(1) end
             end } } },
+            rp.route { "/stuck/late", upstream = "o", use = { shadow { access = function()
+                rp.log.notice("it waits")
+                rp.sleep(3600)
+            end } } },
             rp.route { "/child", upstream = "o", use = { shadow { access = function(req)
                 local task = rp.spawn(function()
                     rp.sleep(0.001)
@@ -458,6 +462,18 @@ describe("an instance in shadow mode", function()
         assert.truthy(entry(decided("/stuck"), { verdict = "error" }).error:find("hook_wait", 1, true))
         assert.equal(200, get("/stuck/body").status)
         assert.truthy(entry(decided("/stuck/body"), { verdict = "error" }).error:find("hook_wait", 1, true))
+    end)
+
+    it("that waits for ever is given up before the request is, also by a worker that was held up", function()
+        local w, before = wire.connect(rp.port), #rp:stderr()
+        local workers = process.workers(rp)
+        w:send(http.format { target = "/stuck/late" })
+        assert.truthy(posix.poll(function() return e2e.log_since(rp, before, "it waits")[1] end))
+        for _, pid in ipairs(workers) do posix.kill(pid, "STOP") end
+        posix.sleep(0.8) -- longer than hook_wait
+        for _, pid in ipairs(workers) do posix.kill(pid, "CONT") end
+        assert.equal(200, http.read(w).status)
+        assert.truthy(entry(decided("/stuck/late"), { verdict = "error" }).error:find("hook_wait", 1, true))
     end)
 
     it("holds its tasks back, too", function()

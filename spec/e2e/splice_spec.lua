@@ -95,6 +95,7 @@ describe("bytes moved by the kernel", function()
                     end } } },
                 rp.route { "/*", upstream = "up" },
             } } } ]] }
+        rp:wait_stderr("serving site=") -- a worker that starts has pipes of its own
     end)
 
     teardown(function()
@@ -119,7 +120,7 @@ describe("bytes moved by the kernel", function()
     -- Idle pipes are closed after a while.
     local at_rest
     local function come_to_rest()
-        at_rest = at_rest or pipes()
+        at_rest = at_rest or e2e.settled(pipes)
         assert.is_true(posix.poll(function() return pipes() == at_rest end, 20), "a pipe was left")
     end
 

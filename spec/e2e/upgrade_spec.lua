@@ -70,7 +70,7 @@ describe("an upgrade", function()
 
         it("by USR2 does the same, and one at a time", function()
             rp = process.start {}
-            process.change(rp, slow_start("two", 1))
+            process.change(rp, slow_start("two", 3))
             rp:signal("USR2")
             rp:wait_stderr("start hook waits")
             rp:signal("USR2")
@@ -101,7 +101,7 @@ describe("an upgrade", function()
 
         it("puts a reload and a reopening off until after it", function()
             rp = process.start {}
-            process.change(rp, slow_start("two", 1))
+            process.change(rp, slow_start("two", 3))
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             rp:wait_stderr("start hook waits")
             process.change(rp, answer("three"))

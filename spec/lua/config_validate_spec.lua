@@ -226,6 +226,8 @@ return rp.site { listeners = { rp.listen { "127.0.0.1:1" } }, hosts = { rp.host 
         it("reads words after an address", function()
             upstream('peers = { "a:1 weight=x" }',
                 'upstreams.api.peers[1].weight: expected a whole number, got "x"')
+            upstream('peers = { "a:1 max_conns=x" }',
+                'upstreams.api.peers[1].max_conns: expected a whole number, got "x"')
             upstream('peers = { "a:1 backupp" }', "upstreams.api.peers[1].backupp: unknown "
                 .. 'setting; did you mean "backup"?')
             upstream('peers = { { "a:1", weight = 0 } }',

@@ -10,7 +10,8 @@ local C = c.load { "script/abi.h", "shm/zone.h" }
 
 -- A host that is only as much as these calls touch.
 local host_bytes = ffi.new("char[65536]")
-package.loaded["rproxy.host"] = { face = ffi.cast("void *", host_bytes), spawn = print,
+local aligned = ffi.cast("char *", host_bytes) + (64 - ffi.cast("uintptr_t", host_bytes) % 64) % 64
+package.loaded["rproxy.host"] = { face = ffi.cast("void *", aligned), spawn = print,
     park = print, null = false }
 
 local header = require("rproxy.header")

@@ -200,6 +200,32 @@ describe("rproxy.schema", function()
         end)
     end)
 
+    describe("lean checks", function()
+        local node = schema.compile({ rate = { "integer", default = 3, min = 1 },
+            sub = { n = { "integer", default = 5 }, text = "string" } }, "t")
+        local function lean(value)
+            local ctx = schema.context()
+            return schema.check_lean(node, value, "t", ctx), ctx.errors
+        end
+
+        it("keep what is given, and read the rest from defaults that all share", function()
+            local one, other = lean {}, lean { sub = { text = "x" } }
+            assert.same({ 3, 5 }, { one.rate, one.sub.n })
+            assert.is_nil(rawget(one, "sub"))
+            assert.is_nil(one.sub.text)
+            assert.same({ n = 5, text = "x" }, rawget(other, "sub"))
+            assert.equal(3, other.rate)
+            assert.equal(rawequal(lean({}).sub, one.sub), true)
+        end)
+
+        it("complain as others do", function()
+            local _, errors = lean { rate = 0, rats = 1 }
+            assert.equal(2, #errors)
+            _, errors = lean { 7 }
+            assert.equal(1, #errors)
+        end)
+    end)
+
     describe("freeze", function()
         local kept, node
         before_each(function()

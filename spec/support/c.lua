@@ -108,7 +108,7 @@ end
 
 --- The number of RP_E_<name>, or of RP_OK, RP_AGAIN, RP_END.
 function M.err(name)
-    M.load {}
+    if not namespace then M.load {} end
     for code, word in pairs(PROGRESS) do
         if word == name then return code end
     end

@@ -272,13 +272,63 @@ function M.free_port()
     end
 end
 
---- Does some process listen on the port? Looks without connecting.
-function M.is_listening(port)
+-- /proc/net/tcp walks the kernel's whole table of connections, which takes long where memory is large
+-- or connections are many; sock_diag(7) walks those that listen. The request is a netlink header and
+-- struct inet_diag_req_v2.
+ffi.cdef [[
+typedef struct { uint32_t len; uint16_t type, flags; uint32_t seq, pid;
+    uint8_t family, protocol, ext, pad; uint32_t states; uint8_t sport[2], dport[2];
+    uint32_t src[4], dst[4], iface, cookie[2]; } rpspec_diag_request;
+typedef struct { uint32_t len; uint16_t type, flags; uint32_t seq, pid; } rpspec_diag_answer;
+]]
+local AF_NETLINK, SOCK_DGRAM_CLOEXEC, SOCK_DIAG = 16, bit.bor(2, 0x80000), 4
+local DIAG_BY_FAMILY, NLM_REQUEST_DUMP, NLMSG_DONE = 20, 0x301, 3
+local LISTENING = bit.lshift(1, 10) -- TCP_LISTEN
+local diag_fd, diag_answer
+
+-- Is there a socket that listens on the port, in this family? Nil when the kernel does not say.
+local function diag_listening(family, port)
+    local req = ffi.new("rpspec_diag_request", { len = 72, type = DIAG_BY_FAMILY,
+        flags = NLM_REQUEST_DUMP, family = family, protocol = 6, states = LISTENING,
+        sport = { bit.rshift(port, 8), bit.band(port, 255) } })
+    if C.send(diag_fd, req, 72, 0) ~= 72 then return nil end
+    local found = false
+    while true do
+        local n = tonumber(C.recv(diag_fd, diag_answer, 32768, 0))
+        if n < 20 then return nil end
+        local at = 0
+        while at + 16 <= n do
+            local head = ffi.cast("rpspec_diag_answer *", diag_answer + at)
+            if head.type == NLMSG_DONE then return found end
+            if head.type ~= DIAG_BY_FAMILY then return nil end
+            found, at = true, at + bit.band(head.len + 3, bit.bnot(3))
+        end
+    end
+end
+
+local function proc_listening(port)
     local mark = (":%04X %%x+:0000 0A"):format(port)
     for _, path in ipairs { "/proc/net/tcp", "/proc/net/tcp6" } do
         if (M.read_file(path) or ""):find(mark) then return true end
     end
     return false
+end
+
+--- Does some process listen on the port? Looks without connecting.
+function M.is_listening(port)
+    if not diag_fd then
+        diag_fd = C.socket(AF_NETLINK, SOCK_DGRAM_CLOEXEC, SOCK_DIAG)
+        diag_answer = ffi.new("uint8_t[32768]")
+    end
+    for _, family in ipairs { 2, 10 } do -- AF_INET, AF_INET6
+        local found = diag_fd >= 0 and diag_listening(family, port)
+        if found then return true end
+        if found == nil then -- a kernel without it: do not ask again
+            C.close(diag_fd)
+            diag_fd = -1
+        end
+    end
+    return diag_fd < 0 and proc_listening(port)
 end
 
 --- struct sockaddr_in (16 bytes) of an IPv4 address.

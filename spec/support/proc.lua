@@ -32,7 +32,9 @@ local running = {} -- handle -> true
 local dirs = {} -- temporary folder -> true
 
 -- What in a program's output means that it is broken, however it ended.
-local COMPLAINTS = { "ERROR: %w+Sanitizer", "runtime error:", "check failed", "PANIC" }
+-- (A spec that kills a worker does so by SIGKILL or SIGTERM: what else ends one is a crash.)
+local COMPLAINTS = { "ERROR: %w+Sanitizer", "runtime error:", "check failed", "PANIC",
+    'worker died [^\n]*how="signal [4678] ', 'worker died [^\n]*how="signal 11 ' }
 
 function M.temp_dir()
     local dir = posix.temp_dir()

@@ -80,7 +80,9 @@ end
 --- @param seconds number  to wait for the answer
 --- @return number status, string text
 function M.ask(worker, text, seconds)
-    if worker and not worker:find("^%d+$") then M.fail("--worker takes a number") end
+    if worker and worker ~= "agent" and not worker:find("^%d+$") then
+        M.fail("--worker takes a number, or agent")
+    end
     local status, answer = host.tool_call("say", ("ask %s %s"):format(worker or "any", text),
         ("%d"):format(seconds))
     if status == 255 then M.fail(answer, 1) end

@@ -21,9 +21,9 @@ M.SPEC = {
     words = { 0, 1 },
     options = {
         { "watch", short = "w", value = "SECONDS", doc = "print it again and again, as top does" },
-        { "worker", value = "N", doc = "instead, what the balancer of that worker sees: each "
-            .. "peer's weight as it is set and as it counts now, its health, and whether it may "
-            .. "be chosen" },
+        { "worker", value = "N", doc = "instead, what the balancer of that worker (or of the "
+            .. "agent) sees: each peer's weight as it is set and as it counts now, its health, and "
+            .. "whether it may be chosen" },
         { "json", doc = "one JSON object per peer, and per circuit, and line" },
     },
 }

@@ -5,6 +5,7 @@
 local build = require("rproxy.config.build")
 local data = require("rproxy.config.model")
 local describe = require("rproxy.config.describe")
+local routes_found = require("rproxy.config.found")
 local locate = require("rproxy.config.locate")
 local order = require("rproxy.config.order")
 local overrides = require("rproxy.config.overrides")
@@ -16,6 +17,7 @@ local validate = require("rproxy.config.validate")
 local M = {}
 
 local last -- the model that was built in this VM
+local lua = {} -- what it says in `lua`
 
 local function raise_if_any(found)
     if not found:is_empty() then error(found:text(), 0) end
@@ -54,11 +56,17 @@ function M.check(path, source, text, run, set_path)
     locate.add_source(path, source)
     local node = run_site(path, source, run)
     node.given = overrides.apply(node.given, over)
-    local lua = node.given.lua
-    if set_path and type(lua) == "table" and type(lua.path) == "string" then set_path(lua.path) end
-    local model = validate.check(node, found, function(setting)
+    local given = node.given.lua
+    if set_path and type(given) == "table" and type(given.path) == "string" then
+        set_path(given.path)
+    end
+    local function place(setting)
         return overrides.place(over, setting) or locate.place(node, setting)
-    end)
+    end
+    local finds = routes_found.read(node, routes_found.text(), place, found)
+    raise_if_any(found)
+    if finds then node.given = finds.given end
+    local model = validate.check(node, found, place, finds)
     model.path = path
     raise_if_any(found)
     return model
@@ -80,18 +88,25 @@ end
 --- @param path string  of site.lua
 --- @param source string  its text
 --- @param text string  "name=value" lines of the command line
-function M.build(conf, path, source, text)
+--- @param keep boolean|nil  what was read stays in memory, for M.describe and its like
+function M.build(conf, path, source, text, keep)
+    local pause = collectgarbage("setpause", 120)
     local loader = require("rproxy.loader")
     local regex = require("rproxy.regex")
     schema.compile_regex = regex.new
     local model = M.build_to(require("rproxy.config.sink").new(conf), path, source, text,
         loader.run, loader.set_path)
     if model.opts.lua.jit_report then require("rproxy.jit_report").start() end
+    lua = model.opts.lua
+    collectgarbage("setpause", pause)
+    if keep then return end
+    last = nil
+    locate.forget()
 end
 
---- The options of the site that was built last; nil: none was.
-function M.opts()
-    return last and last.opts
+--- What the site that was built last says in `lua`.
+function M.lua()
+    return lua
 end
 
 --- Text of `rproxy -T` for what was built last.
@@ -103,7 +118,7 @@ end
 --- What is odd about it, a line each; "" when nothing is.
 function M.warnings()
     if not last then error("no configuration was built", 2) end
-    return order.text(last)
+    return order.text(last) .. routes_found.warnings(last.finds)
 end
 
 --- The same as data, for tools: JSON.

@@ -7,12 +7,14 @@
 local chains = require("rproxy.config.chains")
 local coalesce = require("rproxy.config.coalesce")
 local discover = require("rproxy.config.discover")
+local routes_found = require("rproxy.config.found")
 local options = require("rproxy.config.options")
 local health = require("rproxy.config.health")
 local guard = require("rproxy.config.guard")
 local hedge = require("rproxy.config.hedge")
 local plugin = require("rproxy.plugin")
 local recording = require("rproxy.config.recording")
+local schema = require("rproxy.schema")
 local splits = require("rproxy.config.splits")
 local subsets = require("rproxy.config.subsets")
 local tls = require("rproxy.config.tls")
@@ -46,11 +48,14 @@ local function to_number(value, scale)
 end
 
 -- Every option of the group that has a key on the C side: set(key, number) or set_text(key, text).
--- at: a place, or (option) -> place.
-function Builder:rows(group, opts, at, set, set_text)
+-- at: a place, or (option) -> place. given: only what the site says.
+function Builder:rows(group, opts, at, set, set_text, given)
     for _, row in ipairs(options[group]) do
-        local value = options.get(opts, row.name)
-        if row.conf and value ~= nil then
+        local value
+        if row.conf and not (given and not options.is_given(opts, row.name)) then
+            value = options.get(opts, row.name)
+        end
+        if value ~= nil then
             local put = type(value) == "string" and set_text or set
             local place = type(at) == "function" and at(row.name) or at
             self:try(place, row.name, put(row.conf, type(value) == "string" and value
@@ -221,16 +226,27 @@ function Builder:sticky(up, what)
     end
 end
 
+function Builder:upstream_rows(up, index, given)
+    local sink = self.sink
+    self:rows("upstream", up.opts, up.at,
+        function(key, value) return sink:set_upstream(index, key, value) end,
+        function(key, value) return sink:set_upstream_text(index, key, value) end, given)
+end
+
 function Builder:upstreams()
     local sink, indices = self.sink, {}
+    local lean = sink.EACH_UPSTREAM ~= nil
+    if lean then -- what most of thousands leave unsaid is said once
+        local unsaid = { at = self.model.at,
+            opts = schema.check_lean(options.nodes.upstream, {}, "", schema.context()) }
+        self:upstream_rows(unsaid, sink.EACH_UPSTREAM)
+    end
     for _, up in ipairs(self.model.upstreams) do
         local what = "upstreams." .. up.name
         local index = self:try(up.at, what, sink:upstream(up.name))
         if index then
             up.index, indices[up.name] = index, index
-            self:rows("upstream", up.opts, up.at,
-                function(key, value) return sink:set_upstream(index, key, value) end,
-                function(key, value) return sink:set_upstream_text(index, key, value) end)
+            self:upstream_rows(up, index, lean)
             self:try(up.at, what, sink:set_upstream(index, "http", HTTP_KINDS[up.opts.http]))
             local version = PROXY_VERSIONS[up.opts.proxy_protocol]
             if version then
@@ -261,8 +277,9 @@ function Builder:upstreams()
     end
     guard.build(self, self.model.upstreams, indices)
     sink:upstreams(indices)
+    local routes = routes_found.build(self.model, sink) -- first: members wait for what it says
     local finds = discover.build(self.model.upstreams, sink, self.report)
-    if health.build(self.model.upstreams) or finds then
+    if health.build(self.model.upstreams) or finds or routes then
         self:try(self.model.at, "agent", sink:number("agent", 1))
     end
 end

@@ -5,6 +5,7 @@
 
 local chains = require("rproxy.config.chains")
 local discover = require("rproxy.config.discover")
+local found = require("rproxy.config.found")
 local guard = require("rproxy.config.guard")
 local nearest = require("rproxy.config.nearest")
 local options = require("rproxy.config.options")
@@ -55,8 +56,8 @@ local function write_pages(out, depth, pages)
 end
 
 -- Options that have their own part below, or that are only a table around others.
-local APART = { listeners = true, streams = true, upstreams = true, hosts = true, use = true,
-    shared = true, tls = true, hsts = true, error_pages = true, grants = true }
+local APART = { listeners = true, discover = true, streams = true, upstreams = true, hosts = true,
+    use = true, shared = true, tls = true, hsts = true, error_pages = true, grants = true }
 
 local function write_site(out, model)
     for _, row in ipairs(options.site) do
@@ -374,6 +375,10 @@ function M.text(model)
     end
     out:line(0, "upstreams")
     for _, up in ipairs(model.upstreams) do write_upstream(out, up) end
+    if model.finds then out:line(0, "routes found by") end
+    for _, line in ipairs(model.finds and found.lines(model.finds) or {}) do
+        out:line(line[1], line[2], line[3])
+    end
     if #model.streams > 0 then out:line(0, "streams") end
     for _, stream in ipairs(model.streams) do write_stream(out, stream) end
     local early = chains.entries(chains.instances_of(model), "early")

@@ -106,7 +106,9 @@ local function read_settings(one, named, path, at, report)
     return one
 end
 
-local function read_one(given, path, at, report)
+--- One provider as it is written.
+--- @return table|nil one  kind, provider, name, common, settings
+function M.read_one(given, path, at, report)
     if type(given) == "function" then
         local fn = given
         given = { { name = "lua", unix = true,
@@ -138,8 +140,9 @@ local function read_one(given, path, at, report)
     return read_settings({ kind = kind, name = kind }, named, path, at, report)
 end
 
--- One, or a list of several.
-local function each(given)
+--- One, or a list of several.
+--- @return table list, boolean|nil is_list
+function M.each(given)
     if type(given) ~= "table" or getmetatable(given) ~= nil then return { given } end
     local first = given[1]
     local is_list = type(first) == "function" or type(first) == "table" and not is_provider(first)
@@ -147,8 +150,8 @@ local function each(given)
     return { given }
 end
 
--- Names that tell slots apart, the same after a reload: "consul", "consul#2".
-local function name_all(list)
+--- Names that tell slots apart, the same after a reload: "consul", "consul#2".
+function M.name_all(list)
     local seen = {}
     for _, one in ipairs(list) do
         seen[one.name] = (seen[one.name] or 0) + 1
@@ -163,28 +166,32 @@ function M.read(up, node, report)
     local given = node.given.discover
     if given == nil then return end
     local path, at = ("upstreams.%s.discover"):format(up.name), locate.place(node, "discover")
-    local list, is_list = each(given)
+    local list, is_list = M.each(given)
     if #list > PROVIDERS_MOST then
         report:add(at, "%s: at most %d providers, got %d", path, PROVIDERS_MOST, #list)
         return
     end
     up.discover = { at = at }
     for i, item in ipairs(list) do
-        local one = read_one(item, is_list and schema.join(path, i) or path, at, report)
+        local one = M.read_one(item, is_list and schema.join(path, i) or path, at, report)
         if one then up.discover[#up.discover + 1] = one end
     end
-    name_all(up.discover)
+    M.name_all(up.discover)
 end
 
 -- ---------------------------------------------------------------- building
 
 -- Files of TLS and lists of networks are read at load, where that can be said.
-local function prepare(one, up, report)
+--- @param one table
+--- @param what string  for messages: "upstreams.api."
+--- @param at string
+--- @param report table
+function M.prepare(one, what, at, report)
     local tls = one.settings.tls
     if tls ~= nil and tls ~= false and one.kind then
         local made, result = pcall(require("rproxy.tls").settings, tls == true and {} or tls)
         if not made then
-            report:add(up.discover.at, "upstreams.%s.discover: tls: %s", up.name,
+            report:add(at, "%sdiscover: tls: %s", what,
                 (tostring(result):gsub("^[^:]+:%d+: ", "")))
             return
         end
@@ -193,7 +200,7 @@ local function prepare(one, up, report)
     if one.common.allow then
         local nets, err = require("rproxy.ip").cidr(one.common.allow)
         if not nets then
-            report:add(up.discover.at, "upstreams.%s.discover.allow: %s", up.name, err)
+            report:add(at, "%sdiscover.allow: %s", what, err)
         end
     end
 end
@@ -218,7 +225,7 @@ function M.build(upstreams, sink, report)
         if up.discover and up.index then
             local wait = 0
             for _, one in ipairs(up.discover) do
-                prepare(one, up, report)
+                M.prepare(one, ("upstreams.%s."):format(up.name), up.discover.at, report)
                 wait = math.max(wait, one.common.wait)
             end
             list[#list + 1] = { upstream = up.name, providers = up.discover }

@@ -60,7 +60,12 @@ local function policy_of(instance, site_sets, model, report)
             .. "write lua = { ffi = true }", instance.name)
     end
     check_needs(instance, set, report)
-    return { name = instance.name, at = instance.at, set = set, ffi_allowed = model.opts.lua.ffi }
+    local upstreams = {}
+    for _, ref in ipairs(instance.refs) do
+        if not ref.zone then upstreams[ref.name] = true end
+    end
+    return { name = instance.name, at = instance.at, set = set, ffi_allowed = model.opts.lua.ffi,
+        upstreams = upstreams }
 end
 
 --- Give every instance of a plugin its policy (instance.policy); code of the site has none, and may

@@ -28,34 +28,66 @@ local function skip(text, i)
     if comment then return text:find("\n", i, true) or #text + 1 end
     local quote = text:match("^[\"']", i)
     if not quote then return nil end
-    i = i + 1
-    while i <= #text do
-        local ch = text:sub(i, i)
-        if ch == quote or ch == "\n" then return i + 1 end
-        i = i + (ch == "\\" and 2 or 1)
+    local stops, at = quote == '"' and '["\n\\]' or "['\n\\]", i + 1
+    while true do
+        at = text:find(stops, at)
+        if not at then return #text + 1 end
+        if text:byte(at) ~= 92 then return at + 1 end
+        at = at + 2
     end
-    return i
 end
 
 local function is_comment(text, i)
     return text:find("^%-%-", i) ~= nil
 end
 
-local function tokens_of(text)
-    local tokens, i, line, counted = {}, 1, 1, 1
-    while i <= #text do
-        local word = text:match("^[%a_][%w_]*", i)
-        local stop = not word and skip(text, i)
-        local token = word or stop and not is_comment(text, i) and text:sub(i, stop - 1)
-            or not stop and text:match("^%S", i)
-        if token then
-            for _ in text:sub(counted, i - 1):gmatch("\n") do line = line + 1 end
-            counted = i
-            tokens[#tokens + 1] = { token, line }
+-- Positions of the "{" of calls such as rp.route { or rp.route({, by kind.
+local function calls_of(words)
+    local calls = {}
+    for i = 2, #words do
+        if words[i - 1] == "." then
+            local open = words[i + 1] == "(" and i + 2 or i + 1
+            if words[open] == "{" then
+                local kind = words[i]
+                calls[kind] = calls[kind] or {}
+                calls[kind][#calls[kind] + 1] = open
+            end
         end
-        i = stop or i + (word and #word or 1)
     end
-    return tokens
+    return calls
+end
+
+-- What a byte may begin: a word, or a comment, a string, a long bracket.
+local WORD, OPENER = 1, 2
+local KINDS = { [45] = OPENER, [91] = OPENER, [34] = OPENER, [39] = OPENER, [95] = WORD }
+for byte = 65, 90 do KINDS[byte], KINDS[byte + 32] = WORD, WORD end
+
+-- Two lists: the tokens, and their lines; and where the calls of constructors open, by kind.
+local function tokens_of(text)
+    local words, lines, line, n = {}, {}, 1, 0
+    local i, next_line = text:find("%S"), text:find("\n", 1, true) or #text + 1
+    while i do
+        while next_line < i do
+            line, next_line = line + 1, text:find("\n", next_line + 1, true) or #text + 1
+        end
+        local kind, last = KINDS[text:byte(i)], i
+        if kind == WORD then
+            last = select(2, text:find("^[%w_]+", i))
+        elseif kind == OPENER then
+            last = (skip(text, i) or i + 1) - 1
+        end
+        if not (kind == OPENER and is_comment(text, i)) then
+            n = n + 1
+            words[n], lines[n] = text:sub(i, last), line
+        end
+        i = text:find("%S", last + 1)
+    end
+    return { words = words, lines = lines, calls = calls_of(words), keys = {} }
+end
+
+--- Forget all texts: what is placed afterwards is placed by its constructor alone.
+function M.forget()
+    sources, scanned = {}, {}
 end
 
 local function scan(path)
@@ -65,47 +97,46 @@ end
 
 -- ---------------------------------------------------------------- search
 
-local function text_at(tokens, i)
-    return tokens[i] and tokens[i][1]
-end
-
--- Position of the "{" of a call such as rp.route { or rp.route({; `line` nil takes the last one.
+-- Position of the "{" of a constructor's call; `line` nil takes the last one.
 local function find_call(tokens, kind, line)
-    local found
-    for i = 2, #tokens do
-        if tokens[i][1] == kind and tokens[i - 1][1] == "." then
-            local open = text_at(tokens, i + 1) == "(" and i + 2 or i + 1
-            local here = tokens[open]
-            if here and here[1] == "{" then
-                if here[2] == line then return open end
-                if not line then found = open end
-            end
-        end
+    local calls, lines = tokens.calls[kind] or {}, tokens.lines
+    if not line then return calls[#calls] end
+    local low, high = 1, #calls -- the first of that line or behind it
+    while low <= high do
+        local middle = math.floor((low + high) / 2)
+        if lines[calls[middle]] < line then low = middle + 1 else high = middle - 1 end
     end
-    return found
+    return calls[low] and lines[calls[low]] == line and calls[low] or nil
 end
 
 local OPENS = { ["{"] = true, ["("] = true, ["["] = true, ["function"] = true, ["do"] = true,
     ["then"] = true, ["repeat"] = true }
 local CLOSES = { ["}"] = true, [")"] = true, ["]"] = true, ["end"] = true, ["until"] = true }
 
--- Position after "key =" directly inside the table that opens at `open`; elseif would open twice.
-local function find_key(tokens, open, key)
-    local depth = 0
-    for i = open, #tokens do
-        local token = tokens[i][1]
+-- The keys directly inside the table that opens at `open`: where each stands first, and what is
+-- behind its "="; elseif would open twice.
+local function keys_in(tokens, open)
+    local depth, words, keys = 0, tokens.words, {}
+    for i = open, #words do
+        local token, key, after = words[i], nil, nil
         if OPENS[token] then depth = depth + 1 end
         if CLOSES[token] or token == "elseif" then depth = depth - 1 end
-        if depth == 0 then return nil end
-        if depth == 1 and text_at(tokens, i + 1) == "=" and text_at(tokens, i + 2) ~= "="
-            and token == key then
-            return i, i + 2
+        if depth == 0 then break end
+        if depth == 1 and words[i + 1] == "=" and words[i + 2] ~= "=" then
+            key, after = token, i + 2
+        elseif depth == 2 and words[i - 1] == "[" and words[i + 2] == "="
+            and token:find("^[\"']") then
+            key, after = token:sub(2, -2), i + 3
         end
-        if depth == 2 and token:sub(2, -2) == key and token:find("^[\"']")
-            and text_at(tokens, i - 1) == "[" and text_at(tokens, i + 2) == "=" then
-            return i, i + 3
-        end
+        if key and not keys[key] then keys[key] = { i, after } end
     end
+    return keys
+end
+
+local function find_key(tokens, open, key)
+    tokens.keys[open] = tokens.keys[open] or keys_in(tokens, open)
+    local found = tokens.keys[open][key]
+    if found then return found[1], found[2] end
 end
 
 --- Line of the last call of a constructor in a source.
@@ -113,7 +144,7 @@ end
 function M.constructor(source, kind)
     local tokens = tokens_of(source)
     local open = find_call(tokens, kind)
-    return open and tokens[open][2]
+    return open and tokens.lines[open]
 end
 
 -- "limits.body", 'set["x-a"]', "use[2]" -> keys; list positions end the search.
@@ -137,12 +168,12 @@ function M.place(node, path)
     local file, line = node.at:match("^(.*):(%d+)$")
     local tokens = file and scan(file)
     local open = tokens and find_call(tokens, node.kind, tonumber(line))
-    local best = open and tokens[open][2] or line
+    local best = open and tokens.lines[open] or line
     for _, key in ipairs(open and keys_of(path) or {}) do
         local at, after = find_key(tokens, open, key)
         if not at then break end
-        best = tokens[at][2]
-        if text_at(tokens, after) ~= "{" then break end
+        best = tokens.lines[at]
+        if tokens.words[after] ~= "{" then break end
         open = after
     end
     return file and ("%s:%s"):format(file, best) or node.at

@@ -37,6 +37,17 @@ function M.reads(read)
     end
 end
 
+--- "shop.example.com", "*.example.com", "*"
+function M.are_host_patterns(list)
+    for _, text in ipairs(list) do
+        local name = text == "*" and "any" or text:gsub("^%*%.", "")
+        if not name:find("^[%l%d][%l%d.-]*$") or name:find("..", 1, true) then
+            return nil, '"shop.example.com", "*.apps.example.com" or "*", in lower case'
+        end
+    end
+    return true
+end
+
 --- Addresses, each with a port or without one.
 function M.is_servers(list)
     for _, text in ipairs(list) do

@@ -25,6 +25,7 @@ local M = {}
 for group, rows in pairs(options_upstream) do M[group] = rows end
 M.split = options_split.split
 M.discover = options_discover.discover
+M.found_routes = options_discover.found_routes
 for _, kind in ipairs(options_discover.KINDS) do
     M["discover_" .. kind] = options_discover["discover_" .. kind]
 end
@@ -339,6 +340,9 @@ M.site = {
         shown = "required", doc = "List of rp.listen { ... }; not needed beside streams." },
     { name = "upstreams", type = "any", takes = "rp.upstream by name",
         doc = "Table of rp.upstream { ... } by name." },
+    { name = "discover", type = "any", takes = "table or list of tables",
+        doc = 'Who tells at run time which routes there are beside `hosts`: `{ "docker", hosts = { '
+            .. '"*.apps.example.com" } }`; see Discovery.' },
     { name = "streams", type = "any", takes = "list of rp.stream",
         doc = "List of rp.stream { ... }: connections whose bytes are relayed." },
     { name = "use", type = "any", takes = "list of plugins",
@@ -747,7 +751,8 @@ M.SINCE = "0.1"
 
 --- The groups, in the order in which the reference shows them.
 M.groups = { "site", "listen", "tls", "stream", "upstream", "upstream_tls", "peer", "health",
-    "host", "host_tls", "route", "coalesce", "split", "shm", "shm_set", "discover" }
+    "host", "host_tls", "route", "coalesce", "split", "shm", "shm_set", "discover",
+    "found_routes" }
 for _, kind in ipairs(options_discover.KINDS) do
     M.groups[#M.groups + 1] = "discover_" .. kind
 end
@@ -785,16 +790,30 @@ for _, group in ipairs(M.groups) do
     M.nodes[group] = schema.compile(tree, group)
 end
 
+local parts_of = {} -- dotted name -> its parts
+
+local function split(name)
+    local parts = {}
+    for part in name:gmatch("[^.]+") do parts[#parts + 1] = part end
+    parts_of[name] = parts
+    return parts
+end
+
 --- The value of a dotted option in a checked table.
 --- @param checked table
 --- @param name string
 function M.get(checked, name)
-    local value = checked
-    for part in name:gmatch("[^.]+") do
+    local value, parts = checked, parts_of[name] or split(name)
+    for i = 1, #parts do
         if type(value) ~= "table" then return nil end
-        value = value[part]
+        value = value[parts[i]]
     end
     return value
+end
+
+--- Is it said in a table that `schema.check` left lean, and not only a default?
+function M.is_given(checked, name)
+    return rawget(checked, (parts_of[name] or split(name))[1]) ~= nil
 end
 
 return M

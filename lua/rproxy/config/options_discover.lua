@@ -71,6 +71,29 @@ M.discover = {
             .. "left out with a warning. Unsaid: any." },
 }
 
+M.found_routes = {
+    { name = "hosts", type = "list<string>", required = true, shown = "required", min = 1,
+        max = 256, check = checks.are_host_patterns,
+        doc = "Names of hosts that may be claimed: \"shop.example.com\", \"*.apps.example.com\" "
+            .. "(all below it), \"*\". Names that the site has are never taken." },
+    { name = "chains", type = "any", takes = "table of lists of plugins", default = {},
+        doc = "Plugins that a route may ask for by name: `{ login = { jwt_auth { .. } } }`." },
+    { name = "host", type = "any", takes = "table", default = {},
+        doc = "Options of rp.host for every host that is made: use, hsts, tls, error_pages." },
+    { name = "route", type = "any", takes = "table", default = {},
+        doc = "Options of rp.route for every route that is made: use, limits, timeouts, headers." },
+    { name = "upstream", type = "any", takes = "table", default = {},
+        doc = "Options of rp.upstream for every upstream that is made: balance, timeouts, health. "
+            .. "`tls` counts for those that say tls." },
+    { name = "most", type = "integer", default = 1000, min = 1, max = 10000,
+        doc = "Routes at most; the youngest are left out." },
+    { name = "gather", type = "duration", default = "1s", min = 0.05, max = 60,
+        doc = "Changes of routes are taken in when none came for so long, and after five times as "
+            .. "long at the latest." },
+    { name = "pause", type = "duration", default = "5s", min = 0, max = 3600,
+        doc = "Between two reloads because of routes, at least." },
+}
+
 M.discover_file = {
     { name = "path", type = "path", required = true, shown = "required",
         doc = "The file: JSON or lines. Relative to the folder of site.lua. Read by the workers' "

@@ -41,9 +41,8 @@ M.upstream = {
     { name = "circuit.fallback", type = "string",
         doc = "Upstream that gets the requests while the circuit is open." },
     { name = "max_requests", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
-        conf = "requests_all", doc = "Most requests at once to all peers, of all workers (two that "
-            .. "ask at the same moment may go one beyond it); more wait in the `queue` or are "
-            .. "answered 503. 0: no limit." },
+        conf = "requests_all", doc = "Most requests at once to all peers, of all workers, never "
+            .. "one more; others wait in the `queue` or are answered 503. 0: no limit." },
     { name = "measure", type = "boolean", default = false, conf = "measure",
         doc = "Keep the latencies of an only peer, too, for `rproxy upstreams`; those of several, "
             .. "and with a circuit, outliers or concurrency, are always kept." },

@@ -115,7 +115,12 @@ M.upstream = {
     { name = "streams", type = "integer", default = 100, min = 1, max = 65535, conf = "h2_streams",
         doc = "Requests at once on one HTTP/2 connection; peers may allow fewer." },
     { name = "timeouts.connect", type = "duration", default = "5s", min = 0.001,
-        conf = "connect_ms", scale = MS, doc = "To connect to a peer." },
+        conf = "connect_ms", scale = MS,
+        doc = "To connect to a peer, all its addresses together." },
+    { name = "timeouts.next_address", type = "duration", default = "250ms", min = 0.01,
+        conf = "next_address_ms", scale = MS, doc = "A connection to an address of a name may "
+            .. "take so long before the next address is tried beside it; the first that is "
+            .. "connected is taken (RFC 8305)." },
     { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
         conf = "send_ms", scale = MS, doc = "A peer may read nothing of the request." },
     { name = "timeouts.first_byte", type = "duration", default = "60s", min = 0.001,
@@ -201,8 +206,7 @@ M.peer = {
         doc = "Peers of a higher number are used while none of the lower ones is usable; see "
             .. "`spill`." },
     { name = "max_conns", type = "integer", default = 0, min = 0, max = 2 ^ 32 - 1,
-        doc = "Most requests at once, of all workers (two that ask at the same moment may go one "
-            .. "beyond it); 0: no limit." },
+        doc = "Most requests at once, of all workers, never one more; 0: no limit." },
     { name = "resolve", type = "enum", values = { "one", "each" }, optional = true,
         shown = "the upstream's", doc = "See `resolve` of the upstream." },
     { name = "zone", type = "string", check = checks.is_line,

@@ -20,6 +20,7 @@ local Sink = {
     ACTIONS = { upstream = 0, respond = 1, redirect = 2, content = 3, connect = 4 },
     BALANCE_HOOK = 1,
     NO_HOST = 2 ^ 32 - 1,
+    EACH_UPSTREAM = 2 ^ 31 - 1, -- RP_CONF_EACH_UPSTREAM
     LEVEL = { site = 0, host = 1, route = 2 },
 }
 Sink.__index = Sink

@@ -22,6 +22,14 @@ local function check_texts(what, map, at, report)
     if n > META_MOST then report:add(at, "%s: at most %d pairs, got %d", what, META_MOST, n) end
 end
 
+local function read_peer(up, peer, report)
+    local what = ("upstreams.%s.peers: %s"):format(up.name, peer.text)
+    check_texts(what .. ": meta", peer.meta or {}, peer.at, report)
+    if peer.zone and not wish.is_text(peer.zone) then
+        report:add(peer.at, "%s: %s is no name of a zone", what, schema.show(peer.zone))
+    end
+end
+
 --- @param up table  of the model; its peers are read
 function M.read(up, node, report)
     local given = up.opts.zone
@@ -39,11 +47,7 @@ function M.read(up, node, report)
         end
     end
     for _, peer in ipairs(up.peers) do
-        local what = ("upstreams.%s.peers: %s"):format(up.name, peer.text)
-        check_texts(what .. ": meta", peer.meta or {}, peer.at, report)
-        if peer.zone and not wish.is_text(peer.zone) then
-            report:add(peer.at, "%s: %s is no name of a zone", what, schema.show(peer.zone))
-        end
+        if peer.zone or next(peer.meta or {}) ~= nil then read_peer(up, peer, report) end
     end
 end
 

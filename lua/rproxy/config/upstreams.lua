@@ -24,7 +24,7 @@ local M = {}
 local function split_words(text)
     local address, settings = nil, {}
     for word in text:gmatch("%S+") do
-        local key, value = word:match("^(%l+)=(.*)$")
+        local key, value = word:match("^(%l[%l_]*)=(.*)$")
         if not address then
             address = word
         elseif key then
@@ -57,7 +57,7 @@ local function read_peer(given, path, at, report)
         return nil
     end
     local ctx = schema.context()
-    local checked = schema.check(options.nodes.peer, settings, path, ctx)
+    local checked = schema.check_lean(options.nodes.peer, settings, path, ctx)
     report:add_context(at, ctx)
     if checked.backup and settings.priority ~= nil then
         report:add(at, "%s: a backup's priority is the last; leave one of the two out", path)
@@ -117,6 +117,10 @@ function M.read(name, node, at, report)
             .. "rp.upstream { ... } }", schema.show(name))
         return nil
     end
+    if name:sub(1, 1) == "=" then
+        report:add(at, "upstreams: %s: a name does not begin with =", schema.show(name))
+        return nil
+    end
     if site.kind(node) ~= "upstream" then
         report:add(at, "upstreams.%s: expected rp.upstream { ... }, got %s", name,
             schema.show(node))
@@ -124,7 +128,7 @@ function M.read(name, node, at, report)
     end
     local up = { name = name, at = node.at, peers = {}, discovers = node.given.discover ~= nil }
     local ctx = schema.context()
-    up.opts = schema.check(options.nodes.upstream, node.given, "", ctx)
+    up.opts = schema.check_lean(options.nodes.upstream, node.given, "", ctx)
     report:add_context(function(path) return locate.place(node, path) end, ctx,
         "upstreams." .. name)
     if node.given.proxy_protocol_tlvs ~= nil and up.opts.proxy_protocol ~= "v2" then

@@ -340,6 +340,8 @@ function M.instances(model)
     for _, stream in ipairs(model.streams) do
         for _, instance in ipairs(stream.use) do add(instance, "stream") end
     end
+    local offered = model.finds and model.finds.offered or {}
+    for _, instance in ipairs(offered) do add(instance, "route") end
     if record then add(record.inner, "site") end
     return levels, order
 end
@@ -357,10 +359,11 @@ end
 --- @param node table  what rp.site returned
 --- @param report table
 --- @param place function|nil  (path) -> where that top-level setting is written
+--- @param finds table|nil  routes that were found, of config/found.lua
 --- @return table model
-function M.check(node, report, place)
+function M.check(node, report, place, finds)
     local given = node.given
-    local model = { at = node.at, place = place or function() return node.at end }
+    local model = { at = node.at, finds = finds, place = place or function() return node.at end }
     local ctx = schema.context()
     model.opts = schema.check(options.nodes.site, given, "", ctx)
     report:add_context(model.place, ctx)

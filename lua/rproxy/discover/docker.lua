@@ -1,10 +1,12 @@
 -- SPDX-License-Identifier: MIT
 --
--- docker: members from containers with a label, by the Engine's API: which containers there are,
--- and its stream of events, which says when to ask again.
+-- docker: members, and routes, from labels of containers, by the Engine's API: which containers
+-- there are, and its stream of events, which says when to ask again.
 
 local client = require("rproxy.discover.client")
 local json = require("rproxy.json")
+local member = require("rproxy.discover.member")
+local nearest = require("rproxy.config.nearest")
 local service = require("rproxy.service")
 local shape = require("rproxy.discover.shape")
 
@@ -79,9 +81,9 @@ local function published(container, inside, host)
     return found[1], found[2]
 end
 
--- Host and port; nil and why.
-local function place_of(container, s, labels)
-    local inside, why = port_of(container, str(labels["rproxy.port"]) or s.port)
+-- Host and port; nil and why. wanted: the port that a label says.
+local function place_of(container, s, labels, wanted)
+    local inside, why = port_of(container, str(wanted) or s.port)
     if not inside then return nil, why end
     if s.published then return published(container, inside, s.host) end
     if tab(container.HostConfig).NetworkMode == "host" then return s.host, inside end
@@ -111,7 +113,7 @@ function M.members(containers, s, say)
         local of = str(labels["rproxy.upstream"])
         local runs = container.State == nil or container.State == "running"
         if of and has_name(of, s.name) and runs and (not s.healthy or is_well(container)) then
-            local host, port = place_of(container, s, labels)
+            local host, port = place_of(container, s, labels, labels["rproxy.port"])
             if host then
                 list[#list + 1] = { host = host, port = port, weight = labels["rproxy.weight"],
                     priority = labels["rproxy.priority"],
@@ -126,6 +128,124 @@ function M.members(containers, s, say)
     end
     return list
 end
+
+-- ---------------------------------------------------------------- routes
+
+local ROUTES_MOST = 32 -- of one container
+-- Of a route; a named one has those of the container where it says nothing else, but for "own".
+local OF_ROUTE = { host = "shared", port = "shared", use = "shared", tls = "shared",
+    health = "shared", path = "own", strip_prefix = "own" }
+local OF_CONTAINER = { enable = true, service = true, upstream = true, network = true,
+    weight = true, priority = true, backup = true, max_conns = true, zone = true }
+
+-- Labels as settings of the container, and of its routes by name; what is wrong with them.
+local function sort_labels(labels)
+    local own, named, n = {}, {}, 0
+    for label, value in pairs(labels) do
+        local name = type(label) == "string" and label:match("^rproxy%.(.+)$")
+        local route, key = nil, name
+        if name and name:find("^route%.") then
+            route, key = name:match("^route%.([%w_-]+)%.(.+)$")
+        end
+        if name and (not key or not OF_ROUTE[key] and (route or not OF_CONTAINER[key])) then
+            local known = nearest.names(OF_ROUTE)
+            for word in pairs(route and {} or OF_CONTAINER) do known[#known + 1] = word end
+            return nil, ("label %s: there is no such label%s"):format(label:sub(1, 80),
+                nearest.hint(key or "", known))
+        elseif name and type(value) ~= "string" then
+            return nil, ("label %s: no text"):format(label:sub(1, 80))
+        elseif route then
+            if not named[route] then n = n + 1 end
+            named[route] = named[route] or {}
+            named[route][key] = value
+        elseif name then
+            own[key] = value
+        end
+    end
+    if n > ROUTES_MOST then
+        return nil, ("label rproxy.route: %d routes; at most %d"):format(n, ROUTES_MOST)
+    end
+    return own, named
+end
+
+local YES = { ["true"] = true, ["false"] = false, ["1"] = true, ["0"] = false }
+
+local function service_of(container, own, labels)
+    if own.service then return own.service end
+    local project = str(labels["com.docker.compose.project"])
+    local name = str(labels["com.docker.compose.service"])
+    return project and name and project .. "/" .. name or name_of(container)
+end
+
+-- One route of a container as an offer; what is wrong with it.
+local function offer_of(container, s, labels, own, route)
+    local settings = {}
+    for key, kind in pairs(OF_ROUTE) do
+        settings[key] = route.given[key]
+        if settings[key] == nil and (kind == "shared" or route.is_main) then
+            settings[key] = own[key]
+        end
+    end
+    local tls = settings.tls and YES[settings.tls]
+    if settings.tls and tls == nil then return nil, "tls: true or false" end
+    local host, port = place_of(container, s, labels, settings.port)
+    if not host then return nil, port end
+    local one = { host = host, port = port, weight = own.weight, priority = own.priority,
+        max_conns = own.max_conns, zone = own.zone, backup = own.backup == "true",
+        meta = { container = name_of(container), image = str(container.Image) } }
+    local ok, why = member.read(one)
+    if not ok then return nil, why end
+    return { name = route.name, host = settings.host, path = settings.path,
+        strip_prefix = settings.strip_prefix, use = settings.use, tls = tls,
+        health = settings.health, members = { one } }
+end
+
+local function routes_of(own, named, owner)
+    local list = {}
+    if own.host or next(named) == nil then
+        list[1] = { name = owner, given = {}, is_main = true, prefix = "rproxy." }
+    end
+    for _, name in ipairs(nearest.names(named)) do
+        list[#list + 1] = { name = owner .. "/" .. name, given = named[name],
+            prefix = "rproxy.route." .. name .. "." }
+    end
+    return list
+end
+
+local function add_offers(list, container, s)
+    local labels, from = tab(container.Labels), "container " .. name_of(container)
+    local own, named = sort_labels(labels)
+    if not own then
+        list[#list + 1] = { from = from, bad = named }
+        return
+    end
+    if YES[own.enable or ""] ~= true then return end
+    local age = num(container.Created)
+    for _, route in ipairs(routes_of(own, named, service_of(container, own, labels))) do
+        local offer, why = offer_of(container, s, labels, own, route)
+        if offer then
+            offer.from, offer.age = from, age
+            local checked
+            checked, why = require("rproxy.discover.offer").read(offer)
+            if not checked then offer, why = nil, "label " .. route.prefix .. why end
+        end
+        list[#list + 1] = offer or { from = from, bad = why }
+    end
+end
+
+--- Containers as routes with their members, for discover/routes.lua.
+--- @param s table  settings: port, network, published, host, healthy
+function M.offers(containers, s)
+    local list = {}
+    for _, container in ipairs(tab(containers)) do
+        container = tab(container)
+        local runs = container.State == nil or container.State == "running"
+        if runs and (not s.healthy or is_well(container)) then add_offers(list, container, s) end
+    end
+    return list
+end
+
+-- ---------------------------------------------------------------- asking
 
 local function filters(given)
     return assert(json.encode(given, { sort = true }))
@@ -156,12 +276,18 @@ function M.start(given, publish, say, about)
     local path = s.url and nil or s.socket
     local asks = client.new(s, s.url or "http://docker", { unix = path })
     local pace, again = client.pace(), client.pace()
+    local wanted = { label = { about.routes and "rproxy.enable" or "rproxy.upstream" },
+        status = { "running" } }
+    local function read(containers)
+        if about.routes then return M.offers(containers, s) end
+        return M.members(containers, s, say)
+    end
     local function refresh()
         pace(0.25)
         local containers, why = asks:json("/containers/json", { query = {
-            filters = filters { label = { "rproxy.upstream" }, status = { "running" } } } })
+            filters = filters(wanted) } })
         if not containers then return nil, why end
-        publish(M.members(containers, s, say))
+        publish(read(containers))
         return true
     end
     while true do

@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
--- file: members from a file: JSON, or a line for each. It is looked at every so often, by the
--- thread pool; one that takes the name of another is seen, and one that cannot be read whole is
--- not taken at all.
+-- file: members from a file: JSON, or a line for each; or routes, as JSON. It is looked at every so
+-- often, by the thread pool; one that takes the name of another is seen, and one that cannot be
+-- read whole is not taken at all.
 
 local fs = require("rproxy.fs")
 local json = require("rproxy.json")
 local member = require("rproxy.discover.member")
+local offer = require("rproxy.discover.offer")
 local task = require("rproxy.task")
 
 local M = {}
@@ -52,6 +53,26 @@ function M.read(text)
     return read_lines(text)
 end
 
+--- A file's text as a list of routes (offer.lua): { "routes": [..] }, or the list.
+--- @return table|nil list, string|nil why
+function M.read_routes(text)
+    local value, err = json.decode(text, { max = BYTES_MOST })
+    if value == nil then return nil, "JSON: " .. tostring(err) end
+    if type(value) == "table" and value.routes ~= nil then value = value.routes end
+    if type(value) ~= "table" or #value == 0 and next(value) ~= nil then
+        return nil, "JSON: no list of routes, and no { \"routes\": [..] }"
+    end
+    for i, item in ipairs(value) do
+        local route, why = offer.read(item)
+        if not route then return nil, ("route %d: %s"):format(i, why) end
+        for n, one in ipairs(route.members) do
+            local ok, wrong = member.read(one, M)
+            if not ok then return nil, ("route %d: member %d: %s"):format(i, n, wrong) end
+        end
+    end
+    return value
+end
+
 local function mark_of(info)
     return ("%.9f %.0f %.0f %.0f"):format(info.modified, info.size, info.inode, info.device)
 end
@@ -63,24 +84,25 @@ local function look(path)
 end
 
 -- What the file says, and the mark of what was read; nil when it changed meanwhile; nil and why.
-local function read(path, mark)
+local function read(path, mark, is_routes)
     local text, code, detail = fs.read(path, { max = BYTES_MOST })
     if not text then return nil, ("%s: %s"):format(code, detail) end
     local after, why = look(path)
     if not after then return nil, why end
     if after ~= mark then return nil end
+    if is_routes then return M.read_routes(text) end
     return M.read(text)
 end
 
 --- Runs for ever; nil and why when the file is not there or not right.
-function M.start(s, publish)
+function M.start(s, publish, _, about)
     local last
     while true do
         local mark, why = look(s.path)
         if not mark then return nil, why end
         local list
         if mark ~= last then
-            list, why = read(s.path, mark)
+            list, why = read(s.path, mark, about.routes)
             if why then return nil, why end
             if list then last = mark end
         end

@@ -37,6 +37,23 @@ function M.members(document, s)
     return out
 end
 
+--- @return table|nil routes (offer.lua), string|nil why
+function M.routes(document, s)
+    local list = shape.at(document, s.path or "routes")
+    if not s.path and list == nil then list = document end
+    if type(list) ~= "table" or #list == 0 and next(list) ~= nil then
+        return nil, ("there is no list at %q"):format(s.path or "routes")
+    end
+    local out = {}
+    for i, item in ipairs(list) do
+        out[i] = {}
+        for key, value in pairs(type(item) == "table" and item or {}) do
+            if type(value) ~= "userdata" then out[i][key] = value end -- null
+        end
+    end
+    return out
+end
+
 -- An answer again only when it is another one.
 local function condition_of(res)
     local tag, date = res.headers["etag"], res.headers["last-modified"]
@@ -46,7 +63,7 @@ local function condition_of(res)
 end
 
 --- Runs for ever; nil and why when there is no such answer.
-function M.start(s, publish)
+function M.start(s, publish, _, about)
     local asks, condition = client.new(s, s.url:match("^(%a+://[^/?#]+)")), nil
     local path = s.url:match("^%a+://[^/?#]+([^#]*)")
     asks.is_silent = true -- an answer of somebody's may repeat what was sent
@@ -61,7 +78,7 @@ function M.start(s, publish)
             also = condition and 304 or nil })
         if document then
             local list
-            list, why = M.members(document, s)
+            list, why = (about.routes and M.routes or M.members)(document, s)
             if not list then return nil, why end
             condition = condition_of(res)
             publish(list)

@@ -11,7 +11,7 @@ local START, BODY, SINK, ABORT = "start", 1, 2, 4
 local GET = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
 describe("an HTTP/1 client connection", function()
-    local env, far, settings, all, events, live, anchors, half_closed
+    local env, near, far, settings, all, events, live, anchors, half_closed
 
     before_each(function()
         env = net.open()
@@ -36,7 +36,6 @@ describe("an HTTP/1 client connection", function()
         user.wake = env:callback("void (*)(struct rp_exchange *, unsigned)", function(_, why)
             events[#events + 1] = tonumber(why)
         end)
-        local near
         near, far = net.tcp_pair()
         local out = ffi.new("struct rp_conn *[1]")
         assert.equal(0, C.rp_conn_adopt(env.loop, far and near, nil, nil, out))
@@ -191,6 +190,51 @@ describe("an HTTP/1 client connection", function()
         net.write(far, "GET / HT")
         until_started()
         assert.same({ "start HEAD_TIMEOUT" }, events)
+    end)
+
+    describe("whose client has announced the end", function()
+        local LAST = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+        it("is closed with the answer, without waiting for the client's", function()
+            answer(request(LAST), "hi")
+            assert.is_false(net.fd_is_open(near))
+            local bytes, how = ended()
+            assert.matches("Connection: close\r\n\r\nhi$", bytes)
+            assert.equal("closed", how)
+        end)
+
+        it("is so over HTTP/1.0, too", function()
+            answer(request("GET /x HTTP/1.0\r\nHost: a\r\n\r\n"), "hi")
+            assert.is_false(net.fd_is_open(near))
+            assert.equal("closed", select(2, ended()))
+        end)
+
+        it("lingers when bytes came behind the end: a reset could overtake the answer", function()
+            answer(request(LAST .. "\r\n"), "hi")
+            assert.is_true(net.fd_is_open(near))
+            assert.equal("closed", select(2, ended()))
+            net.write(far, "more")
+            sys.shutdown(far, 1)
+            env:until_true(function() return not net.fd_is_open(near) end)
+        end)
+
+        it("lingers when a body is not read to its end", function()
+            answer(request("POST /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" ..
+                "Content-Length: 5\r\n\r\nab"), "hi")
+            assert.is_true(net.fd_is_open(near))
+        end)
+    end)
+
+    it("lingers when it is we who end it", function()
+        settings.requests_max = 1
+        answer(request(GET), "hi")
+        assert.is_true(net.fd_is_open(near))
+        assert.equal("closed", select(2, ended()))
+    end)
+
+    it("lingers on a head that was refused", function()
+        answer(request("GET / HTTP/1.1\r\nConnection: close\r\nbad line\r\n\r\n"), "bad")
+        assert.is_true(net.fd_is_open(near))
     end)
 
     it("closes in silence after keepalive_ms", function()

@@ -235,7 +235,7 @@ describe("process/checker", function()
             assert.equal("INVALID", e)
             assert.match("not done after", words)
             assert.match("more.lua", words)
-            assert.is_true(posix.now() - before < 5)
+            assert.is_true(posix.now() - before < 60)
         end)
 
         it("and survives one that crashes, naming signal and file", function()

@@ -179,7 +179,8 @@ describe("door", function()
     it("counts a connection until it is closed, the last answer's wait included", function()
         open { ["limits.connections"] = 1, workers = 1 }
         local a = p:client()
-        a:send("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        a:send("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" ..
+            "\r\n") -- with bytes behind what it called its last request a client is waited for
         local up = p:accept()
         up:head()
         up:send(OK)

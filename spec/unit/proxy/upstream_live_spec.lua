@@ -71,6 +71,33 @@ describe("a group with live members", function()
         assert.equal("site", (names()))
     end)
 
+    it("is forgotten a while after a reload that took its upstream away", function()
+        local function of(box, name)
+            local out = ffi.new("struct rp_buf")
+            C.rp_buf_init(out, 65536)
+            assert.equal(0, C.rp_members_get(boxes[box][0], c.str(name), out, nil))
+            local text = c.lua(C.rp_buf_str(out)) or ""
+            C.rp_buf_fini(out)
+            return text
+        end
+        for box = 1, 2 do
+            for _, name in ipairs { "gone", "=routes" } do
+                assert.equal(0, C.rp_members_put(boxes[box][0], c.str(name), c.str("x\n"), nil))
+            end
+        end
+        put(2, line("127.0.0.1:3"))
+        C.rp_groups_beat(p.raw) -- no reload: nothing is looked at
+        assert.equal("x\n", of(2, "gone"))
+        p.raw.sweep_ms = 1
+        C.rp_groups_beat(p.raw)
+        assert.equal(0, tonumber(p.raw.sweep_ms))
+        for box = 1, 2 do
+            assert.equal("", of(box, "gone"))
+            assert.equal("x\n", of(box, "=routes"))
+        end
+        assert.equal("site 3", (names()))
+    end)
+
     it("keeps the objects of peers that stay, their settings may change", function()
         put(1, line("127.0.0.1:1"), line("127.0.0.1:2"), line("127.0.0.1:3"))
         local second, id = group().peers[2], group().peers[2].id

@@ -4,6 +4,7 @@
 
 local c = require("spec.support.c")
 local ffi = c.ffi
+local posix = require("spec.support.posix")
 local C = c.load { "shm/roster.h", "shm/zone.h" }
 
 local WORKERS, PLACES = 4, 256
@@ -50,6 +51,70 @@ describe("a roster", function()
         assert.same({ nil, "INVALID" }, { open(WORKERS, PLACES * 2) })
         assert.same({ nil, "INVALID" }, { open(WORKERS, PLACES + 1) })
         assert.same({ nil, "INVALID" }, { open(0) })
+    end)
+
+    it("lets no more than so many in, whoever asks at the same moment", function()
+        local MOST, ENTRIES = 2, 2000
+        local place = hold(0, "api", "a:1")
+        -- An exact count of those inside, in the word of the latency.
+        local function count(more)
+            while true do
+                local was = C.rp_roster_latency(box[0], place)
+                local is = more and was + 1ULL or was - 1ULL
+                if C.rp_roster_swap_latency(box[0], place, was, is) then return tonumber(is) end
+            end
+        end
+        local function enter_and_leave(worker)
+            local entered, ends = 0, posix.now() + 30
+            while entered < ENTRIES and posix.now() < ends do
+                if C.rp_roster_enter_within(box[0], worker, place, MOST) then
+                    entered = entered + 1
+                    if count(true) > MOST then return 1 end
+                    count(false)
+                    C.rp_roster_leave(box[0], worker, place, false)
+                end
+            end
+            return entered == ENTRIES and 0 or 2
+        end
+        local children = {}
+        for worker = 1, WORKERS - 1 do
+            local pid = posix.C.fork()
+            if pid == 0 then posix.C._exit(enter_and_leave(worker)) end
+            children[worker] = pid
+        end
+        assert.equal(0, enter_and_leave(0))
+        for _, pid in pairs(children) do assert.equal(0, posix.wait(pid, 60).exit) end
+        assert.equal(0, in_flight(place))
+        assert.is_true(C.rp_roster_enter_within(box[0], 0, place, 1))
+        assert.is_false(C.rp_roster_enter_within(box[0], 1, place, 1))
+        assert.is_false(C.rp_roster_enter_within(box[0], 1, place, 0))
+        assert.equal(1, in_flight(place))
+        C.rp_roster_retreat(box[0], 0, place)
+        assert.equal(0, in_flight(place))
+    end)
+
+    it("puts few peers close together, and finds them when there are more", function()
+        local MANY = 4096
+        local own = ffi.new("struct rp_roster *[1]", C.rp_roster_own(MANY))
+        local place, fresh = ffi.new("uint32_t[1]"), ffi.new("bool[1]")
+        local function of(i)
+            assert.equal(0, C.rp_roster_hold(own[0], 0, c.str("api"), c.str("p:" .. i), place,
+                fresh))
+            return place[0], fresh[0]
+        end
+        local places, taken = {}, {}
+        for i = 1, 3000 do
+            places[i] = of(i)
+            assert.is_nil(taken[places[i]])
+            taken[places[i]] = true
+            if i == 100 then for _, at in ipairs(places) do assert.is_true(at < 256) end end
+            if i == 500 then for _, at in ipairs(places) do assert.is_true(at < 1024) end end
+        end
+        for i = 1, 3000 do
+            local at, is_fresh = of(i)
+            assert.same({ places[i], false }, { at, is_fresh })
+        end
+        C.rp_roster_free(own)
     end)
 
     it("gives a peer one place, whoever asks, and each upstream's peer its own", function()
