@@ -212,7 +212,7 @@
 ---@field connect? number|string To connect to a peer, all its addresses together.
 ---@field first_byte? number|string From the request sent to the response head.
 ---@field idle? number|string Between two pieces of the response body.
----@field next_address? number|string A connection to an address of a name may take so long before the next address is tried beside it; the first that is connected is taken (RFC 8305).
+---@field next_address? number|string A connection to an address of a name may take so long before the next address is tried beside it; the first that is connected is taken (RFC 8305). Less where `timeouts.connect` would be over before each address had its turn.
 ---@field send? number|string A peer may read nothing of the request.
 
 ---@class rproxy.Upstream

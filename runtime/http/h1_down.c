@@ -33,7 +33,7 @@ struct rp_h1_down {
     uint32_t magic;
     uint8_t state;    /* enum state */
     uint8_t out_mode; /* enum out_mode */
-    bool parting;     /* the client has said that this request is its last */
+    bool parting;     /* the client has said that this request is its last; it has no body */
     struct rp_conn *conn;
     struct rp_h1_downs *all;
     struct rp_h1_down *next, *prev;
@@ -124,7 +124,7 @@ static void break_off(struct rp_h1_down *s)
 }
 
 /* All that the client sends has come. One that has announced the end sends nothing behind it (RFC 9112
- * §9.6: MUST NOT); TLS ends with an alert of its own. */
+ * §9.6: MUST NOT), save an empty line behind a body (§2.2); TLS ends with an alert of its own. */
 static bool has_all(const struct rp_h1_down *s)
 {
     if (s->in.over != RP_OK) return true;
@@ -185,7 +185,7 @@ static void start_exchange(struct rp_h1_down *s, size_t head_n, rp_err bad)
     x->conn_requests = s->requests;
     x->head_chunk = s->in.chunk ? rp_chunk_hold(s->in.chunk) : NULL;
     if (bad == RP_OK) bad = parse_head(s, head_n);
-    s->parting = bad == RP_OK && !x->head.keepalive;
+    s->parting = bad == RP_OK && !x->head.keepalive && x->head.framing == RP_BODY_NONE;
     uint64_t most = settings_of(s)->requests_max;
     x->close_after = bad != RP_OK || !x->head.keepalive || settings_of(s)->draining ||
                      (most && s->requests >= most) || is_old(s);

@@ -30,7 +30,7 @@ struct rp_dgram {
     rp_dgram_fn on_ready;
     void *owner;
     int fd;
-    bool connected, closing;
+    bool connected, closing, resting;
     struct rp_poll poll;
 };
 
@@ -102,8 +102,8 @@ static void on_poll(struct rp_poll *p, unsigned events)
 {
     struct rp_dgram *d = RP_CONTAINER(rp_dgram, poll, p);
     d->on_ready(d);
-    /* recv has taken the error. */
-    if ((events & RP_POLL_FAILED) && !d->closing) rp_poll_arm(p, RP_POLL_IN);
+    /* recv has taken the error, or its owner wants to hear of it later. */
+    if ((events & RP_POLL_FAILED) && !d->closing && !d->resting) rp_poll_arm(p, RP_POLL_IN);
 }
 
 static rp_err make(struct rp_loop *l, int fd, rp_dgram_fn on_ready, void *owner,
@@ -187,6 +187,13 @@ rp_err rp_dgram_connect(struct rp_loop *l, const struct rp_addr *to, rp_dgram_fn
 void *rp_dgram_owner(const struct rp_dgram *d)
 {
     return d->owner;
+}
+
+void rp_dgram_rest(struct rp_dgram *d, bool on)
+{
+    if (d->resting == on) return;
+    d->resting = on;
+    rp_poll_arm(&d->poll, on ? 0 : RP_POLL_IN);
 }
 
 static void free_closed(struct rp_poll *p)

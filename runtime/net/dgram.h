@@ -44,7 +44,8 @@ RP_MUST rp_err rp_dgram_bind(const struct rp_addr *a, int *fd, int *os);
 /* UDP sockets that one process may open at most, by its limit of descriptors. */
 uint32_t rp_dgram_most(void);
 
-/* Something waits to be received, an error perhaps. */
+/* Something waits to be received, an error perhaps. It comes again in every tick until that was
+ * received: an owner who does not want it now lets the socket rest. */
 typedef void (*rp_dgram_fn)(struct rp_dgram *d);
 
 /* Watch a bound socket. fd: borrowed, a copy is kept. RP_E_OS. */
@@ -55,6 +56,8 @@ RP_MUST rp_err rp_dgram_open(struct rp_loop *l, int fd, rp_dgram_fn on_ready, vo
 RP_MUST rp_err rp_dgram_connect(struct rp_loop *l, const struct rp_addr *to, rp_dgram_fn on_ready,
                                 void *owner, struct rp_dgram **out, int *os);
 void *rp_dgram_owner(const struct rp_dgram *d);
+/* on: its owner will not receive for now: no callback comes. Off: what came meanwhile is told. */
+void rp_dgram_rest(struct rp_dgram *d, bool on);
 /* No callback comes after it. */
 void rp_dgram_close(struct rp_dgram *d);
 

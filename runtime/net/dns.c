@@ -369,6 +369,8 @@ static void on_poll(struct rp_poll *p, unsigned events)
     ares_socket_t in = failed || events & RP_POLL_IN ? p->fd : ARES_SOCKET_BAD;
     ares_socket_t out = failed || events & RP_POLL_OUT ? p->fd : ARES_SOCKET_BAD;
     ares_process_fd(d->channel, in, out); /* p may have ended now */
+    /* The error was taken by something else, a send perhaps: c-ares waits on. */
+    if (failed && p->known && !p->armed) rp_poll_arm(p, p->known);
     set_timer(d);
 }
 

@@ -178,7 +178,7 @@ static void run_guest(struct rp_loop *l)
 {
     l->guest_stirred = false;
     (void)uv_run(&l->uv, UV_RUN_NOWAIT); /* its handles are there or not: both are fine */
-    int ms = uv_loop_alive(&l->uv) ? uv_backend_timeout(&l->uv) : -1;
+    int ms = uv_backend_timeout(&l->uv);
     if (ms == 0) l->guest_stirred = true;
     l->guest_due_ms = ms > 0 ? l->now_ms + (rp_ms)ms : UINT64_MAX;
 }
@@ -254,7 +254,8 @@ struct rp_loop *rp_loop_new(struct rp_mem *m)
     rp_wheel_init(&l->wheel, l->now_ms);
     rp_conn_pools_init(l);
     /* libuv watches its own ends only once it runs. */
-    if (rp_poll_start(l, &l->guest, uv_backend_fd(&l->uv), RP_POLL_IN, on_guest) != 0)
+    if (uv_async_init(&l->uv, &l->kept, NULL) != 0 ||
+        rp_poll_start(l, &l->guest, uv_backend_fd(&l->uv), RP_POLL_IN, on_guest) != 0)
         rp_loop_free(&l);
     return l;
 }

@@ -31,7 +31,8 @@ struct rp_loop {
     rp_ms guest_due_ms;   /* its first timer; UINT64_MAX: it has none */
     struct rp_poll guest; /* its descriptor */
     uv_loop_t uv;
-    rp_ms now_ms; /* of this tick */
+    uv_async_t kept; /* makes libuv look at its descriptors also when nothing is under way there */
+    rp_ms now_ms;    /* of this tick */
     struct rp_mem *mem;
     struct rp_defer_queue jobs, bulk;
     rp_ns share_ns;      /* of a tick for bulk jobs, at least */

@@ -57,6 +57,7 @@ static rp_err check_site(struct rp_master *m, struct rp_buf *error)
     struct rp_check_order order = rp_master_order(m);
     rp_err e = rp_check_run(&order, &m->site, error);
     if (e != RP_OK) return e;
+    rp_found_tell(m->site);
     if (m->site->plan->user.len && !m->has_account)
         rp_log(warn, "the option user has no effect: only root can change to another account");
     /* Until here it was -g user or the default; now the site has been heard. */
@@ -148,6 +149,7 @@ static rp_err take_over(struct rp_master *m, struct rp_buf *error)
     if (e == RP_OK) e = rp_successor_take_over(m, error);
     if (e != RP_OK) return e;
     rp_master_use_logs(m);
+    rp_found_keep(m);
     rp_str user = m->site->plan->user;
     return choose_account(m, user.len ? user : m->run->user, error);
 }

@@ -24,6 +24,7 @@
 enum {
     BACKSTOP_MS = 5000, /* the reader keeps the limit itself; this is for when it hangs */
     PATH_MOST = 1024,
+    TRIES_MOST = 3, /* with routes that were found, with those before, with none */
 };
 
 /* ---- source files -------------------------------------------------------------------------- */
@@ -211,14 +212,21 @@ struct reader {
     int master, evaluator; /* channels */
     int pid;
     char last[PATH_MOST]; /* file that was asked for last */
-    bool answered;
+    bool answered;        /* this try is over */
+    bool told;            /* ... and the master knows */
+    bool late;            /* it took all its time */
+    bool is_last;         /* there is no other try: what is wrong is told */
+    rp_str why;           /* what the first one failed with; own */
 };
 
 static void report(struct reader *r, rp_str text)
 {
     struct rp_message_head head = {.kind = RP_SAY_FAILED};
-    rp_ignore(rp_channel_send(r->master, &head, text, NULL, 0)); /* else it finds us dead */
     r->answered = true;
+    r->told = r->is_last;
+    if (r->is_last)
+        rp_ignore(rp_channel_send(r->master, &head, text, NULL, 0)); /* else it finds us dead */
+    else if (r->why.len == 0) r->why = rp_str_of(rp_strdup_n(text.ptr, text.len), text.len);
 }
 
 rp_err rp_check_open_for(const char *site, rp_str path, int *fd)
@@ -247,7 +255,7 @@ static void give_file(struct reader *r, const struct rp_message *m)
 static void pass_result(struct reader *r, struct rp_message *m)
 {
     if (m->head.kind == RP_SAY_RESULT && m->fds_n == 1) {
-        r->answered = rp_channel_send(r->master, &m->head, RP_STR_NONE, m->fds, 1) == RP_OK;
+        r->answered = r->told = rp_channel_send(r->master, &m->head, r->why, m->fds, 1) == RP_OK;
     } else if (m->head.kind == RP_SAY_FAILED) {
         report(r, rp_channel_text(m));
     } else {
@@ -276,6 +284,7 @@ static void tell_timeout(struct reader *r, rp_ms limit_ms)
              "%s: evaluating the site was not done after %llu s; is there an endless loop? "
              "The last file loaded was %s",
              r->order->site, (unsigned long long)(limit_ms / 1000), r->last[0] ? r->last : "none");
+    r->late = true;
     report(r, rp_str_z(text));
 }
 
@@ -336,16 +345,44 @@ static void start_evaluator(struct reader *r)
     r->evaluator = pair[0];
 }
 
-RP_NORETURN static void run_reader(const struct rp_check_order *order, int parent, int channel)
+static void end_evaluator(struct reader *r)
+{
+    if (r->pid > 0) (void)kill(r->pid, SIGKILL); /* done, or it never will be */
+    while (r->pid > 0 && waitpid(r->pid, NULL, 0) < 0 && errno == EINTR) continue;
+    r->pid = 0;
+    rp_os_close(&r->evaluator);
+}
+
+static void run_try(struct reader *r, const struct rp_check_order *order)
 {
     static struct rp_message m; /* 32 KB, once per process */
-    struct reader r = {.order = order, .master = channel, .evaluator = -1};
+    r->order = order;
+    r->answered = r->late = false;
+    r->last[0] = 0;
+    start_evaluator(r);
+    if (!r->answered) serve(r, &m);
+    end_evaluator(r);
+}
+
+/* A mistake of the site's own fails all of them, and the last one tells what it is. */
+static void run_tries(struct reader *r, const struct rp_check_order *order)
+{
+    rp_str found[TRIES_MOST] = {order->found, order->found_before, RP_STR_NONE};
+    struct rp_check_order one = *order;
+    for (int i = 0; i < TRIES_MOST && !r->told; i++) {
+        if (i == 1 && (r->late || rp_str_eq(found[1], found[0]))) continue;
+        one.found = found[i];
+        r->is_last = one.found.len == 0 || order->found_or_fail;
+        run_try(r, &one);
+    }
+}
+
+RP_NORETURN static void run_reader(const struct rp_check_order *order, int parent, int channel)
+{
+    struct reader r = {.order = order, .master = channel, .evaluator = -1, .is_last = true};
     rp_os_reset_signals();
     if (!rp_os_die_with(parent, SIGKILL)) _exit(1);
-    if (order->sources.len || can_read_site(&r)) start_evaluator(&r);
-    if (!r.answered) serve(&r, &m);
-    if (r.pid > 0) (void)kill(r.pid, SIGKILL); /* done, or it never will be */
-    while (r.pid > 0 && waitpid(r.pid, NULL, 0) < 0 && errno == EINTR) continue;
+    if (order->sources.len || can_read_site(&r)) run_tries(&r, order);
     _exit(0);
 }
 
@@ -355,6 +392,7 @@ rp_err rp_check_start(const struct rp_check_order *order, struct rp_check *out)
 {
     int pair[2], parent = (int)getpid();
     rp_ms limit = order->limit_ms ? order->limit_ms : RP_CHECK_LIMIT_MS;
+    if (order->found.len && !order->found_or_fail) limit *= TRIES_MOST;
     *out = (struct rp_check){.channel = -1};
     if (rp_channel_pair(false, pair) != RP_OK) return RP_E_OS;
     int pid = RP_SYS(fork, fork());
@@ -381,7 +419,11 @@ static rp_err read_answer(struct rp_message *m, struct rp_checked **out, struct 
         rp_buf_add(error, m->text_n ? rp_channel_text(m) : RP_STR("the check failed"));
         return RP_E_INVALID;
     }
-    if (rp_checked_open(rp_channel_take(m, 0), out) == RP_OK) return RP_OK;
+    if (rp_checked_open(rp_channel_take(m, 0), out) == RP_OK) {
+        rp_str why = rp_channel_text(m);
+        if (why.len) (*out)->left_out = rp_strdup_n(why.ptr, why.len);
+        return RP_OK;
+    }
     rp_buf_add(error, RP_STR("the checker's result is malformed"));
     return RP_E_INVALID;
 }
@@ -453,5 +495,6 @@ void rp_checked_free(struct rp_checked **cp)
     rp_plan_free(&c->plan);
     rp_os_unmap(&c->flat);
     rp_os_close(&c->fd);
+    rp_free(c->left_out);
     rp_free(c);
 }

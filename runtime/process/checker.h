@@ -32,7 +32,11 @@ struct rp_check_order {
     enum rp_describe describe; /* fill plan->description */
     rp_str sources; /* bundle of the generation that serves: only certificates are read anew */
     rp_str found;   /* routes that providers found; may be empty */
-    int log;        /* above 2: where the two log to; else their stderr */
+    /* With which the site is evaluated again when it fails with those, and when it fails with these, too,
+     * with none: nobody who may start a container keeps a site from being loaded. */
+    rp_str found_before;
+    bool found_or_fail;                  /* ... not so: the routes are what the check is for */
+    int log;                             /* above 2: where the two log to; else their stderr */
     const struct rp_os_account *account; /* whom the evaluator becomes; NULL: nobody else */
     rp_ms limit_ms;                      /* 0: RP_CHECK_LIMIT_MS */
 };
@@ -42,6 +46,7 @@ struct rp_checked {
     int fd; /* what workers load the bundle from */
     rp_str flat;
     struct rp_plan *plan;
+    char *left_out; /* order->found was, and why: what the site failed with; NULL: it was not */
 };
 void rp_checked_free(struct rp_checked **c);
 /* Take over a sealed file as it came from the checker (own, closed on failure too). */

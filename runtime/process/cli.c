@@ -199,6 +199,12 @@ static int check(const struct rp_cli *c, const char *site)
                                                                          : RP_DESCRIBE_WARNINGS,
                                    .account = root ? &account : NULL};
     rp_err e = rp_check_run(&order, &checked, &error);
+    if (e == RP_OK && checked->left_out) {
+        (void)complain(EXIT_OK,
+                       RP_STR("warning: routes that were found are left out, the site cannot "
+                              "be loaded with them:"));
+        (void)complain(EXIT_OK, rp_str_z(checked->left_out));
+    }
     if (e == RP_OK && c->mode == RP_CLI_EXPLAIN) {
         print(checked->plan->description); /* ends with a line's end */
     } else if (e == RP_OK) {

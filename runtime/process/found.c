@@ -19,11 +19,13 @@ void rp_found_init(struct rp_found *f)
 {
     *f = (struct rp_found){0};
     rp_buf_init(&f->text, RP_MEMBERS_SET_MOST);
+    rp_buf_init(&f->before, RP_MEMBERS_SET_MOST);
 }
 
 void rp_found_fini(struct rp_found *f)
 {
     rp_buf_fini(&f->text);
+    rp_buf_fini(&f->before);
 }
 
 rp_str rp_found_read(struct rp_master *m)
@@ -42,6 +44,37 @@ rp_str rp_found_read(struct rp_master *m)
         rp_buf_fini(&fresh);
     }
     return rp_buf_str(&f->text);
+}
+
+rp_str rp_found_serving(struct rp_master *m)
+{
+    struct rp_found *f = &m->found;
+    if (!m->members) return RP_STR_NONE;
+    rp_buf_clear(&f->before);
+    rp_err e = rp_members_get(m->members, RP_STR(RP_FOUND_SERVING), &f->before, NULL);
+    if (e != RP_OK) rp_buf_clear(&f->before); /* then it goes on with none */
+    return rp_buf_str(&f->before);
+}
+
+void rp_found_keep(struct rp_master *m)
+{
+    struct rp_bundle *b;
+    rp_str has = RP_STR_NONE;
+    if (!m->members || rp_bundle_load(m->site->plan->bundle, &b) != RP_OK) return;
+    bool asks = rp_bundle_knows(b, RP_STR(RP_BUNDLE_FOUND));
+    if (asks && rp_bundle_read(b, RP_STR(RP_BUNDLE_FOUND), &has) != RP_OK) has = RP_STR_NONE;
+    /* No room: a check that fails has an older text, or none. */
+    rp_ignore(rp_members_put(m->members, RP_STR(RP_FOUND_SERVING), has, NULL));
+    rp_bundle_free(&b);
+}
+
+void rp_found_tell(const struct rp_checked *site)
+{
+    if (!site->left_out) return;
+    rp_log(error,
+           "routes that were found last are left out, the site cannot be loaded with them "
+           "why=\"%s\"",
+           rp_log_esc(rp_str_z(site->left_out)));
 }
 
 /* Was the serving generation built with this text, or does it not ask for any? */
@@ -73,7 +106,7 @@ void rp_found_tick(struct rp_master *m)
     f->tried = f->version;
     f->again_ms = m->turn_ms + AGAIN_MS;
     rp_log(info, "routes that were found changed, reloading site=%s", m->run->site);
-    rp_reload_renew(m);
+    rp_reload_find(m);
 }
 
 /* ---- the command's side -------------------------------------------------------------------- */

@@ -91,6 +91,7 @@ struct rp_check_order rp_master_order(struct rp_master *m)
         .site = m->run->site,
         .overrides = m->run->overrides,
         .found = rp_found_read(m),
+        .found_before = rp_found_serving(m),
         .account = m->has_account ? &m->account : NULL,
         .log = m->errlog.fd >= 0 ? m->errlog.fd : m->run->complaints,
     };

@@ -205,6 +205,8 @@ void rp_crew_fini(struct rp_master *m);
 void rp_reload_ask(struct rp_master *m);
 /* The same for files of certificates that changed; the rest of the site stays as it serves. */
 void rp_reload_renew(struct rp_master *m);
+/* The same for routes that providers found; not during another one. */
+void rp_reload_find(struct rp_master *m);
 /* Back to what served before the last reload, if that was just now: `plugin` fails since. */
 void rp_reload_restore(struct rp_master *m, rp_str plugin);
 void rp_reload_ask_again(struct rp_master *m); /* if that was put off */

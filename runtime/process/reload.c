@@ -144,6 +144,18 @@ void rp_reload_restore(struct rp_master *m, rp_str plugin)
     begin(m, &order);
 }
 
+/* The serving sources anew. found: with the routes that were found, or it fails. */
+static void renew(struct rp_master *m, bool found)
+{
+    struct rp_reload *r = &m->reload;
+    struct rp_check_order order = rp_master_order(m);
+    order.sources = m->site->plan->bundle;
+    order.found_or_fail = found;
+    r->renews = true;
+    r->restores = false;
+    begin(m, &order);
+}
+
 /* Who asked for a reload by command waits for the next one: this one does not read his site. */
 void rp_reload_renew(struct rp_master *m)
 {
@@ -152,12 +164,12 @@ void rp_reload_renew(struct rp_master *m)
         r->renew_again = true;
         return;
     }
-    if (m->state != RP_MASTER_SERVING) return;
-    struct rp_check_order order = rp_master_order(m);
-    order.sources = m->site->plan->bundle;
-    r->renews = true;
-    r->restores = false;
-    begin(m, &order);
+    if (m->state == RP_MASTER_SERVING) renew(m, false);
+}
+
+void rp_reload_find(struct rp_master *m)
+{
+    if (m->state == RP_MASTER_SERVING && !is_under_way(m)) renew(m, true);
 }
 
 /* Bind what is new and open the log files; the old generation's stay as they are. */
@@ -176,6 +188,7 @@ void rp_reload_on_check(struct rp_master *m)
     struct rp_buf error;
     rp_buf_init(&error, TEXT_MOST);
     rp_err e = rp_check_read(&r->check, &r->site, &error);
+    if (e == RP_OK) rp_found_tell(r->site);
     if (e == RP_OK) e = gather(m, &error);
     if (e == RP_OK) {
         r->step = RP_RELOAD_GATHERING;
@@ -307,6 +320,7 @@ static void take_over(struct rp_master *m)
     r->site = NULL;
     m->generation++;
     rp_watch_follow(&m->watch);
+    rp_found_keep(m);
     rp_master_use_logs(m);
 }
 

@@ -119,6 +119,7 @@ void rp_attempt_release(struct rp_req *r)
 {
     end_dial(r);
     rp_queue_leave(r);
+    if (RP_UNLIKELY(r->pick.race != NULL)) rp_race_cancel(r->proxy, &r->pick);
     struct rp_up *u = r->up;
     if (!u) return;
     rp_splice_drop(&r->body_pipe);
@@ -131,16 +132,23 @@ void rp_attempt_release(struct rp_req *r)
     else rp_connpool_put(r->pick.pool_slot, u, c->pool_max, c->pool_idle_ms);
 }
 
-void rp_attempt_log_failure(struct rp_req *r, rp_err e)
+/* at NULL: there is no address; why NULL: e says all. */
+static void log_failure(struct rp_req *r, rp_err e, const struct rp_addr *at, const char *why)
 {
     char addr[RP_ADDR_TEXT_BYTES + 1] = "-";
-    const char *why = r->up ? rp_conn_why(r->up->conn) : NULL;
-    if (r->pick.pool_slot) addr[rp_addr_put(rp_connpool_addr(r->pick.pool_slot), addr)] = '\0';
-    if (!r->up && r->try_os) why = strerror(r->try_os);
+    if (at) addr[rp_addr_put(at, addr)] = '\0';
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" request=%s", rp_err_text(e),
            rp_log_esc(r->upstream->name), addr, r->tries, why ? why : rp_err_reason(e),
            rp_req_id(r).ptr);
     r->proxy->stats.up_failures++;
+}
+
+void rp_attempt_log_failure(struct rp_req *r, rp_err e)
+{
+    const struct rp_pool_slot *s = r->pick.pool_slot;
+    const char *why = r->up ? rp_conn_why(r->up->conn) : NULL;
+    if (!r->up && r->try_os) why = strerror(r->try_os);
+    log_failure(r, e, s ? rp_connpool_addr(s) : NULL, why);
 }
 
 /* ---- PICK ---------------------------------------------------------------------------------------- */
@@ -357,12 +365,26 @@ static void on_race(void *arg)
     rp_req_wake(arg, RP_WAKE_UP);
 }
 
+static void on_address_failed(void *arg, const struct rp_addr *addr, rp_err e, int os)
+{
+    log_failure(arg, e, addr, os ? strerror(os) : NULL);
+}
+
+static const struct rp_race_owner RACE = {.wake = on_race, .failed = on_address_failed};
+
 static enum rp_verdict race_lost(struct rp_req *r, rp_err e, const struct rp_conn_fail *fail)
 {
     r->try_os = fail->os;
     enum rp_verdict v = rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
     r->try_os = 0;
     return v;
+}
+
+static void re_point(const struct rp_req *r, struct rp_pick *waits)
+{
+    struct rp_pool_slot *was = waits->pool_slot;
+    waits->pool_slot = rp_connpool_ref(r->pick.pool_slot);
+    rp_connpool_drop(r->proxy->pool, was);
 }
 
 /* Those that wait for this request's connection, to use it, too, wait for it at its address. was: let
@@ -374,10 +396,10 @@ static void move_dial(struct rp_req *r, struct rp_pool_slot *was)
         --*rp_connpool_dials(was);
         ++*rp_connpool_dials(is);
         for (struct rp_req *q = r->proxy->live; q; q = q->next) {
+            bool parked = RP_UNLIKELY(q->hedge != NULL) && rp_hedge_awaits(q, was);
             bool waits = q->step == RP_STEP_CONNECT && !q->up && !q->pick.race && q != r;
-            if (!waits || q->pick.pool_slot != was) continue;
-            q->pick.pool_slot = rp_connpool_ref(is);
-            rp_connpool_drop(r->proxy->pool, was);
+            if (parked && !q->hedge->other.pick.race) re_point(r, &q->hedge->other.pick);
+            if (waits && q->pick.pool_slot == was) re_point(r, &q->pick);
         }
     }
     rp_connpool_drop(r->proxy->pool, was);
@@ -387,11 +409,12 @@ static enum rp_verdict start_race(struct rp_req *r)
 {
     struct rp_conn_fail fail = {0};
     struct rp_pool_slot *was = rp_connpool_ref(r->pick.pool_slot);
-    rp_err e = rp_race_begin(r->proxy, &r->pick, r->upstream->next_address_ms, on_race, r, &fail);
+    rp_err e = rp_race_begin(r->proxy, &r->pick, connect_ms(r), &RACE, r, &fail);
     move_dial(r, was);
     if (e != RP_OK) return race_lost(r, e, &fail);
     return wait_up(r, "upstream connect", connect_ms(r), RP_E_UP_CONNECT_TIMEOUT);
 }
+
 /* RP_OK: the first connection that came about is the request's. */
 static rp_err look_at_race(struct rp_req *r, struct rp_conn_fail *fail)
 {
@@ -402,6 +425,14 @@ static rp_err look_at_race(struct rp_req *r, struct rp_conn_fail *fail)
     if (e != RP_OK) return e;
     r->up = rp_h1_up_adopt(conn, r->proxy->mem);
     return wear(r);
+}
+
+/* There is no more time for it. */
+static void end_race(struct rp_req *r)
+{
+    struct rp_pool_slot *was = rp_connpool_ref(r->pick.pool_slot);
+    rp_race_give_up(&r->pick);
+    move_dial(r, was);
 }
 
 static enum rp_verdict start_connect(struct rp_req *r)
@@ -494,6 +525,7 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
 enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
 {
     if (e == RP_E_DEADLINE) return rp_step_fail(r, e); /* that is nobody's fault */
+    if (RP_UNLIKELY(r->pick.race != NULL)) end_race(r);
     if (r->step == RP_STEP_CONNECT) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
     bool awaits = r->step == RP_STEP_AWAIT;
     if (awaits && (e == RP_E_UP_FIRST_BYTE_TIMEOUT || rp_hedge_is_on(r)))

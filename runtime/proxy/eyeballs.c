@@ -6,6 +6,8 @@
  * closed when it looks. 2 A lane holds its slot as long as the race lives: the peer may learn other
  * addresses meanwhile. 3 What a race finds out is noted at the slots, so that the next one begins with what
  * works: an address that failed rests for fail_rest, one that was overtaken for REMEMBER_MS.
+ * 4 Each address that failed is told to the owner once: the last one by the end of the race, the
+ * others by failed().
  */
 #include "proxy/eyeballs.h"
 
@@ -13,7 +15,10 @@
 #include "proxy/proxy.h"
 #include "proxy/upstream.h"
 
-enum { REMEMBER_MS = 10 * 60 * 1000 }; /* RFC 6555 §4.2: on the order of ten minutes */
+enum {
+    REMEMBER_MS = 10 * 60 * 1000, /* RFC 6555 §4.2: on the order of ten minutes */
+    DELAY_LEAST_MS = 10,          /* RFC 8305 §8: MUST NOT be less */
+};
 
 struct lane {
     struct rp_pool_slot *slot; /* held */
@@ -22,7 +27,7 @@ struct lane {
 
 struct rp_race {
     struct rp_proxy *proxy;
-    rp_race_wake_fn wake;
+    const struct rp_race_owner *owner; /* kept */
     void *arg;
     struct rp_timer timer; /* for the next address */
     rp_ms delay_ms;
@@ -59,22 +64,34 @@ static void on_event(struct rp_conn *conn, unsigned events)
 {
     struct rp_race *c = rp_conn_face(conn)->owner;
     (void)events;
-    c->wake(c->arg);
+    c->owner->wake(c->arg);
 }
 
 static void on_timer(struct rp_timer *t)
 {
     struct rp_race *c = RP_CONTAINER(rp_race, timer, t);
     c->due = true;
-    c->wake(c->arg);
+    c->owner->wake(c->arg);
 }
 
-static void note_failure(struct rp_race *c, const struct rp_pick *k, uint32_t lane)
+/* Those that follow are to have a turn each, and the last one time as well. */
+static rp_ms delay_of(const struct rp_pick *k, rp_ms connect_ms)
+{
+    rp_ms usual = k->group->conf->next_address_ms;
+    rp_ms share = connect_ms / (k->peer->slots_n + 1);
+    return connect_ms ? RP_MIN(usual, RP_MAX(share, (rp_ms)DELAY_LEAST_MS)) : usual;
+}
+
+/* It does not go any more. */
+static void note_failure(struct rp_race *c, const struct rp_pick *k, uint32_t lane, rp_err e)
 {
     const struct rp_conf_upstream *u = k->group->conf;
+    struct rp_pool_slot *s = c->lanes[lane].slot;
+    bool is_last = c->going == 0 && c->next == c->n;
     c->failed_at = lane;
     c->due = true; /* the next one does not wait for its time (RFC 8305 §5) */
-    if (u->max_fails) rp_connpool_set_rest(c->lanes[lane].slot, now_of(c) + u->fail_rest_ms);
+    if (u->max_fails) rp_connpool_set_rest(s, now_of(c) + u->fail_rest_ms);
+    if (!is_last) c->owner->failed(c->arg, rp_connpool_addr(s), e, c->fail.os);
 }
 
 /* Begin with the next address that lets itself be begun with. */
@@ -87,7 +104,7 @@ static void begin_next(struct rp_race *c, const struct rp_pick *k)
         c->proxy->stats.up_connects++;
         if (rp_conn_connect(loop, rp_connpool_addr(c->lanes[lane].slot), &conn, &c->fail) !=
             RP_OK) {
-            note_failure(c, k, lane);
+            note_failure(c, k, lane, RP_E_UP_CONNECT);
             continue;
         }
         c->lanes[lane].conn = conn;
@@ -126,11 +143,12 @@ bool rp_race_is_wanted(const struct rp_proxy *p, const struct rp_pick *k)
     return rp_loop_lab(p->loop) == NULL; /* where names have one address */
 }
 
-rp_err rp_race_begin(struct rp_proxy *p, struct rp_pick *k, rp_ms delay_ms, rp_race_wake_fn wake,
-                     void *arg, struct rp_conn_fail *fail)
+rp_err rp_race_begin(struct rp_proxy *p, struct rp_pick *k, rp_ms connect_ms,
+                     const struct rp_race_owner *owner, void *arg, struct rp_conn_fail *fail)
 {
     struct rp_race *c = rp_alloc(sizeof *c);
-    *c = (struct rp_race){.proxy = p, .wake = wake, .arg = arg, .delay_ms = delay_ms, .due = true};
+    *c = (struct rp_race){.proxy = p, .owner = owner, .arg = arg, .due = true};
+    c->delay_ms = delay_of(k, connect_ms);
     rp_timer_init(&c->timer, on_timer);
     line_up(c, k->peer, k->pool_slot);
     k->race = c;
@@ -175,7 +193,7 @@ rp_err rp_race_look(struct rp_proxy *p, struct rp_pick *k, struct rp_conn **conn
         rp_conn_close(lane->conn);
         lane->conn = NULL;
         c->going--;
-        note_failure(c, k, i);
+        note_failure(c, k, i, RP_E_UP_CONNECT);
     }
     if (c->due) begin_next(c, k);
     if (c->going) return RP_AGAIN;
@@ -188,6 +206,23 @@ rp_err rp_race_look(struct rp_proxy *p, struct rp_pick *k, struct rp_conn **conn
 void rp_race_hand_over(struct rp_pick *k, void *arg)
 {
     if (k->race) k->race->arg = arg;
+}
+
+void rp_race_give_up(struct rp_pick *k)
+{
+    struct rp_race *c = k->race;
+    if (!c) return;
+    c->next = c->n; /* no other one is begun */
+    c->fail = (struct rp_conn_fail){0};
+    for (uint32_t i = 0; i < c->n; i++) {
+        if (!c->lanes[i].conn) continue;
+        rp_conn_close(c->lanes[i].conn);
+        c->lanes[i].conn = NULL;
+        c->going--;
+        note_failure(c, k, i, RP_E_UP_CONNECT_TIMEOUT);
+    }
+    move_to(c, k, c->failed_at);
+    end(c, k);
 }
 
 void rp_race_cancel(struct rp_proxy *p, struct rp_pick *k)

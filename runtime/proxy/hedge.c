@@ -96,6 +96,7 @@ static void save(const struct rp_req *r, struct rp_try *t)
         .up_fresh = r->up_fresh,
         .up_http1 = r->up_http1,
         .body_sent = r->body_sent,
+        .hook_late = r->hook_late,
         .timer_means = r->timer_means,
         .ends_ms = rp_timer_is_armed(&r->timer) ? r->timer.at_ms : 0,
         .waiting_for = r->waiting_for,
@@ -121,6 +122,7 @@ static void load(struct rp_req *r, const struct rp_try *t)
     r->up_fresh = t->up_fresh;
     r->up_http1 = t->up_http1;
     r->body_sent = t->body_sent;
+    r->hook_late = t->hook_late;
     r->timer_means = t->timer_means;
     r->waiting_for = t->waiting_for;
     r->upstream = t->upstream;

@@ -18,7 +18,7 @@
 /* What of a request belongs to one try. */
 struct rp_try {
     uint8_t step, phase, interim_n;
-    bool up_reused, dials, up_fresh, up_http1, body_sent;
+    bool up_reused, dials, up_fresh, up_http1, body_sent, hook_late;
     bool second; /* it was begun beside another */
     rp_err timer_means;
     rp_ms ends_ms; /* of its deadline; 0: none */

@@ -52,6 +52,7 @@ enum rp_verdict rp_step_wait(struct rp_req *r, const char *what, rp_ms ms, rp_er
 {
     r->waiting_for = what;
     r->timer_means = failure;
+    r->hook_late = false;
     if (ms) rp_timer_set(r->proxy->loop, &r->timer, ms);
     else rp_timer_rest(&r->timer);
     return RP_STEP_WAIT;
@@ -395,8 +396,11 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
         return true;
     }
     if (!(wakes & RP_WAKE_TIMEOUT) || r->timer_means == RP_OK) return false;
-    if ((wakes & RP_WAKE_TASK) && r->timer_means == RP_E_HOOK_TIMEOUT) {
-        /* The turn was late: what the hook hears, which may be its own earlier deadline, goes first. */
+    bool of_hook = r->timer_means == RP_E_HOOK_TIMEOUT;
+    if ((wakes & RP_WAKE_TASK) && of_hook && !r->hook_late) {
+        /* The turn was late: what the hook hears, which may be its own earlier deadline, goes first.
+         * Once, or a hook that sleeps in step with this timer has no end. */
+        r->hook_late = true;
         rp_timer_set(r->proxy->loop, &r->timer, LATE_HOOK_MS);
         return false;
     }

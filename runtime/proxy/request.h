@@ -121,6 +121,7 @@ struct rp_req {
     bool up_http1;          /* this peer takes no WebSocket in HTTP/2 */
     bool answered;          /* a local answer is set: nothing upstream is needed */
     bool hook_reads;        /* the parked hook waits for the client's body */
+    bool hook_late;         /* its wait is over: it has had the spare time of a late turn */
     bool out_last;          /* the piece of the response in hand is the last one */
     bool up_stripped;       /* our words in a cookie of the application are out of up_head */
     struct rp_msg *up_head; /* what goes upstream: &x.head or &up_head_own */

@@ -198,15 +198,21 @@ static enum verdict step_pick(struct rp_stream *s)
     return to(s, RP_STREAM_CONNECT);
 }
 
-static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
+/* why NULL: e says all. */
+static void log_failure(struct rp_stream *s, rp_err e, const struct rp_addr *at, const char *why)
 {
     char addr[RP_ADDR_TEXT_BYTES];
-    const char *why = s->up ? rp_conn_why(s->up) : os ? strerror(os) : NULL;
-    (void)rp_addr_put(&s->peer_addr, addr); /* NUL-terminated */
+    (void)rp_addr_put(at, addr); /* NUL-terminated */
     rp_log(warn, "%s upstream=%s peer=%s try=%u error=\"%s\" listener=%s", rp_err_text(e),
            rp_log_esc(s->upstream->name), addr, s->tries, why ? why : rp_err_reason(e),
            rp_log_esc(s->serve->text));
     s->proxy->stats.up_failures++;
+}
+
+static enum verdict try_failed(struct rp_stream *s, rp_err e, int os)
+{
+    const char *why = s->up ? rp_conn_why(s->up) : os ? strerror(os) : NULL;
+    log_failure(s, e, &s->peer_addr, why);
     s->try_fail = e;
     s->timer_means = RP_OK;
     rp_timer_clear(s->proxy->loop, &s->timer);
@@ -244,14 +250,25 @@ static void on_race(void *arg)
     rp_stream_wake(arg, RP_WAKE_UP);
 }
 
+static void on_address_failed(void *arg, const struct rp_addr *addr, rp_err e, int os)
+{
+    log_failure(arg, e, addr, os ? strerror(os) : NULL);
+}
+
+static const struct rp_race_owner RACE = {.wake = on_race, .failed = on_address_failed};
+
+static rp_ms connect_ms(const struct rp_stream *s)
+{
+    return s->what->connect_ms ? s->what->connect_ms : s->upstream->connect_ms;
+}
+
 /* RP_OK: s->up is begun, or even connected already; RP_AGAIN: several addresses are being tried. */
 static rp_err begin_connect(struct rp_stream *s, struct rp_conn_fail *fail)
 {
     struct rp_loop *loop = s->proxy->loop;
     if (s->pick.race) return rp_race_look(s->proxy, &s->pick, &s->up, fail);
     if (rp_race_is_wanted(s->proxy, &s->pick)) {
-        rp_err e =
-            rp_race_begin(s->proxy, &s->pick, s->upstream->next_address_ms, on_race, s, fail);
+        rp_err e = rp_race_begin(s->proxy, &s->pick, connect_ms(s), &RACE, s, fail);
         return e == RP_OK ? RP_AGAIN : e;
     }
     s->proxy->stats.up_connects++;
@@ -260,7 +277,7 @@ static rp_err begin_connect(struct rp_stream *s, struct rp_conn_fail *fail)
 
 static enum verdict step_connect(struct rp_stream *s)
 {
-    rp_ms ms = s->what->connect_ms ? s->what->connect_ms : s->upstream->connect_ms;
+    rp_ms ms = connect_ms(s);
     if (!s->up) {
         struct rp_conn_fail fail = {0};
         rp_err e = begin_connect(s, &fail);
@@ -385,7 +402,11 @@ static enum verdict handle_wakes(struct rp_stream *s, unsigned wakes)
         stream_free(s);
         return OVER;
     }
-    if (!stop && s->state == RP_STREAM_CONNECT) return try_failed(s, means, 0);
+    if (!stop && s->state == RP_STREAM_CONNECT) {
+        rp_race_give_up(&s->pick);
+        s->peer_addr = *rp_connpool_addr(s->pick.pool_slot);
+        return try_failed(s, means, 0);
+    }
     return finish(s, means);
 }
 

@@ -303,10 +303,11 @@ bool rp_group_follow(struct rp_group *g, bool *again)
 static void sweep(struct rp_proxy *p)
 {
     const struct rp_conf *c = p->conf;
-    rp_str *names = rp_alloc(sizeof *names * (c->upstreams_n + 2));
+    rp_str *names = rp_alloc(sizeof *names * (c->upstreams_n + 3));
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->upstreams_n; i++) names[n++] = c->upstreams[i]->name;
     names[n++] = RP_STR(RP_FOUND_ROUTES);
+    names[n++] = RP_STR(RP_FOUND_SERVING);
     names[n++] = RP_STR(RP_FOUND_TOLD);
     for (int i = 0; i < 2; i++) {
         uint32_t gone = p->members[i] ? rp_members_keep(p->members[i], names, n) : 0;

@@ -433,9 +433,9 @@ static void note_tried(struct rp_proxy *proxy, struct rp_pick *k, struct rp_peer
     bool failed = end >= RP_PICK_FAILED;
     const struct rp_conf_upstream *c = p->group->conf;
     rp_ms now = rp_loop_now(proxy->loop);
-    for (uint32_t i = 0; failed && c->max_fails && p->slots_n > 1 && i < p->slots_n; i++)
-        if (k->raced || p->slots[i] == k->pool_slot)
-            rp_connpool_set_rest(p->slots[i], now + c->fail_rest_ms);
+    /* The other addresses of a race rest already, as far as they were tried. */
+    if (failed && c->max_fails && p->slots_n > 1 && k->pool_slot)
+        rp_connpool_set_rest(k->pool_slot, now + c->fail_rest_ms);
     if (failed && !k->raced && has_addrs_left(k, p)) return;
     note_as_tried(k, p);
     if (failed && p->place != RP_PEER_UNPLACED) let_rest(proxy, p, now, end == RP_PICK_DOWN);

@@ -505,7 +505,7 @@ rp_err rp_abi_call_start_up(struct rp_host_face *f, double handle, const char *u
 /* On the way to a connection. */
 static rp_err go_on(struct rp_call *c)
 {
-    if (c->state == RP_CALL_QUEUED && c->to) return rp_call_connect(c, false);
+    if (c->state == RP_CALL_QUEUED && c->to) return rp_call_up_again(c);
     if (c->state == RP_CALL_QUEUED) return connect_next(c, false);
     if (c->state == RP_CALL_CONNECTING) return finish_connect(c);
     if (c->to) return rp_call_up_next(c);        /* FINDING */

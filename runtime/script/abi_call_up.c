@@ -129,6 +129,16 @@ static bool end_try(struct rp_call *c, rp_err e, enum rp_retry_stage stage)
     return again;
 }
 
+/* As rp_call_connect. */
+static rp_err connect_it(struct rp_call *c)
+{
+    rp_err e = rp_call_connect(c, c->retried);
+    if (e == RP_OK) await_head(c); /* a connection that was there */
+    bool begun = !c->reused && c->state != RP_CALL_QUEUED;
+    c->host->proxy->stats.up_connects += begun;
+    return e;
+}
+
 rp_err rp_call_up_next(struct rp_call *c)
 {
     struct rp_proxy *p = c->host->proxy;
@@ -143,9 +153,7 @@ rp_err rp_call_up_next(struct rp_call *c)
         c->tries++;
         c->slot = rp_connpool_ref(c->pick.pool_slot);
         wait_at_most(c, c->to->connect_ms);
-        e = rp_call_connect(c, c->retried);
-        p->stats.up_connects += !c->reused;
-        if (e == RP_OK) await_head(c); /* a connection that was there */
+        e = connect_it(c);
         if (e == RP_OK || e == RP_AGAIN || c->up) return e;
         if (!end_try(c, e, RP_RETRY_CONNECTING)) return rp_call_fail(c, e);
     }
@@ -155,6 +163,17 @@ rp_err rp_call_up_failed(struct rp_call *c, rp_err e, enum rp_retry_stage stage)
 {
     if (!end_try(c, e, stage)) return rp_call_fail(c, e);
     return rp_call_up_next(c);
+}
+
+rp_err rp_call_up_again(struct rp_call *c)
+{
+    if (!c->pick.group) return rp_call_fail(c, RP_E_CANCELLED);
+    if (c->late) return rp_call_up_failed(c, RP_E_UP_CONNECT_TIMEOUT, RP_RETRY_CONNECTING);
+    c->state = RP_CALL_FINDING;
+    rp_err e = connect_it(c);
+    if (e == RP_AGAIN && c->state == RP_CALL_CONNECTING) wait_at_most(c, c->to->connect_ms);
+    if (e == RP_OK || e == RP_AGAIN || c->up) return e;
+    return rp_call_up_failed(c, e, RP_RETRY_CONNECTING);
 }
 
 /* ---- what came of it ------------------------------------------------------------------------ */

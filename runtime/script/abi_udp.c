@@ -70,7 +70,9 @@ double rp_abi_udp_connect(struct rp_host_face *f, const char *host, size_t n, ui
 
 static void on_ready(struct rp_dgram *d)
 {
-    rp_task_wake_at(&RP_AS(rp_vm_udp, rp_dgram_owner(d), MAGIC)->waiter);
+    struct rp_vm_udp *u = RP_AS(rp_vm_udp, rp_dgram_owner(d), MAGIC);
+    if (!u->waiter) rp_dgram_rest(d, true); /* until somebody asks */
+    rp_task_wake_at(&u->waiter);
 }
 
 static rp_err failed(struct rp_vm_udp *u, rp_err e, int os)
@@ -84,7 +86,9 @@ static rp_err failed(struct rp_vm_udp *u, rp_err e, int os)
 static rp_err wait_for(struct rp_vm_udp *u)
 {
     rp_err e = rp_task_wait_at(u->host, &u->waiter);
-    return e == RP_AGAIN ? e : rp_vm_say(u->host, e, 0);
+    if (e != RP_AGAIN) return rp_vm_say(u->host, e, 0);
+    if (u->sock) rp_dgram_rest(u->sock, false);
+    return e;
 }
 
 rp_err rp_abi_udp_connected(struct rp_host_face *f, double handle)

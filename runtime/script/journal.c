@@ -17,6 +17,7 @@ void rp_abi_journal_begin(struct rp_host_face *f, const struct rp_req *r, bool t
     s->traced |= traced;
     if (traced) s->at_hand = NULL;
     bool ours = traced && h->current && h->current->req == r;
+    if (ours) h->current->touched = true; /* the end of its hook must see it: end_well */
     if (ours && f->notes == RP_NOTES_NONE) f->notes = RP_NOTES_TAKEN;
 }
 
@@ -24,6 +25,7 @@ void rp_abi_journal_all(struct rp_host_face *f, bool on)
 {
     struct rp_host *h = rp_vm_of(f);
     h->journal_all = on;
+    if (h->current) h->current->touched = true; /* the same */
     for (uint32_t i = 0; i < h->slots_n; i++)
         if (h->slots[i]) h->slots[i]->at_hand = NULL;
 }
@@ -63,6 +65,7 @@ double rp_abi_shadow_enter(struct rp_host_face *f)
     t->kept_left_ms = 0;
     if (r) {
         t->kept_left_ms = r->timer.at_ms > now ? r->timer.at_ms - now : 1;
+        r->hook_late = false;
         rp_timer_set(h->proxy->loop, &r->timer, t->kept_left_ms + most);
     }
     return (double)(now + most - RP_MIN(most / 10, (rp_ms)SPARE_MS)) / 1000;

@@ -80,6 +80,7 @@ void rp_phase_release_task(struct rp_host *h, struct rp_vm_slot *s)
     struct rp_task *t = s->task;
     s->task = s->at_hand = NULL;
     if (!t) return;
+    h->own_tasks_n--;
     t->is_slots = false;
     if (t->state != RP_TASK_FREE) return; /* it goes there when it ends */
     if (t->co) lua_settop(t->co, 0);
@@ -312,8 +313,8 @@ static int push_rest(const struct rp_pass *a, lua_State *co)
     return 0;
 }
 
-/* A task with r's wrapper at the bottom of its stack: the slot's own, or while that waits one of the
- * pool. */
+/* A task with r's wrapper at the bottom of its stack: the slot's own, or while that waits, and where so
+ * many have one already, one of the pool. */
 static rp_err find_task(struct rp_host *h, struct rp_req *r, struct rp_task **out)
 {
     struct rp_vm_slot *s = rp_phase_slot(h, r);
@@ -335,8 +336,11 @@ static rp_err find_task(struct rp_host *h, struct rp_req *r, struct rp_task **ou
         return e;
     }
     s = rp_phase_slot(h, r);
-    t->is_slots = !s->task;
-    if (t->is_slots) s->task = t;
+    t->is_slots = !s->task && h->own_tasks_n < RP_OWN_TASKS_MOST;
+    if (t->is_slots) {
+        s->task = t;
+        h->own_tasks_n++;
+    }
     *out = t;
     return RP_OK;
 }

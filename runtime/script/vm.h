@@ -27,11 +27,12 @@ enum {
 };
 
 enum {
-    RP_TASKS_MOST = 1 << 18,       /* live tasks of one VM; a coroutine takes about 1 KB */
-    RP_HOLDS_MOST = 1 << 18,       /* locks, seats, jobs and processes of one VM */
-    RP_SCRATCH_BYTES = 4096,       /* first block for decoded bytes */
-    RP_HEAP_SPARE = 8,             /* a heap is full when less than this part of it is left */
-    RP_GC_IDLE_BYTES = 256 * 1024, /* garbage after which the collector runs at the end of a tick */
+    RP_TASKS_MOST = 1 << 18,      /* live tasks of one VM; a coroutine takes about 1 KB */
+    RP_OWN_TASKS_MOST = 1024,     /* of these, those that stay with a request's slot */
+    RP_HOLDS_MOST = 1 << 18,      /* locks, seats, jobs and processes of one VM */
+    RP_SCRATCH_BYTES = 4096,      /* first block for decoded bytes */
+    RP_HEAP_SPARE = 8,            /* a heap is full when less than this part of it is left */
+    RP_GC_IDLE_BYTES = 16 * 1024, /* garbage after which the collector runs at the end of a tick */
 };
 
 /* ---- chains --------------------------------------------------------------------------------- */
@@ -226,6 +227,8 @@ struct rp_host {
     void *alloc_arg;
     size_t heap_bytes, heap_cap;
     size_t since_gc_bytes;    /* allocated since the collector last ran in idle time */
+    size_t gc_rest_bytes;     /* ... which it does not below this size of the heap */
+    rp_ns full_gc_again_ns;   /* when all may be collected again though little was allocated */
     uint64_t allocated_bytes; /* ever */
     uint64_t full_gc_bytes;   /* of these, at the last whole collection for want of room */
     rp_ms full_ms;            /* when the last of the following was counted */
@@ -244,6 +247,7 @@ struct rp_host {
 
     struct rp_task **tasks; /* by index */
     uint32_t tasks_n, tasks_room;
+    uint32_t own_tasks_n; /* rp_vm_slot.task */
     struct rp_task *free_tasks;
     struct rp_task *current; /* running now */
     struct rp_fuel *fuel;    /* of the untrusted code that runs, or has called what runs */

@@ -88,6 +88,9 @@ RP_MUST rp_err rp_call_up_begin(struct rp_call *c, rp_str name);
 RP_MUST rp_err rp_call_up_next(struct rp_call *c);
 /* The try failed at that stage. As rp_call_up_next. */
 RP_MUST rp_err rp_call_up_failed(struct rp_call *c, rp_err e, enum rp_retry_stage stage);
+/* QUEUED: the connection that it waited for has come about, or not, or took too long. As
+ * rp_call_up_next. */
+RP_MUST rp_err rp_call_up_again(struct rp_call *c);
 void rp_call_up_connected(struct rp_call *c);
 void rp_call_up_answered(struct rp_call *c); /* its head is there */
 /* Let go of the peer. broken: its body came to a bad end. */

@@ -10,6 +10,8 @@
 
 /* The routes that hold, for the evaluation of the site (process/found.h). */
 #define RP_FOUND_ROUTES "=routes"
+/* ... as they were for the generation that serves. */
+#define RP_FOUND_SERVING "=serving"
 /* What was said about those that do not hold, so that it is said once. */
 #define RP_FOUND_TOLD "=told"
 

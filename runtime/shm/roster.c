@@ -17,6 +17,7 @@ enum {
     PLACES_MAX = 1 << 20,
     WINDOW = 64,         /* places that one id may take */
     MEETINGS = 64,       /* with others that want the last seat, before it is theirs */
+    UTF8_MORE = 3,       /* bytes of a character behind its first */
     PASTS_PER_PLACE = 4, /* 2,560 bytes each where they are used */
 };
 
@@ -204,9 +205,12 @@ static struct roster_past *past_of(const struct rp_roster *r, const struct roste
     return i > 0 && i <= r->past_n ? &r->pasts[i - 1] : NULL;
 }
 
+/* A name that is too long is cut between two characters: what metrics say is UTF-8. */
 static void put_name(char *to, size_t room, rp_str name)
 {
     size_t n = RP_MIN(name.len, room - 1);
+    for (int i = 0; i < UTF8_MORE && n < name.len && n > 0; i++)
+        n -= ((unsigned char)name.ptr[n] & 0xc0) == 0x80;
     memcpy(to, name.ptr, n);
     to[n] = 0;
 }

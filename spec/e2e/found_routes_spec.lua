@@ -11,9 +11,6 @@ local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local proc = require("spec.support.proc")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- about which routes there are, not how they are spoken to
 
 local SOON = [[settle = "20ms", gather = "50ms", pause = 0, wait = "2s"]]
 
@@ -218,6 +215,81 @@ describe("routes from labels", function()
         assert.equal(#bad, #lines("does not hold")) -- each was told once
     end)
 
+    it("may name as many segments as routes have, and names of the site as they are written", function()
+        start({ container("deep", app.port, { ["rproxy.host"] = "deep.apps.test",
+                ["rproxy.path"] = ("/a"):rep(64) }),
+            container("deeper", app.port, { ["rproxy.host"] = "deeper.apps.test",
+                ["rproxy.path"] = ("/a"):rep(65) }),
+            container("own", app.port, { ["rproxy.host"] = "own.apps.test" }) }, nil, { site =
+            site(nil, [[rp.host { "Own.apps.test.", routes = {
+                rp.route { "/*", respond = { 200, "the site" } } } }]]) })
+        assert.equal("app", answers("deep.apps.test", ("/a"):rep(64), 200).body)
+        assert.equal("the site", get("own.apps.test").body)
+        wait_line('does not hold.*container deeper".*rproxy.path: ')
+        wait_line('does not hold.*container own".*own.apps.test: the site has it')
+        assert.equal(0, #lines("not reloaded"))
+    end)
+
+    it("run an instance once, in however many chains it is", function()
+        local parts = [[ local function count(name)
+            local plugin = require("rproxy").plugin { name = name, version = "1" }
+            function plugin.setup() return { header_filter = function(_, res)
+                res:set("x-" .. name, (res:get("x-" .. name) or "") .. "1") end } end
+            return plugin { } end
+            local one, two, all = count("one"), count("two"), count("all") ]]
+        start({ container("c", app.port, { ["rproxy.host"] = "c.apps.test",
+            ["rproxy.use"] = "login,admin" }) }, nil, { site = parts .. site():gsub("chains = {.-end } } },",
+            "chains = { login = { one }, admin = { two, one, all } }, route = { use = { two } }, ")
+            :gsub("host = { use = {.-end } } },", "host = { use = { all } },") })
+        local res = answers("c.apps.test", "/", 200)
+        assert.equal("1 1 1", table.concat({ res:header("x-one"), res:header("x-two"),
+            res:header("x-all") }, " "))
+    end)
+
+    it("that fail a check are left out, and the site can be changed all the same", function()
+        -- What the routes' template skips, and a chain asks for: nothing but the check knows of that.
+        local text = [[ local plugin = require("rproxy").plugin { name = "key", version = "1" }
+            function plugin.setup() return { access = function() end } end
+            local key = plugin { } ]]
+            .. site():gsub("chains = {.-end } } },", "chains = { login = { key } }, ")
+            :gsub("host = { use = {.-end } } },", "host = { use = { key } }, route = { skip = { 'key' } },")
+        local good = container("good", app.port, { ["rproxy.host"] = "good.apps.test" })
+        start({ good }, nil, { site = text })
+        answers("good.apps.test", "/", 200)
+        wait_line("reloaded generation=2")
+        run { good, container("bad", app.port, { ["rproxy.host"] = "bad.apps.test",
+            ["rproxy.use"] = "login" }) }
+        wait_line("not reloaded: .*the same instance of key twice")
+        rp:write_site((text:gsub('"the site"', '"another"')))
+        process.must(rp, "reload")
+        wait_line("error .*routes that were found last are left out.*the same instance of key twice")
+        assert.equal("another", get("site.test").body)
+        assert.equal("app", get("good.apps.test").body)
+        assert.equal(421, get("bad.apps.test").status)
+        local out, err = process.must(rp, "-t")
+        assert.truthy(((out or "") .. (err or "")):find("ok", 1, true))
+        process.must(rp, "upgrade")
+        assert.equal("another", get("site.test").body)
+        assert.equal("app", get("good.apps.test").body)
+        rp:write_site((text:gsub('"the site"', 'nonsense("the site")')))
+        local how, _, told = process.run(rp, "reload")
+        assert.are_not.equal(0, how.exit)
+        assert.truthy(told:find("nonsense", 1, true), told)
+        assert.equal("app", get("good.apps.test").body)
+    end)
+
+    it("leave no series of metrics behind", function()
+        start({ container("c", app.port, { ["rproxy.host"] = "c.apps.test" }) }, nil, { site =
+            site(nil, [[rp.host { "m.test", routes = { rp.route { "/*", content = function(req)
+                req:exit(200, rp.metric.text()) end } } }]]) })
+        answers("c.apps.test", "/", 200)
+        run {}
+        answers("c.apps.test", "/", 421)
+        local text = e2e.body(rp, "/", { Host = "m.test" })
+        assert.truthy(text:find('rproxy_discover_members{upstream="(routes)"', 1, true), text)
+        assert.is_nil(text:find('upstream="docker:', 1, true))
+    end)
+
     it("outlive their provider, the agent, reloads and an upgrade", function()
         start { container("a", app.port, { ["rproxy.host"] = "a.apps.test" }) }
         answers("a.apps.test", "/", 200)
@@ -292,6 +364,21 @@ describe("routes from labels", function()
         assert.truthy(#lines("reloaded generation") >= 5)
     end)
 
+    it("of a provider in Lua may be anything, and each that is wrong is told", function()
+        rp = proc.rproxy { vars = { app = app.port }, site = [[ local rp = require("rproxy")
+            return rp.site { workers = 1, listeners = { rp.listen { "127.0.0.1:${port}" } },
+            hosts = { rp.host { default = true, routes = { rp.route { "/*", respond = { 421 } } } } },
+            discover = { { { name = "fn", start = function(_, publish)
+                publish { { from = {}, host = "x y" }, { bad = true }, { bad = {}, from = 5 }, 7,
+                    { host = "fn.apps.test", members = { "127.0.0.1:${app}" } } }
+            end }, ]] .. SOON .. [[, hosts = { "*.apps.test" } } } } ]] }
+        assert.equal("app", answers("fn.apps.test", "/", 200).body)
+        for _, place in ipairs { "host: x", "route 2", "route 3", "route 4" } do
+            wait_line('does not hold.*' .. place)
+        end
+        assert.equal(0, #lines("background task failed"))
+    end)
+
     it("may come from a file as well", function()
         local dir = proc.temp_dir()
         os.execute(("chmod 755 '%s'"):format(dir))
@@ -305,6 +392,13 @@ describe("routes from labels", function()
             hosts = { rp.host { default = true, routes = { rp.route { "/*", respond = { 421 } } } } },
             discover = { { "file", path = "${dir_of}/routes.json", every = "50ms", ]] .. SOON .. [[,
                 hosts = { "*.apps.test" } } } } ]] }
+        answers("f.apps.test", "/", 200)
+        local socket = fake.start("docker", { events = {}, containers = "[]" }, { unix = dir .. "/s" })
+        os.execute(("chmod 666 '%s/s'"):format(dir))
+        write(('{"routes": [{"host": "u.apps.test", "members": ["unix:%s/s"]}]}'):format(dir))
+        assert.equal("[]", answers("u.apps.test", "/containers/json", 200).body)
+        socket:stop()
+        write(('{"routes": [{"host": "f.apps.test", "members": ["127.0.0.1:%d"]}]}'):format(app.port))
         answers("f.apps.test", "/", 200)
         write('{"routes": [{"host": "f.apps.test", "paht": "/x"}]}')
         wait_line("provider of routes is lost.*route 1: unknown field .*did you mean")

@@ -9,9 +9,6 @@ local metrics = require("spec.support.metrics")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
-
-if protocol.name ~= "h1" then return end -- about text, not about how requests are spoken
 
 describe("metrics of peers", function()
     local rp

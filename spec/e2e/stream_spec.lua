@@ -314,6 +314,8 @@ describe("a stream under way", function()
         process.must(rp, "reload")
         client:send("three")
         assert.equal("three", server:recv(5))
+        -- Who is in its queue is still served: the listener goes when nobody is.
+        assert.is_true(posix.poll(function() return not posix.is_listening(rp.port) end))
         assert.is_nil(wire.connect(rp.port, nil, { may_fail = true }))
         wire.connect(elsewhere):send("x")
         assert.equal("x", up:accept():recv(1))

@@ -9,10 +9,7 @@ local metrics = require("spec.support.metrics")
 local origin = require("spec.support.origin")
 local posix = require("spec.support.posix")
 local process = require("spec.support.process")
-local protocol = require("spec.support.protocol")
 local tls = require("spec.support.tls")
-
-if protocol.name ~= "h1" then return end -- about what hooks send, not about clients
 
 local rp
 
@@ -127,6 +124,29 @@ describe("a client of an upstream", function()
         assert.equal("200 a.test 2 3", ask("/").body)
         back:stop()
     end)
+
+    it("waits for answers as long as the upstream may, also where two calls share a new connection",
+        function()
+            local slow = origin.start { ["*"] = { { wait = 1.5 },
+                { send = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate" } } }
+            local back = e2e.proxy { vars = { slow = slow.port }, site = [[
+                upstreams = { o = rp.upstream { peers = { "127.0.0.1:${slow}" } } },
+                hosts = { rp.host { default = true, routes = {
+                    rp.route { "/*", upstream = "o" } } } } ]] }
+            start('peers = { "127.0.0.1:${back}" }, http = "2", tries = 1, '
+                .. 'timeouts = { connect = "1s" }', { back = back.port }, { before = [[
+                    local patient = rp.http.client { upstream = "api", timeout = 60 }
+                    local function one()
+                        local res, err = patient:get("/")
+                        return res and res.status .. res.body or err
+                    end
+                    local function both(req)
+                        return req:exit(200, table.concat(assert(rp.all { one, one }), " "))
+                    end ]], routes = 'rp.route { "/both", content = both }' })
+            assert.equal("200late 200late", http.get(rp.port, "/both").body)
+            assert.equal(2, #slow:requests())
+            back:stop()
+        end)
 
     it("is not in the way of a reload, nor is one in its way", function()
         local slow = origin.start { ["*"] = { { gate = "go" }, { send =

@@ -256,6 +256,19 @@ describe("a site of a test", function()
         assert.equal(200, site:get("/").status)
     end)
 
+    it("gives no hook more than timeouts.hook_wait, also one that sleeps in step with it", function()
+        local slept = 0
+        local site = inline({ access = function()
+            while slept < 100 do
+                slept = slept + 1
+                rp.sleep(0.1)
+            end
+        end }, { timeouts = { hook_wait = 1 } })
+        local res = site:get("/")
+        assert.equal(500, res.status)
+        assert.truthy(res.duration < 1.5) -- the clock is the kit's
+    end)
+
     it("survives clients that leave", function()
         local site = inline { access = function() rp.sleep(5) end }
         t.clock:hold()

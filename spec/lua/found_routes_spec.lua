@@ -61,9 +61,11 @@ describe("an offer of a route", function()
         end
         for _, path in ipairs { "", "x", "/{a}", "/a/*/b", "/*x", "/a*", "/a//b", "/a/../b", "/.",
             "/a/./b", "/%2e", "/a b", "/a\n", "~^/", "GET /", "/a?b", "/a#b", "//",
-            "/" .. ("x"):rep(256), "/\200" } do
-            assert.truthy(why { path = path }, path)
+            "/" .. ("x"):rep(256), "/\200", ("/a"):rep(65), ("/a"):rep(64) .. "/*" } do
+            assert.truthy((why { name = "a", path = path } or ""):find("^path: "), path)
         end
+        assert.is_nil(why { name = "a", path = ("/a"):rep(64) })
+        assert.is_nil(why { name = "a", path = ("/a"):rep(63) .. "/*" })
         for _, prefix in ipairs { "api", "/api/", "/a*", "/..", "/" } do
             assert.truthy(why { strip_prefix = prefix }, prefix)
         end
@@ -146,6 +148,7 @@ describe("discover of a site", function()
             { "http", url = "http://a/", hosts = { "a.test" } } }]]))
         for text, told in pairs {
             ['{ "docker" }'] = "discover.hosts: missing",
+            ['{ "docker", hosts = { "*" }, most = 4001 }'] = "most: at most 4000",
             ['{ "docker", hosts = { "Shop.test" } }'] = "in lower case",
             ['{ "consul", service = "x", hosts = { "*" } }'] = "docker, file and http bring routes",
             ['{ "dcoker", hosts = { "*" } }'] = "did you mean",

@@ -7,9 +7,10 @@
 --   h2             HTTP/2 without TLS
 --
 -- Specs are written once, in HTTP/1.1. proc.rproxy gives the site's plain listeners a certificate
--- where the protocol has TLS, and its upstreams `http = "2"` where it has HTTP/2 with them. wire.connect
--- to such a listener translates (h2_codec, tls_codec), as do origins and the upstreams that specs
--- play (wire.wrap). So hooks, bodies, limits and logs are tested over each by the same words.
+-- where the protocol has TLS, and its upstreams `http = "2"` where it has HTTP/2 with them.
+-- wire.connect to such a listener translates (h2_codec, tls_codec), as do origins and the upstreams
+-- that specs play (wire.wrap). So hooks, bodies, limits and logs are tested over each by the same
+-- words.
 --
 --   protocol.only("h1 client", "chunk sizes")       first words of a test that means one protocol
 --   protocol.mark("h1 client", "HTTP/1.0")          the same in a helper that the test calls
@@ -42,7 +43,7 @@ M.upstream_via = M.has_h2_upstream and "2.0" or "1.1"
 --- Spec files that run over h1 only: their subject is a protocol or they speak it themselves.
 M.OF_ONE_PROTOCOL = {
     ["spec/e2e/async_hooks_spec.lua"] = "asks by curl, in HTTP/1.1 and HTTP/2",
-    ["spec/e2e/async_tls_spec.lua"] = "hooks that speak TLS and HTTP/2 themselves, with plain listeners",
+    ["spec/e2e/async_tls_spec.lua"] = "hooks that speak TLS and HTTP/2 themselves",
     ["spec/e2e/cli_spec.lua"] = "the command line: no requests",
     ["spec/e2e/conformance_page_spec.lua"] = "compares a page with tables: no requests",
     ["spec/e2e/conformance_response_spec.lua"] = "what bytes of HTTP/1.1 from upstreams mean",
@@ -74,6 +75,10 @@ M.OF_ONE_PROTOCOL = {
     ["spec/e2e/tools_lint_spec.lua"] = "the command line: no requests",
     ["spec/e2e/tools_live_spec.lua"] = "the command line: a request only sets the stage",
     ["spec/e2e/tools_upstreams_spec.lua"] = "the command line: a request only sets the stage",
+    ["spec/e2e/eyeballs_spec.lua"] = "connections to upstreams, which no client sees",
+    ["spec/e2e/found_routes_spec.lua"] = "which routes there are, not how they are spoken to",
+    ["spec/e2e/peer_metrics_spec.lua"] = "text of metrics, not how requests are spoken",
+    ["spec/e2e/upstream_client_spec.lua"] = "what hooks send, which no client sees",
     ["spec/e2e/health_spec.lua"] = "the agent's checks, which no client sees",
     ["spec/e2e/tools_spec.lua"] = "the command line: no requests",
     ["spec/e2e/tunnel_reload_spec.lua"] = "a tunnel after 101 of HTTP/1.1",

@@ -11,6 +11,7 @@ local discover = require("rproxy.config.discover")
 local nearest = require("rproxy.config.nearest")
 local offer = require("rproxy.discover.offer")
 local options = require("rproxy.config.options")
+local plugin = require("rproxy.plugin")
 local routes = require("rproxy.config.routes")
 local schema = require("rproxy.schema")
 local site = require("rproxy.config.site")
@@ -34,6 +35,10 @@ local function copy(given, more)
     for key, value in pairs(given) do out[key] = value end
     for key, value in pairs(more or {}) do out[key] = value end
     return out
+end
+
+local function as_list(value)
+    return type(value) == "table" and value or {}
 end
 
 local function read_chains(entry, path, at, report)
@@ -143,7 +148,7 @@ local function hosts_of(given)
         if site.kind(node) == "host" then
             local _, names = routes.split_positional(node.given)
             for _, name in pairs(names) do
-                if type(name) == "string" then taken[name:lower()] = node.at end
+                if type(name) == "string" then taken[(name:lower():gsub("%.$", ""))] = node.at end
             end
         end
     end
@@ -172,24 +177,48 @@ local function upstream_of(entry, route, at)
     local label, name = entry.one.label, route.name
     given.tls = route.tls and (given.tls or true) or nil
     if route.health then given.health = copy(given.health or {}, { path = route.health }) end
-    local feed = { name = entry.one.name, start = function(settings, publish)
-        return require("rproxy.discover.routes").feed(label, name).start(settings, publish)
-    end, is_lost = function()
-        return require("rproxy.discover.routes").feed(label, name).is_lost()
-    end }
+    -- The provider judged the members: what it may bring, its routes' upstreams take.
+    local feed = {
+        name = entry.one.name,
+        is_found = true,
+        unix = entry.one.kind == "file" or (entry.one.provider or {}).unix == true,
+        start = function(settings, publish)
+            return require("rproxy.discover.routes").feed(label, name).start(settings, publish)
+        end,
+        is_lost = function()
+            return require("rproxy.discover.routes").feed(label, name).is_lost()
+        end,
+    }
     given.discover = { feed, empty = "take", wait = common.wait, settle = common.settle,
         max = common.max, allow = common.allow }
     return made("upstream", given, at)
 end
 
-local function route_of(entry, route, upstream, at)
-    local given = copy(entry.opts.route)
-    local list = {}
-    for _, plugin in ipairs(given.use or {}) do list[#list + 1] = plugin end
-    for _, name in ipairs(route.use) do
-        for _, instance in ipairs(entry.chains[name]) do list[#list + 1] = instance end
+-- The chains in their order, each instance once: it may be in two of them, or run here anyway, and
+-- one that is twice on a request is an error of the site (validate.lua).
+local function use_of(entry, route, outer)
+    local seen, skipped, list = {}, {}, {}
+    for _, name in ipairs(as_list(entry.opts.route.skip)) do skipped[name] = true end
+    for _, given in ipairs { as_list(outer), as_list(entry.opts.host.use) } do
+        for _, one in ipairs(given) do
+            -- One that routes skip does not run: asked for again, it is left to the check.
+            if plugin.is_instance(one) and not skipped[one.name] then seen[one] = true end
+        end
     end
-    given[1], given.upstream, given.use = route.path, upstream, list
+    local function add(given)
+        for _, one in ipairs(given) do
+            if not seen[one] then list[#list + 1] = one end
+            if plugin.is_instance(one) then seen[one] = true end
+        end
+    end
+    add(as_list(entry.opts.route.use))
+    for _, name in ipairs(route.use) do add(entry.chains[name]) end
+    return list
+end
+
+local function route_of(entry, route, upstream, at, outer)
+    local given = copy(entry.opts.route)
+    given[1], given.upstream, given.use = route.path, upstream, use_of(entry, route, outer)
     given.strip_prefix = route.strip_prefix
     return made("route", given, at)
 end
@@ -205,7 +234,7 @@ local function add_route(entry, route, given, by_host)
             by_host[name], given.hosts[#given.hosts + 1] = host, host
         end
         local list = host.given.routes
-        list[#list + 1] = route_of(entry, route, upstream, at)
+        list[#list + 1] = route_of(entry, route, upstream, at, given.use)
     end
 end
 

@@ -85,7 +85,7 @@ M.found_routes = {
     { name = "upstream", type = "any", takes = "table", default = {},
         doc = "Options of rp.upstream for every upstream that is made: balance, timeouts, health. "
             .. "`tls` counts for those that say tls." },
-    { name = "most", type = "integer", default = 1000, min = 1, max = 10000,
+    { name = "most", type = "integer", default = 1000, min = 1, max = 4000,
         doc = "Routes at most; the youngest are left out." },
     { name = "gather", type = "duration", default = "1s", min = 0.05, max = 60,
         doc = "Changes of routes are taken in when none came for so long, and after five times as "

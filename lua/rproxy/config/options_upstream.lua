@@ -120,7 +120,8 @@ M.upstream = {
     { name = "timeouts.next_address", type = "duration", default = "250ms", min = 0.01,
         conf = "next_address_ms", scale = MS, doc = "A connection to an address of a name may "
             .. "take so long before the next address is tried beside it; the first that is "
-            .. "connected is taken (RFC 8305)." },
+            .. "connected is taken (RFC 8305). Less where `timeouts.connect` would be over "
+            .. "before each address had its turn." },
     { name = "timeouts.send", type = "duration", default = "60s", min = 0.001,
         conf = "send_ms", scale = MS, doc = "A peer may read nothing of the request." },
     { name = "timeouts.first_byte", type = "duration", default = "60s", min = 0.001,

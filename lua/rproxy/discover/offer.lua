@@ -16,6 +16,7 @@ local HOSTS_MOST = 16   -- of one offer
 local USE_MOST = 8
 local NAME_MOST = 128   -- bytes
 local PATH_MOST = 256
+local SLASHES_MOST = 64 -- RP_ROUTE_SEGMENTS_MAX, of proxy/route_pattern.h
 local FROM_MOST = 100
 
 local KEYS = { name = true, from = true, age = true, host = true, hosts = true, path = true,
@@ -46,6 +47,7 @@ end
 local function is_plain_path(text)
     if type(text) ~= "string" or #text > PATH_MOST or not text:find("^/") then return false end
     if text:find("[^%w/._~!$&'()+,;=:@-]") or text:find("//", 1, true) then return false end
+    if select(2, text:gsub("/", "")) > SLASHES_MOST then return false end
     for part in text:gmatch("[^/]+") do
         if part == "." or part == ".." then return false end
     end

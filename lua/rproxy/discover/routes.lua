@@ -28,6 +28,7 @@ local OFFERS_MOST = 20000
 local TEXT_MOST = 4 * 2 ^ 20
 local WARN_MOST = 20    -- lines of the log at a time about what does not hold
 local TOLD_MOST = 10000 -- reasons that are remembered
+local LOOKED_AT = 500   -- routes between two rests
 local SHOWN_MOST = 10   -- names in one line
 local UPSTREAM = "(routes)" -- in the place of an upstream's name
 
@@ -47,10 +48,10 @@ function KIND.read(slot, given)
     local list = {}
     slot.bad = {}
     for i, item in ipairs(given) do
-        if i % 500 == 0 then task.sleep(0) end
-        local from = type(item) == "table" and item.from or nil
+        if i % LOOKED_AT == 0 then task.sleep(0) end
+        local from = type(item) == "table" and type(item.from) == "string" and item.from
         local one, why
-        if type(item) == "table" and item.bad then why = item.bad
+        if type(item) == "table" and type(item.bad) == "string" then why = item.bad
         else one, why = offer.read(item) end
         list[#list + 1] = one
         if why then
@@ -123,7 +124,8 @@ local function tell_bad(set)
         for word in abi.out():gmatch("%S+") do known[word] = true end
     end
     for _, slot in ipairs(set.slots) do
-        for _, one in ipairs(slot.refused or {}) do
+        for i, one in ipairs(slot.refused or {}) do
+            if i % LOOKED_AT == 0 then task.sleep(0) end
             local key = key_of(slot, one)
             if not known[key] then
                 n = n + 1
@@ -264,15 +266,11 @@ local function write(set)
         gather(set)
         task.sleep(math.max(0, last + set.pause - service.now()))
         while set.use() == WAITING do task.sleep(IN_USE) end
-        local all = set.wanted
-        set.wanted = nil
-        if set.use() ~= OVER and without_from(all) ~= set.written_text then
+        if set.use() ~= OVER and without_from(set.wanted) ~= set.written_text then
             last = service.now()
-            while not put(set, all) do
-                task.sleep(PUT_AGAIN)
-                all, set.wanted = set.wanted or all, nil
-            end
+            while not put(set, set.wanted) do task.sleep(PUT_AGAIN) end
         end
+        set.wanted = nil -- not before: who takes too long is started again
     end
 end
 
@@ -305,6 +303,16 @@ local function keep_following(set)
             if slot.is_read then slot_of.lost(slot, "its list took more CPU time than it may") end
             slot.is_read = false
         end
+        task.sleep(PUT_AGAIN)
+    end
+end
+
+-- What becomes of very many routes takes its time, too: a task that is ended for it begins again.
+local function keep(set, what, fn)
+    while set.use() ~= OVER do
+        service.join(service.start(fn, set))
+        if set.use() == OVER then return end
+        log.error("a task of found routes ended, it is started again", { task = what })
         task.sleep(PUT_AGAIN)
     end
 end
@@ -350,8 +358,8 @@ function M.start(finds)
         set.slots[i], slots[slot.label] = slot, slot
     end
     service.start(keep_following, set)
-    service.start(write, set)
-    service.start(tell, set)
+    service.start(keep, set, "write", write)
+    service.start(keep, set, "tell", tell)
     for _, slot in ipairs(set.slots) do service.start(slot_of.supervise, slot) end
     service.start(beat, set)
     chain.on("farewell", function()

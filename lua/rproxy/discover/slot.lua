@@ -53,7 +53,14 @@ function M.define_metrics()
     return gauges
 end
 
+-- Upstreams of found routes come and go as containers do, and series stay for ever: of those there
+-- are none but the provider's own, of "(routes)".
+local function is_shown(slot)
+    return not slot.provider.is_found
+end
+
 function M.count(slot, name)
+    if not is_shown(slot) then return end
     gauges[name]:inc(slot.set.upstream, slot.label)
 end
 
@@ -187,6 +194,7 @@ end
 
 --- Bring its gauges up to date.
 function M.show(slot)
+    if not is_shown(slot) then return end
     local up, label = slot.set.upstream, slot.label
     gauges.members:set(#(slot.list or slot.seed), up, label)
     gauges.lost:set(slot.is_lost and 1 or 0, up, label)
@@ -195,6 +203,7 @@ end
 
 --- The process goes on with another configuration: what that has no more is not shown as it was.
 function M.clear(slot)
+    if not is_shown(slot) then return end
     local up, label = slot.set.upstream, slot.label
     gauges.members:set(0, up, label)
     gauges.lost:set(0, up, label)

@@ -223,6 +223,23 @@ describe("an HTTP/1 client connection", function()
                 "Content-Length: 5\r\n\r\nab"), "hi")
             assert.is_true(net.fd_is_open(near))
         end)
+
+        -- Old ones send an empty line behind a body (RFC 9112 §2.2).
+        it("lingers behind a body: what comes late does not cost the answer", function()
+            local room = ffi.new("int[1]", 1024 * 1024)
+            assert(sys.setsockopt(near, net.SOL_SOCKET, net.SO_SNDBUF, room, 4) == 0)
+            local body = ("x"):rep(300000) -- more than the client's system takes unread
+            local x = request("POST /x HTTP/1.0\r\nContent-Length: 2\r\n\r\nab")
+            assert.equal("OK", (read_body(x)))
+            head(x, 200, "RP_BODY_LENGTH", #body)
+            send(x, body, true)
+            assert.equal("OK", c.err_name(x.ops.flush(x)))
+            finish()
+            net.write(far, "\r\n")
+            local bytes, how = ended()
+            assert.equal("closed", how)
+            assert.equal(#body, #bytes - select(2, bytes:find("\r\n\r\n", 1, true)))
+        end)
     end)
 
     it("lingers when it is we who end it", function()

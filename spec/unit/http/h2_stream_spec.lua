@@ -137,7 +137,13 @@ describe("a stream of a client", function()
             local cl, slow, x = ask({ method = "POST", open = true }, { window = window })
             local _, fast, y = ask({ method = "POST", open = true })
             local before, sent = tonumber(env.mem.live_bytes), 0
+            -- What waits for its windows to open must be read meanwhile.
+            local function has_room()
+                while down:read(y) == "OK" do end
+                return math.min(cl.streams[fast].window, cl.window - size) >= 3000
+            end
             for i = 1, n do
+                assert.is_true(unit.settle(env, cl, has_room))
                 cl:data(slow, ("s"):rep(size))
                 cl:data(fast, ("f"):rep(3000))
                 sent = sent + size

@@ -210,6 +210,24 @@ describe("rp_dgram", function()
         assert(connect("127.0.0.1:1"))
     end)
 
+    it("at rest tells of nothing, errors included, and of all of it behind that", function()
+        local d, client = open("127.0.0.1:0"), socket.udp()
+        local refused = assert(connect("127.0.0.1:" .. posix.free_port()))
+        d.on_ready = function() C.rp_dgram_rest(d.raw, true) end
+        refused.on_ready = function() C.rp_dgram_rest(refused.raw, true) end
+        client:sendto("x", "127.0.0.1", d.port)
+        send(refused, { "lost" })
+        env:until_true(function() return d.ready > 0 and refused.ready > 0 end)
+        client:sendto("y", "127.0.0.1", d.port)
+        for _ = 1, 20 do C.rp_loop_turn(env.loop, 1) end
+        assert.same({ 1, 1 }, { d.ready, refused.ready })
+        C.rp_dgram_rest(d.raw, false)
+        C.rp_dgram_rest(refused.raw, false)
+        env:until_true(function() return d.ready == 2 and refused.ready == 2 end)
+        assert.same({ "x", "y" }, recv(d))
+        assert.same({ nil, "UP_CONNECT", ECONNREFUSED }, { recv(refused) })
+    end)
+
     it("knows how many sockets a process may have", function()
         assert.is_true(C.rp_dgram_most() > 0)
     end)

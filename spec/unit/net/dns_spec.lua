@@ -335,6 +335,63 @@ describe("rp_dns", function()
         assert.equal("CAP", select(2, resolve("b.test.example")))
     end)
 
+    -- Descriptors of ours that are connected to the name server.
+    local function asking()
+        local found, port = {}, net.port_of(server)
+        for fd = 3, 1023 do
+            local sa, n = ffi.new("uint8_t[16]"), ffi.new("unsigned[1]", 16)
+            if sys.getpeername(fd, sa, n) == 0 and sa[0] == net.AF_INET
+                and sa[2] * 256 + sa[3] == port then found[#found + 1] = fd end
+        end
+        return found
+    end
+
+    it("reads on after an error that somebody else took", function()
+        reopen { timeout_ms = 60000, tries = 1 }
+        local value, n = ffi.new("int[1]"), ffi.new("unsigned[1]", 4)
+        local near, far = net.socketpair()
+        env:own(far)
+        local conn, fds, taken = env:adopt(near), {}, 0
+        conn.on_event = function()
+            conn:recv()
+            for _, fd in ipairs(fds) do
+                assert(sys.getsockopt(fd, net.SOL_SOCKET, net.SO_ERROR, value, n) == 0)
+                if value[0] ~= 0 then taken = taken + 1 end
+            end
+        end
+        resolve("a.test.example")
+        local queries, buf, from = {}, ffi.new("uint8_t[512]"), nil
+        env:until_true(function()
+            local to, to_n = ffi.new("uint8_t[16]"), ffi.new("unsigned[1]", 16)
+            local len = tonumber(sys.recvfrom(server, buf, 512, 64, to, to_n))
+            if len > 0 then
+                queries[#queries + 1] = ffi.string(buf, len)
+                from = to
+            end
+            return #queries == 2
+        end, nil, "both questions")
+        fds = asking()
+        assert.equal(1, #fds)
+        local port = net.port_of(server)
+        sys.close(server)
+        net.write(far, "x") -- told before the error, in the same turn
+        net.write(fds[1], "nobody listens")
+        env:until_true(function() return taken > 0 end, nil, "the error")
+        env.fds[1] = sys.socket(net.AF_INET, net.DGRAM, 0)
+        server = env.fds[1]
+        assert(sys.bind(server, posix.inet("127.0.0.1", port), 16) == 0)
+        for _, query in ipairs(queries) do
+            local name, qtype, question = read_question(query)
+            assert.equal("a.test.example", name)
+            local rcode, records = handler(name, qtype)
+            local reply = answer_packet(query, question, rcode, records)
+            sys.sendto(server, reply, #reply, 0, from, 16)
+        end
+        env:until_true(function() return got["a.test.example"] end, nil, "the answer")
+        assert.equal("OK 10.1.2.3", got["a.test.example"])
+        conn:close()
+    end)
+
     it("can be freed with queries open, in flight and answered", function()
         handler = function() return nil end
         resolve("open.test.example")

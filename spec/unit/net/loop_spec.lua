@@ -3,6 +3,12 @@
 local net = require("spec.support.net")
 local C, ffi, c, posix = net.C, net.ffi, net.c, net.posix
 
+ffi.cdef [[
+int sched_yield(void); // a job that takes no time, and no Lua
+long readlink(const char *path, char *link, size_t n);
+long write(int fd, const void *bytes, size_t n);
+]]
+
 describe("rp_loop", function()
     local env
 
@@ -263,6 +269,43 @@ describe("rp_loop", function()
             C.rp_loop_turn(env.loop, 0)
             assert.is_true(c.lua(C.rp_loop_date(env.loop)) ~= got)
         end)
+    end)
+
+    -- By which threads wake libuv: eventfds of this process.
+    local function eventfds()
+        local found, link = {}, ffi.new("char[64]")
+        for fd = 3, 1023 do
+            local n = tonumber(ffi.C.readlink("/proc/self/fd/" .. fd, link, 64))
+            if n > 0 and ffi.string(link, n):find("eventfd", 1, true) then found[fd] = true end
+        end
+        return found
+    end
+
+    -- Of two jobs that end together the first news may tell both, and the second comes when libuv
+    -- has nothing under way any more.
+    it("takes news of threads also when nobody waits for any, and waits again", function()
+        env:close()
+        local before = eventfds()
+        env = net.open()
+        local fd
+        for one in pairs(eventfds()) do if not before[one] then fd = one end end
+        local run = ffi.cast("void (*)(void *)", ffi.C.sched_yield)
+        local ended, fired = false, false
+        local done = env:callback("void (*)(void *, bool)", function() ended = true end)
+        assert.equal(0, C.rp_work_start(env.loop, run, done, nil, nil))
+        env:until_true(function() return ended end)
+        assert.equal(8, tonumber(ffi.C.write(fd, ffi.new("uint64_t[1]", 1), 8)))
+        local t = ffi.new("struct rp_timer")
+        C.rp_timer_init(t, env:callback("void (*)(struct rp_timer *)", function()
+            fired = true
+        end))
+        C.rp_timer_set(env.loop, t, 50)
+        local turns = 0
+        repeat
+            C.rp_loop_turn(env.loop, 20000)
+            turns = turns + 1
+        until fired
+        assert.is_true(turns < 20, turns)
     end)
 
     it("runs until it is stopped", function()

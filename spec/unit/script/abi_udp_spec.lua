@@ -68,6 +68,55 @@ describe("script/abi_udp", function()
             return req:exit(200, err) ]], tonumber(port)))
     end)
 
+    describe("that nobody reads", function()
+        local SLEEP, MOST_TURNS = 0.5, 1000 -- a turn of the spec waits for a millisecond
+
+        -- The loop's turns while `body` runs, and its answer.
+        local function turns_of(body, port)
+            local turns, serve = 0, peer.serve
+            function peer:serve()
+                turns = turns + 1
+                serve(self)
+            end
+            return answer(body:gsub("SLEEP", SLEEP), port), turns
+        end
+
+        it("does not keep the loop awake with an error, which is told later", function()
+            local taken = assert(socket.udp())
+            assert(taken:setsockname("127.0.0.1", 0))
+            local _, port = taken:getsockname()
+            taken:close()
+            peer = { serve = function() end, close = function() end }
+            local text, turns = turns_of([[
+                local u = assert(rp.udp.connect { host = "127.0.0.1", port = PORT, timeout = 5 })
+                u:send("x")
+                rp.sleep(SLEEP)
+                local _, first = u:receive()
+                local _, second = u:receive(0.01)
+                u:send("y")
+                local _, third = u:receive()
+                return req:exit(200, first .. " " .. second .. " " .. third) ]], tonumber(port))
+            assert.equal("refused timeout refused", text)
+            assert.is_true(turns < MOST_TURNS, turns)
+        end)
+
+        it("does not keep the loop awake with datagrams, which come later", function()
+            local text, turns = turns_of([[
+                local u = assert(rp.udp.connect { host = "127.0.0.1", port = PORT, timeout = 5 })
+                u:send("a")
+                rp.sleep(SLEEP)
+                local first = u:receive()
+                u:send("b")
+                local second = u:receive()
+                u:send("c")
+                rp.sleep(0.01)
+                return req:exit(200, first .. second .. u:receive()) ]],
+                server(function(bytes) return { bytes } end))
+            assert.equal("abc", text)
+            assert.is_true(turns < MOST_TURNS, turns)
+        end)
+    end)
+
     it("refuses what no datagram can hold, and goes on", function()
         local port = server(function(bytes) return { bytes } end)
         assert.equal("too_big too_big ok", answer([[

@@ -210,6 +210,34 @@ describe("script/phase", function()
         assert.equal(0, hook_errors())
     end)
 
+    it("keeps a coroutine for so many requests, not for each that ever waited at once", function()
+        local H = support.c.load { "script/host.h", "proxy/lifecycle.h", "proxy/hook.h" }
+        serve([[ rp.route { "/*", content = function(req)
+            local n = 0
+            for _ in pairs(seen) do n = n + 1 end
+            return req:exit(200, tostring(n)) end } ]], {
+            before = "local seen = {}",
+            more = "use = { { early = function() seen[coroutine.running()] = true end } }," })
+        local hooks, live = site.conf.hooks, {}
+        local function each(n) -- requests that are all there at once, and hooks that do not wait
+            for i = 1, n do
+                live[i] = H.rp_req_new(site.proxy)
+                for _ = 1, 3 do assert.equal(0, hooks.run(live[i], H.RP_PHASE_EARLY)) end
+            end
+            for i = 1, n do
+                hooks.forget(live[i])
+                H.rp_req_free(live[i])
+                H.rp_lifecycle_drop_conf(site.proxy, site.conf)
+            end
+        end
+        each(1500)
+        local n = tonumber(site:get("/").body)
+        assert.is_true(n >= 1024 and n < 1100, tostring(n))
+        each(1500)
+        assert.equal(n, tonumber(site:get("/").body))
+        assert.equal(0, hook_errors())
+    end)
+
     it("ends a hook that waits too long", function()
         serve([[ rp.route { "/*", content = function(req) rp.sleep(30) end } ]],
             { more = "timeouts = { hook_wait = 0.05 }," })

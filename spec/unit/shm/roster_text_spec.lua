@@ -44,6 +44,15 @@ describe("metrics of a roster", function()
         assert.truthy(all:find([[rproxy_peer_up{upstream="a\"b\\c",peer="x\ny:1"} 1]], 1, true), all)
     end)
 
+    it("are cut between characters", function()
+        local euro = "\226\130\172"
+        hold(("u"):rep(46) .. euro, ("p"):rep(77) .. euro)
+        local labels = ('{upstream="%s",peer="%s"}'):format(("u"):rep(46), ("p"):rep(77))
+        assert.truthy(text():find("rproxy_peer_up" .. labels, 1, true), text())
+        hold(("v"):rep(44) .. euro, "a" .. ("\128"):rep(90)) -- exactly so long; not UTF-8 at all
+        assert.truthy(text():find(('{upstream="%s",peer="a'):format(("v"):rep(44) .. euro), 1, true))
+    end)
+
     it("are one of peers whose names were cut to the same", function()
         local long = ("u"):rep(60)
         local one, two = hold(long .. "1", "p:1"), hold(long .. "2", "p:1")
