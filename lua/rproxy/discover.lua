@@ -179,19 +179,6 @@ local function flush(set)
     end
 end
 
--- What a provider gave to be called later (publish(fn)) runs here, and could be the end of it.
-local function keep_flushing(set)
-    while use_of(set) ~= OVER do
-        service.join(service.start(flush, set))
-        if use_of(set) == OVER then return end
-        for _, slot in ipairs(set.slots) do
-            if slot.is_read then slot_of.lost(slot, "its list took more CPU time than it may") end
-            slot.is_read = false
-        end
-        task.sleep(PUT_AGAIN)
-    end
-end
-
 -- ---------------------------------------------------------------- start
 
 -- What there is now, from an agent or a generation before.
@@ -268,7 +255,7 @@ function M.start(list, ends)
     for i, given in ipairs(list) do sets[i] = open(given) end
     local began = service.now()
     for _, set in ipairs(sets) do
-        service.start(keep_flushing, set)
+        service.start(slot_of.keep_reading, set, use_of, flush)
         for _, slot in ipairs(set.slots) do service.start(slot_of.supervise, slot) end
     end
     service.start(beat, sets)

@@ -295,18 +295,6 @@ local function follow(set)
     end
 end
 
--- What a provider gave to be called later runs in this task, and could be the end of it.
-local function keep_following(set)
-    while set.use() ~= OVER do
-        service.join(service.start(follow, set))
-        for _, slot in ipairs(set.slots) do
-            if slot.is_read then slot_of.lost(slot, "its list took more CPU time than it may") end
-            slot.is_read = false
-        end
-        task.sleep(PUT_AGAIN)
-    end
-end
-
 -- What becomes of very many routes takes its time, too: a task that is ended for it begins again.
 local function keep(set, what, fn)
     while set.use() ~= OVER do
@@ -357,7 +345,7 @@ function M.start(finds)
         set.pause = math.max(set.pause, entry.opts.pause)
         set.slots[i], slots[slot.label] = slot, slot
     end
-    service.start(keep_following, set)
+    service.start(slot_of.keep_reading, set, set.use, follow)
     service.start(keep, set, "write", write)
     service.start(keep, set, "tell", tell)
     for _, slot in ipairs(set.slots) do service.start(slot_of.supervise, slot) end

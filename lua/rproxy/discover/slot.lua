@@ -24,6 +24,7 @@ local STEADY = 10     -- seconds that a provider must run until failures before 
 local REMIND = 600    -- ... between two log lines about a provider that stays lost
 local ANOTHER = 10    -- ... when there is another reason
 local WHY_MOST = 1000 -- bytes of a reason
+local AGAIN = 2       -- seconds until lists are read again when one was the end of that
 local SAID_MOST = 100 -- different texts of one provider that get a log line
 
 local OVER = 2 -- enum rp_abi_use
@@ -185,6 +186,24 @@ end
 
 --- A reason why what a provider said, or does, cannot be taken.
 M.lost = lost
+
+--- Run read(set) in a task of its own, again and again until the set is over: what a provider gave
+--- to be called later (publish(fn)) runs in there, and could be the end of it.
+--- yields: yes
+--- @param set table  slots
+--- @param use function  (set) -> enum rp_abi_use
+--- @param read function
+function M.keep_reading(set, use, read)
+    while use(set) ~= OVER do
+        service.join(service.start(read, set))
+        if use(set) == OVER then return end
+        for _, slot in ipairs(set.slots) do
+            if slot.is_read then lost(slot, "its list took more CPU time than it may") end
+            slot.is_read = false
+        end
+        task.sleep(AGAIN)
+    end
+end
 
 local function allow_of(list)
     if not list then return nil end
