@@ -99,6 +99,8 @@ void rp_metric_set_word(struct rp_metrics *m, uint32_t cell, uint64_t word);
  * now_ms: of the monotonic clock. */
 void rp_metric_text(const struct rp_metrics *m, const struct rp_counters *c, uint64_t now_ms,
                     struct rp_buf *out);
+/* A label's value, as Prometheus reads it between quotes. */
+void rp_metric_put_label(struct rp_buf *out, const char *text);
 /* A table of instances, those with most CPU time first. */
 void rp_metric_table(const struct rp_metrics *m, uint64_t now_ms, struct rp_buf *out);
 

@@ -32,6 +32,11 @@ static void put_escaped(struct rp_buf *out, rp_str text, bool quotes)
     }
 }
 
+void rp_metric_put_label(struct rp_buf *out, const char *text)
+{
+    put_escaped(out, rp_str_z(text), true);
+}
+
 static void put_head(struct rp_buf *out, rp_str name, const char *type, rp_str help)
 {
     if (help.len) {

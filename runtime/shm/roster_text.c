@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "shm/metric.h"
 
 enum { OTHERS_UPSTREAMS = 64 }; /* upstreams of peers over the cap; further ones are not told */
 
@@ -106,26 +107,14 @@ static uint32_t gather(const struct rp_roster *r, uint64_t now_ms, struct series
 
 /* ---- as text -------------------------------------------------------------------------------- */
 
-static void put_label(struct rp_buf *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '\n') {
-            rp_buf_add_z(out, "\\n");
-            continue;
-        }
-        if (*text == '\\' || *text == '"') rp_buf_add_ch(out, '\\');
-        rp_buf_add_ch(out, *text);
-    }
-}
-
 /* more: a further label, with its comma; or "". */
 static void put_name(struct rp_buf *out, const char *name, const struct series *s, const char *more)
 {
     rp_buf_add_z(out, name);
     rp_buf_add_z(out, "{upstream=\"");
-    put_label(out, s->upstream);
+    rp_metric_put_label(out, s->upstream);
     rp_buf_add_z(out, "\",peer=\"");
-    put_label(out, s->peer);
+    rp_metric_put_label(out, s->peer);
     rp_buf_addf(out, "\"%s} ", more);
 }
 

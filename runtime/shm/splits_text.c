@@ -4,29 +4,17 @@
  * youngest.
  */
 #include "base/mem.h"
+#include "shm/metric.h"
 #include "shm/splits.h"
-
-/* A label's value: backslash, quote and end of line are escaped. */
-static void put_label(struct rp_buf *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '\n') {
-            rp_buf_add_z(out, "\\n");
-            continue;
-        }
-        if (*text == '\\' || *text == '"') rp_buf_add_ch(out, '\\');
-        rp_buf_add_ch(out, *text);
-    }
-}
 
 static void put_labels(struct rp_buf *out, const char *name, const struct rp_split_report *r,
                        uint32_t side)
 {
     rp_buf_add_z(out, name);
     rp_buf_add_z(out, "{split=\"");
-    put_label(out, r->name);
+    rp_metric_put_label(out, r->name);
     rp_buf_add_z(out, "\",upstream=\"");
-    put_label(out, r->sides[side].name);
+    rp_metric_put_label(out, r->sides[side].name);
     rp_buf_add_z(out, "\"} ");
 }
 
