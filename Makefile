@@ -68,7 +68,7 @@ else ifeq ($(MODE),cover)
   CODEGEN += -O0 -DRP_DEBUG=1 $(SANITIZE)
 else
   # What was not trained is compiled as without a profile, not for size.
-  PROFILE := $(if $(filter train,$(PGO)),-fprofile-generate -fprofile-update=single) \
+  PROFILE := $(if $(filter train,$(PGO)),-fprofile-generate -fprofile-update=prefer-atomic) \
              $(if $(filter use,$(PGO)),-fprofile-use -fprofile-partial-training -Wno-missing-profile)
   # gcc clears structs of some size by `rep stos`, which starts slowly; the library's memset does not.
   # (Only gcc for x86 knows the option.)
@@ -141,14 +141,16 @@ $(BUILD)/flags.list: FORCE
 
 -include $(OBJECTS:.o=.d)
 
-# The training is the program that `make bench-instructions` counts: the same requests each time.
-PGO_SITES := proxy luanoop luanoop5
+# The training: a fixed number of requests of each kind (train.sh), and for what is most frequent the
+# program that `make bench-instructions` counts, one request at a time.
+PGO_SITES := proxy luanoop luanoop5 lua
 .PHONY: pgo
 pgo: ## build build/pgo/rproxy for speed, by a profile of the measurements, linked as a whole (gcc)
-	@tools/deps.sh run
+	@tools/deps.sh run bench
 	@rm -rf $(BUILD)/pgo
-	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/pgo PGO=train $(BUILD)/pgo/instructions
+	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/pgo PGO=train all $(BUILD)/pgo/instructions
 	@for s in $(PGO_SITES); do $(BUILD)/pgo/instructions spec/bench/sites/$$s.lua 5000 || exit 1; done
+	@spec/bench/train.sh $(BUILD)/pgo/rproxy
 	@$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/pgo PGO=use LTO=1 all
 	@echo $(BUILD)/pgo/rproxy
 

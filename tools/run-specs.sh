@@ -17,7 +17,7 @@
 # dearest files.
 #
 # Environment: JOBS (2) processors · AT_ONCE (five times as many) files at a time, at most
-#              · MODES ("opt debug") · SPEC_TIMEOUT (400) seconds a file
+#              · MODES ("opt debug") · SPEC_TIMEOUT (900) seconds a file
 #              · OVER ("opt.tls debug.h2-h2"): modes for the e2e specs; "": none
 #              · MATRIX (all): modes for `matrix`
 #              · FAULTS (500) schedules of failing system calls with `all`
@@ -27,7 +27,7 @@ set -u
 JOBS=${JOBS:-2}
 AT_ONCE=${AT_ONCE:-$((JOBS * 5))}
 MODES=${MODES:-opt debug}
-SPEC_TIMEOUT=${SPEC_TIMEOUT:-400}
+SPEC_TIMEOUT=${SPEC_TIMEOUT:-900}
 OVER=${OVER-opt.tls debug.h2-h2}
 MATRIX=${MATRIX:-opt.tls opt.h2 opt.h2-tls opt.h2-h2 debug.tls debug.h2 debug.h2-tls debug.h2-h2}
 CC=${CC:-cc}
@@ -105,7 +105,11 @@ run_one() { # mode file
     elif [ $((passed + pending + left_out + failed)) = 0 ]; then
         why="holds no test"
     fi
-    [ -z "$why" ] || failed=$((failed + 1))
+    if [ -n "$why" ]; then
+        failed=$((failed + 1))
+        # What it was doing: the last test that began, when it has not ended.
+        why+=$(grep '^# now \|^ok \|^not ok ' "$log" | tail -n 1 | sed -n 's/^# now /, in: /p')
+    fi
 
     { # one write, so that lines of parallel files do not mix
         printf '%-4s %-9s %s: %d passed' "$([ "$failed" = 0 ] && echo ok || echo FAIL)" \
@@ -115,7 +119,7 @@ run_one() { # mode file
         [ "$left_out" = 0 ] || printf ', %d left out' "$left_out"
         printf ' (%.1f s, %.1f s of processor)\n' "$wall" "$cpu"
         if [ "$failed" != 0 ]; then
-            grep -v '^ok ' "$log" | tail -n 200 | sed 's/^/    /'
+            grep -v '^ok \|^# now ' "$log" | tail -n 200 | sed 's/^/    /'
             [ -z "$why" ] || echo "    $file: $why"
         fi
     } >"$log.out"
@@ -240,7 +244,10 @@ stop_all() {
         # shellcheck disable=SC2046
         kill $(cat "/proc/$pid/task/$pid/children" 2>/dev/null) "$pid" 2>/dev/null
     done
-    exit 130
+    echo "broken off"
+    read -r passed failed < <(cat "$OUT"/*/*.sum 2>/dev/null |
+        awk '{ p += $1; f += $2 } END { print p + 0, f + 1 }')
+    finish "$passed" "$failed"
 }
 trap stop_all INT TERM
 

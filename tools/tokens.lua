@@ -4,8 +4,8 @@
 --
 --   luajit tools/tokens.lua > runtime/http/token_hash.h      after every change of token.tbl
 --
--- The hash of a name: two little-endian words, its bytes 1-8 and 9-16 with zeros behind the end (of
--- 16 bytes and more: the first and the last 8), mixed with the length, times an odd constant; the
+-- The hash of a name: its last four bytes, those of "\r\n" before a shorter one, in lower case,
+-- mixed with its length (of 16 bytes and more: and with the first four), times an odd constant; the
 -- top bits are the slot. The search is seeded, so the same table gives the same file. token.c has
 -- the same hash in C.
 
@@ -27,20 +27,18 @@ function M.rows(path, kind)
     return names
 end
 
--- Eight bytes from `from` on, zeros behind the end.
+-- Four bytes from `from` on, in lower case as the C code makes it.
 local function word(s, from)
-    local w = ffi.new("uint64_t", 0)
-    for i = from + 7, from, -1 do
-        w = w * 256 + (s:byte(i) or 0)
-    end
-    return w
+    local a, b, c, d = s:byte(from, from + 3)
+    return bit.bor(a, bit.lshift(b, 8), bit.lshift(c, 16), bit.lshift(d, 24), 0x20202020)
 end
 
 local function mixed(name)
     local n = #name
-    assert(n >= 2 and n <= 32, name)
-    local last = word(name, n < 16 and 9 or n - 7)
-    return bit.bxor(bit.bxor(word(name, 1), bit.rol(last, 23)), ffi.new("uint64_t", n))
+    assert(n >= 2 and n < 32, name)
+    local line = "\r\n" .. name
+    local key = bit.bxor(word(line, #line - 3), n)
+    return n < 16 and key or bit.bxor(key, word(name, 1))
 end
 
 -- xorshift64: LuaJIT's math.random is seeded by nothing we control across versions.
@@ -57,7 +55,8 @@ end
 local function try(keys, multiplier, bits)
     local slots = {}
     for id, key in ipairs(keys) do
-        local slot = tonumber(bit.rshift(key * multiplier, 64 - bits))
+        local product = ffi.cast("uint32_t", ffi.cast("uint32_t", key) * multiplier)
+        local slot = bit.rshift(tonumber(product), 32 - bits)
         if slots[slot] then return nil end
         slots[slot] = id
     end
@@ -71,7 +70,7 @@ function M.search(names, bits)
         keys[i] = mixed(name)
     end
     for _ = 1, MOST_TRIES do
-        local multiplier = bit.bor(roll(), 1)
+        local multiplier = ffi.cast("uint32_t", bit.bor(roll(), 1))
         local slots = try(keys, multiplier, bits)
         if slots then return multiplier, slots end
     end
@@ -80,19 +79,18 @@ end
 
 local function emit(out, what, names, bits)
     local multiplier, slots = M.search(names, bits)
-    local upper = what:upper()
-    out[#out + 1] = ("#define TOKEN_%sS_N %d"):format(upper, #names)
-    out[#out + 1] = ("#define TOKEN_%s_BITS %d"):format(upper, bits)
-    out[#out + 1] = ("#define TOKEN_%s_MUL UINT64_C(0x%s)"):format(upper, bit.tohex(multiplier))
-    out[#out + 1] = ("static const uint8_t %s_slots[%d] = {"):format(what, 2 ^ bits)
+    local hex = bit.tohex(tonumber(multiplier))
+    out[#out + 1] = ("#define TOKEN_%sS_N %d"):format(what, #names)
+    out[#out + 1] = ("#define TOKEN_%s_BITS %d"):format(what, bits)
+    out[#out + 1] = ("#define TOKEN_%s_MUL UINT32_C(0x%s)"):format(what, hex)
+    out[#out + 1] = ("#define TOKEN_%s_SLOTS \\"):format(what)
     for base = 0, 2 ^ bits - 1, 16 do
         local row = {}
         for i = 0, 15 do
             row[#row + 1] = ("%d,"):format(slots[base + i] or 0)
         end
-        out[#out + 1] = "    " .. table.concat(row, " ")
+        out[#out + 1] = "    " .. table.concat(row, " ") .. (base + 16 < 2 ^ bits and " \\" or "")
     end
-    out[#out + 1] = "};"
 end
 
 --- The text of token_hash.h.
@@ -102,9 +100,12 @@ function M.generate(path)
         " *",
         " * token_hash: perfect hashes of token.tbl, written by tools/tokens.lua; do not edit.",
         " */",
+        "#ifndef RP_HTTP_TOKEN_HASH_H",
+        "#define RP_HTTP_TOKEN_HASH_H",
     }
-    emit(out, "header", M.rows(path, "F"), HEADER_BITS)
-    emit(out, "method", M.rows(path, "M"), METHOD_BITS)
+    emit(out, "HEADER", M.rows(path, "F"), HEADER_BITS)
+    emit(out, "METHOD", M.rows(path, "M"), METHOD_BITS)
+    out[#out + 1] = "#endif"
     return table.concat(out, "\n") .. "\n"
 end
 

@@ -106,6 +106,7 @@
 ---@field token string The secret, at least 16 bytes: `os.getenv("TRACE_TOKEN")`, or `rp.file(path)`.
 
 ---@class rproxy.Site
+---@field cpu_affinity? any Keep each worker on one processor: "auto", each on the next of those that the master may use; or the numbers of processors, one for each worker. Both begin anew when there are more workers. Threads for files and the like are not bound.
 ---@field discover? any Who tells at run time which routes there are beside `hosts`: `{ "docker", hosts = { "*.apps.example.com" } }`; see Discovery.
 ---@field error_pages? any What is answered when a request fails here: by status ("404"), class ("5xx") or "*", { body = text, type = content type } or { file = name }. A route's pages win over its host's, those over the site's. Unsaid, it is a small standard answer: HTML, JSON or text, by Accept.
 ---@field forwarded? ("x-forwarded-for"|"x-forwarded-proto"|"x-forwarded-host"|"x-forwarded-port"|"forwarded")[] Forwarding headers made for the upstream ("forwarded" is that of RFC 7239). Those that a client outside `trust` sent are dropped, listed or not; a trusted one's are continued when listed, and passed on as they are when not.

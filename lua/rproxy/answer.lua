@@ -85,7 +85,7 @@ end
 
 --- Set a trailer of a response. For res:trailer and out:close.
 function M.trailer(r, what, name, value)
-    local _, text = header.parts(name)
+    local text = header.text(name)
     if value ~= nil then value = header.value(value) end
     local code = C.rp_abi_res_trailer(r, text, #text, value, value and #value or 0)
     if code == 0 then return end
@@ -178,10 +178,10 @@ function M.begin(self, what, status, headers, given)
     for name, value in pairs(headers or {}) do
         if type(value) == "table" then
             for _, one in ipairs(value) do
-                header.edit(C.rp_abi_answer_edit, self, nil, "add", name, one)
+                header.edit(C.rp_abi_answer_edit, self, nil, header.ADD, name, one)
             end
         else
-            header.edit(C.rp_abi_answer_edit, self, nil, "set", name, value)
+            header.edit(C.rp_abi_answer_edit, self, nil, header.SET, name, value)
         end
     end
     if H.notes ~= 0 then
@@ -222,7 +222,7 @@ function methods.early_hints(self, headers)
     end
     local code
     for name, value in pairs(headers) do
-        local _, text = header.parts(name)
+        local text = header.text(name)
         for _, one in ipairs(type(value) == "table" and value or { value }) do
             one = header.value(one)
             code = C.rp_abi_hint_add(r, text, #text, one, #one)

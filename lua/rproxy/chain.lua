@@ -21,10 +21,24 @@ local GROUP = 40
 
 local PHASES = {
     connect = "verdict", tls_hello = "admission", certificate = "gift",
-    early = "verdict", access = "verdict", rewrite = "verdict", content = "verdict",
+    early = "request", access = "request", rewrite = "request", content = "request",
     balance = "verdict", request_body = "request_piece", header_filter = "response",
     body_filter = "piece", log = "all",
 }
+
+-- ---------------------------------------------------------------- wrappers
+
+local wrappers = {} -- of the slots of requests, by struct rp_vm_slot.place
+
+--- Have chains find a slot's wrapper.
+function M.place(place, wrapper)
+    wrappers[place] = wrapper
+end
+
+-- The req of the pass that begins. An argument costs more: C pushes it, and lua_resume moves it.
+local function entered()
+    return wrappers[H.place]
+end
 
 -- ---------------------------------------------------------------- factories
 
@@ -35,14 +49,25 @@ local KINDS = {
         call = "s = %s(req, res) if s then return s end",
         head = "local s",
     },
+    request = {
+        args = "",
+        call = "s = %s(req) if s then H.attention = 1 return s end",
+        head = "local s, req = nil, entered()",
+        inner = "verdict",
+    },
     -- the same of a response; res is read here: C would take six times as long to push it
     response = {
-        args = "req",
-        call = "s = %s(req, res) if s then return s end",
-        head = "local s, res = nil, raw(req, 7)",
+        args = "",
+        call = "s = %s(req, res) if s then H.attention = 1 return s end",
+        head = "local s, req = nil, entered() local res = raw(req, 7)",
+        inner = "verdict",
     },
-    -- every handler runs, results mean nothing; of a relayed connection there is no res
-    all = { args = "req", call = "%s(req, res)", head = "local res = raw(req, 7)" },
+    -- every handler runs, results mean nothing; a relayed connection is given, and has no res
+    all = {
+        args = "req",
+        call = "%s(req, res)",
+        head = "req = req or entered() local res = raw(req, 7)",
+    },
     -- a string replaces the piece for the handlers that follow; C takes the last from req[5]
     piece = {
         args = "req, res, piece, last",
@@ -106,7 +131,8 @@ local function factory(kind, n, first, marks)
         lines[#lines + 1] = shape.call:format(names[i])
     end
     lines[#lines + 1] = shape.tail
-    local source = ("local H, I, bad, keep, mark, raw, %s = ... return function(%s) %s\n%s\nend")
+    local source = ("local H, I, bad, keep, mark, raw, entered, %s = ... return function(%s)"
+        .. " %s\n%s\nend")
         :format(table.concat(names, ", "), shape.args, shape.head, table.concat(lines, "\n"))
     made = assert(loadstring(source, "=chain"))
     factories[key] = made
@@ -116,7 +142,7 @@ end
 local function make(kind, ids, fns, first, marks)
     local shape = KINDS[kind]
     return factory(kind, #fns, first, marks)(H, ids, shape.bad, shape.keep or object.keep,
-        abi.C.rp_abi_mark, rawget, unpack(fns))
+        abi.C.rp_abi_mark, rawget, entered, unpack(fns))
 end
 
 local function link(kind, ids, fns, marks)
@@ -124,7 +150,7 @@ local function link(kind, ids, fns, marks)
     local groups = {}
     for first = 1, #fns, GROUP do
         local part = { unpack(fns, first, math.min(first + GROUP - 1, #fns)) }
-        groups[#groups + 1] = make(kind, ids, part, first, marks)
+        groups[#groups + 1] = make(KINDS[kind].inner or kind, ids, part, first, marks)
     end
     if #groups > GROUP then error("too many handlers in one phase", 0) end
     return make(KINDS[kind].outer or kind, ids, groups, 1, nil)

@@ -135,7 +135,7 @@ function methods.events(self, opts)
     answer.check_status(what, opts.status or 200)
     local fields = { ["content-type"] = "text/event-stream", ["cache-control"] = "no-store" }
     for name, value in pairs(opts.headers or {}) do
-        local _, text = header.parts(name)
+        local text = header.text(name)
         fields[text:lower()] = value
     end
     local lines = {}

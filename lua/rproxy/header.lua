@@ -1,45 +1,102 @@
 -- SPDX-License-Identifier: MIT
 --
--- header: header names as handles: looked up once at load, an integer ever after.
+-- header: names of headers, looked at once, and what is done by name: reading heads, editing them.
 
 local abi = require("rproxy.abi")
 local journal = require("rproxy.journal")
 local object = require("rproxy.object")
+local outside = require("rproxy.outside")
 
-local C, H = abi.C, abi.H
-local type, tostring = type, tostring
+local C, H, E = abi.C, abi.H, abi.E
+local ffi_string, head_get = abi.string, C.rp_abi_head_get
+local pairs, type, tonumber, tostring = pairs, type, tonumber, tostring
 
 local M = {}
 
-local known = {} -- lower-case name -> handle
+-- ---------------------------------------------------------------- names
 
-local Handle = {}
-Handle.__tostring = function(h) return h.name end
+-- struct rp_abi_name of handles and of strings. C writes them, when it has looked at the name, and
+-- trusts what it reads there ever after: they leave this layer for C only.
+local names = {}
+local lines = {} -- handle or string -> the line that its name points to
+local handles, texts = {}, {} -- lower-case name -> handle, and back
+local strings_n = 0
+local STRINGS_MOST, STRING_BYTES_MOST = 512, 256 -- of those that are kept
+
+local PADDING = ": " .. ("\0"):rep(tonumber(C.RP_ABI_NAME_PAD))
+
+-- The line that goes with a name, and what C makes of it.
+local function read(name)
+    local known = C.rp_token_header(name, #name) ~= 0
+    local line = (known and name:lower() or name) .. PADDING
+    local made = abi.new("struct rp_abi_name")
+    C.rp_abi_name_read(made, line, #name)
+    return made, line
+end
+
+local function forget_strings()
+    for h in pairs(lines) do
+        if type(h) == "string" then names[h], lines[h] = nil, nil end
+    end
+    strings_n = 0
+end
+
+local LONG = {} -- stands for the last name that was too long to be kept
+
+local function remember(name)
+    local made, line = read(name)
+    if #name > STRING_BYTES_MOST then
+        names[LONG], lines[LONG] = made, line
+        return made
+    end
+    if strings_n >= STRINGS_MOST then forget_strings() end
+    names[name], lines[name], strings_n = made, line, strings_n + 1
+    return made
+end
+
+-- Of a header argument: a handle or a string.
+local function name_of(h)
+    local name = names[h]
+    if name then return name end
+    if type(h) == "string" then return remember(h) end
+    object.raise("a header is a name or an rp.header, got %s", tostring(h))
+end
+M.name = name_of
+
+local Handle = { __metatable = "rp.header" }
+Handle.__tostring = function(h) return texts[h] or "a header" end
 Handle.__newindex = function() object.raise("a header handle cannot be changed") end
+Handle.__index = function(h, key)
+    if key == "name" then return texts[h] end
+    if key == "id" then return names[h] and names[h].id end
+    return nil
+end
+outside.class("header", {}, { meta = Handle, ident = tostring, fields = {} })
 
 --- A handle for a header name, the same one for the same name.
 --- phases: all   yields: no
 --- @param name string
 --- @return table handle
 function M.handle(name)
-    if type(name) == "table" and getmetatable(name) == Handle then return name end
+    if texts[name] then return name end
     if type(name) ~= "string" or not name:find("^[%w!#$%%&'*+%-.^_`|~]+$") then
         object.raise("rp.header takes a header name, got %s", tostring(name))
     end
     name = name:lower()
-    local h = known[name]
+    local h = handles[name]
     if not h then
-        h = setmetatable({ id = C.rp_token_header(name, #name), name = name }, Handle)
-        known[name] = h
+        h = setmetatable({}, Handle)
+        handles[name], texts[h] = h, name
+        names[h], lines[h] = read(name)
     end
     return h
 end
 
---- Known id (0: go by name) and name of a header argument: a handle or a string.
---- @return number id, string name
-function M.parts(h)
-    if type(h) == "string" then return 0, h end
-    if type(h) == "table" and h.id then return h.id, h.name end
+--- The name of a header argument, a handle or a string.
+--- @return string name
+function M.text(h)
+    if type(h) == "string" then return h end
+    if texts[h] then return texts[h] end
     object.raise("a header is a name or an rp.header, got %s", tostring(h))
 end
 
@@ -55,17 +112,15 @@ end
 
 --- First value in a struct rp_msg; nil when absent.
 function M.first(m, h)
-    local id, name = M.parts(h)
-    if C.rp_abi_head_get(abi.H, m, id, name, #name) then return abi.out() end
+    if head_get(H, m, names[h] or name_of(h)) then return ffi_string(H.out.ptr, H.out.len) end
     return nil
 end
 
 --- All values, in order.
 --- @return string[]
 function M.all(m, h)
-    local id, name = M.parts(h)
-    local list = {}
-    while C.rp_abi_head_nth(abi.H, m, id, name, #name, #list) do
+    local name, list = name_of(h), {}
+    while C.rp_abi_head_nth(H, m, name, #list) do
         list[#list + 1] = abi.out()
     end
     return list
@@ -89,23 +144,13 @@ end
 
 -- ---------------------------------------------------------------- editing
 
-local EDIT = { set = 0, add = 1, del = 2 }
+-- enum rp_edit_kind
+M.SET, M.ADD, M.DEL = 0, 1, 2
+local DEL = M.DEL
+local KINDS = { [0] = "set", "add", "del" } -- in journals
 
---- Edit by one of the three ABI functions; raises what it refuses.
---- @param wrapper table  of the request
---- @param whose string|nil  "up" or "res": so the journal calls the field; nil: who calls notes it
-function M.edit(call, wrapper, whose, kind, h, v)
-    local id, name = M.parts(h)
-    local text = ""
-    if v == nil then kind = "del" else text = M.value(v) end
-    local code = call(H, wrapper[1], EDIT[kind], id, name, #name, text, #text)
-    if code == 0 then
-        if H.notes ~= 0 and whose then
-            journal.note(wrapper, kind, whose .. "." .. name:lower(), v)
-        end
-        return
-    end
-    local E = abi.E
+local function refuse(code, h)
+    local name = M.text(h)
     if code == E.BUSY then
         object.raise("header %q is written by rproxy itself%s", name,
             name:lower() == "host" and ": assign req.up.host" or "")
@@ -115,6 +160,24 @@ function M.edit(call, wrapper, whose, kind, h, v)
         object.raise("headers cannot be changed in this hook")
     end
     object.raise("header %q: %s", name, abi.text(code))
+end
+
+--- Edit by one of the three ABI functions; raises what it refuses.
+--- @param wrapper table  of the request
+--- @param whose string|nil  "up" or "res": so the journal calls the field; nil: who calls notes it
+--- @param kind number  M.SET, M.ADD or M.DEL
+function M.edit(call, wrapper, whose, kind, h, v)
+    local text = v
+    if v == nil then
+        kind, text = DEL, ""
+    elseif type(v) ~= "string" then
+        text = M.value(v)
+    end
+    local code = call(wrapper[1], kind, names[h] or name_of(h), text, #text)
+    if code ~= 0 then refuse(code, h) end
+    if H.notes ~= 0 and whose then
+        journal.note(wrapper, KINDS[kind], whose .. "." .. M.text(h):lower(), v)
+    end
 end
 
 return M

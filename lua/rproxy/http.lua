@@ -210,7 +210,7 @@ local Client = {}
 Client.__index = Client
 
 local function add_field(handle, name, value)
-    local _, field = header.parts(name)
+    local field = header.text(name)
     value = header.value(value)
     local code = C.rp_abi_call_field(H, handle, field, #field, value, #value)
     if code == E.BUSY then raise("header %q is written by rproxy itself", field) end
@@ -226,7 +226,7 @@ end
 
 local function add_fields(handle, fields, seen)
     for name, value in pairs(fields) do
-        local _, field = header.parts(name)
+        local field = header.text(name)
         local known = seen[field:lower()]
         seen[field:lower()] = true
         if not known and not is_host(field) then

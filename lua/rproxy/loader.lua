@@ -178,6 +178,7 @@ local function view(name, from)
         meta.__call = function(_, ...) return from(...) end
     end
     setmetatable(fields, { __index = from })
+    if next(fields) == nil then meta.__index = from end -- a step less, as for rp.shared
     return out
 end
 

@@ -9,6 +9,8 @@ local object = require("rproxy.object")
 local C, H = abi.C, abi.H
 local ffi_string = abi.string
 local raise = object.raise
+local type = type
+local OK, END, INVALID = abi.OK, abi.END, abi.E.INVALID
 
 local M = {}
 
@@ -76,14 +78,20 @@ local function hit(self, subject, from)
     M.subject = subject
     if type(subject) ~= "string" then raise("a regex takes a string, got a %s", type(subject)) end
     local code = C.rp_abi_regex_match(H, self.re, subject, #subject, from)
-    if code == 0 then return true end
-    if code ~= abi.END and code ~= abi.E.INVALID then limit(self, code) end
+    if code == OK then return true end
+    if code ~= END and code ~= INVALID then limit(self, code) end
     return false
 end
 
+local regex_test = C.rp_abi_regex_test
+
 --- Does it occur in the subject?
 function Regex:test(subject)
-    return hit(self, subject, 0)
+    if type(subject) ~= "string" then raise("a regex takes a string, got a %s", type(subject)) end
+    local code = regex_test(H, self.re, subject, #subject)
+    if code == OK then return true end
+    if code ~= END then limit(self, code) end
+    return false
 end
 
 local function start_of(init)

@@ -23,9 +23,10 @@ local up = require("rproxy.up")
 
 local C, H, E = abi.C, abi.H, abi.E
 local ffi_string = abi.string
-local raise, parts = object.raise, header.parts
+local raise, name_of, first = object.raise, header.name, header.first
 local keep, ONLY = object.keep, journal.ONLY
 local rawget, tonumber, type = rawget, tonumber, type
+local new_table = require("table.new")
 
 local M = {}
 
@@ -248,11 +249,7 @@ end
 -- ---------------------------------------------------------------- headers
 
 function methods.get(self, h)
-    local id, name = parts(h)
-    if C.rp_abi_head_get(H, self[1].x.head, id, name, #name) then
-        return ffi_string(H.out.ptr, H.out.len)
-    end
-    return nil
+    return first(self[1].x.head, h)
 end
 
 function methods.get_all(self, h)
@@ -265,13 +262,11 @@ function methods.join(self, h)
 end
 
 function methods.is(self, h, value)
-    local id, name = parts(h)
-    return C.rp_abi_head_is(self[1].x.head, id, name, #name, value, #value)
+    return C.rp_abi_head_is(self[1].x.head, name_of(h), value, #value)
 end
 
 local function head_match(self, h, re)
-    local id, name = parts(h)
-    local code = C.rp_abi_head_match(H, self[1].x.head, id, name, #name, re.re)
+    local code = C.rp_abi_head_match(H, self[1].x.head, name_of(h), re.re)
     if code == 0 then return true end
     if code ~= abi.END then regex.limit(re, code) end
     return false
@@ -543,12 +538,15 @@ outside.class("req", methods, { meta = Request, fields = {} })
 --- @param pointer userdata  struct rp_req *
 --- @param dirty userdata  uint8_t[2], see rproxy.object
 --- @param number number  its own
-function M.wrap(pointer, dirty, number)
+--- @param place number  the slot's, see rproxy.chain
+function M.wrap(pointer, dirty, number, place)
     local r = abi.cast("struct rp_req *", pointer)
-    local self = { nil, nil, nil, nil, nil, false, false, false, r, abi.cast("uint8_t *", dirty),
-        false, nil, nil, number }
+    local self = new_table(14, 0) -- nothing is ever in its hash part, which compiled code knows
     self[6], self[7] = up.new(self), response.new(self)
+    self[9], self[10] = r, abi.cast("uint8_t *", dirty)
+    self[11], self[14] = false, number
     self[8] = setmetatable({ self }, Conn)
+    chain.place(place, self)
     return setmetatable(self, Request)
 end
 

@@ -12,6 +12,7 @@ local task = require("rproxy.task")
 
 local C, H, E = abi.C, abi.H, abi.E
 local raise = object.raise
+local rawget = rawget
 
 local M = {}
 
@@ -44,7 +45,7 @@ function M.answer(wrapper, what, status, body, headers)
     if code ~= 0 then raise("%s: %s", what, abi.text(code)) end
     if headers then
         for name, value in pairs(headers) do
-            header.edit(C.rp_abi_answer_edit, wrapper, nil, "set", name, value)
+            header.edit(C.rp_abi_answer_edit, wrapper, nil, header.SET, name, value)
         end
     end
     if H.notes ~= 0 then journal.note_answer(wrapper, what, status, kind, text, headers) end
@@ -103,8 +104,12 @@ end
 
 -- ---------------------------------------------------------------- headers
 
+-- Compiled code takes locals for constants, fields of tables it asks for each time.
+local edit, first, SET = header.edit, header.first, header.SET
+local res_edit = C.rp_abi_res_edit
+
 function methods.get(self, h)
-    return header.first(self[1][1].res, h)
+    return first(self[1][1].res, h)
 end
 
 function methods.get_all(self, h)
@@ -118,16 +123,16 @@ end
 --- Replace a response header; nil removes it.
 --- phases: header_filter   yields: no
 function methods.set(self, h, value)
-    header.edit(C.rp_abi_res_edit, self[1], "res", "set", h, value)
+    edit(res_edit, self[1], "res", SET, h, value)
 end
 
 function methods.add(self, h, value)
     if value == nil then raise("res:add takes a value") end
-    header.edit(C.rp_abi_res_edit, self[1], "res", "add", h, value)
+    edit(res_edit, self[1], "res", header.ADD, h, value)
 end
 
 function methods.del(self, h)
-    header.edit(C.rp_abi_res_edit, self[1], "res", "del", h, nil)
+    edit(res_edit, self[1], "res", header.DEL, h, nil)
 end
 
 --- Add a cookie (RFC 6265 §4.1).
@@ -135,7 +140,7 @@ end
 --- @param cookie table  { name, value, path=, domain=, max_age=, secure=, http_only=, same_site= }
 function methods.set_cookie(self, cookie)
     local line = require("rproxy.cookie").line(cookie)
-    header.edit(C.rp_abi_res_edit, self[1], "res", "add", "set-cookie", line)
+    edit(res_edit, self[1], "res", header.ADD, "set-cookie", line)
 end
 
 --- Send another response instead: return res:replace(..) ends the chain.

@@ -14,6 +14,7 @@ local C, H, E = abi.C, abi.H, abi.E
 local OK, AGAIN, END = abi.OK, abi.AGAIN, abi.END
 local ffi_string = abi.string
 local raise = object.raise
+local type = type
 
 local M = {}
 
@@ -167,6 +168,8 @@ function Store:delete(key)
     return false, words(code)
 end
 
+local shared_incr = C.rp_abi_shared_incr
+
 --- Add to a number, in one step.
 --- phases: all   yields: no
 --- @param key string
@@ -177,7 +180,7 @@ end
 function Store:incr(key, by, init, ttl)
     if type(key) ~= "string" then bad_key("incr", key) end
     if by ~= nil and (type(by) ~= "number" or by ~= by) then raise("incr adds numbers") end
-    local code = C.rp_abi_shared_incr(H, self[1] or open(self), key, #key, by or 1, init ~= nil,
+    local code = shared_incr(H, self[1] or open(self), key, #key, by or 1, init ~= nil,
         init or 0, check_ttl(ttl))
     if code == OK then return H.number end
     return nil, code == END and "not a number" or words(code)

@@ -13,6 +13,7 @@ local wish = require("rproxy.wish")
 local C, H, E = abi.C, abi.H, abi.E
 local ffi_string = abi.string
 local raise = object.raise
+local rawget = rawget
 
 local M = {}
 
@@ -112,8 +113,12 @@ function set.host(self, value) assign(self, UP_HOST, "host", value) end
 
 -- ---------------------------------------------------------------- headers
 
+-- Locals, as in response.lua.
+local edit, first, SET = header.edit, header.first, header.SET
+local up_edit = C.rp_abi_up_edit
+
 function methods.get(self, h)
-    return header.first(self[1][1].up_head, h)
+    return first(self[1][1].up_head, h)
 end
 
 function methods.get_all(self, h)
@@ -127,16 +132,16 @@ end
 --- Replace a header that goes upstream; nil removes it.
 --- phases: early access rewrite balance   yields: no
 function methods.set(self, h, value)
-    header.edit(C.rp_abi_up_edit, self[1], "up", "set", h, value)
+    edit(up_edit, self[1], "up", SET, h, value)
 end
 
 function methods.add(self, h, value)
     if value == nil then raise("up:add takes a value") end
-    header.edit(C.rp_abi_up_edit, self[1], "up", "add", h, value)
+    edit(up_edit, self[1], "up", header.ADD, h, value)
 end
 
 function methods.del(self, h)
-    header.edit(C.rp_abi_up_edit, self[1], "up", "del", h, nil)
+    edit(up_edit, self[1], "up", header.DEL, h, nil)
 end
 
 -- ---------------------------------------------------------------- peers

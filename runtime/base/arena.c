@@ -30,6 +30,7 @@ struct rp_arena_cleanup {
 };
 
 extern inline void *rp_arena_alloc(struct rp_arena *a, size_t n);
+extern inline void *rp_arena_alloc_here(struct rp_arena *a, size_t n);
 
 static void rewind_first(struct rp_arena *a)
 {

@@ -27,6 +27,8 @@ struct rp_arena {
 void rp_arena_init(struct rp_arena *a, void *first, size_t first_bytes, size_t cap_bytes);
 /* 16-aligned, not zeroed; NULL only when cap_bytes would be passed. */
 RP_INLINE void *rp_arena_alloc(struct rp_arena *a, size_t n);
+/* As alloc, in what is left of the current block; NULL when n > 0 bytes do not fit there. */
+RP_INLINE void *rp_arena_alloc_here(struct rp_arena *a, size_t n);
 /* The slow half of alloc: a new heap block. */
 void *rp_arena_alloc_block(struct rp_arena *a, size_t n);
 void *rp_arena_zalloc(struct rp_arena *a, size_t n);
@@ -44,6 +46,13 @@ inline void *rp_arena_alloc(struct rp_arena *a, size_t n)
 {
     /* n - 1 sends n == 0 to the slow half. The free part is a multiple of 16, so n fits rounded. */
     if (RP_UNLIKELY(n - 1 >= (size_t)(a->end - a->next))) return rp_arena_alloc_block(a, n);
+    char *p = a->next;
+    a->next = p + ((n + 15) & ~(size_t)15);
+    return p;
+}
+inline void *rp_arena_alloc_here(struct rp_arena *a, size_t n)
+{
+    if (RP_UNLIKELY(n > (size_t)(a->end - a->next))) return NULL;
     char *p = a->next;
     a->next = p + ((n + 15) & ~(size_t)15);
     return p;

@@ -7,8 +7,10 @@
  */
 #include "base/chain.h"
 
+extern inline struct rp_chunk *rp_chunk_new(struct rp_mem *m, size_t room);
 extern inline void rp_chunk_drop(struct rp_chunk *c);
 extern inline void rp_chain_init(struct rp_chain *c, struct rp_mem *m);
+extern inline size_t rp_chain_move(struct rp_chain *dst, struct rp_chain *src, size_t max);
 extern inline void rp_chain_clear(struct rp_chain *c);
 
 /* ------------------------------------------------------------------ chunks */
@@ -32,7 +34,7 @@ static inline struct rp_chunk *list_pop(struct rp_chunk **list, uint32_t *n)
     return c;
 }
 
-struct rp_chunk *rp_chunk_new(struct rp_mem *m, size_t room)
+struct rp_chunk *rp_chunk_new_any(struct rp_mem *m, size_t room)
 {
     struct rp_chunk *c = NULL;
     if (room <= RP_CHUNK_SMALL) {
@@ -45,7 +47,6 @@ struct rp_chunk *rp_chunk_new(struct rp_mem *m, size_t room)
     if (!c) c = chunk_from_heap(m, room);
     c->refs = 1;
     c->used = 0;
-    c->next_free = NULL;
     m->live_bytes += c->room;
     return c;
 }
@@ -177,8 +178,13 @@ static inline void free_piece(struct rp_mem *m, struct rp_piece *piece)
 
 void rp_chain_drop_pieces(struct rp_chain *c)
 {
-    while (c->head) free_piece(c->mem, take_head(c));
-    RP_ASSERT(c->bytes == 0);
+    struct rp_mem *m = c->mem;
+    struct rp_piece *piece = c->head, *next;
+    rp_chain_init(c, m);
+    for (; piece; piece = next) {
+        next = piece->next;
+        free_piece(m, piece);
+    }
 }
 
 static inline void shorten_head(struct rp_chain *c, size_t n)
@@ -190,6 +196,10 @@ static inline void shorten_head(struct rp_chain *c, size_t n)
 
 void rp_chain_consume(struct rp_chain *c, size_t n)
 {
+    if (RP_LIKELY(n == c->bytes)) {
+        rp_chain_clear(c);
+        return;
+    }
     RP_CHECK(n <= c->bytes);
     while (n) {
         if (n < c->head->len) {
@@ -201,18 +211,9 @@ void rp_chain_consume(struct rp_chain *c, size_t n)
     }
 }
 
-/* All of src to an empty dst: the queue itself changes hands. */
-static size_t move_all(struct rp_chain *dst, struct rp_chain *src)
-{
-    *dst = *src;
-    rp_chain_init(src, src->mem);
-    return dst->bytes;
-}
-
-size_t rp_chain_move(struct rp_chain *dst, struct rp_chain *src, size_t max)
+size_t rp_chain_move_pieces(struct rp_chain *dst, struct rp_chain *src, size_t max)
 {
     RP_ASSERT(dst != src && dst->mem == src->mem);
-    if (!dst->head && max >= src->bytes) return move_all(dst, src);
     size_t left = RP_MIN(max, src->bytes), moved = left;
     while (left) {
         struct rp_piece *head = src->head;

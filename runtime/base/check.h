@@ -19,6 +19,16 @@
 #define RP_INLINE inline
 #define RP_LIKELY(x) __builtin_expect(!!(x), 1)
 #define RP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* What a hot function does not need each time: out of its frame; and what is seldom: away from its code. */
+#define RP_APART __attribute__((noinline))
+#define RP_COLD __attribute__((cold, noinline))
+/* A hot function that has no array in its frame, nor has what is inlined into it: no write there can run
+ * over anything, so it goes without the canary that the address of a local brings about. */
+#if __has_attribute(no_stack_protector)
+#define RP_NO_ARRAYS __attribute__((no_stack_protector))
+#else
+#define RP_NO_ARRAYS
+#endif
 #else
 #define RP_MUST
 #define RP_PRINTF(fmt, args)

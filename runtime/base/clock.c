@@ -33,12 +33,12 @@ void rp_clock_hold(rp_ns mono_ns, double wall)
     held.on = true;
 }
 
-rp_ns rp_clock_mono_ns(void)
+RP_NO_ARRAYS rp_ns rp_clock_mono_ns(void)
 {
     return RP_UNLIKELY(held.on) ? held.mono_ns : rp_clock_real_ns();
 }
 
-rp_ns rp_clock_real_ns(void)
+RP_NO_ARRAYS rp_ns rp_clock_real_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

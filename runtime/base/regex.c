@@ -24,6 +24,7 @@ struct rp_regex {
     pcre2_code *code;
     unsigned groups;
     bool jit;
+    bool fast; /* to be matched by what pcre2_match would call after its checks */
 };
 
 struct rp_regex_ctx {
@@ -108,6 +109,7 @@ rp_err rp_regex_compile(rp_str pattern, unsigned flags, struct rp_regex **out,
     re->groups = groups_of(code);
     /* What the JIT cannot do (a few rare items) the interpreter does, under the same limits. */
     re->jit = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0;
+    re->fast = re->jit && !(flags & RP_REGEX_UTF); /* nothing checks the subject then */
     *out = re;
     return RP_OK;
 }
@@ -207,8 +209,12 @@ static rp_err result_of(int rc, bool *hit)
 static rp_err run(const struct rp_regex *re, struct rp_regex_ctx *ctx, rp_str subject, size_t from,
                   bool *hit)
 {
-    const char *ptr = subject.ptr ? subject.ptr : "";
-    int rc = pcre2_match(re->code, (PCRE2_SPTR)ptr, subject.len, from, 0, ctx->data, ctx->limits);
+    PCRE2_SPTR ptr = (PCRE2_SPTR)(subject.ptr ? subject.ptr : "");
+    int rc = PCRE2_ERROR_JIT_BADOPTION; /* it has no machine code after all: (*NO_JIT) */
+    if (re->fast && from <= subject.len)
+        rc = pcre2_jit_match(re->code, ptr, subject.len, from, 0, ctx->data, ctx->limits);
+    if (rc == PCRE2_ERROR_JIT_BADOPTION)
+        rc = pcre2_match(re->code, ptr, subject.len, from, 0, ctx->data, ctx->limits);
     return result_of(rc, hit);
 }
 

@@ -9,23 +9,7 @@ enum {
     COPY_MAX = 128,          /* bytes: tiny chunks are put together, see decode_chunks */
 };
 
-void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length)
-{
-    b->left = 0;
-    b->mode = RP_IN_DONE;
-    switch (framing) {
-    case RP_BODY_NONE: break;
-    case RP_BODY_LENGTH:
-        b->left = length;
-        b->mode = length ? RP_IN_LENGTH : RP_IN_DONE;
-        break;
-    case RP_BODY_CHUNKED:
-        b->mode = RP_IN_CHUNKED;
-        rp_h1_chunk_init(&b->dec);
-        break;
-    case RP_BODY_CLOSE: b->mode = RP_IN_RAW; break;
-    }
-}
+extern inline void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length);
 
 /* Lend n unread bytes to out. */
 static void lend(struct rp_reader *r, struct rp_chain *out, size_t n)

@@ -25,7 +25,7 @@ struct rp_body_in {
     uint8_t mode; /* enum rp_body_in_mode */
 };
 
-void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length);
+RP_INLINE void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length);
 /* Move up to max content bytes into out.
  * RP_OK some came; RP_AGAIN none now; RP_END the body is complete; RP_E_CLOSED the stream ended early;
  * RP_E_H1_CHUNK (bytes before the mistake may be in out); RP_E_OS. max is a mark: a chunked body may
@@ -35,6 +35,30 @@ void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t len
 RP_MUST rp_err rp_body_in_read(struct rp_body_in *b, struct rp_reader *r, struct rp_mem *m,
                                struct rp_conn *c, struct rp_chain *out, size_t max,
                                rp_str *trailer_section);
+#ifndef RP_CDEF
+inline void rp_body_in_init(struct rp_body_in *b, enum rp_framing framing, uint64_t length)
+{
+    if (RP_UNLIKELY(framing == RP_BODY_CHUNKED)) {
+        b->mode = RP_IN_CHUNKED;
+        rp_h1_chunk_init(&b->dec);
+        return;
+    }
+    b->left = framing == RP_BODY_LENGTH ? length : 0;
+    b->mode = b->left ? RP_IN_LENGTH : RP_IN_DONE;
+    if (RP_UNLIKELY(framing == RP_BODY_CLOSE)) b->mode = RP_IN_RAW;
+}
+/* All of the rest is at hand, and no more than max: the usual small body. Then it is moved at once. */
+static inline bool rp_body_in_take_rest(struct rp_body_in *b, struct rp_reader *r,
+                                        struct rp_chain *out, size_t max)
+{
+    if (b->mode != RP_IN_LENGTH || b->left > rp_reader_len(r) || b->left > max) return false;
+    rp_chain_add(out, r->chunk, r->chunk->data + r->at, (size_t)b->left);
+    rp_reader_take(r, (size_t)b->left);
+    b->left = 0;
+    b->mode = RP_IN_DONE;
+    return true;
+}
+#endif
 /* How much of the content, behind what was received already, need not be seen to find its end: 0 for
  * a chunked body, UINT64_MAX when the connection ends it. */
 uint64_t rp_body_in_unseen(const struct rp_body_in *b, const struct rp_reader *r);

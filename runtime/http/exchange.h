@@ -43,6 +43,9 @@ struct rp_exchange_ops {
     /* Queue body bytes (all are taken from in); last ends the response. RP_OK; RP_AGAIN when more
      * than the high mark is waiting, RP_WAKE_SINK follows; RP_E_CLIENT_GONE. */
     rp_err (*send_body)(struct rp_exchange *x, struct rp_chain *in, bool last);
+    /* The same for a whole body of known length, which is copied: behind the head it is one write with
+     * it. NULL in sessions that have no better way for these. */
+    void (*send_small)(struct rp_exchange *x, rp_str body);
     /* Try to write what is queued now. RP_OK all is in the socket; RP_AGAIN; RP_E_CLIENT_GONE. */
     rp_err (*flush)(struct rp_exchange *x);
     /* Response bytes that the client has taken, counted from any point: only the growth means

@@ -146,20 +146,26 @@ static void close_gently(struct rp_h1_down *s)
 
 /* ---- requests in -------------------------------------------------------------------------- */
 
-/* A head ends within the next n bytes: at their end, or somewhere when they hold more. */
-static rp_err parse_head(struct rp_h1_down *s, size_t n)
+/* One that is not as usual: perhaps bad. */
+RP_COLD static rp_err parse_odd_head(struct rp_h1_down *s, size_t n)
 {
     struct rp_exchange *x = s->x;
-    const struct rp_h1_limits *limits = &settings_of(s)->limits;
     const char *p = rp_reader_ptr(&s->in);
-    rp_err e = RP_OK;
-    size_t head_n = rp_h1_try_request(p, n, limits, &x->arena, &x->head), scanned = 0;
-    if (RP_UNLIKELY(head_n == 0)) {
-        head_n = rp_h1_head_end(p, n, &scanned);
-        e = rp_h1_parse_request(p, head_n, limits, &x->arena, &x->head);
-    }
+    size_t scanned = 0, head_n = rp_h1_head_end(p, n, &scanned);
+    rp_err e = rp_h1_parse_request(p, head_n, &settings_of(s)->limits, &x->arena, &x->head);
     rp_reader_take(&s->in, head_n);
     return e;
+}
+
+/* A head ends within the next n bytes: at their end, or somewhere when they hold more. */
+static inline rp_err parse_head(struct rp_h1_down *s, size_t n)
+{
+    struct rp_exchange *x = s->x;
+    const char *p = s->in.chunk->data + s->in.at;
+    size_t head_n = rp_h1_try_request(p, n, &settings_of(s)->limits, &x->arena, &x->head);
+    if (RP_UNLIKELY(head_n == 0)) return parse_odd_head(s, n);
+    rp_reader_take(&s->in, head_n);
+    return RP_OK;
 }
 
 /* head_n: as parse_head takes it. */
@@ -207,15 +213,14 @@ static bool skip_empty_lines(struct rp_h1_down *s)
 }
 
 /* A client that knows we speak HTTP/2 begins with its preface (RFC 9113 §3.3): the connection goes to
- * that session. *more: what came so far may become one. */
-static bool hand_to_h2(struct rp_h1_down *s, bool *more)
+ * that session. RP_OK: it has gone there; RP_AGAIN: what came so far may become one; RP_END: it is none. */
+static rp_err hand_to_h2(struct rp_h1_down *s)
 {
     rp_str preface = RP_H2_PREFACE;
     rp_str have = rp_str_of(rp_reader_ptr(&s->in), rp_reader_len(&s->in));
     rp_str begin = rp_str_head(have, RP_MIN(have.len, preface.len));
-    if (!settings_of(s)->h2 || !rp_str_starts(preface, begin)) return false;
-    *more = begin.len < preface.len;
-    if (*more) return false;
+    if (!settings_of(s)->h2 || !rp_str_starts(preface, begin)) return RP_END;
+    if (begin.len < preface.len) return RP_AGAIN;
     struct rp_chunk *chunk = rp_chunk_hold(s->in.chunk);
     struct rp_conn *c = s->conn;
     struct rp_h2_downs *h2 = settings_of(s)->h2;
@@ -225,7 +230,7 @@ static bool hand_to_h2(struct rp_h1_down *s, bool *more)
     rp_conn_resume(c); /* the reader may have paused it */
     rp_h2_down_open(h2, c, listener, id, chunk, have);
     rp_chunk_drop(chunk);
-    return true;
+    return RP_OK;
 }
 
 static bool ends_empty(const char *p, size_t n)
@@ -233,12 +238,20 @@ static bool ends_empty(const char *p, size_t n)
     return n >= 4 && memcmp(p + n - 4, "\r\n\r\n", 4) == 0;
 }
 
+RP_APART static size_t find_end(struct rp_h1_down *s, const char *p, size_t have)
+{
+    size_t scanned = s->scanned, head_n = rp_h1_head_end(p, have, &scanned);
+    s->scanned = (uint32_t)scanned;
+    return head_n;
+}
+
 /* Is there a whole head? Starts the exchange when there is, or when it can never become one. */
 static bool try_head(struct rp_h1_down *s)
 {
-    bool more = false;
-    if (RP_UNLIKELY(s->requests == 0) && hand_to_h2(s, &more)) return true;
-    if (more) return false;
+    if (RP_UNLIKELY(s->requests == 0)) {
+        rp_err handed = hand_to_h2(s);
+        if (handed != RP_END) return handed == RP_OK;
+    }
     if (!skip_empty_lines(s)) return false;
     size_t have = rp_reader_len(&s->in);
     const char *p = rp_reader_ptr(&s->in);
@@ -247,8 +260,7 @@ static bool try_head(struct rp_h1_down *s)
         start_exchange(s, have, RP_OK); /* a head ends there at the latest */
         return true;
     }
-    size_t scanned = s->scanned, head_n = rp_h1_head_end(p, have, &scanned);
-    s->scanned = (uint32_t)scanned;
+    size_t head_n = find_end(s, p, have);
     if (head_n > most || (head_n == 0 && have > most)) {
         start_exchange(s, 0, RP_E_H1_HEAD_BIG);
     } else if (head_n > 0) {
@@ -400,7 +412,7 @@ static void put_framing(struct rp_h1_writer *w, struct rp_h1_down *s, const stru
     else if (x->head.version == 10) rp_h1_put(w, RP_STR("Connection: keep-alive\r\n"));
 }
 
-static rp_err down_send_head(struct rp_exchange *x, const struct rp_msg *res)
+RP_NO_ARRAYS static rp_err down_send_head(struct rp_exchange *x, const struct rp_msg *res)
 {
     struct rp_h1_down *s = x->session;
     if (settings_of(s)->draining) x->close_after = true;
@@ -452,6 +464,18 @@ static rp_err down_send_body(struct rp_exchange *x, struct rp_chain *in, bool la
         x->response_done = true;
     }
     return s->out.bytes > SEND_HIGH ? RP_AGAIN : RP_OK;
+}
+
+static void down_send_small(struct rp_exchange *x, rp_str body)
+{
+    struct rp_h1_down *s = x->session;
+    if (s->out_mode != OUT_NONE) { /* as announced: LENGTH */
+        RP_ASSERT(s->out_mode == OUT_LENGTH && s->out_left == body.len);
+        x->body_out_bytes += body.len;
+        s->out_left = 0;
+        rp_chain_add_copy(&s->out, body);
+    }
+    x->response_done = true;
 }
 
 static uint64_t down_taken(struct rp_exchange *x)
@@ -600,6 +624,7 @@ const struct rp_exchange_ops rp_h1_down_ops = {
     .send_info = down_send_info,
     .send_head = down_send_head,
     .send_body = down_send_body,
+    .send_small = down_send_small,
     .flush = down_flush,
     .taken = down_taken,
     .unseen = down_unseen,

@@ -27,9 +27,10 @@ static rp_err note_length(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
 {
     uint64_t value = 0;
     if (f->length || v.len == 0 || v.len > LENGTH_DIGITS_MAX) return RP_E_H1_FRAMING;
-    for (size_t i = 0; i < v.len; i++) {
-        if (!rp_chars_is(v.ptr[i], RP_CH_DIGIT)) return RP_E_H1_FRAMING;
-        value = value * 10 + (uint64_t)(v.ptr[i] - '0');
+    for (const char *p = v.ptr, *end = p + v.len; p < end; p++) {
+        unsigned digit = (uint8_t)*p - (unsigned)'0';
+        if (digit > 9) return RP_E_H1_FRAMING;
+        value = value * 10 + digit;
     }
     if (value > INT64_MAX) return RP_E_H1_FRAMING;
     f->length = true;
@@ -39,7 +40,7 @@ static rp_err note_length(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
 
 /* Why is this coding list not "chunked" alone? 501 when it is well formed and ends in chunked, but
  * asks for a coding we do not speak (RFC 9112 §6.1: SHOULD); 400 for everything else. */
-static rp_err refuse_coding(rp_str rest)
+static RP_COLD rp_err refuse_coding(rp_str rest)
 {
     rp_str item, last = RP_STR("");
     unsigned codings = 0;
@@ -72,14 +73,9 @@ static void note_option(struct rp_h1_facts *f, struct rp_msg *m, rp_str option)
 }
 
 /* RFC 9110 §7.6.1. Elements that are no tokens name nothing and are passed over. */
-static rp_err note_connection(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
+static RP_COLD rp_err note_options(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
 {
     rp_str item;
-    /* What nearly every sender says: no list walk. */
-    if (rp_str_eq(v, RP_STR("keep-alive")) || rp_str_eq(v, RP_STR("Keep-Alive"))) {
-        f->keep_alive = true;
-        return RP_OK;
-    }
     while (rp_str_list_next(&v, &item)) {
         if (++f->options_n > OPTIONS_MAX) return RP_E_H1_FIELD;
         note_option(f, m, item);
@@ -87,17 +83,22 @@ static rp_err note_connection(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
     return RP_OK;
 }
 
-rp_err rp_h1_facts_note(struct rp_h1_facts *f, struct rp_msg *m, uint16_t at)
+static rp_err note_connection(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
 {
-    rp_str v = rp_field_value(&m->fields[at]);
-    switch (m->fields[at].id) {
-    case RP_H_HOST:
-        f->host_at = at;
-        f->hosts_n = f->hosts_n ? 2 : 1;
+    /* What nearly every sender says: no list walk. */
+    if (rp_str_eq(v, RP_STR("keep-alive")) || rp_str_eq(v, RP_STR("Keep-Alive"))) {
+        f->keep_alive = true;
         return RP_OK;
-    case RP_H_CONTENT_LENGTH: return note_length(f, m, v);
+    }
+    return note_options(f, m, v);
+}
+
+/* Apart, so that the usual fields cost no frame. */
+static __attribute__((noinline)) rp_err note_seldom(struct rp_h1_facts *f, struct rp_msg *m,
+                                                    uint16_t id, rp_str v)
+{
+    switch (id) {
     case RP_H_TRANSFER_ENCODING: return note_coding(f, v);
-    case RP_H_CONNECTION: return note_connection(f, m, v);
     case RP_H_UPGRADE: f->upgrade_field = v.len > 0; return RP_OK;
     case RP_H_TE: m->te_trailers |= rp_str_list_has(v, RP_STR("trailers")); return RP_OK;
     /* RFC 9110 §10.1.1: other expectations MAY be answered 417; they are left to the upstream. */
@@ -108,13 +109,39 @@ rp_err rp_h1_facts_note(struct rp_h1_facts *f, struct rp_msg *m, uint16_t at)
     }
 }
 
+rp_err rp_h1_facts_note(struct rp_h1_facts *f, struct rp_msg *m, const struct rp_field *field)
+{
+    rp_str v = rp_str_of(field->value, field->value_n);
+    switch (field->id) {
+    case RP_H_HOST:
+        f->host_at = (uint16_t)(field - m->fields);
+        f->hosts_n = f->hosts_n ? 2 : 1;
+        return RP_OK;
+    case RP_H_CONTENT_LENGTH: return note_length(f, m, v);
+    case RP_H_CONNECTION: return note_connection(f, m, v);
+    default: return note_seldom(f, m, field->id, v);
+    }
+}
+
 /* ------------------------------------------------------------------ request */
+
+/* The target's authority takes the place of what the field says, an authority or nothing. */
+static RP_COLD rp_err rewrite_host(const struct rp_msg *m, struct rp_field *field)
+{
+    rp_str sent = rp_field_value(field), host;
+    uint16_t port;
+    rp_err e = sent.len ? rp_uri_parse_authority(sent, &host, &port) : RP_OK;
+    if (e != RP_OK) return e;
+    field->value = m->uri.authority.ptr;
+    field->value_n = (uint32_t)m->uri.authority.len;
+    return RP_OK;
+}
 
 /* RFC 9112 §3.2: a 1.1 request without exactly one valid Host MUST get 400. §3.2.2: a target with
  * an authority replaces it, and what is forwarded MUST carry the target's; the field is rewritten
  * here, so that no later reader sees the two disagree. An empty Host is legal only for targets
  * without authority that an origin server would answer itself; a proxy cannot route it: refused. */
-static rp_err decide_host(const struct rp_h1_facts *f, struct rp_msg *m)
+static inline rp_err decide_host(const struct rp_h1_facts *f, struct rp_msg *m)
 {
     bool from_target = m->uri.host.len > 0;
     if (from_target) {
@@ -123,23 +150,9 @@ static rp_err decide_host(const struct rp_h1_facts *f, struct rp_msg *m)
     }
     if (f->hosts_n != 1) return f->hosts_n == 0 && m->version == 10 ? RP_OK : RP_E_H1_HOST;
     struct rp_field *field = &m->fields[f->host_at];
-    rp_str sent = rp_field_value(field), host;
-    uint16_t port;
-    if (from_target && sent.len == 0) {
-        host = sent;
-        port = 0;
-    } else {
-        rp_err e = rp_uri_parse_authority_within(sent, f->end, &host, &port);
-        if (e != RP_OK) return e;
-    }
-    if (from_target) {
-        field->value = m->uri.authority.ptr;
-        field->value_n = (uint32_t)m->uri.authority.len;
-    } else {
-        m->host = host;
-        m->port = port;
-    }
-    return RP_OK;
+    if (RP_UNLIKELY(from_target)) return rewrite_host(m, field);
+    rp_str sent = rp_str_of(field->value, field->value_n);
+    return rp_uri_parse_authority_within(sent, f->end, &m->host, &m->port);
 }
 
 /* RFC 9112 §9.3 */
@@ -150,7 +163,7 @@ static bool persists(const struct rp_h1_facts *f, uint8_t version)
 
 /* RFC 9112 §6.1: a message with both is to be treated as an attack: SHOULD be handled as an error.
  * A coding in a 1.0 message: MUST be treated as faulty framing. */
-static bool framing_is_faulty(const struct rp_h1_facts *f, const struct rp_msg *m)
+static inline bool framing_is_faulty(const struct rp_h1_facts *f, const struct rp_msg *m)
 {
     return f->coding && (f->length || m->version < 11);
 }

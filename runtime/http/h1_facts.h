@@ -21,9 +21,10 @@ struct rp_h1_facts {
 /* Ids above this never decide anything: the parser skips the call below for them. */
 #define RP_H1_FACTS_LAST RP_H_EXPECT
 
-/* Take note of field `at` of m (id 1 to RP_H1_FACTS_LAST). RP_E_H1_FRAMING, RP_E_H1_CODING,
+/* Take note of a field of m (id 1 to RP_H1_FACTS_LAST). RP_E_H1_FRAMING, RP_E_H1_CODING,
  * RP_E_H1_FIELD. */
-RP_MUST rp_err rp_h1_facts_note(struct rp_h1_facts *f, struct rp_msg *m, uint16_t at);
+RP_MUST rp_err rp_h1_facts_note(struct rp_h1_facts *f, struct rp_msg *m,
+                                const struct rp_field *field);
 /* After the last field: fill the facts of a request / response (see h1_parse.h for `method`).
  * RP_E_H1_HOST, RP_E_H1_FRAMING. */
 RP_MUST rp_err rp_h1_facts_request(const struct rp_h1_facts *f, struct rp_msg *m);

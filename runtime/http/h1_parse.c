@@ -2,9 +2,10 @@
  *
  * h1_parse: the syntax of HTTP/1 heads (RFC 9112 §2-§5), in one pass over the bytes.
  *
- * Names are found by their ':' and known by a perfect hash, so the usual ones need no look at their
- * characters; values are searched for their first control byte, 16 bytes at a time. What the fields
- * mean is in h1_facts.c. Nothing is read outside the given bytes, whatever they hold.
+ * A line of the usual form is taken 16 bytes at a time, each of them once (`usual_line`): where its
+ * ':' is, where it ends, which known name it begins with. Other lines, and other machines, go by the
+ * grammar (`parse_field`). What the fields mean is in h1_facts.c. Nothing is read outside the given
+ * bytes, whatever they hold.
  *
  * Most heads lie in one read with their end: they are parsed at once (`open`), without a search for
  * that end before. What is not found right this way is looked at again by the rules for whole heads,
@@ -12,7 +13,7 @@
  */
 #include "http/h1_parse.h"
 #include "http/h1_facts.h"
-#include "http/scan.h"
+#include "http/token_row.h"
 
 enum {
     EMPTY_LINES_MAX = 4, /* before a request line */
@@ -27,7 +28,8 @@ struct parse {
         *writable; /* the same bytes as start: obs-fold is replaced in place; NULL: it is refused */
     struct rp_msg *m;
     struct rp_arena *a;
-    bool open; /* bytes that do not belong to the head may follow: `end` becomes the head's */
+    bool open;   /* bytes that do not belong to the head may follow: `end` becomes the head's */
+    rp_err fail; /* why parse_field found no field */
 };
 
 /* ------------------------------------------------------------------ lines */
@@ -114,18 +116,21 @@ bool rp_h1_maybe_request(const char *p, size_t n)
 
 /* RFC 9112 §2.3: case-sensitive, one digit each. RFC 9110 §2.5: a higher minor version of 1 is
  * handled as the highest we know. */
-static rp_err parse_version(const char *p, uint8_t *version)
+static rp_err parse_other_version(const char *p, uint8_t *version)
 {
-    if (RP_LIKELY(memcmp(p, "HTTP/1.1", VERSION_BYTES) == 0)) {
-        *version = 11;
-        return RP_OK;
-    }
     if (memcmp(p, "HTTP/", 5) != 0 || !rp_chars_is(p[5], RP_CH_DIGIT) || p[6] != '.' ||
         !rp_chars_is(p[7], RP_CH_DIGIT))
         return RP_E_H1_SYNTAX;
     if (p[5] != '1') return RP_E_H1_VERSION;
     *version = p[7] == '0' ? 10 : 11;
     return RP_OK;
+}
+
+static inline rp_err parse_version(const char *p, uint8_t *version)
+{
+    *version = 11;
+    return RP_LIKELY(memcmp(p, "HTTP/1.1", VERSION_BYTES) == 0) ? RP_OK
+                                                                : parse_other_version(p, version);
 }
 
 /* ------------------------------------------------------------------ field lines */
@@ -181,29 +186,100 @@ static inline const char *find_value_end(const struct parse *x, const char *p)
     }
 }
 
-/* RFC 9112 §5: field-name ":" OWS field-value OWS CRLF, at *at, which moves behind it. */
-static inline rp_err parse_field(const struct parse *x, const char **at, struct rp_field *f)
+static const char *refuse_line(struct parse *x, rp_err e)
 {
-    const char *p = *at, *end = x->end;
-    struct rp_token_name name = rp_token_header_at(p, end, RP_H1_NAME_MOST);
-    if (RP_UNLIKELY(name.n == RP_TOKEN_NO_COLON)) return colon_failure(p, end);
+    x->fail = e;
+    return NULL;
+}
+
+/* RFC 9112 §5: field-name ":" OWS field-value OWS CRLF, at p, and the start of another line or of
+ * an empty one. ret: the byte behind, at least two are left; NULL: x->fail */
+static __attribute__((noinline)) const char *parse_field(struct parse *x, const char *p,
+                                                         struct rp_field *f)
+{
+    const char *end = x->end;
+    const char *last = end - p > RP_H1_NAME_MOST + 1 ? p + RP_H1_NAME_MOST + 1 : end;
+    const char *colon = rp_scan_byte(p, last, ':');
+    if (RP_UNLIKELY(colon == last)) return refuse_line(x, colon_failure(p, end));
+    size_t name_n = (size_t)(colon - p);
+    uint16_t id = rp_token_header(p, name_n);
     /* token.tbl holds only tokens, so a known name is one. */
-    if (name.id == RP_H_OTHER && !name_is_token(p, name.n, end)) return RP_E_H1_FIELD;
-    const char *start = p + name.n + 1;
+    if (id == RP_H_OTHER && !name_is_token(p, name_n, end)) return refuse_line(x, RP_E_H1_FIELD);
+    const char *start = colon + 1;
     if (RP_LIKELY(start < end && *start == ' ')) start++;
     const char *stop = find_value_end(x, start);
-    if (RP_UNLIKELY(!stop)) return RP_E_H1_FIELD;
-    *at = stop + 2;
+    if (RP_UNLIKELY(!stop)) return refuse_line(x, RP_E_H1_FIELD);
+    const char *behind = stop + 2;
+    if (RP_UNLIKELY(end - behind < 2)) return refuse_line(x, colon_failure(behind, end));
     /* Of the bytes that may stand in a value only the two blanks are not above SP. */
     while (start < stop && (uint8_t)*start <= ' ') start++;
     while (start < stop && (uint8_t)stop[-1] <= ' ') stop--;
     f->name = p;
     f->value = start;
     f->value_n = (uint32_t)(stop - start);
-    f->name_n = (uint16_t)name.n;
-    f->id = (uint16_t)name.id;
-    return RP_OK;
+    f->name_n = (uint16_t)name_n;
+    f->id = id;
+    return behind;
 }
+
+#ifdef RP_SCAN_SSE2
+/* The first byte from p on that is not printable ASCII, given which of the 16 there are; NULL when
+ * there is none. last: where the last 16 bytes begin, not before p */
+static inline const char *find_odd(const char *p, const char *last, unsigned printable)
+{
+    while (RP_LIKELY(printable == 0xffff)) {
+        p += 16;
+        if (RP_LIKELY(p <= last)) {
+            printable = rp_scan_printable_bits(rp_scan_load(p));
+        } else { /* those before p are out, and others in */
+            printable = (rp_scan_printable_bits(rp_scan_load(last)) | 0xffff0000) >> (p - last);
+            if ((printable & 0xffff) == 0xffff) return NULL;
+        }
+    }
+    return p + __builtin_ctz(~printable);
+}
+
+/* How many usual bytes of a name do these 16 begin with? A ':' is among them, which is none. */
+static inline unsigned common_n(__m128i line)
+{
+    return (unsigned)__builtin_ctz(rp_scan_common_bits_of(line));
+}
+
+/* A line as nearly all are: a short name, one space, a value of printable ASCII, no fold behind.
+ * last: where the last 16 bytes begin. Four bytes before p can be read.
+ * ret: the byte behind, at least two are left; NULL: parse_field has the word */
+static inline const char *usual_line(const char *p, const char *last, struct rp_field *f)
+{
+    if (RP_UNLIKELY(p > last)) return NULL;
+    __m128i line = rp_scan_load(p);
+    unsigned id, colons = rp_scan_mask(rp_scan_is(line, ':'));
+    if (RP_UNLIKELY(!colons)) return NULL;
+    unsigned name_n = (unsigned)__builtin_ctz(colons);
+    const char *value = p + name_n + 2;
+    const char *stop = find_odd(p, last, rp_scan_printable_bits(line));
+    /* With stop behind the value's first byte all bytes of the name are printable. */
+    if (RP_UNLIKELY(!stop || stop <= value || stop > last + 12)) return NULL;
+    if (RP_UNLIKELY(memcmp(stop, "\r\n", 2) != 0)) return NULL;
+    if (RP_UNLIKELY(stop[2] <= ' ' && stop[2] != '\r')) return NULL;
+    if (RP_UNLIKELY(value[-1] != ' ' || value[0] == ' ' || stop[-1] == ' ')) return NULL;
+    if (RP_UNLIKELY(!rp_token_begins(p, name_n, line, &id))) {
+        if (name_n == 0 || common_n(line) != name_n) return NULL;
+        id = RP_H_OTHER;
+    }
+    f->name = p;
+    f->value = value;
+    f->value_n = (uint32_t)(stop - value);
+    f->name_n = (uint16_t)name_n;
+    f->id = (uint16_t)id;
+    return stop + 2;
+}
+#else
+static inline const char *usual_line(const char *p, const char *last, struct rp_field *f)
+{
+    (void)p, (void)last, (void)f;
+    return NULL;
+}
+#endif
 
 /* RFC 9110 §6.5.1: no trailer may frame, route, modify the request, authenticate, or control how
  * the content is processed: all that token.tbl knows, but these. */
@@ -221,29 +297,52 @@ bool rp_h1_trailer_is_allowed(uint16_t id)
     }
 }
 
-/* Field lines up to the empty line, which must be the end of the input, but for an open one. facts
- * NULL: a trailer section. */
-static rp_err parse_fields(struct parse *x, unsigned fields_max, struct rp_h1_facts *facts)
+/* Room for a field behind n others, or why there is none. */
+static RP_COLD rp_err make_room(struct parse *x, size_t n, size_t most)
 {
-    struct rp_msg *m = x->m;
-    const char *p = x->p;
-    fields_max = RP_MIN(fields_max, (unsigned)m->fields_max);
-    while (!crlf_at(p, x->end)) {
-        rp_err e = RP_OK;
-        if (RP_UNLIKELY(m->fields_n >= fields_max)) return RP_E_H1_FIELDS_MANY;
-        if (RP_UNLIKELY(m->fields_n == m->fields_room)) e = rp_msg_reserve(m, x->a);
-        if (RP_UNLIKELY(e != RP_OK)) return e;
-        struct rp_field *f = &m->fields[m->fields_n];
-        e = parse_field(x, &p, f);
-        if (RP_UNLIKELY(e != RP_OK)) return e;
-        if (RP_UNLIKELY(!facts) && !rp_h1_trailer_is_allowed(f->id)) continue;
-        uint16_t at = m->fields_n++;
-        if ((unsigned)f->id - 1 >= RP_H1_FACTS_LAST || !facts) continue;
-        e = rp_h1_facts_note(facts, m, at);
-        if (RP_UNLIKELY(e != RP_OK)) return e;
-    }
+    x->m->fields_n = (uint16_t)n;
+    return n >= most ? RP_E_H1_FIELDS_MANY : rp_msg_reserve(x->m, x->a);
+}
+
+/* Behind the fields that there is room for. */
+static inline struct rp_field *room_end(const struct rp_msg *m, size_t most)
+{
+    size_t room = RP_MIN((size_t)m->fields_room, most);
+    return room ? m->fields + room : m->fields; /* without any it may be NULL */
+}
+
+/* The empty line at p must be the end of the input, but for an open one. */
+static rp_err end_fields(struct parse *x, const char *p)
+{
     if (x->open) x->end = p + 2;
     return p + 2 == x->end ? RP_OK : RP_E_H1_SYNTAX;
+}
+
+/* The field lines of a head, which begin behind its first line, and the empty line. */
+static rp_err parse_fields(struct parse *x, size_t most, struct rp_h1_facts *facts)
+{
+    struct rp_msg *m = x->m;
+    const char *p = x->p, *last = x->end - RP_MIN(x->end - x->start, 16);
+    struct rp_field *f = m->fields, *full = room_end(m, most);
+    if (x->end - p < 2) return colon_failure(p, x->end);
+    for (; memcmp(p, "\r\n", 2) != 0; f++) {
+        if (RP_UNLIKELY(f == full)) {
+            size_t n = (size_t)(f - m->fields);
+            rp_err e = make_room(x, n, most);
+            if (e != RP_OK) return e;
+            f = m->fields + n;
+            full = room_end(m, most);
+        }
+        const char *behind = usual_line(p, last, f);
+        if (RP_UNLIKELY(!behind)) behind = parse_field(x, p, f);
+        if (RP_UNLIKELY(!behind)) return x->fail;
+        p = behind;
+        if ((unsigned)f->id - 1 >= RP_H1_FACTS_LAST) continue;
+        rp_err e = rp_h1_facts_note(facts, m, f);
+        if (RP_UNLIKELY(e != RP_OK)) return e;
+    }
+    m->fields_n = (uint16_t)(f - m->fields);
+    return end_fields(x, p);
 }
 
 /* ------------------------------------------------------------------ request */
@@ -267,34 +366,43 @@ static rp_err parse_method(struct parse *x)
     return RP_OK;
 }
 
+/* Any target but a plain origin-form: the bytes up to the first that is not visible. */
+static rp_err find_target(struct parse *x, uint32_t uri_bytes)
+{
+    const char *stop = rp_scan_visible(x->p, x->end);
+    x->m->target = rp_str_of(x->p, (size_t)(stop - x->p));
+    if (x->m->target.len > uri_bytes) return RP_E_H1_URI_LONG;
+    if (stop == x->p) return RP_E_H1_TARGET;
+    if (stop == x->end || *stop == '\r' || *stop == '\n') return RP_E_H1_SYNTAX; /* HTTP/0.9 */
+    return *stop == ' ' ? RP_OK : RP_E_H1_TARGET;
+}
+
 /* RFC 9112 §3: method SP request-target SP HTTP-version CRLF. §3 lets a recipient split on any
  * whitespace; refused: single spaces only. */
-static rp_err parse_request_line(struct parse *x, uint32_t uri_bytes)
+static inline rp_err parse_request_line(struct parse *x, uint32_t uri_bytes)
 {
     struct rp_msg *m = x->m;
     rp_err e = parse_method(x);
-    if (e != RP_OK) return e;
-    const char *stop = rp_scan_visible(x->p, x->end);
-    m->target = rp_str_of(x->p, (size_t)(stop - x->p));
-    if (m->target.len > uri_bytes) return RP_E_H1_URI_LONG;
-    if (m->target.len == 0) return RP_E_H1_TARGET;
-    if (stop == x->end || *stop == '\r' || *stop == '\n') return RP_E_H1_SYNTAX; /* HTTP/0.9 */
-    if (*stop != ' ') return RP_E_H1_TARGET;
-    x->p = stop + 1;
-    if (x->end - x->p < VERSION_BYTES) return RP_E_H1_SYNTAX;
-    e = parse_version(x->p, &m->version);
-    if (e != RP_OK) return e;
-    x->p += VERSION_BYTES;
-    if (!crlf_at(x->p, x->end)) return RP_E_H1_SYNTAX;
-    x->p += 2;
-    return rp_uri_parse_target(m->target, m->method, &m->uri);
+    if (RP_UNLIKELY(e != RP_OK)) return e;
+    size_t n = m->method == RP_M_CONNECT ? 0 : rp_uri_parse_origin(x->p, x->end, &m->uri);
+    bool is_split = n > 0 && n <= uri_bytes;
+    if (RP_LIKELY(is_split)) m->target = rp_str_of(x->p, n);
+    else e = find_target(x, uri_bytes);
+    if (RP_UNLIKELY(e != RP_OK)) return e;
+    const char *version = m->target.ptr + m->target.len + 1;
+    if (x->end - version < VERSION_BYTES + 2) return RP_E_H1_SYNTAX;
+    e = parse_version(version, &m->version);
+    if (RP_UNLIKELY(e != RP_OK)) return e;
+    x->p = version + VERSION_BYTES + 2;
+    if (memcmp(x->p - 2, "\r\n", 2) != 0) return RP_E_H1_SYNTAX;
+    return RP_LIKELY(is_split) ? RP_OK : rp_uri_parse_target(m->target, m->method, &m->uri);
 }
 
-static inline rp_err parse_request(struct parse *x, const struct rp_h1_limits *limits)
+RP_NO_ARRAYS static inline rp_err parse_request(struct parse *x, const struct rp_h1_limits *limits)
 {
     struct rp_h1_facts facts = {.end = x->end};
     rp_err e = parse_request_line(x, limits->uri_bytes);
-    if (e == RP_OK) e = parse_fields(x, limits->fields_n, &facts);
+    if (e == RP_OK) e = parse_fields(x, RP_MIN(limits->fields_n, x->m->fields_max), &facts);
     if (e == RP_OK) e = rp_h1_facts_request(&facts, x->m);
     if (e == RP_OK && x->m->conn_options) rp_msg_drop_conn_options(x->m);
     return e;
@@ -316,8 +424,8 @@ static size_t end_try(const struct parse *x, rp_err e, const struct rp_h1_limits
     return 0;
 }
 
-size_t rp_h1_try_request(const char *p, size_t n, const struct rp_h1_limits *limits,
-                         struct rp_arena *a, struct rp_msg *out)
+RP_NO_ARRAYS size_t rp_h1_try_request(const char *p, size_t n, const struct rp_h1_limits *limits,
+                                      struct rp_arena *a, struct rp_msg *out)
 {
     struct parse x = {.p = p, .end = p + n, .start = p, .m = out, .a = a, .open = true};
     rp_err e = parse_request(&x, limits);
@@ -328,7 +436,7 @@ size_t rp_h1_try_request(const char *p, size_t n, const struct rp_h1_limits *lim
 
 /* RFC 9112 §4: HTTP-version SP status-code SP [reason] CRLF. The second SP is required of senders;
  * without a reason some leave it out: accepted. */
-static rp_err parse_status_line(struct parse *x)
+static rp_err parse_any_status_line(struct parse *x)
 {
     struct rp_msg *m = x->m;
     const char *p = x->p;
@@ -353,6 +461,18 @@ static rp_err parse_status_line(struct parse *x)
     return RP_OK;
 }
 
+static inline rp_err parse_status_line(struct parse *x)
+{
+    const rp_str usual = RP_STR("HTTP/1.1 200 OK\r\n");
+    if (RP_UNLIKELY(x->end - x->p < (ptrdiff_t)usual.len || memcmp(x->p, usual.ptr, 17) != 0))
+        return parse_any_status_line(x);
+    x->m->version = 11;
+    x->m->status = 200;
+    x->m->reason = rp_str_of(x->p + 13, 2);
+    x->p += usual.len;
+    return RP_OK;
+}
+
 /* Failures of a response are the upstream's, never the client's. */
 static rp_err blame_upstream(rp_err e)
 {
@@ -366,7 +486,7 @@ static inline rp_err parse_response(struct parse *x, const struct rp_h1_limits *
 {
     struct rp_h1_facts facts = {0};
     rp_err e = parse_status_line(x);
-    if (e == RP_OK) e = parse_fields(x, limits->fields_n, &facts);
+    if (e == RP_OK) e = parse_fields(x, RP_MIN(limits->fields_n, x->m->fields_max), &facts);
     if (e == RP_OK) e = rp_h1_facts_response(&facts, x->m, method);
     if (e == RP_OK && x->m->conn_options) rp_msg_drop_conn_options(x->m);
     return e;
@@ -380,8 +500,8 @@ rp_err rp_h1_parse_response(char *p, size_t n, const struct rp_h1_limits *limits
     return blame_upstream(parse_response(&x, limits, method));
 }
 
-size_t rp_h1_try_response(char *p, size_t n, const struct rp_h1_limits *limits, uint8_t method,
-                          struct rp_arena *a, struct rp_msg *out)
+RP_NO_ARRAYS size_t rp_h1_try_response(char *p, size_t n, const struct rp_h1_limits *limits,
+                                       uint8_t method, struct rp_arena *a, struct rp_msg *out)
 {
     struct parse x = {
         .p = p, .end = p + n, .start = p, .writable = p, .m = out, .a = a, .open = true};
@@ -391,10 +511,27 @@ size_t rp_h1_try_response(char *p, size_t n, const struct rp_h1_limits *limits, 
 
 /* ------------------------------------------------------------------ trailers */
 
+static rp_err parse_trailer_fields(struct parse *x)
+{
+    struct rp_msg *m = x->m;
+    const char *p = x->p;
+    if (x->end - p < 2) return colon_failure(p, x->end);
+    while (memcmp(p, "\r\n", 2) != 0) {
+        if (m->fields_n >= m->fields_max) return RP_E_H1_FIELDS_MANY;
+        rp_err e = rp_msg_reserve(m, x->a);
+        if (e != RP_OK) return e;
+        struct rp_field *f = &m->fields[m->fields_n];
+        p = parse_field(x, p, f);
+        if (!p) return x->fail;
+        if (rp_h1_trailer_is_allowed(f->id)) m->fields_n++;
+    }
+    return end_fields(x, p);
+}
+
 rp_err rp_h1_parse_trailers(const char *p, size_t n, struct rp_arena *a, struct rp_msg *out)
 {
     struct parse x = {.p = p, .end = p + n, .start = p, .m = out, .a = a};
-    rp_err e = parse_fields(&x, out->fields_max, NULL);
+    rp_err e = parse_trailer_fields(&x);
     if (e == RP_OK || e == RP_E_H1_FIELDS_MANY || e == RP_E_CAP) return e;
     return RP_E_H1_FIELD;
 }

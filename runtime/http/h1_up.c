@@ -231,16 +231,13 @@ static size_t try_head(struct rp_h1_up *u, const struct rp_h1_limits *limits, st
     return rp_h1_try_response(p, rp_reader_len(&u->in), limits, u->method, a, out);
 }
 
-static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, struct rp_arena *a,
-                           struct rp_msg *out, struct rp_chunk **chunk)
+/* It came in pieces, or what came is odd. */
+RP_APART static rp_err read_any_head(struct rp_h1_up *u, const struct rp_h1_limits *limits,
+                                     struct rp_arena *a, struct rp_msg *out,
+                                     struct rp_chunk **chunk)
 {
-    struct rp_h1_up *u = own(up);
     for (;;) {
         size_t have = rp_reader_len(&u->in);
-        if (have && u->scanned == 0) {
-            size_t n = try_head(u, limits, a, out);
-            if (RP_LIKELY(n > 0)) return take_head(u, n, out, chunk);
-        }
         size_t head_n = have ? rp_h1_head_end(rp_reader_ptr(&u->in), have, &u->scanned) : 0;
         if (head_n > limits->head_bytes || (!head_n && have > limits->head_bytes)) {
             u->poisoned = true;
@@ -253,10 +250,27 @@ static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, 
     }
 }
 
-static rp_err up_read(struct rp_up *up, struct rp_chain *out, size_t max, struct rp_arena *a,
-                      struct rp_msg **trailers)
+static rp_err up_read_head(struct rp_up *up, const struct rp_h1_limits *limits, struct rp_arena *a,
+                           struct rp_msg *out, struct rp_chunk **chunk)
 {
     struct rp_h1_up *u = own(up);
+    bool none = u->in.at == u->in.end;
+    if (none && !u->in.readable && u->in.over == RP_OK) return RP_AGAIN; /* just sent */
+    if (none) {
+        rp_err e = rp_reader_fill(&u->in, u->mem, u->up.conn, limits->head_bytes + HEAD_ROOM);
+        if (e == RP_AGAIN) return e;
+        if (RP_UNLIKELY(e != RP_OK)) return fail_read(u, e);
+    }
+    if (RP_LIKELY(u->scanned == 0)) {
+        size_t n = try_head(u, limits, a, out);
+        if (RP_LIKELY(n > 0)) return take_head(u, n, out, chunk);
+    }
+    return read_any_head(u, limits, a, out, chunk);
+}
+
+RP_APART static rp_err read_any(struct rp_h1_up *u, struct rp_chain *out, size_t max,
+                                struct rp_arena *a, struct rp_msg **trailers)
+{
     rp_str section = RP_STR_NONE;
     bool counted = u->body.mode == RP_IN_LENGTH;
     rp_err e = rp_body_in_read(&u->body, &u->in, u->mem, u->up.conn, out, max, &section);
@@ -274,6 +288,27 @@ static rp_err up_read(struct rp_up *up, struct rp_chain *out, size_t max, struct
         else u->poisoned = true;
     }
     return e;
+}
+
+static rp_err up_read(struct rp_up *up, struct rp_chain *out, size_t max, struct rp_arena *a,
+                      struct rp_msg **trailers)
+{
+    struct rp_h1_up *u = own(up);
+    if (RP_LIKELY(rp_body_in_take_rest(&u->body, &u->in, out, max))) return RP_END;
+    return read_any(u, out, max, a, trailers);
+}
+
+static rp_str up_read_small(struct rp_up *up, uint64_t length)
+{
+    struct rp_h1_up *u = own(up);
+    bool whole =
+        u->body.mode == RP_IN_LENGTH && u->body.left == length && length <= rp_reader_len(&u->in);
+    if (!whole) return RP_STR_NONE;
+    rp_str body = rp_str_of(rp_reader_ptr(&u->in), (size_t)length);
+    rp_reader_take(&u->in, body.len);
+    u->body.left = 0;
+    u->body.mode = RP_IN_DONE;
+    return body;
 }
 
 static size_t up_at_hand(const struct rp_up *up)
@@ -357,6 +392,7 @@ static const struct rp_up_ops OPS = {
     .is_unprocessed = up_is_unprocessed,
     .read_head = up_read_head,
     .read = up_read,
+    .read_small = up_read_small,
     .at_hand = up_at_hand,
     .unseen = up_unseen,
     .splice = up_splice,

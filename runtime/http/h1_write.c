@@ -71,58 +71,67 @@ static inline bool is_in_one(const struct rp_field *f)
     return f->value == colon + 2 && memcmp(colon, ": ", 2) == 0;
 }
 
-/* ... with the CRLF behind it known from its neighbour? */
-static inline bool is_whole_line(const struct rp_field *f, const struct rp_field *next)
+static inline bool is_left_out(const struct rp_field *f, const struct rp_h1_skip *skip)
 {
-    return next->name == f->value + f->value_n + 2 && is_in_one(f);
+    return f->name_n == 0 || rp_h1_skip_has(skip, f->id);
 }
 
-static inline bool is_left_out(const struct rp_field *f, const struct rp_h1_skip *skip,
-                               const struct rp_msg *named_in)
+/* Lines that lie behind each other, the CRLF of the last written anew: it may be another's. */
+static inline void put_run(struct rp_h1_writer *w, const char *run, const char *behind)
 {
-    return f->name_n == 0 || rp_h1_skip_has(skip, f->id) ||
-           (RP_UNLIKELY(named_in != NULL) && rp_msg_is_conn_option(named_in, f));
+    if (!run) return;
+    rp_h1_put_three(w, rp_str_of(run, (size_t)(behind - run) - 2), RP_STR("\r\n"), RP_STR(""));
 }
 
-static void put_alone(struct rp_h1_writer *w, const struct rp_field *f)
+static inline void put_live_fields(struct rp_h1_writer *w, const struct rp_msg *m,
+                                   const struct rp_h1_skip *skip)
 {
-    if (!is_in_one(f)) {
-        rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
-        return;
+    const struct rp_field *f = m->fields, *end = f + m->fields_n;
+    const char *run = NULL, *behind = NULL; /* what is not copied yet, and where it would go on */
+    for (; f < end; f++) {
+        if (is_left_out(f, skip)) continue;
+        if (RP_UNLIKELY(!is_in_one(f))) {
+            put_run(w, run, behind);
+            run = behind = NULL;
+            rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
+            continue;
+        }
+        if (f->name != behind) {
+            put_run(w, run, behind);
+            run = f->name;
+        }
+        behind = f->value + f->value_n + 2;
     }
-    rp_str line = rp_str_of(f->name, (size_t)f->name_n + 2 + f->value_n);
-    rp_h1_put_three(w, line, RP_STR("\r\n"), RP_STR(""));
+    put_run(w, run, behind);
+}
+
+/* Connection names some of them, which no parsed head has. */
+static RP_COLD void put_unnamed_fields(struct rp_h1_writer *w, const struct rp_msg *m,
+                                       const struct rp_h1_skip *skip)
+{
+    for (const struct rp_field *f = m->fields, *end = f + m->fields_n; f < end; f++)
+        if (!is_left_out(f, skip) && !rp_msg_is_conn_option(m, f))
+            rp_h1_put_field(w, rp_field_name(f), rp_field_value(f));
 }
 
 void rp_h1_put_fields(struct rp_h1_writer *w, const struct rp_msg *m, const struct rp_h1_skip *skip)
 {
-    const struct rp_msg *named_in = m->conn_options ? m : NULL;
-    const struct rp_field *f = m->fields, *end = f + m->fields_n;
-    for (;;) {
-        while (f < end && is_left_out(f, skip, named_in)) f++;
-        if (f == end) return;
-        const struct rp_field *run = f; /* whole lines from here on are copied at once */
-        while (f + 1 < end && is_whole_line(f, f + 1)) {
-            f++;
-            if (is_left_out(f, skip, named_in)) break;
-        }
-        if (f > run) {
-            rp_h1_put(w, rp_str_of(run->name, (size_t)(f->name - run->name)));
-        } else {
-            put_alone(w, f);
-            f++;
-        }
-    }
+    if (RP_UNLIKELY(m->conn_options)) put_unnamed_fields(w, m, skip);
+    else put_live_fields(w, m, skip);
 }
 
 void rp_h1_put_status(struct rp_h1_writer *w, const struct rp_msg *m)
 {
+    unsigned status = m->status;
+    bool is_ok = m->reason.len == 2 && memcmp(m->reason.ptr, "OK", 2) == 0;
+    if (RP_LIKELY(status == 200 && is_ok)) {
+        rp_h1_put(w, RP_STR("HTTP/1.1 200 OK\r\n"));
+        return;
+    }
     rp_str reason = m->reason.len ? m->reason : rp_msg_reason(m->status);
     char *line = w->p;
-    unsigned status = m->status;
     RP_CHECK(status >= 100 && status <= 999);
     rp_h1_put_three(w, RP_STR("HTTP/1.1 200 "), reason, RP_STR("\r\n"));
-    if (RP_LIKELY(status == 200)) return;
     line[9] = (char)('0' + status / 100);
     line[10] = (char)('0' + status / 10 % 10);
     line[11] = (char)('0' + status % 10);

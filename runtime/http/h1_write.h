@@ -26,9 +26,9 @@ static inline void rp_h1_skip_add(struct rp_h1_skip *s, uint16_t id)
 {
     s->bits[id >> 6] |= (uint64_t)1 << (id & 63);
 }
-static inline bool rp_h1_skip_has(const struct rp_h1_skip *s, uint16_t id)
+static inline bool rp_h1_skip_has(const struct rp_h1_skip *s, unsigned id)
 {
-    return (s->bits[id >> 6] >> (id & 63)) & 1;
+    return (s->bits[id / 64] & (uint64_t)1 << id % 64) != 0;
 }
 #endif
 

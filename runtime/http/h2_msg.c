@@ -95,14 +95,13 @@ static rp_err add_plain(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena 
     if (m->fields_n >= RP_MIN(limits->fields_n, m->fields_max)) return RP_E_H1_FIELDS_MANY;
     rp_err e = m->fields_n == m->fields_room ? rp_msg_reserve(m, a) : RP_OK;
     if (e != RP_OK) return e;
-    uint16_t at = m->fields_n;
-    struct rp_field *f = &m->fields[at];
+    struct rp_field *f = &m->fields[m->fields_n];
     e = put_line(a, name, value, f);
     if (e != RP_OK) return e;
     if (is_forbidden(f)) return RP_E_H1_FIELD;
     m->fields_n++;
     bool decides = (unsigned)f->id - 1 < RP_H1_FACTS_LAST;
-    return decides ? rp_h1_facts_note(&h->facts, m, at) : RP_OK;
+    return decides ? rp_h1_facts_note(&h->facts, m, f) : RP_OK;
 }
 
 void rp_h2_head_add(struct rp_h2_head *h, struct rp_msg *m, struct rp_arena *a,

@@ -17,12 +17,38 @@ static bool same_name(const struct rp_field *f, uint16_t id, rp_str name)
     return id != RP_H_OTHER || rp_str_ieq(rp_field_name(f), name);
 }
 
-/* First live field of that id (and name, when the id is RP_H_OTHER) at or after `at`. */
-static struct rp_field *find_from(const struct rp_msg *m, unsigned at, uint16_t id, rp_str name)
+static inline struct rp_field *find_known(const struct rp_msg *m, unsigned at, uint16_t id)
 {
-    for (unsigned i = at; i < m->fields_n; i++)
-        if (same_name(&m->fields[i], id, name)) return &m->fields[i];
+    struct rp_field *f = m->fields;
+    for (unsigned i = at, n = m->fields_n; i < n; i++)
+        if (f[i].id == id && f[i].name_n) return &f[i];
     return NULL;
+}
+
+/* Length and id, read at once: of an unknown name the length alone. */
+static inline uint32_t word_of(const struct rp_field *f)
+{
+    return f->name_n | (uint32_t)f->id << 16;
+}
+
+/* Few of a head's unknown names have the same length. */
+static inline struct rp_field *find_other(const struct rp_msg *m, unsigned at, const char *name,
+                                          size_t name_n)
+{
+    struct rp_field *f = m->fields;
+    if (name_n == 0) return NULL; /* name_n of a deleted one */
+    for (unsigned i = at, n = m->fields_n; i < n; i++) {
+        if (RP_LIKELY(word_of(&f[i]) != name_n)) continue;
+        if (rp_str_ieq(rp_field_name(&f[i]), rp_str_of(name, name_n))) return &f[i];
+    }
+    return NULL;
+}
+
+/* First live field of that id (and name, when the id is RP_H_OTHER) at or after `at`. */
+static inline struct rp_field *find_from(const struct rp_msg *m, unsigned at, uint16_t id,
+                                         rp_str name)
+{
+    return id == RP_H_OTHER ? find_other(m, at, name.ptr, name.len) : find_known(m, at, id);
 }
 
 static uint16_t known_id(uint16_t id, rp_str name)
@@ -32,9 +58,12 @@ static uint16_t known_id(uint16_t id, rp_str name)
 
 struct rp_field *rp_msg_find(const struct rp_msg *m, uint16_t id)
 {
-    for (unsigned i = 0; i < m->fields_n; i++)
-        if (m->fields[i].id == id && m->fields[i].name_n) return &m->fields[i];
-    return NULL;
+    return find_known(m, 0, id);
+}
+
+struct rp_field *rp_msg_find_as(const struct rp_msg *m, uint16_t id, rp_str name)
+{
+    return find_from(m, 0, id, name);
 }
 
 struct rp_field *rp_msg_find_name(const struct rp_msg *m, rp_str name)
@@ -122,6 +151,65 @@ static rp_err append(struct rp_msg *m, struct rp_arena *a, uint16_t id, rp_str n
     return RP_OK;
 }
 
+static inline void push_line(struct rp_msg *m, uint16_t id, const char *line, uint16_t name_n,
+                             uint32_t value_n)
+{
+    m->fields[m->fields_n++] = (struct rp_field){
+        .name = line, .value = line + name_n + 2, .value_n = value_n, .name_n = name_n, .id = id};
+}
+
+rp_err rp_msg_add_line(struct rp_msg *m, struct rp_arena *a, uint16_t id, const char *line,
+                       uint16_t name_n, uint32_t value_n)
+{
+    rp_err e = rp_msg_reserve(m, a);
+    if (e == RP_OK) push_line(m, id, line, name_n, value_n);
+    return e;
+}
+
+/* f gets the value, others of its name behind it go. */
+static RP_COLD rp_err replace(struct rp_msg *m, struct rp_field *f, const char *value,
+                              uint32_t value_n)
+{
+    f->value = value;
+    f->value_n = value_n;
+    for (struct rp_field *o = f + 1; o < m->fields + m->fields_n; o++)
+        if (same_name(o, f->id, rp_field_name(f))) o->name_n = 0;
+    return RP_OK;
+}
+
+/* May a field of that name be there? No is certain. */
+static inline bool may_have(const struct rp_msg *m, uint16_t id, uint16_t name_n)
+{
+    const struct rp_field *f = m->fields, *end = f + m->fields_n;
+    if (id != RP_H_OTHER) {
+        for (; f < end; f++)
+            if (f->id == id) return true;
+    } else {
+        for (; f < end; f++)
+            if (word_of(f) == name_n) return true;
+    }
+    return false;
+}
+
+static RP_COLD rp_err set_line_any(struct rp_msg *m, struct rp_arena *a, uint16_t id,
+                                   const char *line, uint16_t name_n, uint32_t value_n)
+{
+    struct rp_field *f = find_from(m, 0, id, rp_str_of(line, name_n));
+    return f ? replace(m, f, line + name_n + 2, value_n)
+             : rp_msg_add_line(m, a, id, line, name_n, value_n);
+}
+
+/* What is set is new, as a rule, and there is room for it: nothing is called then, which spares a
+ * frame. */
+rp_err rp_msg_set_line(struct rp_msg *m, struct rp_arena *a, uint16_t id, const char *line,
+                       uint16_t name_n, uint32_t value_n)
+{
+    if (RP_UNLIKELY(m->fields_n >= m->fields_room || may_have(m, id, name_n)))
+        return set_line_any(m, a, id, line, name_n, value_n);
+    push_line(m, id, line, name_n, value_n);
+    return RP_OK;
+}
+
 rp_err rp_msg_add(struct rp_msg *m, struct rp_arena *a, uint16_t id, rp_str name, rp_str value)
 {
     return append(m, a, known_id(id, name), name, value);
@@ -132,23 +220,23 @@ rp_err rp_msg_set(struct rp_msg *m, struct rp_arena *a, uint16_t id, rp_str name
     id = known_id(id, name);
     struct rp_field *f = find_from(m, 0, id, name);
     if (!f) return append(m, a, id, name, value);
-    if (value.len > UINT32_MAX) return RP_E_INVALID;
-    f->value = value.ptr;
-    f->value_n = (uint32_t)value.len;
-    while ((f = find_from(m, (unsigned)(f - m->fields) + 1, id, name))) f->name_n = 0;
-    return RP_OK;
+    return value.len > UINT32_MAX ? RP_E_INVALID : replace(m, f, value.ptr, (uint32_t)value.len);
 }
 
-unsigned rp_msg_del(struct rp_msg *m, uint16_t id, rp_str name)
+unsigned rp_msg_del_as(struct rp_msg *m, uint16_t id, rp_str name)
 {
     unsigned deleted = 0;
-    id = known_id(id, name);
     for (unsigned i = 0; i < m->fields_n; i++) {
         if (!same_name(&m->fields[i], id, name)) continue;
         m->fields[i].name_n = 0;
         deleted++;
     }
     return deleted;
+}
+
+unsigned rp_msg_del(struct rp_msg *m, uint16_t id, rp_str name)
+{
+    return rp_msg_del_as(m, known_id(id, name), name);
 }
 
 rp_err rp_msg_clone(struct rp_msg *dst, const struct rp_msg *src, struct rp_arena *a)

@@ -84,6 +84,14 @@ RP_MUST rp_err rp_msg_set(struct rp_msg *m, struct rp_arena *a, uint16_t id, rp_
                           rp_str value);
 /* Delete all such fields; returns how many. */
 unsigned rp_msg_del(struct rp_msg *m, uint16_t id, rp_str name);
+/* The same by an id that is the name's own, RP_H_OTHER for one that is not in token.tbl: nothing is
+ * looked up. What is put is a line, "name: value", whose name and value have so many bytes. */
+struct rp_field *rp_msg_find_as(const struct rp_msg *m, uint16_t id, rp_str name);
+RP_MUST rp_err rp_msg_add_line(struct rp_msg *m, struct rp_arena *a, uint16_t id, const char *line,
+                               uint16_t name_n, uint32_t value_n);
+RP_MUST rp_err rp_msg_set_line(struct rp_msg *m, struct rp_arena *a, uint16_t id, const char *line,
+                               uint16_t name_n, uint32_t value_n);
+unsigned rp_msg_del_as(struct rp_msg *m, uint16_t id, rp_str name);
 /* Make room for one more field: grows or closes gaps, so earlier field pointers become invalid (so
  * do rp_msg_add and rp_msg_set). RP_E_CAP over fields_max or the arena's cap. */
 RP_MUST rp_err rp_msg_reserve(struct rp_msg *m, struct rp_arena *a);

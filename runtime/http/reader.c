@@ -4,6 +4,9 @@
  */
 #include "http/reader.h"
 
+extern inline void rp_reader_note(struct rp_reader *r, struct rp_conn *c);
+extern inline void rp_reader_listen(struct rp_reader *r, struct rp_conn *c);
+extern inline void rp_reader_clear(struct rp_reader *r);
 extern inline rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c,
                                     size_t cap);
 
@@ -12,16 +15,16 @@ enum {
     SPLICE_FULL = 64 * 1024, /* ... of a splice behind which there may be more at once */
 };
 
-/* Room behind `end` for at least ROOM_MIN bytes, moving only unread bytes. */
-static rp_err make_room(struct rp_reader *r, struct rp_mem *m, size_t cap)
+/* The same when there is a chunk. */
+static rp_err make_more_room(struct rp_reader *r, struct rp_mem *m, size_t cap)
 {
     size_t unread = r->end - r->at;
-    if (r->chunk && unread == 0 && r->chunk->refs == 1) {
+    if (unread == 0 && r->chunk->refs == 1) {
         r->at = r->end = 0;
         if (!r->large || r->chunk->room >= RP_CHUNK_LARGE) return RP_OK;
-        rp_reader_clear(r);
+    } else if (r->chunk->room - r->end >= ROOM_MIN) {
+        return RP_OK;
     }
-    if (r->chunk && r->chunk->room - r->end >= ROOM_MIN) return RP_OK;
     if (unread >= cap) return RP_E_TOO_BIG;
     size_t room = r->large ? RP_CHUNK_LARGE : RP_CHUNK_SMALL;
     while (room < unread + ROOM_MIN) room *= 2;
@@ -34,36 +37,30 @@ static rp_err make_room(struct rp_reader *r, struct rp_mem *m, size_t cap)
     return RP_OK;
 }
 
-void rp_reader_note(struct rp_reader *r, struct rp_conn *c)
+/* Room behind `end` for at least ROOM_MIN bytes, moving only unread bytes. */
+static inline rp_err make_room(struct rp_reader *r, struct rp_mem *m, size_t cap)
 {
-    if (r->readable) {
-        rp_conn_pause(c); /* told before, and nobody came to read */
-        r->paused = true;
-    }
-    r->readable = true;
+    if (r->chunk) return make_more_room(r, m, cap);
+    r->chunk = rp_chunk_new(m, r->large ? RP_CHUNK_LARGE : RP_CHUNK_SMALL);
+    r->at = r->end = 0;
+    return RP_OK;
 }
 
-void rp_reader_listen(struct rp_reader *r, struct rp_conn *c)
-{
-    if (!r->paused) return;
-    r->paused = false;
-    rp_conn_resume(c);
-}
-
-static void drained(struct rp_reader *r, struct rp_conn *c)
+static inline void drained(struct rp_reader *r, struct rp_conn *c)
 {
     r->readable = false;
     rp_reader_listen(r, c);
 }
 
-rp_err rp_reader_receive(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap)
+RP_NO_ARRAYS rp_err rp_reader_receive(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c,
+                                      size_t cap)
 {
     rp_err e = make_room(r, m, cap);
     if (e != RP_OK) return e;
     size_t room = r->chunk->room - r->end;
     size_t got = 0;
     e = rp_conn_recv(c, r->chunk->data + r->end, room, &got);
-    if (e == RP_OK) {
+    if (RP_LIKELY(e == RP_OK)) {
         r->end += (uint32_t)got;
         r->large = got == room;
         if (got < room) drained(r, c); /* a short read emptied the socket */
@@ -99,11 +96,4 @@ rp_err rp_reader_splice(struct rp_reader *r, struct rp_conn *c, size_t max, stru
     if (e != RP_OK) r->over = e;
     if (got < max && got < SPLICE_FULL) drained(r, c); /* an event tells of more, if there is */
     return e;
-}
-
-void rp_reader_clear(struct rp_reader *r)
-{
-    rp_chunk_drop(r->chunk);
-    r->chunk = NULL;
-    r->at = r->end = 0;
 }

@@ -26,9 +26,9 @@ struct rp_reader {
 };
 
 /* The socket has news (RP_CONN_READABLE). */
-void rp_reader_note(struct rp_reader *r, struct rp_conn *c);
+RP_INLINE void rp_reader_note(struct rp_reader *r, struct rp_conn *c);
 /* Hear of news again although unread ones are left: somebody wants to know of the end. */
-void rp_reader_listen(struct rp_reader *r, struct rp_conn *c);
+RP_INLINE void rp_reader_listen(struct rp_reader *r, struct rp_conn *c);
 
 /* One recv behind the unread bytes. cap: most unread bytes kept.
  * RP_OK; RP_AGAIN; RP_END (end of stream); RP_E_TOO_BIG (cap reached); RP_E_CLOSED, RP_E_OS */
@@ -41,12 +41,26 @@ RP_MUST rp_err rp_reader_receive(struct rp_reader *r, struct rp_mem *m, struct r
  * (rp_splice_take). RP_OK; RP_AGAIN; RP_END; RP_E_CLOSED, RP_E_OS; RP_E_BUSY: fill instead */
 RP_MUST rp_err rp_reader_splice(struct rp_reader *r, struct rp_conn *c, size_t max,
                                 struct rp_splice **pipe);
-void rp_reader_clear(struct rp_reader *r);
+RP_INLINE void rp_reader_clear(struct rp_reader *r);
 #ifndef RP_CDEF
 inline rp_err rp_reader_fill(struct rp_reader *r, struct rp_mem *m, struct rp_conn *c, size_t cap)
 {
     if (r->over != RP_OK) return r->over;
     return r->readable ? rp_reader_receive(r, m, c, cap) : RP_AGAIN;
+}
+inline void rp_reader_note(struct rp_reader *r, struct rp_conn *c)
+{
+    if (RP_UNLIKELY(r->readable)) {
+        rp_conn_pause(c); /* told before, and nobody came to read */
+        r->paused = true;
+    }
+    r->readable = true;
+}
+inline void rp_reader_listen(struct rp_reader *r, struct rp_conn *c)
+{
+    if (RP_LIKELY(!r->paused)) return;
+    r->paused = false;
+    rp_conn_resume(c);
 }
 static inline const char *rp_reader_ptr(const struct rp_reader *r)
 {
@@ -55,6 +69,12 @@ static inline const char *rp_reader_ptr(const struct rp_reader *r)
 static inline size_t rp_reader_len(const struct rp_reader *r)
 {
     return r->end - r->at;
+}
+inline void rp_reader_clear(struct rp_reader *r)
+{
+    rp_chunk_drop(r->chunk);
+    r->chunk = NULL;
+    r->at = r->end = 0;
 }
 /* Consume n unread bytes; the chunk goes back to the pool when nothing is left. */
 static inline void rp_reader_take(struct rp_reader *r, size_t n)

@@ -65,22 +65,42 @@ static inline __attribute__((always_inline)) const char *rp_scan_blocks(const ch
     return hits ? p + __builtin_ctz(hits) : end;
 }
 
-static inline unsigned rp_scan_common_bits(const char *p)
+static inline unsigned rp_scan_common_bits_of(__m128i x)
 {
-    __m128i x = rp_scan_load(p), lower = rp_scan_or(x, _mm_set1_epi8(0x20));
+    __m128i lower = rp_scan_or(x, _mm_set1_epi8(0x20));
     __m128i alnum = rp_scan_or(rp_scan_within(lower, 'a', 'z'), rp_scan_within(x, '0', '9'));
     return ~rp_scan_mask(rp_scan_or(alnum, rp_scan_or(rp_scan_is(x, '-'), rp_scan_is(x, '_')))) &
            0xffff;
 }
-/* The bytes of a host's name, and apart from them its dots. */
+static inline unsigned rp_scan_common_bits(const char *p)
+{
+    return rp_scan_common_bits_of(rp_scan_load(p));
+}
+/* The bytes of nearly all hosts' names, and apart from them the dots. */
 static inline unsigned rp_scan_label_bits(const char *p, unsigned *dots)
 {
     __m128i x = rp_scan_load(p), lower = rp_scan_or(x, _mm_set1_epi8(0x20));
     __m128i alnum = rp_scan_or(rp_scan_within(lower, 'a', 'z'), rp_scan_within(x, '0', '9'));
-    __m128i marks =
-        rp_scan_or(rp_scan_is(x, '-'), rp_scan_or(rp_scan_is(x, '_'), rp_scan_is(x, '~')));
     *dots = rp_scan_mask(rp_scan_is(x, '.'));
-    return rp_scan_mask(rp_scan_or(alnum, marks));
+    return rp_scan_mask(rp_scan_or(alnum, rp_scan_is(x, '-')));
+}
+/* What nearly all paths are made of: letters, digits, "_-./", but no second byte of "//" and "/.".
+ * p[-1] can be read. */
+static inline unsigned rp_scan_plain_path_bits(const char *p)
+{
+    __m128i x = rp_scan_load(p), lower = rp_scan_or(x, _mm_set1_epi8(0x20));
+    __m128i after_slash = rp_scan_is(rp_scan_load(p - 1), '/');
+    __m128i odd = _mm_and_si128(after_slash, rp_scan_within(x, '.', '/'));
+    __m128i plain = rp_scan_or(rp_scan_within(lower, 'a', 'z'), rp_scan_within(x, '-', '9'));
+    plain = rp_scan_or(plain, rp_scan_is(x, '_'));
+    return rp_scan_mask(_mm_andnot_si128(odd, plain)) ^ 0xffff;
+}
+/* The bytes of x that are printable ASCII: one more makes 0x21-0x7f of these, and what is less, or
+ * negative, of all others. */
+static inline unsigned rp_scan_printable_bits(__m128i x)
+{
+    __m128i more = _mm_add_epi8(x, _mm_set1_epi8(1));
+    return rp_scan_mask(_mm_cmpgt_epi8(more, _mm_set1_epi8(0x20)));
 }
 static inline unsigned rp_scan_value_bits(const char *p)
 {
@@ -203,6 +223,17 @@ static inline const char *rp_scan_query(const char *p, const char *end)
     while (p < end &&
            (rp_chars_is(*p, RP_CH_PATH | RP_CH_LOOSE) || *p == '%' || *p == '?' || *p == '\\'))
         p++;
+    return p;
+}
+
+/* First byte behind the '/' at p that nearly no path has, or that may not stand there. */
+static inline const char *rp_scan_plain_path(const char *p, const char *end)
+{
+    p++;
+#ifdef RP_SCAN_SSE2
+    if (end - p >= 16) return rp_scan_blocks(p, end, rp_scan_plain_path_bits);
+#endif
+    (void)end;
     return p;
 }
 

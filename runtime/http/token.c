@@ -2,17 +2,15 @@
  *
  * token: names to ids by a perfect hash (tools/tokens.lua finds its constants) and one compare.
  */
-#include "http/token.h"
-#include "http/scan.h"
-#include "http/token_hash.h"
+#include "http/token_row.h"
 
-enum { NAME_ROOM = 32 }; /* longest known name 25 bytes; the rest is zero */
+enum { METHOD_ROOM = 16 };
 
 /* Flags of token.tbl as bits. */
 enum { FLAG_0 = 0, FLAG_H = 1, FLAG_L = 2, FLAG_S = 4, FLAG_I = 8, FLAG_SI = 12 };
 
-static const char header_names[RP_H_COUNT][NAME_ROOM] = {
-#define F(id, name, flags) [RP_H_##id] = name,
+const char rp_token_rows[RP_H_COUNT][RP_TOKEN_ROOM] __attribute__((aligned(RP_TOKEN_ROOM))) = {
+#define F(id, name, flags) [RP_H_##id] = name ":",
 #include "http/token.tbl"
 #undef F
 };
@@ -26,7 +24,7 @@ static const uint8_t header_flags[RP_H_COUNT] = {
 #include "http/token.tbl"
 #undef F
 };
-static const char method_names[RP_M_COUNT][NAME_ROOM] = {
+static const char method_names[RP_M_COUNT][METHOD_ROOM] = {
 #define M(id, name, flags) [RP_M_##id] = name,
 #include "http/token.tbl"
 #undef M
@@ -42,13 +40,16 @@ static const uint8_t method_flags[RP_M_COUNT] = {
 #undef M
 };
 
+const uint8_t rp_token_slots[1 << TOKEN_HEADER_BITS] = {TOKEN_HEADER_SLOTS};
+static const uint8_t method_slots[1 << TOKEN_METHOD_BITS] = {TOKEN_METHOD_SLOTS};
+
 _Static_assert(RP_H_COUNT == TOKEN_HEADERS_N + 1, "token.tbl changed: run tools/tokens.lua");
 _Static_assert(RP_M_COUNT == TOKEN_METHODS_N + 1, "token.tbl changed: run tools/tokens.lua");
 
 /* ------------------------------------------------------------------ words */
 
-/* What is hashed and compared: bytes 0-7 and 8-15 of a name, zeros behind its end; of a name of 16
- * bytes and more the first and the last 8. */
+/* What is compared: bytes 0-7 and 8-15 of a name, zeros behind its end; of a name of 16 bytes and
+ * more the first and the last 8. */
 struct ends {
     uint64_t first, last;
 };
@@ -91,11 +92,6 @@ static inline struct ends ends_of(const char *p, size_t n) /* n >= 2 */
     return (struct ends){word2(p) | word2(p + n - 2) << (8 * (n - 2)), 0};
 }
 
-static inline struct ends ends_of_row(const char *row, size_t n)
-{
-    return (struct ends){word8(row), word8(row + (n < 16 ? 8 : n - 8))};
-}
-
 /* A-Z to a-z in each byte; every other byte value stays as it is. */
 static inline uint64_t lower8(uint64_t x)
 {
@@ -106,10 +102,19 @@ static inline uint64_t lower8(uint64_t x)
     return x | (((from_a ^ past_z) & ~x & high) >> 2);
 }
 
-static inline unsigned slot_of(struct ends e, size_t n, uint64_t multiplier, unsigned bits)
+/* The last four bytes of a name, n >= 2, or of the line that it begins. */
+static inline uint32_t tail_of(const char *p, size_t n)
 {
-    uint64_t mixed = e.first ^ (e.last << 23 | e.last >> 41) ^ n;
-    return (unsigned)(mixed * multiplier >> (64 - bits));
+    if (n >= 4) return (uint32_t)word4(p + n - 4);
+    if (n == 3) return '\n' | (uint32_t)(uint8_t)p[0] << 8 | (uint32_t)word2(p + 1) << 16;
+    return '\r' | '\n' << 8 | (uint32_t)word2(p) << 16;
+}
+
+static inline unsigned slot_of(const char *p, size_t n, uint32_t multiplier, unsigned bits)
+{
+    uint32_t key = (tail_of(p, n) | 0x20202020) ^ (uint32_t)n;
+    if (n >= 16) key ^= (uint32_t)word4(p) | 0x20202020; /* some differ in their beginnings alone */
+    return key * multiplier >> (32 - bits);
 }
 
 /* Bytes 8 to n-8 of a name of 17 to 32 bytes. */
@@ -123,57 +128,20 @@ static bool middle_eq(const char *name, size_t n, const char *known)
 
 uint16_t rp_token_header(const char *name, size_t n)
 {
-    if (n - 2 > NAME_ROOM - 2) return RP_H_OTHER; /* 0 and 1 wrap around */
-    struct ends e = ends_of(name, n);
-    e.first = lower8(e.first);
-    e.last = lower8(e.last);
-    unsigned id = header_slots[slot_of(e, n, TOKEN_HEADER_MUL, TOKEN_HEADER_BITS)];
+    if (n - 2 > RP_TOKEN_ROOM - 1 - 2) return RP_H_OTHER; /* 0 and 1 wrap around */
+    unsigned id = rp_token_slots[slot_of(name, n, TOKEN_HEADER_MUL, TOKEN_HEADER_BITS)];
     if (header_lens[id] != n) return RP_H_OTHER;
-    struct ends known = ends_of_row(header_names[id], n);
-    if (e.first != known.first || e.last != known.last) return RP_H_OTHER;
-    if (n > 16 && !middle_eq(name, n, header_names[id])) return RP_H_OTHER;
+    const char *row = rp_token_rows[id];
+    struct ends sent = ends_of(name, n), known = ends_of(row, n);
+    if (lower8(sent.first) != known.first || lower8(sent.last) != known.last) return RP_H_OTHER;
+    if (n > 16 && !middle_eq(name, n, row)) return RP_H_OTHER;
     return (uint16_t)id;
-}
-
-#ifdef RP_SCAN_SSE2
-/* Of the name that the first n < 16 bytes of x are. */
-static inline uint16_t known_block(__m128i x, size_t n)
-{
-    static const char keep[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-    __m128i upper = rp_scan_within(x, 'A', 'Z');
-    x = _mm_or_si128(x, _mm_and_si128(upper, _mm_set1_epi8(0x20)));
-    x = _mm_and_si128(x, rp_scan_load(keep + 16 - n)); /* zeros behind the name */
-    struct ends e = {(uint64_t)_mm_cvtsi128_si64(x),
-                     (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(x, x))};
-    unsigned id = header_slots[slot_of(e, n, TOKEN_HEADER_MUL, TOKEN_HEADER_BITS)];
-    __m128i same = _mm_cmpeq_epi8(x, rp_scan_load(header_names[id]));
-    return header_lens[id] == n && rp_scan_mask(same) == 0xffff ? (uint16_t)id : RP_H_OTHER;
-}
-#endif
-
-struct rp_token_name rp_token_header_at(const char *p, const char *end, uint32_t most)
-{
-#ifdef RP_SCAN_SSE2
-    if (RP_LIKELY(end - p >= 16 && most >= 16)) {
-        __m128i x = rp_scan_load(p);
-        unsigned colons = rp_scan_mask(rp_scan_is(x, ':'));
-        if (RP_LIKELY(colons)) {
-            uint32_t n = (uint32_t)__builtin_ctz(colons);
-            return (struct rp_token_name){known_block(x, n), n};
-        }
-    }
-#endif
-    const char *last = end - p > (ptrdiff_t)most + 1 ? p + most + 1 : end;
-    const char *colon = rp_scan_byte(p, last, ':');
-    if (colon == last) return (struct rp_token_name){RP_H_OTHER, RP_TOKEN_NO_COLON};
-    size_t n = (size_t)(colon - p);
-    return (struct rp_token_name){rp_token_header(p, n), (uint32_t)n};
 }
 
 rp_str rp_token_header_name(uint16_t id)
 {
     if (id == RP_H_OTHER || id >= RP_H_COUNT) return RP_STR_NONE;
-    return rp_str_of(header_names[id], header_lens[id]);
+    return rp_str_of(rp_token_rows[id], header_lens[id]);
 }
 
 bool rp_token_header_is_hop(uint16_t id)
@@ -189,11 +157,9 @@ bool rp_token_header_is_single(uint16_t id)
 uint8_t rp_token_method(const char *name, size_t n)
 {
     if (n - 2 > 8 - 2) return RP_M_OTHER; /* no known method is longer; 0 and 1 wrap around */
-    struct ends e = ends_of(name, n);
-    unsigned id = method_slots[slot_of(e, n, TOKEN_METHOD_MUL, TOKEN_METHOD_BITS)];
+    unsigned id = method_slots[slot_of(name, n, TOKEN_METHOD_MUL, TOKEN_METHOD_BITS)];
     if (method_lens[id] != n) return RP_M_OTHER;
-    struct ends known = ends_of_row(method_names[id], n);
-    return e.first == known.first && e.last == known.last ? (uint8_t)id : (uint8_t)RP_M_OTHER;
+    return memcmp(name, method_names[id], n) == 0 ? (uint8_t)id : (uint8_t)RP_M_OTHER;
 }
 
 rp_str rp_token_method_name(uint8_t id)

@@ -25,13 +25,6 @@ enum rp_method { /* id 0 = a method that is not in the table */
 
 /* Known id of a field name (ASCII case ignored) or RP_H_OTHER. A few ns: perfect hash, one compare. */
 uint16_t rp_token_header(const char *name, size_t n);
-/* The same for the name that ends at the first ':' from p on; bytes up to `end` can be read. n is its
- * length, at most `most`; RP_TOKEN_NO_COLON when no ':' comes so soon. */
-struct rp_token_name {
-    uint32_t id, n;
-};
-enum { RP_TOKEN_NO_COLON = 65535 };
-struct rp_token_name rp_token_header_at(const char *p, const char *end, uint32_t most);
 rp_str rp_token_header_name(uint16_t id);    /* lower case; NONE for 0 and out of range */
 bool rp_token_header_is_hop(uint16_t id);    /* hop-by-hop, never forwarded */
 bool rp_token_header_is_single(uint16_t id); /* at most one field line may have this name */

@@ -39,6 +39,7 @@ struct rp_up_ops {
                         struct rp_msg *out, struct rp_chunk **chunk);
     rp_err (*read)(struct rp_up *u, struct rp_chain *out, size_t max, struct rp_arena *a,
                    struct rp_msg **trailers);
+    rp_str (*read_small)(struct rp_up *u, uint64_t length);
     size_t (*at_hand)(const struct rp_up *u);
     uint64_t (*unseen)(const struct rp_up *u);
     rp_err (*splice)(struct rp_up *u, struct rp_splice **pipe);
@@ -178,6 +179,13 @@ RP_MUST static inline rp_err rp_up_read(struct rp_up *u, struct rp_chain *out, s
                                         struct rp_arena *a, struct rp_msg **trailers)
 {
     return u->ops->read(u, out, max, a, trailers);
+}
+enum { RP_UP_SMALL = 1024 }; /* bytes: cheaper to copy than to pass on */
+/* All of a response body of that known length, at most RP_UP_SMALL, when all of it is at hand: read
+ * then, the bytes are there until u is let go or read again. ptr NULL: read it as any other. */
+static inline rp_str rp_up_read_small(struct rp_up *u, uint64_t length)
+{
+    return u->ops->read_small ? u->ops->read_small(u, length) : RP_STR_NONE;
 }
 /* Response body bytes that were received and not read yet; and how many behind those need not be seen
  * (rp_body_in_unseen). */

@@ -75,12 +75,13 @@ static size_t name_span(rp_str s)
 }
 
 #ifdef RP_SCAN_SSE2
-/* The same of at most 16 bytes, where 16 can be read. */
-static size_t name_span_block(rp_str s)
+/* The same of at most 16 bytes, where 16 can be read. 0, too, where it stops at another than ':'. */
+static inline size_t name_span_block(rp_str s)
 {
     unsigned all = 1u << s.len; /* behind the last one */
     unsigned dots, labels = rp_scan_label_bits(s.ptr, &dots);
     unsigned n = (unsigned)__builtin_ctz(~(labels | dots) | all);
+    if (RP_UNLIKELY(n < s.len && s.ptr[n] != ':')) return 0;
     dots &= (1u << n) - 1;
     return dots & (dots << 1 | 1) ? 0 : n; /* a dot that is first, or follows on one */
 }
@@ -93,7 +94,7 @@ static size_t literal_span(rp_str s)
     return close + 1;
 }
 
-static rp_err parse_port(rp_str digits, uint16_t *port)
+static inline rp_err parse_port(rp_str digits, uint16_t *port)
 {
     unsigned value = 0;
     if (digits.len > PORT_DIGITS) return RP_E_H1_HOST;
@@ -107,27 +108,10 @@ static rp_err parse_port(rp_str digits, uint16_t *port)
     return RP_OK;
 }
 
-static size_t host_span(rp_str authority, const char *end)
-{
-    if (RP_UNLIKELY(authority.ptr[0] == '[')) return literal_span(authority);
-#ifdef RP_SCAN_SSE2
-    if (authority.len <= 16 && end && end - authority.ptr >= 16) return name_span_block(authority);
-#endif
-    (void)end;
-    return name_span(authority);
-}
-
-rp_err rp_uri_parse_authority(rp_str authority, rp_str *host, uint16_t *port)
-{
-    return rp_uri_parse_authority_within(authority, NULL, host, port);
-}
-
-rp_err rp_uri_parse_authority_within(rp_str authority, const char *end, rp_str *host,
-                                     uint16_t *port)
+/* The host's n bytes are known; 0: there is none. */
+static inline rp_err split_authority(rp_str authority, size_t n, rp_str *host, uint16_t *port)
 {
     *port = 0;
-    if (authority.len == 0) return RP_E_H1_HOST;
-    size_t n = host_span(authority, end);
     if (n == 0 || n > HOST_MAX) return RP_E_H1_HOST;
     *host = rp_str_head(authority, n);
     if (n == authority.len) return RP_OK;
@@ -135,6 +119,28 @@ rp_err rp_uri_parse_authority_within(rp_str authority, const char *end, rp_str *
      * §4.2.4: SHOULD treat it as an error; refused. */
     if (authority.ptr[n] != ':') return RP_E_H1_HOST;
     return parse_port(rp_str_from(authority, n + 1), port); /* RFC 3986 §3.2.3: may be empty */
+}
+
+rp_err rp_uri_parse_authority(rp_str authority, rp_str *host, uint16_t *port)
+{
+    size_t n = 0;
+    if (authority.len > 0) {
+        n = authority.ptr[0] == '[' ? literal_span(authority) : name_span(authority);
+    }
+    return split_authority(authority, n, host, port);
+}
+
+rp_err rp_uri_parse_authority_within(rp_str authority, const char *end, rp_str *host,
+                                     uint16_t *port)
+{
+#ifdef RP_SCAN_SSE2
+    if (authority.len <= 16 && end && end - authority.ptr >= 16) {
+        size_t n = name_span_block(authority);
+        if (RP_LIKELY(n > 0)) return split_authority(authority, n, host, port);
+    }
+#endif
+    (void)end;
+    return rp_uri_parse_authority(authority, host, port);
 }
 
 /* ------------------------------------------------------------------ target */
@@ -154,6 +160,30 @@ static rp_err split_path(rp_str s, struct rp_uri *out)
         if (rp_scan_query(stop + 1, end) != end) return RP_E_H1_TARGET;
     }
     return RP_OK;
+}
+
+static inline bool ends_path(const char *p, const char *end)
+{
+    return p < end && (*p == ' ' || *p == '?');
+}
+
+size_t rp_uri_parse_origin(const char *p, const char *end, struct rp_uri *out)
+{
+    if (p == end || *p != '/') return 0;
+    const char *stop = rp_scan_plain_path(p, end);
+    if (RP_UNLIKELY(!ends_path(stop, end))) stop = rp_scan_abnormal(stop - 1, end);
+    bool is_normal = ends_path(stop, end);
+    if (RP_UNLIKELY(!is_normal)) stop = rp_scan_path(stop, end);
+    const char *path_end = stop;
+    bool has_query = stop < end && *stop == '?';
+    if (has_query) stop = rp_scan_query(stop + 1, end);
+    if (stop == end || *stop != ' ') return 0;
+    out->form = RP_URI_ORIGIN;
+    out->is_normal = is_normal;
+    out->raw_path = out->path = rp_str_of(p, (size_t)(path_end - p));
+    out->has_query = has_query;
+    if (has_query) out->query = rp_str_of(path_end + 1, (size_t)(stop - path_end - 1));
+    return (size_t)(stop - p);
 }
 
 /* RFC 9112 §3.2.2; of the schemes only http and https make sense to this proxy. */

@@ -35,6 +35,11 @@ struct rp_uri {
  *       form RP_URI_ASTERISK and raw_path "*" (§3.2.4), and keeps scheme, authority and host.
  */
 RP_MUST rp_err rp_uri_parse_target(rp_str target, uint8_t method, struct rp_uri *out);
+/* The origin-form that begins at p and ends at a space before `end`, in one walk.
+ * out   all zeros before; as rp_uri_parse_target makes it
+ * ret   its length; 0: it is something else, or not right. Then out is untouched, and the other has
+ *       the word */
+size_t rp_uri_parse_origin(const char *p, const char *end, struct rp_uri *out);
 /* "host", "host:port", "[::1]:port" -> host and port (0 when absent or empty). RP_E_H1_HOST on an
  * empty or malformed host, user info, a port of 0 or over 65535. A name is letters, digits and
  * "-._~" without empty labels (one final dot is fine), at most 255 bytes: stricter than reg-name of

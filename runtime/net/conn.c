@@ -62,7 +62,8 @@ static void end_unpack(const struct rp_conn_end *e, struct rp_addr *out)
     out->unix_path[0] = '\0';
 }
 
-static void ask_kernel(int fd, int (*ask)(int, struct sockaddr *, socklen_t *), struct rp_addr *out)
+RP_COLD static void ask_kernel(int fd, int (*ask)(int, struct sockaddr *, socklen_t *),
+                               struct rp_addr *out)
 {
     struct sockaddr_storage ss;
     socklen_t n = sizeof ss;
@@ -104,9 +105,9 @@ void rp_conn_set_ends(struct rp_conn *c, const struct rp_addr *peer, const struc
 
 /* ---- watching ------------------------------------------------------------------------------ */
 
-static void on_poll(struct rp_poll *p, unsigned got)
+/* Whatever is not just bytes for somebody who wants them. */
+RP_APART static void on_odd_poll(struct rp_conn *c, unsigned got)
 {
-    struct rp_conn *c = RP_CONTAINER(rp_conn, poll, p);
     unsigned want = rp_conn_wanted(c);
     if (RP_UNLIKELY(got & RP_POLL_FAILED)) { /* recv, send or SO_ERROR know the reason */
         c->failed = true;
@@ -126,6 +127,15 @@ static void on_poll(struct rp_poll *p, unsigned got)
     unsigned tell =
         (got & RP_POLL_IN ? RP_CONN_READABLE : 0u) | (got & RP_POLL_OUT ? RP_CONN_WRITABLE : 0u);
     if (tell && c->face.on_event) c->face.on_event(c, tell);
+}
+
+static void on_poll(struct rp_poll *p, unsigned got)
+{
+    struct rp_conn *c = RP_CONTAINER(rp_conn, poll, p);
+    bool usual = got == RP_POLL_IN && c->state == RP_CONN_OPEN && !(c->paused | c->ended) &&
+                 !c->tls && c->face.on_event;
+    if (RP_LIKELY(usual)) c->face.on_event(c, RP_CONN_READABLE);
+    else on_odd_poll(c, got);
 }
 
 void rp_conn_pause(struct rp_conn *c)
@@ -288,7 +298,7 @@ rp_err rp_conn_io_fail(struct rp_conn *c, int os, const char *step)
     return rp_conn_fail(c, gone ? RP_E_CLOSED : RP_E_OS, os, step);
 }
 
-static ssize_t receive(struct rp_conn *c, char *buf, size_t n)
+static inline ssize_t receive(struct rp_conn *c, char *buf, size_t n)
 {
     return RP_SYS(recv, recv(c->poll.fd, buf, RP_SHORT(recv, n), 0));
 }
@@ -302,9 +312,10 @@ static rp_err end_found(const struct rp_conn *c)
 }
 
 /* What a recv or a splice said. */
-static inline rp_err received(struct rp_conn *c, ssize_t r, size_t *got)
+static rp_err received(struct rp_conn *c, ssize_t r, size_t *got)
 {
-    if (RP_UNLIKELY(r < 0 && errno != EAGAIN)) return rp_conn_io_fail(c, errno, "recv");
+    bool later = r < 0 && (errno == EAGAIN || errno == EINTR); /* an event tells of what is there */
+    if (r < 0 && !later) return rp_conn_io_fail(c, errno, "recv");
     if (RP_UNLIKELY(c->failed)) rp_conn_met_failure(c);
     if (r < 0) return RP_AGAIN;
     c->ended = r == 0;
@@ -318,7 +329,11 @@ rp_err rp_conn_recv(struct rp_conn *c, char *buf, size_t n, size_t *got)
     RP_ASSERT(n > 0 && c->state != RP_CONN_CLOSING);
     if (RP_UNLIKELY(c->tls != NULL)) return rp_conn_tls_recv(c, buf, n, got);
     ssize_t r = receive(c, buf, n);
-    while (r < 0 && errno == EINTR) r = receive(c, buf, n);
+    if (RP_LIKELY(r > 0 && !c->failed)) {
+        *got = (size_t)r;
+        c->face.in_bytes += (uint64_t)r;
+        return RP_OK;
+    }
     *got = 0;
     return received(c, r, got);
 }
@@ -354,13 +369,9 @@ bool rp_conn_is_quiet(const struct rp_conn *c)
 }
 
 /* One send of the front of the chain; *asked is what it tried. */
-static ssize_t send_front(struct rp_conn *c, const struct rp_chain *chain, int flags, size_t *asked)
+static ssize_t send_pieces(struct rp_conn *c, const struct rp_chain *chain, int flags,
+                           size_t *asked)
 {
-    const struct rp_piece *first = chain->head;
-    if (!first->next) { /* a head, with its small body or without one */
-        *asked = first->len;
-        return RP_SYS(send, send(c->poll.fd, first->ptr, RP_SHORT(send, first->len), flags));
-    }
     struct iovec iov[IOV_MOST];
     int n = rp_chain_iov(chain, iov, IOV_MOST);
     *asked = 0;
@@ -371,26 +382,54 @@ static ssize_t send_front(struct rp_conn *c, const struct rp_chain *chain, int f
     return RP_SYS(send, sendmsg(c->poll.fd, &msg, flags));
 }
 
-static inline rp_err plain_send(struct rp_conn *c, struct rp_chain *chain, int flags)
+/* What a send of `asked` bytes said. RP_OK: they are in the socket. */
+static rp_err sent(struct rp_conn *c, struct rp_chain *chain, ssize_t r, size_t asked)
 {
-    while (chain->bytes > 0) {
-        size_t asked = 0;
-        ssize_t r = send_front(c, chain, flags, &asked);
-        if (RP_UNLIKELY(r < 0)) {
-            if (errno == EINTR) continue;
-            if (errno != EAGAIN) return rp_conn_io_fail(c, errno, "send");
-            c->failed = false;
-            return rp_conn_wait(c);
-        }
-        c->face.out_bytes += (uint64_t)r;
-        rp_chain_consume(chain, (size_t)r);
-        if ((size_t)r < asked) return rp_conn_wait(c); /* full: a further try would say EAGAIN */
+    if (r < 0 && errno == EINTR) return RP_OK; /* then the caller tries again */
+    if (r < 0 && errno != EAGAIN) return rp_conn_io_fail(c, errno, "send");
+    if (r < 0) {
+        c->failed = false;
+        return rp_conn_wait(c);
     }
-    c->want_write = false;
-    return RP_OK;
+    c->face.out_bytes += (uint64_t)r;
+    rp_chain_consume(chain, (size_t)r);
+    return (size_t)r < asked ? rp_conn_wait(c) : RP_OK; /* full: a further try would say EAGAIN */
 }
 
-static rp_err tls_send(struct rp_conn *c, struct rp_chain *chain)
+static ssize_t send_one(struct rp_conn *c, const struct rp_piece *one, int flags)
+{
+    return RP_SYS(send, send(c->poll.fd, one->ptr, RP_SHORT(send, one->len), flags));
+}
+
+RP_APART static rp_err send_all(struct rp_conn *c, struct rp_chain *chain, int flags)
+{
+    rp_err e = RP_OK;
+    while (chain->bytes > 0 && e == RP_OK) {
+        size_t asked = chain->head->len;
+        bool one = !chain->head->next;
+        ssize_t r = one ? send_one(c, chain->head, flags) : send_pieces(c, chain, flags, &asked);
+        e = sent(c, chain, r, asked);
+    }
+    if (e == RP_OK) c->want_write = false;
+    return e;
+}
+
+static rp_err plain_send(struct rp_conn *c, struct rp_chain *chain, int flags)
+{
+    if (chain->head != chain->tail || chain->bytes == 0) return send_all(c, chain, flags);
+    size_t asked = chain->bytes; /* one piece: a head, with its small body or without one */
+    ssize_t r = send_one(c, chain->head, flags);
+    if (RP_LIKELY(r == (ssize_t)asked)) {
+        c->face.out_bytes += asked;
+        c->want_write = false;
+        rp_chain_drop_pieces(chain);
+        return RP_OK;
+    }
+    rp_err e = sent(c, chain, r, asked);
+    return e == RP_OK ? send_all(c, chain, flags) : e;
+}
+
+RP_APART static rp_err tls_send(struct rp_conn *c, struct rp_chain *chain)
 {
     if (!rp_tls_is_kernel(c->tls)) return rp_conn_tls_send(c, chain);
     rp_err ready = rp_conn_tls_ready(c);

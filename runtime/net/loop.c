@@ -28,20 +28,26 @@ enum {
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
+extern inline rp_ms rp_loop_now(const struct rp_loop *l);
+extern inline rp_ns rp_loop_now_ns(const struct rp_loop *l);
+extern inline void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d);
+_Static_assert(offsetof(struct rp_loop, time) == 0, "loop.h looks there");
+
 static void forget_times(struct rp_loop *l)
 {
-    l->now_ns = 0;
+    l->time = (struct rp_loop_time){0};
     l->wall = 0;
 }
 
 static void read_clock(struct rp_loop *l)
 {
-    l->now_ns = rp_clock_mono_ns();
-    l->now_ms = l->now_ns / 1000000;
+    l->time.ns = rp_clock_mono_ns();
+    l->now_ms = l->time.ns / 1000000;
+    l->time.ms = RP_LIKELY(!l->lab) ? l->now_ms : 0;
     l->wall = 0;
 }
 
-rp_ms rp_loop_now(const struct rp_loop *l)
+rp_ms rp_loop_ask_ms(const struct rp_loop *l)
 {
     if (RP_UNLIKELY(l->lab != NULL)) return rp_clock_mono_ns() / 1000000;
     return l->now_ms;
@@ -52,10 +58,10 @@ void rp_loop_reread(struct rp_loop *l)
     read_clock(l);
 }
 
-rp_ns rp_loop_now_ns(const struct rp_loop *l)
+rp_ns rp_loop_ask_ns(const struct rp_loop *l)
 {
-    if (l->now_ns == 0) ((struct rp_loop *)(uintptr_t)l)->now_ns = rp_clock_mono_ns();
-    return l->now_ns;
+    if (l->time.ns == 0) ((struct rp_loop *)(uintptr_t)l)->time.ns = rp_clock_mono_ns();
+    return l->time.ns;
 }
 
 double rp_loop_wall(const struct rp_loop *l)
@@ -100,9 +106,8 @@ void rp_loop_defer_bulk(struct rp_loop *l, struct rp_defer *d)
     append(&l->bulk, d);
 }
 
-void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d)
+void rp_loop_unqueue(struct rp_loop *l, struct rp_defer *d)
 {
-    if (!d->queued) return;
     struct rp_defer_queue *q = d->bulk ? &l->bulk : &l->jobs;
     struct rp_defer *prev = NULL;
     for (struct rp_defer *it = q->head; it != d; it = it->next) prev = it;
@@ -123,10 +128,15 @@ static void run_first(struct rp_loop *l, struct rp_defer_queue *q)
     d->run(d); /* d may be gone now */
 }
 
-static void run_jobs(struct rp_loop *l)
+static void run_rounds(struct rp_loop *l)
 {
     for (int round = 0; l->jobs.head && round < DEFER_ROUNDS; round++)
         for (size_t n = l->jobs.n; n > 0 && l->jobs.head; n--) run_first(l, &l->jobs);
+}
+
+static inline void run_jobs(struct rp_loop *l)
+{
+    if (l->jobs.head) run_rounds(l);
 }
 
 bool rp_loop_is_crowded(const struct rp_loop *l)
@@ -159,6 +169,43 @@ static void run_bulk(struct rp_loop *l)
     l->share_ends_ns = 0;
 }
 
+/* ---- idle time ------------------------------------------------------------------------------ */
+
+static void append_idle(struct rp_loop *l, struct rp_idle *i)
+{
+    struct rp_idle **end = &l->idle;
+    while (*end) end = &(*end)->next;
+    i->next = NULL;
+    i->queued = true;
+    *end = i;
+}
+
+void rp_loop_when_idle(struct rp_loop *l, struct rp_idle *i)
+{
+    if (!i->queued) append_idle(l, i);
+}
+
+void rp_loop_not_idle(struct rp_loop *l, struct rp_idle *i)
+{
+    if (!i->queued) return;
+    struct rp_idle **at = &l->idle;
+    while (*at != i) at = &(*at)->next;
+    *at = i->next;
+    i->queued = false;
+}
+
+/* One slice of the first one; others have the next. */
+static void run_idle(struct rp_loop *l)
+{
+    struct rp_idle *i = l->idle;
+    if (i->run(i)) {
+        rp_loop_not_idle(l, i);
+        append_idle(l, i);
+    } else {
+        rp_loop_not_idle(l, i);
+    }
+}
+
 /* ---- the guest ------------------------------------------------------------------------------ */
 
 uv_loop_t *rp_loop_guest(struct rp_loop *l)
@@ -189,11 +236,18 @@ static void run_guest(struct rp_loop *l)
  * they wait anyway when it goes before them. */
 static int wait_ms_of(const struct rp_loop *l, rp_ms most_ms)
 {
-    if (l->jobs.head || l->bulk.head || l->guest_stirred) return 0;
+    if (l->jobs.head || l->bulk.head || l->guest_stirred || l->idle) return 0;
     rp_ms first = l->lab ? UINT64_MAX : l->wheel.next_ms, at = RP_MIN(first, l->guest_due_ms);
     rp_ms until = at > l->now_ms ? at - l->now_ms : 0;
-    most_ms = RP_MIN(most_ms, (rp_ms)WAIT_MOST_MS);
     return (int)RP_MIN(until, most_ms);
+}
+
+/* While they fire each that is set is put in anew: its place in the wheel may be over (timer.h). */
+static void fire_timers(struct rp_loop *l)
+{
+    l->time.ms = 0;
+    rp_wheel_run(&l->wheel, l->now_ms);
+    l->time.ms = l->now_ms;
 }
 
 static void tick(struct rp_loop *l, rp_ms most_ms)
@@ -208,13 +262,14 @@ static void tick(struct rp_loop *l, rp_ms most_ms)
     if (RP_UNLIKELY(l->bulk.head != NULL)) run_bulk(l);
     else l->left_ns = 0;
     if (RP_UNLIKELY(l->guest_stirred || l->guest_due_ms <= l->now_ms)) run_guest(l);
-    if (l->wheel.next_ms <= l->now_ms && !l->lab) rp_wheel_run(&l->wheel, l->now_ms);
+    if (RP_UNLIKELY(l->wheel.next_ms <= l->now_ms && !l->lab)) fire_timers(l);
+    if (RP_UNLIKELY(l->idle && n == 0 && !l->jobs.head && !l->bulk.head)) run_idle(l);
 }
 
 void rp_loop_run(struct rp_loop *l)
 {
     read_clock(l); /* to build a site takes its time */
-    while (!l->stopped) tick(l, UINT64_MAX);
+    while (!l->stopped) tick(l, WAIT_MOST_MS);
     l->stopped = false;
     run_jobs(l);
 }
@@ -222,7 +277,7 @@ void rp_loop_run(struct rp_loop *l)
 void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms)
 {
     read_clock(l);
-    if (!l->stopped) tick(l, wait_ms);
+    if (!l->stopped) tick(l, RP_MIN(wait_ms, (rp_ms)WAIT_MOST_MS));
     l->stopped = false;
     run_jobs(l); /* of timers, which a tick runs last */
 }

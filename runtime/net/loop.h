@@ -21,7 +21,20 @@ struct rp_defer {
     bool bulk; /* ... behind all that are not */
 };
 
+/* A job for when there is nothing else to do. Embedded in its owner. */
+struct rp_idle {
+    struct rp_idle *next;
+    bool (*run)(struct rp_idle *i); /* true: there is more of it */
+    bool queued;
+};
+
 struct rp_meter; /* meter.h */
+
+/* Its time as most callers need it: the first member of struct rp_loop. */
+struct rp_loop_time {
+    rp_ms ms; /* of this tick; 0: to be asked for (a lab's time moves; timers are being fired) */
+    rp_ns ns; /* 0: not read since it was forgotten */
+};
 
 struct rp_loop *rp_loop_new(struct rp_mem *m); /* m is kept; NULL when the system refuses */
 /* Close everything that is left (run until all handles are closed), then free. */
@@ -33,11 +46,14 @@ void rp_loop_run(struct rp_loop *l);
 void rp_loop_turn(struct rp_loop *l, rp_ms wait_ms);
 void rp_loop_stop(struct rp_loop *l);
 
-rp_ms rp_loop_now(const struct rp_loop *l); /* monotonic, fixed within a tick */
+RP_INLINE rp_ms rp_loop_now(const struct rp_loop *l); /* monotonic, fixed within a tick */
 /* Read the clock before the first tick, after work that took long: timers count from now. */
 void rp_loop_reread(struct rp_loop *l);
-rp_ns rp_loop_now_ns(
-    const struct rp_loop *l); /* monotonic, read by the clock at most once a tick... */
+/* monotonic, read by the clock at most once a tick... */
+RP_INLINE rp_ns rp_loop_now_ns(const struct rp_loop *l);
+/* The slow halves of these. */
+rp_ms rp_loop_ask_ms(const struct rp_loop *l);
+rp_ns rp_loop_ask_ns(const struct rp_loop *l);
 double rp_loop_wall(const struct rp_loop *l); /* wall time of this tick, seconds */
 struct rp_mem *rp_loop_mem(const struct rp_loop *l);
 struct rp_meter *rp_loop_meter(struct rp_loop *l); /* counts the loop's client connections */
@@ -58,7 +74,29 @@ bool rp_loop_is_crowded(const struct rp_loop *l);
 bool rp_loop_is_late(const struct rp_loop *l);
 /* For tests: its length; 0: one job a tick. */
 void rp_loop_set_share(struct rp_loop *l, rp_ns ns);
+/* Run i->run in ticks to which no event came, once in each, until it returns false; meanwhile the loop
+ * does not sleep. It should not take longer than a request may wait. No effect when already queued. */
+void rp_loop_when_idle(struct rp_loop *l, struct rp_idle *i);
+void rp_loop_not_idle(struct rp_loop *l, struct rp_idle *i); /* its owner dies */
 /* Take it out of the queue again (its owner dies). */
-void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d);
+RP_INLINE void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d);
+void rp_loop_unqueue(struct rp_loop *l, struct rp_defer *d); /* the last half: it is in there */
+
+#ifndef RP_CDEF
+inline rp_ms rp_loop_now(const struct rp_loop *l)
+{
+    rp_ms ms = ((const struct rp_loop_time *)(const void *)l)->ms;
+    return RP_LIKELY(ms) ? ms : rp_loop_ask_ms(l);
+}
+inline rp_ns rp_loop_now_ns(const struct rp_loop *l)
+{
+    rp_ns ns = ((const struct rp_loop_time *)(const void *)l)->ns;
+    return RP_LIKELY(ns) ? ns : rp_loop_ask_ns(l);
+}
+inline void rp_loop_undefer(struct rp_loop *l, struct rp_defer *d)
+{
+    if (d->queued) rp_loop_unqueue(l, d);
+}
+#endif
 
 #endif

@@ -25,6 +25,7 @@ struct rp_defer_queue {
 };
 
 struct rp_loop {
+    struct rp_loop_time time; /* first: loop.h */
     struct rp_polls polls;
     bool stopped;         /* rp_loop_stop */
     bool guest_stirred;   /* libuv has something to do that its descriptor does not tell */
@@ -35,12 +36,12 @@ struct rp_loop {
     rp_ms now_ms;    /* of this tick */
     struct rp_mem *mem;
     struct rp_defer_queue jobs, bulk;
-    rp_ns share_ns;      /* of a tick for bulk jobs, at least */
-    rp_ns share_ends_ns; /* this tick's */
-    rp_ns left_ns;       /* since when some of them wait for their next share; 0: none */
-    uint64_t tick;       /* counts rounds of poll */
-    rp_ns now_ns;        /* 0: not read since it was forgotten */
-    double wall;         /* 0: not read in this tick */
+    struct rp_idle *idle; /* jobs for ticks without events, in turn */
+    rp_ns share_ns;       /* of a tick for bulk jobs, at least */
+    rp_ns share_ends_ns;  /* this tick's */
+    rp_ns left_ns;        /* since when some of them wait for their next share; 0: none */
+    uint64_t tick;        /* counts rounds of poll */
+    double wall;          /* 0: not read in this tick */
     int64_t date_s;
     char date[RP_CLOCK_DATE_BYTES];
     struct rp_conn *conns; /* all open ones, so that rp_loop_free can close them */

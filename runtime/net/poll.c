@@ -46,7 +46,7 @@ static int control(struct rp_poll *p, int how, unsigned events)
     return epoll_ctl(p->loop->polls.epoll, how, p->fd, &e) == 0 ? 0 : errno;
 }
 
-static void tell_kernel(struct rp_poll *p)
+RP_COLD static void tell_kernel(struct rp_poll *p)
 {
     p->known = p->armed;
     int os = control(p, EPOLL_CTL_MOD, p->armed); /* needs no memory: only a wrong fd is refused */
@@ -111,20 +111,25 @@ static unsigned meaning(unsigned events, unsigned armed)
     return wanted || !(events & EPOLLHUP) ? wanted : armed;
 }
 
-static void tell(struct rp_poll *p, unsigned events)
+/* An error, a hang-up, or what nobody wants to hear of. */
+RP_COLD static void tell_odd(struct rp_poll *p, unsigned events)
 {
     unsigned got = meaning(events, p->armed);
-    if (RP_UNLIKELY(p->armed == 0)) { /* ended, or an error was told that nobody looked at */
+    if (p->armed == 0) { /* ended, or an error was told that nobody looked at */
         if (p->known) tell_kernel(p);
         return;
     }
-    if (RP_UNLIKELY(got & RP_POLL_FAILED)) p->armed = 0;
+    if (got & RP_POLL_FAILED) p->armed = 0;
     if (got) p->on_events(p, got);
 }
 
 void rp_polls_tell(struct rp_polls *all, int n)
 {
-    for (int i = 0; i < n; i++) tell(all->batch[i].data.ptr, all->batch[i].events);
+    for (const struct epoll_event *e = all->batch, *end = e + n; e < end; e++) {
+        struct rp_poll *p = e->data.ptr;
+        if (RP_UNLIKELY(e->events & ~(uint32_t)p->armed)) tell_odd(p, e->events);
+        else p->on_events(p, e->events);
+    }
 }
 
 void rp_polls_bury(struct rp_polls *all)

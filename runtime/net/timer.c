@@ -7,20 +7,18 @@
 
 #include "net/loop_uv.h"
 
-/* About nine years: keeps now + after far from overflow. */
-#define AFTER_MOST ((rp_ms)1 << 38)
+extern inline void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms);
 
 void rp_timer_init(struct rp_timer *t, void (*fire)(struct rp_timer *t))
 {
     *t = (struct rp_timer){.fire = fire};
 }
 
-void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms)
+void rp_timer_place(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms)
 {
-    rp_ms now = rp_loop_now(l), at = now + RP_MIN(after_ms, AFTER_MOST);
+    rp_ms now = rp_loop_now(l), at = now + RP_MIN(after_ms, RP_TIMER_AFTER_MOST);
     t->at_ms = at;
-    /* Looked at no later than that, the wheel puts it in anew. (While it runs nothing is.) */
-    if (t->link.next && t->slot_ms <= at && l->wheel.next_ms) return;
+    if (t->link.next && t->slot_ms <= at && l->wheel.next_ms) return; /* as in rp_timer_set */
     rp_wheel_remove(t);
     rp_wheel_add(&l->wheel, t, now);
 }

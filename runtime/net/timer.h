@@ -24,11 +24,24 @@ struct rp_timer {
 
 void rp_timer_init(struct rp_timer *t, void (*fire)(struct rp_timer *t));
 /* Arm, or move when armed, to fire once in `after_ms` from the loop's now. */
-void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms);
+RP_INLINE void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms);
+/* The slow half: it does not lie where it can stay. */
+void rp_timer_place(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms);
 void rp_timer_clear(struct rp_loop *l, struct rp_timer *t); /* no effect when not armed */
 /* Disarm one that is likely to be armed again soon, which is cheaper then. It stays in the wheel: before
  * its memory goes it must be cleared. */
 #ifndef RP_CDEF
+/* About nine years: keeps now + after far from overflow. */
+#define RP_TIMER_AFTER_MOST ((rp_ms)1 << 38)
+
+inline void rp_timer_set(struct rp_loop *l, struct rp_timer *t, rp_ms after_ms)
+{
+    rp_ms now = ((const struct rp_loop_time *)(const void *)l)->ms, at = now + after_ms;
+    /* Looked at no later than that, the wheel puts it in anew. (While it fires nothing stays: now is 0.) */
+    bool stays = now && t->link.next && t->slot_ms <= at && after_ms <= RP_TIMER_AFTER_MOST;
+    if (RP_LIKELY(stays)) t->at_ms = at;
+    else rp_timer_place(l, t, after_ms);
+}
 static inline void rp_timer_rest(struct rp_timer *t)
 {
     t->at_ms = UINT64_MAX;

@@ -42,6 +42,8 @@ enum rp_message_kind {
     RP_SAY_RESULT, /* fd: plan and bundle */
     /* watcher to master */
     RP_SAY_CHANGED, /* text: path of the first file that changed */
+    /* worker to master, once it drains */
+    RP_SAY_DEAF = 21, /* it accepts nobody any more */
     /* command to master, and back */
     RP_SAY_COMMAND = 901, /* text: "reload" */
     RP_SAY_ANSWER = 902,  /* a: exit status; text */

@@ -155,21 +155,36 @@ void rp_control_upgraded(struct rp_control *c, int status, rp_str text)
 
 /* ---- upgrades ------------------------------------------------------------------------------ */
 
+/* One that was just accepted, or is between two questions, is answered by the new version. What a
+ * worker was asked, and a session in one, end with the worker. */
+static bool goes_along(const struct client *k)
+{
+    return k->fd >= 0 && (k->want != NOTHING_YET || (!k->ticket && !k->repl));
+}
+
 void rp_control_put(const struct rp_control *c, struct rp_handover_out *o)
 {
     RP_HANDOVER_PUT(o, "control", rp_str_z(c->path), rp_handover_fd(o, c->fd));
     for (size_t i = 0; i < RP_CONTROL_CLIENTS; i++) {
         const struct client *k = &c->clients[i];
-        if (k->fd >= 0 && k->want != NOTHING_YET)
+        if (goes_along(k))
             RP_HANDOVER_PUT(o, "client", RP_STR_NONE, rp_handover_fd(o, k->fd), k->want);
     }
 }
 
+static bool find_who(int fd, struct ucred *who)
+{
+    socklen_t n = sizeof *who;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, who, &n) == 0;
+}
+
 static bool take_client(struct rp_control *c, int fd, uint64_t want)
 {
-    for (size_t i = 0; c && want <= UPGRADE && i < RP_CONTROL_CLIENTS; i++) {
+    struct ucred who;
+    bool known = c && want <= UPGRADE && find_who(fd, &who);
+    for (size_t i = 0; known && i < RP_CONTROL_CLIENTS; i++) {
         if (c->clients[i].fd >= 0) continue;
-        c->clients[i] = (struct client){.fd = fd, .want = (enum want)want};
+        c->clients[i] = (struct client){.fd = fd, .want = (enum want)want, .who = who};
         return true;
     }
     rp_os_close(&fd); /* what it waits for is not known here: it hears that it is over */
@@ -471,11 +486,9 @@ size_t rp_control_poll(const struct rp_control *c, struct pollfd *out)
 static void accept_client(struct rp_control *c)
 {
     struct ucred who;
-    socklen_t n = sizeof who;
     int fd = RP_SYS(accept, accept4(c->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd < 0) return;
-    bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 &&
-                 (who.uid == 0 || who.uid == geteuid());
+    bool known = find_who(fd, &who) && (who.uid == 0 || who.uid == geteuid());
     for (size_t i = 0; known && i < RP_CONTROL_CLIENTS; i++) {
         if (c->clients[i].fd >= 0) continue;
         c->clients[i] = (struct client){.fd = fd, .who = who};

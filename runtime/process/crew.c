@@ -198,7 +198,7 @@ void rp_crew_start(struct rp_master *m, uint32_t worker)
     s->part = RP_PART_NONE;
     s->pid = pid;
     s->channel = pair[0];
-    s->former = false;
+    s->former = s->deaf = false;
     s->generation = m->generation;
     s->started_ms = m->turn_ms;
     s->kill_ms = m->turn_ms + START_LIMIT_MS;
@@ -260,7 +260,8 @@ static void on_worn(struct rp_master *m, uint32_t worker)
 static void on_message(struct rp_master *m, uint32_t worker, const struct rp_message *answer)
 {
     struct rp_slot *s = slot_of(m, worker);
-    if (s->former) return; /* its numbers mean what they meant to another version */
+    if (answer->head.kind == RP_SAY_DEAF) s->deaf = true;
+    if (s->former) return; /* its other numbers mean what they meant to another version */
     if (answer->head.kind == RP_SAY_FAILED) {
         on_failed(m, worker, answer);
     } else if (answer->head.kind == RP_SAY_WORN) {

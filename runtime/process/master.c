@@ -154,6 +154,8 @@ void rp_master_status(const struct rp_master *m, struct rp_buf *out)
     if (rp_upgrade_is_on(m))
         rp_buf_addf(out, "upgrade: under way, pid %d, binary %s\n", m->upgrade.pid,
                     m->upgrade.binary);
+    if (m->upgrade.settle_ms)
+        rp_buf_add(out, RP_STR("upgrade: workers of the version before still accept clients\n"));
     if (m->reload.restored)
         rp_buf_addf(out,
                     "restored: generation %u did not work, see the error log; its files are not "

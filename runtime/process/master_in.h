@@ -45,7 +45,8 @@ struct rp_slot {
     enum rp_slot_state state;
     uint32_t number; /* of the worker, from 0 up: its socket of each listener */
     bool wanted;     /* it should serve: it is replaced when it dies */
-    bool former;     /* of the version before: it drains, and nothing else that it says is heard */
+    bool former;     /* of the version before: it drains; of what it says only DEAF is heard */
+    bool deaf;       /* ... and it accepts nobody any more */
     enum rp_slot_part part;
     int pid;
     int channel; /* -1: closed */

@@ -443,7 +443,7 @@ rp_err rp_successor_take_over(struct rp_master *m, struct rp_buf *error)
     return RP_OK;
 }
 
-static void tell_success(struct rp_master *m)
+static void announce(struct rp_master *m)
 {
     struct rp_succession *s = m->succession;
     struct rp_buf text;
@@ -452,11 +452,7 @@ static void tell_success(struct rp_master *m)
     rp_buf_add(&text, rp_buf_str(&s->lost));
     rp_buf_addf(&text, "upgraded: version %s to %s, generation %u, %u worker%s", s->version,
                 RP_VERSION, m->generation, m->crew.n, m->crew.n == 1 ? "" : "s");
-    rp_log(notice, "upgraded from=%s to=%s pid=%d generation=%u workers=%u ms=%llu", s->version,
-           RP_VERSION, (int)getpid(), m->generation, m->crew.n,
-           (unsigned long long)(m->turn_ms - s->began_ms));
-    rp_notify("READY=1");
-    rp_control_upgraded(m->control, 0, rp_buf_str(&text));
+    rp_upgrade_settle(m, s->version, s->began_ms, rp_buf_str(&text));
     rp_buf_fini(&text);
 }
 
@@ -485,7 +481,7 @@ void rp_successor_begin(struct rp_master *m)
     rp_crew_sweep(m);
     if (m->site->plan->workers != m->crew.n) rp_crew_resize(m, m->site->plan->workers);
     rp_os_close(&s->channel); /* its workers become our children when it ends, which is at once */
-    tell_success(m);
+    announce(m);
     m->upgrade.heir = s->successor;
     rp_succession_done(s);
     m->succession = NULL;

@@ -26,6 +26,7 @@ enum {
     REHEARSE_LIMIT_MS = 90000, /* the check (30 s), start of workers (45 s) */
     STAFF_LIMIT_MS = 60000,    /* the agent's start */
     END_LIMIT_MS = 3000,       /* to tidy up, before it is killed */
+    SETTLE_LIMIT_MS = 10000,   /* an old worker that hangs is not waited for any longer */
     WORDS_MOST = 16 * 1024,
     SPARE_FDS = 64 + RP_PARTS_MOST + RP_PLAN_ZONES_MOST,
     TEXT_MOST = 64 * 1024,
@@ -57,6 +58,7 @@ void rp_upgrade_fini(struct rp_upgrade *u)
     rp_os_close(&u->channel);
     rp_os_close(&u->words);
     rp_os_close(&u->program);
+    if (u->settle_ms) rp_buf_fini(&u->outcome);
     rp_upgrade_init(u);
 }
 
@@ -156,8 +158,22 @@ static void fail_os(struct rp_master *m, const char *what)
     fail(m, why);
 }
 
+static void tell_success(struct rp_master *m)
+{
+    struct rp_upgrade *u = &m->upgrade;
+    rp_log(notice, "upgraded from=%s to=%s pid=%d generation=%u workers=%u ms=%llu", u->from,
+           RP_VERSION, (int)getpid(), m->generation, m->crew.n,
+           (unsigned long long)(m->turn_ms - u->started_ms));
+    bool reloads = m->reload.step != RP_RELOAD_IDLE; /* says so itself */
+    if (m->state == RP_MASTER_SERVING && !reloads) rp_notify("READY=1");
+    rp_control_upgraded(m->control, 0, rp_buf_str(&u->outcome));
+    rp_buf_fini(&u->outcome);
+    u->settle_ms = 0;
+}
+
 void rp_upgrade_cancel(struct rp_master *m, const char *why)
 {
+    if (m->upgrade.settle_ms) tell_success(m); /* it is done */
     if (m->upgrade.step == RP_UPGRADE_IDLE) return;
     if (m->upgrade.step == RP_UPGRADE_ENDING) m->upgrade.deadline_ms = m->turn_ms;
     else fail(m, why);
@@ -295,7 +311,7 @@ static void begin(struct rp_master *m)
 bool rp_upgrade_ask(struct rp_master *m, rp_str binary)
 {
     struct rp_upgrade *u = &m->upgrade;
-    if (u->step != RP_UPGRADE_IDLE) return false;
+    if (u->step != RP_UPGRADE_IDLE || u->settle_ms) return false;
     rp_str path = binary.len ? binary : rp_str_z(m->run->binary);
     snprintf(u->binary, sizeof u->binary, "%.*s", RP_STR_ARG(path));
     if (m->state == RP_MASTER_STARTING || m->state == RP_MASTER_SERVING) u->step = RP_UPGRADE_ASKED;
@@ -347,6 +363,31 @@ static void be_replaced(struct rp_master *m, int state)
     fail_os(m, "cannot execute the new program");
     rp_os_close(&file);
     rp_handover_end(&o);
+}
+
+/* ---- settling ------------------------------------------------------------------------------ */
+
+void rp_upgrade_settle(struct rp_master *m, const char *from, rp_ms began_ms, rp_str outcome)
+{
+    struct rp_upgrade *u = &m->upgrade;
+    snprintf(u->from, sizeof u->from, "%s", from);
+    rp_buf_init(&u->outcome, TEXT_MOST);
+    rp_buf_add(&u->outcome, outcome);
+    u->started_ms = began_ms;
+    u->settle_ms = m->turn_ms + SETTLE_LIMIT_MS;
+}
+
+static bool may_accept(const struct rp_slot *s)
+{
+    return s->former && s->pid && s->channel >= 0 && !s->deaf;
+}
+
+static void settle(struct rp_master *m)
+{
+    bool late = m->turn_ms >= m->upgrade.settle_ms;
+    for (uint32_t i = 0; !late && i < RP_CREW_AGENT; i++)
+        if (may_accept(&m->crew.slots[i])) return;
+    tell_success(m);
 }
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -450,6 +491,7 @@ void rp_upgrade_tick(struct rp_master *m)
     struct rp_upgrade *u = &m->upgrade;
     struct rp_message_head relieve = {.kind = RP_SAY_RELIEVE};
     bool idle = m->state == RP_MASTER_SERVING && m->reload.step == RP_RELOAD_IDLE;
+    if (u->settle_ms) settle(m);
     if (u->step == RP_UPGRADE_ASKED && idle && rp_crew_count(m, RP_SLOT_STARTING) == 0) begin(m);
     if (u->step == RP_UPGRADE_RESTING && m->crew.slots[RP_CREW_AGENT].state == RP_SLOT_EMPTY) {
         u->step = RP_UPGRADE_STAFFING;
@@ -460,5 +502,6 @@ void rp_upgrade_tick(struct rp_master *m)
 
 rp_ms rp_upgrade_next(const struct rp_master *m)
 {
+    if (m->upgrade.settle_ms) return m->upgrade.settle_ms;
     return rp_upgrade_is_on(m) ? m->upgrade.deadline_ms : UINT64_MAX;
 }

@@ -8,7 +8,8 @@
  *   STAFFING    the successor starts its agent, and sends its state: a text and descriptors
  *   then this process executes the new program, which reads that state and ours, lets the new
  *   workers listen, and the old ones drain; the successor ends, and its workers become children
- *   of this process
+ *   of this process. Old and new workers have the same sockets: that the upgrade is done is told
+ *   when the old ones accept nobody any more (rp_upgrade_settle)
  *   ENDING      or it failed: its end is waited for, and all is as it was
  *
  * Until the execution nothing of ours changed but for the agent. What the successor says on its
@@ -50,6 +51,10 @@ struct rp_upgrade {
     rp_ms deadline_ms, started_ms;
     char binary[RP_UPGRADE_PATH_BYTES];
     char why[512]; /* it failed; empty: not yet */
+    /* one that succeeded and has not been told of */
+    rp_ms settle_ms; /* when it is told at the latest; 0: there is none */
+    char from[RP_UPGRADE_VERSION_BYTES];
+    struct rp_buf outcome;
 };
 
 struct rp_master;
@@ -59,6 +64,9 @@ struct rp_master;
 bool rp_upgrade_ask(struct rp_master *m, rp_str binary);
 /* From its begin until it has failed: then nothing else may change. */
 bool rp_upgrade_is_on(const struct rp_master *m);
+/* It has succeeded. Everybody hears of it as soon as no worker of the version before accepts
+ * clients: whoever asks after that is answered by this one. The outcome is copied. */
+void rp_upgrade_settle(struct rp_master *m, const char *from, rp_ms began_ms, rp_str outcome);
 void rp_upgrade_read(struct rp_master *m); /* the channel is readable */
 /* A child ended; false: it is another's. */
 bool rp_upgrade_reap(struct rp_master *m, int pid, int status);

@@ -182,6 +182,7 @@ static void boot(struct rp_worker *w)
     }
     w->proxy = rp_proxy_new(w->loop, w->mem, s->conf);
     take_keys(w);
+    if (!in->agent) rp_affinity_follow(&w->affinity, w->loop, s->conf->cpu_affinity, in->number);
     if (!in->agent) rp_proxy_use_census(w->proxy, in->census, in->worker); /* it accepts nobody */
     rp_proxy_use_roster(w->proxy, in->roster, rp_plan_row(in->worker));
     rp_proxy_use_members(w->proxy, in->members, in->orders);
@@ -258,12 +259,15 @@ static void on_settled(struct rp_timer *t)
 static void on_quiet(void *arg)
 {
     struct rp_worker *w = arg;
+    w->deaf = true;
+    rp_worker_say(w, RP_SAY_DEAF, NULL, RP_STR_NONE);
     if (w->state == RP_WORKER_LEAVING) rp_timer_set(w->loop, &w->settle, SETTLE_MS);
 }
 
 void rp_worker_drain(struct rp_worker *w, rp_ms listen_ms)
 {
-    if (w->state == RP_WORKER_STARTING) rp_loop_stop(w->loop); /* nobody was served */
+    if (w->state == RP_WORKER_STARTING) rp_loop_stop(w->loop);     /* nobody was served */
+    if (w->deaf) rp_worker_say(w, RP_SAY_DEAF, NULL, RP_STR_NONE); /* told twice: answer both */
     if (w->state != RP_WORKER_SERVING) return;
     w->state = RP_WORKER_LEAVING;
     rp_stage_drop(&w->stage);

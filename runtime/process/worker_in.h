@@ -6,6 +6,7 @@
 #define RP_PROCESS_WORKER_IN_H
 
 #include "net/loop_uv.h"
+#include "process/affinity.h"
 #include "process/channel.h"
 #include "process/ears.h"
 #include "process/errlog.h"
@@ -25,6 +26,7 @@ enum rp_worker_state {
 struct rp_worker {
     struct rp_inherit in;
     enum rp_worker_state state;
+    bool deaf;    /* accepts nobody any more */
     bool fast;    /* told to stop, not to drain */
     bool aborted; /* running requests were told to end */
     int exit_code;
@@ -41,6 +43,7 @@ struct rp_worker {
     uv_signal_t term_signal, quit_signal;
     struct rp_timer beat, limit, settle;
     struct rp_ears ears;
+    struct rp_affinity affinity;
     struct rp_stage *stage; /* the generation to come; NULL: none */
     int *reopened;          /* log files of a REOPEN that are still being given */
     uint32_t reopened_n, reopened_have;

@@ -81,8 +81,10 @@ static void commit(struct rp_worker *w)
     rp_host_retire(w->proxy->conf); /* first: it may be gone after the flip */
     rp_proxy_flip(w->proxy, conf);
     rp_worker_use_logs(w, conf, s->files);
-    if (!w->in.agent)
+    if (!w->in.agent) {
+        rp_affinity_follow(&w->affinity, w->loop, conf->cpu_affinity, w->in.number);
         rp_ignore(rp_ears_follow(&w->ears, conf, s->listeners)); /* logged; the others are served */
+    }
     w->page->generation = s->generation;
     rp_worker_say(w, RP_SAY_FLIPPED, s, RP_STR_NONE);
     rp_stage_drop(&w->stage);
@@ -150,6 +152,7 @@ static void obey(struct rp_worker *w)
     case RP_SAY_FILE:
     case RP_SAY_RESULT:
     case RP_SAY_CHANGED:
+    case RP_SAY_DEAF:
     case RP_SAY_COMMAND:
     case RP_SAY_HELLO:
     case RP_SAY_STAFFED:

@@ -68,10 +68,17 @@ static rp_ms answer_ms(const struct rp_req *r)
     return RP_MIN(most, left);
 }
 
-/* Wait for the upstream, but never longer than the request has time. */
-static enum rp_verdict wait_up(struct rp_req *r, const char *what, rp_ms ms, rp_err failure)
+RP_APART static enum rp_verdict wait_capped(struct rp_req *r, const char *what, rp_ms ms,
+                                            rp_err failure)
 {
-    if (RP_UNLIKELY(r->own != NULL)) rp_deadline_cap(r, &ms, &failure);
+    rp_deadline_cap(r, &ms, &failure);
+    return rp_step_wait(r, what, ms, failure);
+}
+
+/* Wait for the upstream, but never longer than the request has time. */
+static inline enum rp_verdict wait_up(struct rp_req *r, const char *what, rp_ms ms, rp_err failure)
+{
+    if (RP_UNLIKELY(r->own != NULL)) return wait_capped(r, what, ms, failure);
     return rp_step_wait(r, what, ms, failure);
 }
 
@@ -115,11 +122,11 @@ static void end_settled_dial(struct rp_req *r)
     if (!rp_h2_links_are_settling(rp_connpool_links(r->pick.pool_slot))) end_dial(r);
 }
 
-void rp_attempt_release(struct rp_req *r)
+void rp_attempt_let_go(struct rp_req *r)
 {
     end_dial(r);
     rp_queue_leave(r);
-    if (RP_UNLIKELY(r->pick.race != NULL)) rp_race_cancel(r->proxy, &r->pick);
+    if (RP_UNLIKELY(r->pick.race != NULL)) rp_race_cancel(&r->pick);
     struct rp_up *u = r->up;
     if (!u) return;
     rp_splice_drop(&r->body_pipe);
@@ -174,10 +181,31 @@ static enum rp_verdict wait_for_seat(struct rp_req *r)
     return RP_STEP_WAIT;
 }
 
-enum rp_verdict rp_step_pick(struct rp_req *r)
+static void find_group(struct rp_req *r)
+{
+    r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
+}
+
+static inline enum rp_verdict choose_peer(struct rp_req *r)
+{
+    rp_err e = take_seat(r);
+    if (e == RP_E_UP_FULL && rp_queue_join(r) == RP_OK) return wait_for_seat(r);
+    rp_queue_leave(r);
+    if (RP_UNLIKELY(e == RP_E_UP_FULL)) rp_guard_full(r);
+    if (e == RP_AGAIN) {
+        return wait_up(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
+    }
+    if (e != RP_OK) return rp_step_fail(r, r->tries ? r->try_fail : e); /* all were tried */
+    r->tries++;
+    r->up_http1 = false;
+    if (RP_UNLIKELY(r->upstream->hedge_max != 0)) rp_hedge_arm(r);
+    return rp_step_to(r, RP_STEP_CONNECT);
+}
+
+/* The route, the upstream, a hook or a try before may have something to say before a peer is chosen. */
+RP_APART static enum rp_verdict pick_specially(struct rp_req *r)
 {
     enum rp_verdict v;
-    if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
     if (RP_UNLIKELY(r->own != NULL) && rp_deadline_is_over(r))
         return rp_step_fail(r, RP_E_DEADLINE);
     if (RP_UNLIKELY(r->again_ms)) {
@@ -192,7 +220,7 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
     }
     if (RP_UNLIKELY(has_payload(r)) && !rp_payload_settle(r, &v)) return v;
     if (r->route->buffer_request && !rp_buffering_gather(r, &v)) return v;
-    r->pick.group = rp_groups_at(rp_groups_find(r->proxy, r->conf), r->upstream->index);
+    find_group(r);
     if (r->upstream->balance == RP_BALANCE_HOOK && !r->queue) { /* who waits has asked it */
         rp_err e = rp_step_hook(r, RP_PHASE_BALANCE);
         if (e == RP_AGAIN) return rp_step_wait_hook(r);
@@ -209,27 +237,32 @@ enum rp_verdict rp_step_pick(struct rp_req *r)
         rp_err stripped = rp_sticky_strip(r);
         if (stripped != RP_OK) return rp_step_fail(r, stripped);
     }
-    rp_err e = take_seat(r);
-    if (e == RP_E_UP_FULL && rp_queue_join(r) == RP_OK) return wait_for_seat(r);
-    rp_queue_leave(r);
-    if (RP_UNLIKELY(e == RP_E_UP_FULL)) rp_guard_full(r);
-    if (e == RP_AGAIN) {
-        return wait_up(r, "upstream names", r->upstream->connect_ms, RP_E_UP_RESOLVE);
-    }
-    if (e != RP_OK) return rp_step_fail(r, r->tries ? r->try_fail : e); /* all were tried */
-    r->tries++;
-    r->up_http1 = false;
-    if (RP_UNLIKELY(r->upstream->hedge_max != 0)) rp_hedge_arm(r);
-    return rp_step_to(r, RP_STEP_CONNECT);
+    return choose_peer(r);
+}
+
+enum rp_verdict rp_step_pick(struct rp_req *r)
+{
+    if (!r->upstream) return rp_step_fail(r, RP_E_UP_NO_PEER);
+    bool special = r->route->special || r->upstream->special;
+    if (RP_UNLIKELY(special || r->own || r->again_ms || r->payload)) return pick_specially(r);
+    find_group(r);
+    return choose_peer(r);
 }
 
 /* ---- CONNECT --------------------------------------------------------------------------------------- */
 
-static bool is_repeatable(const struct rp_req *r)
+static bool is_any_repeatable(const struct rp_req *r)
 {
     bool spent = r->body_whole && r->body.bytes > 0; /* what a hook made or read goes out once */
     return !r->x.early && !spent && rp_token_method_is_idempotent(r->up_head->method) &&
            ((r->x.head.framing == RP_BODY_NONE && !rp_payload_is_on(r)) || r->spool);
+}
+
+static inline bool is_repeatable(const struct rp_req *r)
+{
+    bool usual = r->up_head->method == RP_M_GET && r->x.head.framing == RP_BODY_NONE &&
+                 !r->x.early && !r->body_whole && !r->payload;
+    return RP_LIKELY(usual) || is_any_repeatable(r);
 }
 
 /* A pooled connection; one that was closed since the loop last looked would cost a request that
@@ -289,17 +322,27 @@ static rp_err settle_protocol(struct rp_req *r)
     return RP_OK;
 }
 
+static inline bool use_pooled(struct rp_req *r, struct rp_up *u)
+{
+    r->up = u;
+    r->up_reused = u != NULL;
+    if (!u) return false;
+    rp_up_bind(u, on_up_event, r);
+    r->proxy->stats.up_reuses++;
+    return true;
+}
+
+static inline bool take_any(struct rp_req *r)
+{
+    return use_pooled(r, find_pooled(r));
+}
+
 static bool take_pooled(struct rp_req *r)
 {
     bool fresh = r->up_fresh || r->upstream->proxy_protocol || r->x.head.method == RP_M_CONNECT;
-    fresh = fresh || own_tls(r);
-    r->up = fresh ? NULL : find_stream(r);
-    if (!fresh && !r->up) r->up = find_pooled(r);
-    r->up_reused = r->up != NULL;
-    if (!r->up) return false;
-    rp_attempt_bind(r);
-    r->proxy->stats.up_reuses++;
-    return true;
+    if (fresh || own_tls(r)) return use_pooled(r, NULL);
+    struct rp_up *stream = find_stream(r);
+    return stream ? use_pooled(r, stream) : take_any(r);
 }
 
 /* A burst of requests shares the connection that the first of them makes. It is not known yet how
@@ -420,7 +463,7 @@ static rp_err look_at_race(struct rp_req *r, struct rp_conn_fail *fail)
 {
     struct rp_conn *conn;
     struct rp_pool_slot *was = rp_connpool_ref(r->pick.pool_slot);
-    rp_err e = rp_race_look(r->proxy, &r->pick, &conn, fail);
+    rp_err e = rp_race_look(&r->pick, &conn, fail);
     move_dial(r, was);
     if (e != RP_OK) return e;
     r->up = rp_h1_up_adopt(conn, r->proxy->mem);
@@ -435,7 +478,7 @@ static void end_race(struct rp_req *r)
     move_dial(r, was);
 }
 
-static enum rp_verdict start_connect(struct rp_req *r)
+RP_APART static enum rp_verdict start_connect(struct rp_req *r)
 {
     struct rp_conn_fail fail = {0};
     if (waits_for_dial(r)) {
@@ -473,8 +516,17 @@ static enum rp_verdict connected(struct rp_req *r)
     return rp_step_to(r, RP_STEP_SEND);
 }
 
+/* In HTTP/1.1 on whichever connection there is: nothing has to be asked or agreed first. */
+static bool takes_any(const struct rp_req *r)
+{
+    const struct rp_conf_upstream *c = r->upstream;
+    return c->http == RP_UP_HTTP1 && !c->proxy_protocol && !r->up_fresh && !r->own &&
+           r->x.head.method != RP_M_CONNECT;
+}
+
 static enum rp_verdict begin_connect(struct rp_req *r)
 {
+    if (RP_LIKELY(takes_any(r))) return take_any(r) ? connected(r) : start_connect(r);
     rp_err e = settle_upgrade(r);
     if (e == RP_E_UP_WEBSOCKET) rp_attempt_log_failure(r, e);
     if (e != RP_OK) return rp_step_fail(r, e);
@@ -503,12 +555,11 @@ static enum rp_verdict go_without_h2(struct rp_req *r)
     return begin_connect(r);
 }
 
-enum rp_verdict rp_step_connect(struct rp_req *r)
+RP_APART static enum rp_verdict go_on_connecting(struct rp_req *r)
 {
     struct rp_conn_fail fail = {0};
     rp_err e = RP_OK;
     if (RP_UNLIKELY(r->pick.race != NULL)) e = look_at_race(r, &fail);
-    else if (!r->up) return begin_connect(r);
     if (e < 0) return race_lost(r, e, &fail);
     if (e == RP_OK) e = finish_connect(r);
     if (e == RP_AGAIN) {
@@ -520,6 +571,11 @@ enum rp_verdict rp_step_connect(struct rp_req *r)
     if (e != RP_OK) return rp_attempt_failed(r, e, RP_RETRY_CONNECTING);
     rp_upstream_connected(r->proxy, &r->pick);
     return connected(r);
+}
+
+enum rp_verdict rp_step_connect(struct rp_req *r)
+{
+    return r->up || RP_UNLIKELY(r->pick.race != NULL) ? go_on_connecting(r) : begin_connect(r);
 }
 
 enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
@@ -539,17 +595,21 @@ enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e)
 
 /* ---- SEND -------------------------------------------------------------------------------------------- */
 
-enum rp_verdict rp_step_send(struct rp_req *r)
+RP_COLD static void put_proxy_header(struct rp_req *r, struct rp_chain *head)
+{
+    char text[RP_PROXY_ADD_MOST];
+    rp_chain_add_copy(head, proxy_header(r, text));
+}
+
+RP_NO_ARRAYS enum rp_verdict rp_step_send(struct rp_req *r)
 {
     struct rp_chain head;
     enum rp_framing framing;
     uint64_t length;
-    char text[RP_PROXY_ADD_MOST];
     if (rp_hedge_is_on(r) && !rp_hedge_may_send(r)) return RP_STEP_GO;
     rp_chain_init(&head, r->proxy->mem);
     r->up_out_base = rp_conn_face(r->up->conn)->out_bytes;
-    if (r->upstream->proxy_protocol && !rp_conn_tls(r->up->conn))
-        rp_chain_add_copy(&head, proxy_header(r, text));
+    if (r->upstream->proxy_protocol && !rp_conn_tls(r->up->conn)) put_proxy_header(r, &head);
     if (r->x.head.method == RP_M_CONNECT) return rp_dial_done(r, &head); /* no request goes up */
     if (rp_deadline_of(r) || RP_UNLIKELY(r->upstream->deadline_header.len)) {
         rp_err e = rp_deadline_tell(r, answer_ms(r));
@@ -701,26 +761,36 @@ static enum rp_verdict answer_is_bad(struct rp_req *r, rp_err e)
 
 static enum rp_verdict take_response(struct rp_req *r)
 {
+    bool special = r->upstream->special || r->route->special;
     r->from = RP_FROM_UPSTREAM;
     if (r->pick.group && r->pick.group->peers_n > 1) rp_upstream_note_latency(r->proxy, &r->pick);
-    if (RP_UNLIKELY(r->upstream->hedge_max != 0)) rp_hedge_note(r);
-    if (rp_guard_is_on(r)) rp_guard_answered(r);
-    if (rp_attempt_refuses(r)) {
+    if (RP_UNLIKELY(special) && r->upstream->hedge_max) rp_hedge_note(r);
+    if (RP_UNLIKELY(special) && rp_guard_is_on(r)) rp_guard_answered(r);
+    if (RP_LIKELY(r->res.status < 400)) { /* no status below it is listed anywhere */
+        rp_upstream_succeed(r->proxy, &r->pick);
+    } else if (rp_attempt_refuses(r)) {
         reset_response(r);
         return rp_attempt_repeat(r);
     }
     if (is_bad_switch(r)) return answer_is_bad(r, RP_E_UP_UPGRADE);
     rp_err e = rp_headers_note_response(r);
-    if (e == RP_OK && rp_sticky_is_on(r->upstream)) e = rp_sticky_tell(r);
+    if (RP_UNLIKELY(special) && e == RP_OK && rp_sticky_is_on(r->upstream)) e = rp_sticky_tell(r);
     if (e == RP_OK && RP_UNLIKELY(r->split_by == RP_SPLIT_BY_CHANCE)) e = rp_split_tell(r);
     return e == RP_OK ? rp_step_to(r, RP_STEP_RESPOND) : rp_step_fail(r, e);
+}
+
+/* The request on its way, as rp_attempt_pump says; most have no body. */
+static inline rp_err pump(struct rp_req *r)
+{
+    if (RP_UNLIKELY(!r->body_sent || r->body_pipe)) return rp_attempt_pump(r);
+    rp_err flushed = rp_up_flush(r->up);
+    return flushed < 0 ? RP_OK : flushed; /* its response, if any, tells more than this */
 }
 
 enum rp_verdict rp_step_await(struct rp_req *r)
 {
     end_settled_dial(r);
-    bool sent = r->body_sent && !r->body_pipe && rp_up_is_flushed(r->up);
-    rp_err pumped = sent ? RP_OK : rp_attempt_pump(r);
+    rp_err pumped = pump(r);
     if (pumped < 0) return rp_step_fail(r, pumped);
     if (pumped == RP_END) { /* a request_body hook answered: the rest is nobody's */
         rp_attempt_release(r);

@@ -97,10 +97,6 @@ bool rp_attempt_is_unwanted(const struct rp_req *r)
 bool rp_attempt_refuses(struct rp_req *r)
 {
     const struct rp_conf_upstream *c = r->upstream;
-    if (RP_LIKELY(r->res.status < 400)) { /* none of these is listed */
-        rp_upstream_succeed(r->proxy, &r->pick);
-        return false;
-    }
     bool failed = is_listed(&c->fail_statuses, r->res.status);
     if (failed) rp_upstream_blame(r->proxy, &r->pick);
     else rp_upstream_succeed(r->proxy, &r->pick);

@@ -22,4 +22,12 @@ RP_MUST rp_err rp_bulk_read_body(struct rp_req *r, size_t *most);
 /* As rp_up_flush. */
 RP_MUST rp_err rp_bulk_flush_body(struct rp_req *r);
 
+#ifndef RP_CDEF
+/* A body so small that neither this nor whose turn it is has to be asked for it. */
+static inline bool rp_bulk_is_trifle(const struct rp_req *r)
+{
+    return r->res.framing == RP_BODY_LENGTH && r->res.content_length < RP_REQ_HEAVY_BYTES;
+}
+#endif
+
 #endif

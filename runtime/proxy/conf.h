@@ -206,6 +206,9 @@ struct rp_conf_upstream {
     uint32_t requests_all; /* most under way, of all workers; 0: no limit */
     uint32_t measure;      /* keep the latencies of an only peer, too */
     bool guarded;          /* something of these four is asked of it; by freeze */
+    bool
+        special; /* a request has more to do than to take the next peer and a connection to it: one of
+                   * `is_special` of conf_freeze.c; by freeze */
 };
 
 /* What is answered instead of the standard page when a request fails here (page.h). */
@@ -346,6 +349,7 @@ struct rp_route {
     struct rp_connect_allow *connect; /* CONNECT */
     struct rp_conf_tunnel tunnel;
     struct rp_conf_circuit circuit;
+    bool special; /* as of an upstream */
 };
 
 struct rp_tls_clients; /* net/tls_server.h */
@@ -473,8 +477,9 @@ struct rp_conf {
     rp_str via_lines[3];     /* made of it: "Via: 1.1 rproxy\r\n", also for 1.0 and 2.0; frozen */
     rp_str cdn_loop_line;    /* "CDN-Loop: rproxy\r\n" */
     rp_str user;
-    rp_str pid_file;    /* a second pid file beside the one in the run directory */
-    rp_str dns_servers; /* with commas; empty: the system's */
+    rp_str cpu_affinity; /* "", "auto", or numbers with commas; process/affinity.h */
+    rp_str pid_file;     /* a second pid file beside the one in the run directory */
+    rp_str dns_servers;  /* with commas; empty: the system's */
     rp_ms dns_ttl_least_ms, dns_ttl_most_ms, dns_absent_ms, dns_stale_ms, dns_timeout_ms;
     uint32_t dns_tries;
     rp_str metrics_path;         /* of a listener for metrics */

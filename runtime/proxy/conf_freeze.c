@@ -97,6 +97,29 @@ static rp_err check_action(struct rp_route *r, struct rp_conf_error *e)
     return RP_OK;
 }
 
+/* What PICK to AWAIT look at only where a route or its upstream has some of it. */
+static bool is_special_route(const struct rp_route *r)
+{
+    return r->chains.at[RP_PHASE_REQUEST_BODY] || r->coalesce_max || r->buffer_request ||
+           r->circuit.on;
+}
+
+static bool is_special(const struct rp_conf_upstream *u)
+{
+    bool chosen = u->balance == RP_BALANCE_HOOK || u->hash_n || u->subsets.len ||
+                  u->sticky_cookie.len || u->sticky_header.len;
+    bool told = u->proxy_protocol || u->deadline_header.len;
+    return chosen || told || u->guarded || u->hedge_max;
+}
+
+static void note_special(struct rp_conf *c)
+{
+    for (uint32_t i = 0; i < c->upstreams_n; i++)
+        c->upstreams[i]->special = is_special(c->upstreams[i]);
+    for (uint32_t i = 0; i < c->routes_n; i++)
+        c->routes[i]->special = is_special_route(c->routes[i]);
+}
+
 static rp_err finish_routes(struct rp_conf *c, struct rp_conf_error *e)
 {
     rp_err err = rp_conf_make_fallback(c, UINT32_MAX, e);
@@ -194,6 +217,7 @@ rp_err rp_conf_freeze(struct rp_conf *c, struct rp_conf_error *e)
     if (err == RP_OK) err = finish_logs(c, e);
     if (err == RP_OK) err = make_via(c, e);
     if (err != RP_OK) return err;
+    note_special(c);
     c->router = rp_router_make(c, e);
     if (!c->router) return e ? e->code : RP_E_INVALID;
     c->user_set = c->user.len > 0;

@@ -176,11 +176,9 @@ static void win(struct rp_race *c, struct rp_pick *k, uint32_t lane, struct rp_c
     end(c, k);
 }
 
-rp_err rp_race_look(struct rp_proxy *p, struct rp_pick *k, struct rp_conn **conn,
-                    struct rp_conn_fail *fail)
+rp_err rp_race_look(struct rp_pick *k, struct rp_conn **conn, struct rp_conn_fail *fail)
 {
     struct rp_race *c = k->race;
-    (void)p;
     for (uint32_t i = 0; i < c->next; i++) {
         struct lane *lane = &c->lanes[i];
         rp_err e = lane->conn ? rp_conn_look_connected(lane->conn) : RP_AGAIN;
@@ -225,8 +223,7 @@ void rp_race_give_up(struct rp_pick *k)
     end(c, k);
 }
 
-void rp_race_cancel(struct rp_proxy *p, struct rp_pick *k)
+void rp_race_cancel(struct rp_pick *k)
 {
-    (void)p;
     if (k->race) end(k->race, k);
 }

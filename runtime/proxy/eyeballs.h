@@ -35,14 +35,13 @@ RP_MUST rp_err rp_race_begin(struct rp_proxy *p, struct rp_pick *k, rp_ms connec
 /* RP_OK: *conn is the caller's (not finished: rp_conn_finish_connect goes on with it), k->pool_slot is
  * of its address, the race is over. RP_AGAIN; RP_E_UP_CONNECT: all addresses failed, *fail is how the last of
  * them did. */
-RP_MUST rp_err rp_race_look(struct rp_proxy *p, struct rp_pick *k, struct rp_conn **conn,
-                            struct rp_conn_fail *fail);
+RP_MUST rp_err rp_race_look(struct rp_pick *k, struct rp_conn **conn, struct rp_conn_fail *fail);
 /* Its owner is another one from now on. */
 void rp_race_hand_over(struct rp_pick *k, void *arg);
 /* The time for connecting is over: those under way have failed, k->pool_slot is of the last of them.
  * No effect without a race. */
 void rp_race_give_up(struct rp_pick *k);
 /* Nobody wants it any more; no effect without one. */
-void rp_race_cancel(struct rp_proxy *p, struct rp_pick *k);
+void rp_race_cancel(struct rp_pick *k);
 
 #endif

@@ -7,8 +7,6 @@
  */
 #include "proxy/headers.h"
 
-#include <stdio.h>
-
 #include "http/field.h"
 #include "http/h1_write.h"
 #include "net/conn.h"
@@ -228,16 +226,19 @@ static void put_list_start(struct rp_h1_writer *w, const struct rp_msg *m, uint1
     }
 }
 
-/* "name: old, new" where the old list counts only from trusted clients. */
-static inline void put_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id,
-                            rp_str name, rp_str item)
+/* "old, " where the old list counts: from trusted clients. */
+static inline void put_trusted_list(struct rp_h1_writer *w, const struct rp_req *r, uint16_t id)
 {
-    if (RP_UNLIKELY(r->from_trusted)) {
-        rp_h1_put(w, name);
-        put_list_start(w, r->up_head, id);
-        name = RP_STR("");
-    }
-    rp_h1_put_three(w, name, item, RP_STR("\r\n"));
+    if (RP_UNLIKELY(r->from_trusted)) put_list_start(w, r->up_head, id);
+}
+
+/* Where the request came from, without a copy. */
+static inline void put_client_ip(struct rp_h1_writer *w, const struct rp_req *r)
+{
+    RP_CHECK(w->end - w->p >= RP_ADDR_TEXT_BYTES);
+    /* RFC 7239 §6.2; a socket's path is nobody's to see. */
+    if (RP_UNLIKELY(r->conn_addr.family == RP_ADDR_UNIX)) rp_h1_put(w, RP_STR("unknown"));
+    else w->p += rp_addr_put_ip(&r->conn_addr, w->p);
 }
 
 /* A trusted client's word stands, else ours. name: with ": " behind it. */
@@ -257,23 +258,19 @@ static void put_proto(struct rp_h1_writer *w, const struct rp_req *r)
     else rp_h1_put(w, RP_STR("X-Forwarded-Proto: http\r\n"));
 }
 
-/* for= of RFC 7239 §6: IPv6 in brackets and quotes. */
-static rp_str forwarded_node(const struct rp_req *r, rp_str ip, char buf[160])
+/* RFC 7239 §6: IPv6 in brackets and quotes. */
+static RP_COLD void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str host)
 {
-    if (r->conn_addr.family != RP_ADDR_IP6) return ip;
-    int n = snprintf(buf, 160, "\"[%.*s]\"", RP_STR_ARG(ip));
-    return rp_str_of(buf, (size_t)n);
-}
-
-static void put_rfc7239(struct rp_h1_writer *w, const struct rp_req *r, rp_str ip, rp_str host)
-{
-    char node[160], text[768];
-    rp_str from = forwarded_node(r, ip, node);
-    const char *quote = rp_field_is_name(host) ? "" : "\""; /* a token or a quoted string */
-    int n = snprintf(text, sizeof(text), "for=%.*s;proto=%s;host=%s%.*s%s", RP_STR_ARG(from),
-                     r->x.secure ? "https" : "http", quote, (int)RP_MIN(host.len, (size_t)512),
-                     host.ptr, quote);
-    put_list(w, r, RP_H_FORWARDED, RP_STR("Forwarded: "), rp_str_of(text, (size_t)n));
+    bool is_ip6 = r->conn_addr.family == RP_ADDR_IP6;
+    rp_str quote = rp_field_is_name(host) ? RP_STR("") : RP_STR("\""); /* of all but a token */
+    rp_h1_put(w, RP_STR("Forwarded: "));
+    put_trusted_list(w, r, RP_H_FORWARDED);
+    rp_h1_put(w, is_ip6 ? RP_STR("for=\"[") : RP_STR("for="));
+    put_client_ip(w, r);
+    rp_h1_put(w, is_ip6 ? RP_STR("]\"") : RP_STR(""));
+    rp_h1_put(w, r->x.secure ? RP_STR(";proto=https;host=") : RP_STR(";proto=http;host="));
+    rp_h1_put_three(w, quote, rp_str_head(host, RP_MIN(host.len, (size_t)512)), quote);
+    rp_h1_put(w, RP_STR("\r\n"));
 }
 
 /* A unix socket has no port: without a trusted client's word there is none to tell. */
@@ -281,28 +278,29 @@ static void put_port(struct rp_h1_writer *w, const struct rp_req *r)
 {
     const struct rp_serve *s = r->x.listener;
     rp_str theirs = r->from_trusted ? rp_msg_get(r->up_head, RP_H_X_FORWARDED_PORT) : RP_STR_NONE;
-    if (theirs.ptr) rp_h1_put_field(w, RP_STR("X-Forwarded-Port"), theirs);
-    else if (s->port) rp_h1_put(w, rp_str_of(s->port_line, s->port_line_n));
+    if (theirs.ptr) {
+        rp_h1_put_field(w, RP_STR("X-Forwarded-Port"), theirs);
+    } else if (s->port) { /* all of it is copied, which is cheaper than just what counts */
+        RP_CHECK((size_t)(w->end - w->p) >= sizeof s->port_line);
+        memcpy(w->p, s->port_line, sizeof s->port_line);
+        w->p += s->port_line_n;
+    }
 }
 
 static void put_forwarding(struct rp_h1_writer *w, const struct rp_req *r, rp_str asked)
 {
     uint64_t bits = r->conf->forward;
-    char ip_text[RP_ADDR_TEXT_BYTES];
-    rp_str ip = {ip_text, 0};
-    if (bits & (RP_FORWARD_FOR | RP_FORWARD_RFC7239)) {
-        ip.len = rp_addr_put_ip(&r->conn_addr, ip_text);
-        /* RFC 7239 §6.2; a socket's path is nobody's to see. */
-        if (r->conn_addr.family == RP_ADDR_UNIX) ip = RP_STR("unknown");
-    }
     if (bits & RP_FORWARD_FOR) {
-        put_list(w, r, RP_H_X_FORWARDED_FOR, RP_STR("X-Forwarded-For: "), ip);
+        rp_h1_put(w, RP_STR("X-Forwarded-For: "));
+        put_trusted_list(w, r, RP_H_X_FORWARDED_FOR);
+        put_client_ip(w, r);
+        rp_h1_put(w, RP_STR("\r\n"));
     }
     if (bits & RP_FORWARD_PROTO) put_proto(w, r);
     if (bits & RP_FORWARD_HOST)
         put_fact(w, r, RP_H_X_FORWARDED_HOST, RP_STR("X-Forwarded-Host: "), asked);
     if (bits & RP_FORWARD_PORT) put_port(w, r);
-    if (bits & RP_FORWARD_RFC7239) put_rfc7239(w, r, ip, asked);
+    if (bits & RP_FORWARD_RFC7239) put_rfc7239(w, r, asked);
 }
 
 /* Via of all messages that pass (RFC 9110 §7.6.3), lines joined into one. A site without Via is

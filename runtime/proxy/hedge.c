@@ -22,8 +22,7 @@ enum {
     BOOK_LOOK = 32,   /* the quantile is looked at again after so many */
 };
 
-/* ---- what is known of latencies ----------------------------------------------------------------
- */
+/* ---- what is known of latencies ------------------------------------------------------------ */
 
 struct rp_hedge_book *rp_hedge_book_of(struct rp_group *g)
 {
@@ -81,58 +80,47 @@ void rp_hedge_note(struct rp_req *r)
                           rp_upstream_spent_us(r->proxy, &r->pick));
 }
 
-/* ---- exchanging two tries ----------------------------------------------------------------------
+/* ---- exchanging two tries ------------------------------------------------------------------ */
+
+/* The fields of a request that belong to one try, beside its deadline and whether it is the second.
  */
+#define TRY_FIELDS(X)                                                                              \
+    X(step)                                                                                        \
+    X(phase)                                                                                       \
+    X(interim_n)                                                                                   \
+    X(up_reused)                                                                                   \
+    X(dials)                                                                                       \
+    X(up_fresh)                                                                                    \
+    X(up_http1)                                                                                    \
+    X(body_sent)                                                                                   \
+    X(hook_late)                                                                                   \
+    X(timer_means)                                                                                 \
+    X(waiting_for)                                                                                 \
+    X(upstream)                                                                                    \
+    X(up)                                                                                          \
+    X(up_out_base)                                                                                 \
+    X(connect_start_ns)                                                                            \
+    X(connected_ns)                                                                                \
+    X(sent_ns)                                                                                     \
+    X(first_byte_ns)                                                                               \
+    X(pick)
 
 static void save(const struct rp_req *r, struct rp_try *t)
 {
-    *t = (struct rp_try){
-        .step = r->step,
-        .phase = r->phase,
-        .interim_n = r->interim_n,
-        .up_reused = r->up_reused,
-        .dials = r->dials,
-        .second = r->hedge && r->hedge->second,
-        .up_fresh = r->up_fresh,
-        .up_http1 = r->up_http1,
-        .body_sent = r->body_sent,
-        .hook_late = r->hook_late,
-        .timer_means = r->timer_means,
-        .ends_ms = rp_timer_is_armed(&r->timer) ? r->timer.at_ms : 0,
-        .waiting_for = r->waiting_for,
-        .upstream = r->upstream,
-        .up = r->up,
-        .up_out_base = r->up_out_base,
-        .connect_start_ns = r->connect_start_ns,
-        .connected_ns = r->connected_ns,
-        .sent_ns = r->sent_ns,
-        .first_byte_ns = r->first_byte_ns,
-        .pick = r->pick,
-    };
+#define SAVE(field) t->field = r->field;
+    TRY_FIELDS(SAVE)
+#undef SAVE
+    t->second = r->hedge && r->hedge->second;
+    t->ends_ms = rp_timer_is_armed(&r->timer) ? r->timer.at_ms : 0;
 }
 
+/* A breach of L1: both tries are in steps that lifecycle.c set. */
 static void load(struct rp_req *r, const struct rp_try *t)
 {
-    r->step = t->step; /* a breach of L1: both tries are in steps that lifecycle.c set */
-    r->phase = t->phase;
-    r->interim_n = t->interim_n;
-    r->up_reused = t->up_reused;
-    r->dials = t->dials;
+#define LOAD(field) r->field = t->field;
+    TRY_FIELDS(LOAD)
+#undef LOAD
     if (r->hedge) r->hedge->second = t->second;
-    r->up_fresh = t->up_fresh;
-    r->up_http1 = t->up_http1;
-    r->body_sent = t->body_sent;
-    r->hook_late = t->hook_late;
-    r->timer_means = t->timer_means;
-    r->waiting_for = t->waiting_for;
-    r->upstream = t->upstream;
-    r->up = t->up;
-    r->up_out_base = t->up_out_base;
-    r->connect_start_ns = t->connect_start_ns;
-    r->connected_ns = t->connected_ns;
-    r->sent_ns = t->sent_ns;
-    r->first_byte_ns = t->first_byte_ns;
-    r->pick = t->pick;
 }
 
 static void set_timer(struct rp_loop *l, struct rp_timer *t, rp_ms at)
@@ -197,8 +185,7 @@ static void cancel_try(struct rp_req *r)
     rp_upstream_unpick(r->proxy, &r->pick, RP_PICK_WELL);
 }
 
-/* ---- may there be a second try?
- * ------------------------------------------------------------------ */
+/* ---- may there be a second try? ------------------------------------------------------------ */
 
 /* As for a retry (RFC 9110 §9.2.2), but that nothing has failed yet. */
 static bool is_repeatable(const struct rp_req *r)
@@ -279,8 +266,7 @@ static bool may_begin(struct rp_req *r)
     return rp_retry_spend(&g->hedges->purse);
 }
 
-/* ---- the second try
- * -------------------------------------------------------------------------------- */
+/* ---- the second try ------------------------------------------------------------------------ */
 
 static void note_tried(struct rp_pick *k, struct rp_peer_ref p)
 {

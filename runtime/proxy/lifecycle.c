@@ -32,9 +32,8 @@
 
 /* ---- moving on ------------------------------------------------------------------------------- */
 
-enum rp_verdict rp_step_to(struct rp_req *r, enum rp_step next)
+void rp_step_check(const struct rp_req *r, enum rp_step next)
 {
-#ifdef RP_DEBUG
     static const uint32_t LEGAL[] = {
 #define B(name) (1u << RP_STEP_##name)
 #define S(name, next, doc) (uint32_t)(next),
@@ -43,9 +42,6 @@ enum rp_verdict rp_step_to(struct rp_req *r, enum rp_step next)
 #undef B
     };
     RP_CHECK(next == RP_STEP_LOG || (LEGAL[r->step] >> next) & 1);
-#endif
-    r->step = (uint8_t)next;
-    return RP_STEP_GO;
 }
 
 enum rp_verdict rp_step_wait(struct rp_req *r, const char *what, rp_ms ms, rp_err failure)
@@ -148,7 +144,9 @@ static bool has_too_many_args(const struct rp_req *r)
  * us that we trust: it took the TLS off. */
 static bool is_insecure_https(const struct rp_req *r)
 {
-    return rp_str_ieq(r->x.head.uri.scheme, RP_STR("https")) && !r->x.secure && !r->from_trusted;
+    rp_str scheme = r->x.head.uri.scheme; /* most targets have none */
+    return RP_UNLIKELY(scheme.len) && rp_str_ieq(scheme, RP_STR("https")) && !r->x.secure &&
+           !r->from_trusted;
 }
 
 /* May a copy of it, sent by somebody else, be served? RFC 8470 §3, RFC 8446 §8. */
@@ -274,6 +272,7 @@ static enum rp_verdict step_lookup(struct rp_req *r)
         return rp_step_to(r, RP_STEP_RESPOND);
     }
     if (is_refused(r)) return refuse_method(r);
+    if (RP_LIKELY(r->route->action == RP_ACTION_UPSTREAM)) return go_upstream(r);
     switch ((enum rp_action)r->route->action) {
     case RP_ACTION_UPSTREAM: return go_upstream(r);
     case RP_ACTION_CONTENT: return run_content(r);
@@ -307,22 +306,42 @@ static void note_tls(struct rp_req *r)
     if (rp_tls_attached(t)) r->tls->guest = rp_guest_hold(rp_tls_attached(t));
 }
 
-/* The session is let go first: a client does not wait for log hooks. */
-static void end_response(struct rp_req *r)
+/* What most requests have not: looked for in one go, then one by one. */
+static inline bool has_any(const void *a, const void *b, const void *c, const void *d,
+                           const void *e)
 {
-    if (r->end_ns) return;
-    r->end_ns = rp_loop_now_ns(r->proxy->loop);
+    return ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)d | (uintptr_t)e) != 0;
+}
+
+/* ... before its upstream is let go, */
+static void end_company(struct rp_req *r)
+{
     rp_dial_cancel(r);
-    if (RP_UNLIKELY(r->guard != NULL)) rp_guard_leave(r);
-    if (RP_UNLIKELY(r->shake != NULL)) rp_tls_door_unwait(r);
-    if (RP_UNLIKELY(r->hedge != NULL)) rp_hedge_end(r);
-    if (RP_UNLIKELY(r->coalesce != NULL)) rp_coalesce_end(r);
-    rp_attempt_release(r);
+    if (r->guard) rp_guard_leave(r);
+    if (r->shake) rp_tls_door_unwait(r);
+    if (r->hedge) rp_hedge_end(r);
+    if (r->coalesce) rp_coalesce_end(r);
+}
+
+/* ... and behind that. */
+static void end_bodies(struct rp_req *r)
+{
     rp_splice_drop(&r->pipe);
     if (r->spool || r->res_spool) rp_buffering_end(r);
     if (r->answer) rp_answer_end(r);
     bool parked = r->task || r->answer || rp_payload_is_parked(r);
     if (parked && r->conf->hooks) r->conf->hooks->cancel(r);
+}
+
+/* The session is let go first: a client does not wait for log hooks. */
+static void end_response(struct rp_req *r)
+{
+    if (r->end_ns) return;
+    r->end_ns = rp_loop_now_ns(r->proxy->loop);
+    if (RP_UNLIKELY(has_any(r->dial, r->guard, r->shake, r->hedge, r->coalesce))) end_company(r);
+    rp_attempt_release(r);
+    bool bodies = has_any(r->pipe, r->spool, r->res_spool, r->answer, r->task) || r->payload;
+    if (RP_UNLIKELY(bodies)) end_bodies(r);
     r->phase = RP_PHASE_COUNT;
     if (r->fail == RP_OK) r->fail = r->x.fail;
     if (r->x.secure) note_tls(r);
@@ -331,13 +350,13 @@ static void end_response(struct rp_req *r)
     r->x.conn = NULL;
     count_response(r);
     if (RP_UNLIKELY(r->split_by != RP_SPLIT_BY_NOTHING)) rp_split_count(r);
-    rp_tunnel_count_end(r);
+    if (RP_UNLIKELY(r->tunnel != NULL)) rp_tunnel_count_end(r);
 }
 
 static enum rp_verdict write_log(struct rp_req *r)
 {
     bool wanted = !r->route || r->route->access_log;
-    if (wanted && r->proxy->access) rp_access_write(r->proxy->access, r);
+    if (wanted && r->conf->access.on && r->proxy->access) rp_access_write(r->proxy->access, r);
     return rp_step_to(r, RP_STEP_END);
 }
 
@@ -351,13 +370,17 @@ static enum rp_verdict step_log(struct rp_req *r)
     return write_log(r);
 }
 
+/* Its last user goes. */
+RP_COLD static void close_conf(struct rp_proxy *p, struct rp_conf *c)
+{
+    struct rp_groups *gs = rp_groups_find(p, c);
+    rp_groups_free(&gs);
+    rp_splits_close(p, c);
+}
+
 void rp_lifecycle_drop_conf(struct rp_proxy *p, struct rp_conf *c)
 {
-    if (c->refs == 1) {
-        struct rp_groups *gs = rp_groups_find(p, c);
-        rp_groups_free(&gs);
-        rp_splits_close(p, c);
-    }
+    if (RP_UNLIKELY(c->refs == 1)) close_conf(p, c);
     rp_conf_drop(c);
 }
 
@@ -417,24 +440,34 @@ static bool handle_wakes(struct rp_req *r, unsigned wakes)
     return true; /* both always say GO */
 }
 
-static enum rp_verdict run_step(struct rp_req *r)
+/* Run a step. Where it says to go on with the one that usually follows, that is the next case here, and
+ * nobody looks it up. */
+#define STEP(step_name, run, usual)                                                                \
+    case RP_STEP_##step_name:                                                                      \
+        v = run(r);                                                                                \
+        if (v != RP_STEP_GO || r->step != RP_STEP_##usual) return v;                               \
+        __attribute__((fallthrough))
+
+/* Run the steps from where it is until one waits, or goes another way than usual. */
+static inline enum rp_verdict run_steps(struct rp_req *r)
 {
+    enum rp_verdict v;
     switch ((enum rp_step)r->step) {
-    case RP_STEP_HEAD: return step_head(r);
-    case RP_STEP_ROUTE: return step_route(r);
-    case RP_STEP_ACCESS: return step_access(r);
-    case RP_STEP_REWRITE: return step_rewrite(r);
-    case RP_STEP_LOOKUP: return step_lookup(r);
-    case RP_STEP_PICK: return rp_step_pick(r);
-    case RP_STEP_CONNECT: return rp_step_connect(r);
-    case RP_STEP_DIAL: return rp_step_dial(r);
-    case RP_STEP_SEND: return rp_step_send(r);
-    case RP_STEP_AWAIT: return rp_step_await(r);
-    case RP_STEP_RESPOND: return rp_step_respond(r);
-    case RP_STEP_RELAY: return rp_step_relay(r);
-    case RP_STEP_TUNNEL: return rp_step_tunnel(r);
-    case RP_STEP_LOG: return step_log(r);
+        STEP(HEAD, step_head, ROUTE);
+        STEP(ROUTE, step_route, ACCESS);
+        STEP(ACCESS, step_access, REWRITE);
+        STEP(REWRITE, step_rewrite, LOOKUP);
+        STEP(LOOKUP, step_lookup, PICK);
+        STEP(PICK, rp_step_pick, CONNECT);
+        STEP(CONNECT, rp_step_connect, SEND);
+        STEP(SEND, rp_step_send, AWAIT);
+        STEP(AWAIT, rp_step_await, RESPOND);
+        STEP(RESPOND, rp_step_respond, RELAY);
+        STEP(RELAY, rp_step_relay, LOG);
+        STEP(LOG, step_log, END);
     case RP_STEP_END: return step_end(r);
+    case RP_STEP_DIAL: return rp_step_dial(r);
+    case RP_STEP_TUNNEL: return rp_step_tunnel(r);
     case RP_STEP_COUNT: break;
     }
     RP_CHECK(false);
@@ -452,7 +485,7 @@ void rp_lifecycle_run(struct rp_defer *d)
     r->waiting_for = NULL;
     enum rp_verdict v;
     do {
-        do v = run_step(r);
+        do v = run_steps(r);
         while (v == RP_STEP_GO);
         if (v == RP_STEP_WAIT && RP_UNLIKELY(r->hedge != NULL)) v = rp_hedge_turn(r);
     } while (v == RP_STEP_GO);

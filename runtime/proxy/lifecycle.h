@@ -20,6 +20,7 @@ void rp_lifecycle_timeout(struct rp_timer *t); /* deadline of rp_req.timer */
 /* Let go of a generation; its upstream state goes with its last user. */
 void rp_lifecycle_drop_conf(struct rp_proxy *p, struct rp_conf *c);
 
+void rp_step_check(const struct rp_req *r, enum rp_step next); /* may it come now? */
 /* What a step function says. */
 enum rp_verdict {
     RP_STEP_GO,   /* r->step was set (rp_step_to): go on at once */
@@ -27,7 +28,14 @@ enum rp_verdict {
     RP_STEP_OVER, /* r is gone */
 };
 /* Set the next step; debug builds check it against steps.tbl. */
-enum rp_verdict rp_step_to(struct rp_req *r, enum rp_step next);
+static inline enum rp_verdict rp_step_to(struct rp_req *r, enum rp_step next)
+{
+#ifdef RP_DEBUG
+    rp_step_check(r, next);
+#endif
+    r->step = (uint8_t)next;
+    return RP_STEP_GO;
+}
 /* Park until a wake-up, at most ms (0: no deadline), whose passing means `failure`. */
 enum rp_verdict rp_step_wait(struct rp_req *r, const char *what, rp_ms ms, rp_err failure);
 /* End the request with our own answer for e, or kill it when the head is out already. */
@@ -55,7 +63,11 @@ enum rp_verdict rp_attempt_timeout(struct rp_req *r, rp_err e);
 /* The connection's news are r's. */
 void rp_attempt_bind(struct rp_req *r);
 /* The bound connection is done: back to the pool when it can be reused, else closed. */
-void rp_attempt_release(struct rp_req *r);
+void rp_attempt_let_go(struct rp_req *r);
+static inline void rp_attempt_release(struct rp_req *r)
+{
+    if (r->up || RP_UNLIKELY(r->dials || r->queue || r->pick.race)) rp_attempt_let_go(r);
+}
 
 /* The steps that move bytes to the client: respond.c */
 enum rp_verdict rp_step_respond(struct rp_req *r);

@@ -55,6 +55,8 @@ struct rp_proxy_stats {
     uint64_t hedges, hedges_won; /* second tries beside first ones; their answer was taken */
     uint64_t tasks_background, tasks_refused; /* of rp.detach and timers; refused: too many */
     uint64_t grants_denied;                   /* what plugins wanted and are not granted */
+    /* Of Lua's collector: rounds that ended, time, pauses, those over a millisecond, over ten. */
+    uint64_t gc_rounds, gc_us, gc_pauses, gc_pauses_1ms, gc_pauses_10ms;
     uint64_t bytes_in, bytes_out;
     uint64_t streams, streams_active;
     struct rp_h2_counts h2;

@@ -176,7 +176,7 @@ static rp_err run_header_filter(struct rp_req *r)
     return RP_OK;
 }
 
-static enum rp_verdict begin_tunnel(struct rp_req *r)
+RP_COLD static enum rp_verdict begin_tunnel(struct rp_req *r)
 {
     rp_err e = rp_tunnel_begin(r);
     if (e == RP_OK) e = r->x.ops->send_head(&r->x, &r->res);
@@ -196,7 +196,7 @@ static bool is_early_end(const struct rp_req *r)
     return r->up && !r->body_ended && (!r->res.keepalive || r->res.status >= 300);
 }
 
-enum rp_verdict rp_step_respond(struct rp_req *r)
+RP_NO_ARRAYS enum rp_verdict rp_step_respond(struct rp_req *r)
 {
     if (RP_UNLIKELY(r->hedge != NULL)) rp_hedge_end(r);
     if (RP_UNLIKELY(r->coalesce != NULL)) {
@@ -217,15 +217,19 @@ enum rp_verdict rp_step_respond(struct rp_req *r)
         rp_req_answer_error(r, e);
     }
     if (rp_trace_is_on(r->conf)) rp_trace_tell(r);
-    if ((r->res.status == 101 && r->up) || rp_dial_is_tunnel(r)) return begin_tunnel(r);
-    if (r->x.head.method == RP_M_CONNECT) rp_dial_refuse(r);
+    if (RP_UNLIKELY(r->res.status == 101) && r->up) return begin_tunnel(r);
+    if (RP_UNLIKELY(r->x.head.method == RP_M_CONNECT)) {
+        if (rp_dial_is_tunnel(r)) return begin_tunnel(r);
+        rp_dial_refuse(r);
+    }
     bool is_made = r->answered || !r->up; /* or a hook has read all of it */
     if (is_made && !r->body_ended) rp_answer_skip_body(r);
     if (is_early_end(r)) r->x.close_after = true;
     if (is_filtered(r)) {
         r->res.framing = RP_BODY_CHUNKED; /* its length is known only when the hooks are done */
     }
-    if (r->spool && r->body_sent) rp_spool_free(&r->spool); /* no try will want it again */
+    if (RP_UNLIKELY(r->spool != NULL) && r->body_sent)
+        rp_spool_free(&r->spool); /* no try will want it again */
     if (r->up && r->route->buffer_response) rp_buffering_begin(r);
     e = r->x.ops->send_head(&r->x, &r->res);
     return e < 0 ? rp_step_fail(r, e) : rp_step_to(r, RP_STEP_RELAY);
@@ -240,10 +244,13 @@ static rp_err read_upstream(struct rp_req *r)
     if (r->res_spool) return rp_buffering_take(r, PUMP_BYTES);
     if (RP_UNLIKELY(r->answer != NULL) && r->answer->streamed) return rp_answer_read(r);
     size_t most = PUMP_BYTES;
-    rp_err e = rp_bulk_read(r, &most);
-    if (e != RP_E_BUSY) return e;
-    e = RP_OK;
-    most = rp_req_piece(r, most);
+    rp_err e = RP_OK;
+    if (!rp_bulk_is_trifle(r)) {
+        e = rp_bulk_read(r, &most);
+        if (e != RP_E_BUSY) return e;
+        e = RP_OK;
+        most = rp_req_piece(r, most);
+    }
     while (r->up && r->out.bytes < most && e == RP_OK) {
         e = rp_up_read(r->up, &r->out, most, &r->x.arena, &r->x.res_trailers);
         if (e == RP_END && r->x.res_trailers) rp_msg_drop_named(r->x.res_trailers, &r->res);
@@ -328,7 +335,8 @@ static void note_piece(struct rp_req *r)
 {
     uint64_t follows = r->up ? rp_up_unseen(r->up) : 0;
     bool much = follows >= RP_REQ_HEAVY_BYTES && follows != UINT64_MAX; /* nobody knows */
-    rp_req_note_piece(r, much ? RP_REQ_HEAVY_BYTES : r->out.bytes + rp_splice_bytes(r->pipe));
+    size_t piped = RP_UNLIKELY(r->pipe != NULL) ? rp_splice_bytes(r->pipe) : 0;
+    rp_req_note_piece(r, much ? RP_REQ_HEAVY_BYTES : r->out.bytes + piped);
 }
 
 /* One piece from the upstream through the hooks to the session; *v when it is time to leave the
@@ -360,9 +368,25 @@ static bool relay_piece(struct rp_req *r, enum rp_verdict *v)
     return false;
 }
 
-enum rp_verdict rp_step_relay(struct rp_req *r)
+/* The usual small answer: all of it came with the head, and nobody wants to see it. */
+static inline void relay_small(struct rp_req *r)
+{
+    bool small = r->res.framing == RP_BODY_LENGTH && r->res.content_length <= RP_UP_SMALL;
+    bool seen = r->answer || r->own || is_filtered(r);
+    if (!small || seen || !r->up || r->out.bytes || r->res_spool || !r->body_sent ||
+        !r->x.ops->send_small || r->x.response_done)
+        return;
+    rp_str body = rp_up_read_small(r->up, r->res.content_length);
+    if (!body.ptr) return;
+    r->x.ops->send_small(&r->x, body);
+    rp_req_note_piece(r, body.len);
+    rp_attempt_release(r);
+}
+
+RP_NO_ARRAYS enum rp_verdict rp_step_relay(struct rp_req *r)
 {
     enum rp_verdict v;
+    relay_small(r);
     bool was_light = !r->heavy;
     for (int turn = 0; turn < PUMP_TURNS; turn++) {
         rp_err e = !r->body_sent && r->up ? rp_attempt_pump(r) : RP_OK;
@@ -370,7 +394,7 @@ enum rp_verdict rp_step_relay(struct rp_req *r)
         if (r->res_spool) rp_buffering_fill(r);
         /* Nothing more is read while the client has not taken what is there: that bounds memory. The
          * head waits for the first piece of the body: one write for both. */
-        bool head_alone = turn == 0 && r->x.wire_out_bytes == 0;
+        bool head_alone = turn == 0 && r->x.wire_out_bytes == 0 && !r->x.response_done;
         e = head_alone && !r->pipe ? RP_OK : r->x.ops->flush(&r->x);
         if (e == RP_OK && r->pipe) e = rp_bulk_flush(r);
         if (e < 0) return relay_failed(r, e);

@@ -162,17 +162,26 @@ static inline bool edge_fits(const struct rp_route_node *node, rp_str path, size
     return true;
 }
 
-/* Go down by literals from `node`; true when the path's end has a route. */
-static bool descend(struct search *s, struct way *way, uint32_t index, size_t at, uint32_t params_n)
+/* Where a way down begins. */
+struct place {
+    uint32_t node;
+    uint32_t params_n;
+    size_t at;
+};
+
+/* Go down by literals from there; true when the path's end has a route. */
+static inline bool descend(struct search *s, struct way *way, const struct place *from)
 {
     const struct rp_route_tree *tree = way->tree;
-    const struct rp_route_node *node = &tree->nodes[index];
+    const struct rp_route_node *node = &tree->nodes[from->node];
+    size_t at = from->at;
     for (;;) {
         s->out->visited_n++;
         if (node->fork) {
             RP_CHECK(way->passed_n < RP_ROUTE_SEGMENTS_MAX);
             const struct rp_route_fork *fork = &tree->forks[node->fork - 1];
-            way->passed[way->passed_n++] = (struct passed){fork, at, params_n, first_stage(fork)};
+            way->passed[way->passed_n++] =
+                (struct passed){fork, at, from->params_n, first_stage(fork)};
         }
         if (at == s->path.len) return node->exact && choose(s, node->exact);
         const struct rp_route_node *child = find_child(tree, node, s->path.ptr[at]);
@@ -182,38 +191,52 @@ static bool descend(struct search *s, struct way *way, uint32_t index, size_t at
     }
 }
 
-/* Let the {param} at this fork take a segment and go down behind it. */
-static bool descend_param(struct search *s, struct way *way, struct passed p)
+/* Let the {param} at this fork take a segment; the way goes on behind it, at *to. */
+static bool take_param(struct search *s, const struct passed *p, struct place *to)
 {
-    size_t end = rp_str_find(s->path, '/', p.at);
-    if (end == p.at) return false; /* a segment is not empty */
-    s->out->params[p.params_n] = rp_str_of(s->path.ptr + p.at, end - p.at);
-    return descend(s, way, p.fork->param, end, p.params_n + 1);
+    if (!p->fork->param) return false;
+    size_t end = rp_str_find(s->path, '/', p->at);
+    if (end == p->at) return false; /* a segment is not empty */
+    s->out->params[p->params_n] = rp_str_of(s->path.ptr + p->at, end - p->at);
+    *to = (struct place){.node = p->fork->param, .params_n = p->params_n + 1, .at = end};
+    return true;
 }
 
-static bool find_in_tree(struct search *s, const struct rp_route_tree *tree)
+enum back { FOUND, DOWN, NOWHERE };
+
+/* Back to the last fork that has something left to try. DOWN: there is a way at *to. */
+static inline enum back come_back(struct search *s, struct way *way, struct place *to)
 {
+    while (way->passed_n > 0) {
+        struct passed *p = &way->passed[way->passed_n - 1];
+        const struct rp_route_fork *fork = p->fork;
+        uint8_t stage = p->stage;
+        p->stage = WILD;
+        if (stage == REGEXES && choose_regex(s, fork->regexes)) return FOUND;
+        if (stage != WILD && take_param(s, p, to)) return DOWN;
+        way->passed_n--;
+        if (fork->wild && choose_wild(s, fork->wild, p->at, p->params_n)) return FOUND;
+    }
+    return NOWHERE;
+}
+
+RP_APART static bool find_in_tree(struct search *s, const struct rp_route_tree *tree)
+{
+    /* The root has nothing of its own and one child: all patterns begin with a slash, as the path does. */
+    struct place from = {.node = tree->nodes[0].children};
+    const struct rp_route_node *first = &tree->nodes[from.node];
     struct way way;
+    enum back back = DOWN;
     way.tree = tree;
     way.passed_n = 0;
-    if (descend(s, &way, 0, 0, 0)) return true;
-    while (way.passed_n > 0) {
-        struct passed *p = &way.passed[way.passed_n - 1];
-        const struct rp_route_fork *fork = p->fork;
-        switch ((enum stage)p->stage++) {
-        case REGEXES:
-            if (choose_regex(s, fork->regexes)) return true;
-            break;
-        case PARAM:
-            if (fork->param && descend_param(s, &way, *p)) return true;
-            break;
-        case WILD: /* the last */
-            way.passed_n--;
-            if (fork->wild && choose_wild(s, fork->wild, p->at, p->params_n)) return true;
-            break;
-        }
+    s->out->visited_n = 1;
+    if (!edge_fits(first, s->path, 0)) return false;
+    from.at = first->edge_n;
+    while (back == DOWN) {
+        if (descend(s, &way, &from)) return true;
+        back = come_back(s, &way, &from);
     }
-    return false;
+    return back == FOUND;
 }
 
 /* ---- all ------------------------------------------------------------------------------------ */
@@ -224,8 +247,9 @@ static bool find_in_host(struct search *s, const struct rp_route_tree *tree)
     return tree->nodes && find_in_tree(s, tree);
 }
 
-void rp_route_find(const struct rp_conf *c, const struct rp_msg *head, const struct rp_addr *client,
-                   struct rp_arena *scratch, struct rp_route_match *out)
+RP_NO_ARRAYS void rp_route_find(const struct rp_conf *c, const struct rp_msg *head,
+                                const struct rp_addr *client, struct rp_arena *scratch,
+                                struct rp_route_match *out)
 {
     const struct rp_router *router = c->router;
     struct rp_conf_host *host = rp_route_hosts_find(router->hosts, head->host);

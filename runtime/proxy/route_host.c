@@ -89,12 +89,17 @@ static struct rp_conf_host *find_wild(const struct rp_route_hosts *hosts, rp_str
     return NULL;
 }
 
-struct rp_conf_host *rp_route_hosts_find(const struct rp_route_hosts *hosts, rp_str name)
+RP_APART static struct rp_conf_host *find_by_name(const struct rp_route_hosts *hosts, rp_str name)
 {
     char lowered[NAME_MAX_BYTES + 1];
-    if (hosts->by_name.n == 0) return NULL; /* the site answers to any name */
     if (name.len == 0 || name.len > sizeof lowered || name.ptr[0] == '.') return NULL;
     name = lower_into(lowered, name);
     struct rp_conf_host *host = rp_map_find(&hosts->by_name, name);
     return host || !hosts->wild_dots ? host : find_wild(hosts, name);
+}
+
+struct rp_conf_host *rp_route_hosts_find(const struct rp_route_hosts *hosts, rp_str name)
+{
+    if (hosts->by_name.n == 0) return NULL; /* the site answers to any name */
+    return find_by_name(hosts, name);
 }

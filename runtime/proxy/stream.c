@@ -266,7 +266,7 @@ static rp_ms connect_ms(const struct rp_stream *s)
 static rp_err begin_connect(struct rp_stream *s, struct rp_conn_fail *fail)
 {
     struct rp_loop *loop = s->proxy->loop;
-    if (s->pick.race) return rp_race_look(s->proxy, &s->pick, &s->up, fail);
+    if (s->pick.race) return rp_race_look(&s->pick, &s->up, fail);
     if (rp_race_is_wanted(s->proxy, &s->pick)) {
         rp_err e = rp_race_begin(s->proxy, &s->pick, connect_ms(s), &RACE, s, fail);
         return e == RP_OK ? RP_AGAIN : e;

@@ -214,8 +214,6 @@ static bool is_full(const struct rp_group *g, const struct rp_balance_ask *ask)
 static int choose(struct rp_proxy *proxy, const struct rp_pick *k)
 {
     struct rp_group *g = k->group;
-    /* The usual only peer: nobody else can be had, and nothing stands in its way. */
-    if (g->alone && !k->tried[0].id) return 0;
     struct rp_balance_ask ask = {
         .hash = k->hash, .dice = &proxy->dice, .bound = g->conf->hash_bound, .only = wished(k)};
     put_tried(k, &ask);
@@ -270,8 +268,9 @@ static struct rp_pool_slot *well_addr(struct rp_peer *p, rp_ms now, uint8_t fami
 
 /* Addresses of a name take turns, where it has both families those of the preferred one (RFC 8305 §4); those
  * where connecting failed lately only when all did. */
-static struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
+static inline struct rp_pool_slot *next_addr(struct rp_peer *p, rp_ms now)
 {
+    if (RP_LIKELY(p->slots_n == 1)) return p->slots[0];
     struct rp_pool_slot *s = NULL;
     if (RP_UNLIKELY(p->dual)) s = well_addr(p, now, rp_connpool_addr(p->slots[0])->family);
     if (!s) s = well_addr(p, now, RP_ADDR_NONE);
@@ -293,7 +292,7 @@ static void leave_gate(const struct rp_group *g)
 
 /* A seat in the group and one at the peer, of which there are so many for all workers: false where
  * another one was faster. seats: 0: any number. */
-static bool take_seats(const struct rp_group *g, const struct rp_peer *p, uint32_t seats)
+static inline bool take_seats(const struct rp_group *g, const struct rp_peer *p, uint32_t seats)
 {
     struct rp_proxy *proxy = g->proxy;
     struct rp_roster *roster = proxy->roster;
@@ -311,7 +310,7 @@ static bool take_seats(const struct rp_group *g, const struct rp_peer *p, uint32
 }
 
 /* Its seats are taken. */
-static void use_peer(struct rp_pick *k, struct rp_peer *p, rp_ms now)
+static inline void use_peer(struct rp_pick *k, struct rp_peer *p, rp_ms now)
 {
     k->peer = p;
     p->refs++;
@@ -320,11 +319,9 @@ static void use_peer(struct rp_pick *k, struct rp_peer *p, rp_ms now)
     k->pool_slot = rp_connpool_ref(next_addr(p, now));
 }
 
-rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
+RP_APART static rp_err pick_any(struct rp_proxy *p, struct rp_pick *k, rp_ms now)
 {
     struct rp_group *g = k->group;
-    rp_ms now = rp_loop_now(p->loop);
-    k->since_ns = rp_loop_now_ns(p->loop);
     if (RP_UNLIKELY(g->gate != RP_PEER_UNPLACED) && !rp_guard_has_room(g)) return RP_E_UP_FULL;
     if (k->want_addr.family != RP_ADDR_NONE) {
         k->pool_slot = rp_group_hold_slot(g, NULL, &k->want_addr);
@@ -336,7 +333,6 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
         use_peer(k, g->peers[want], now);
         return RP_OK;
     }
-    keep_settled(g, now);
     for (int i = 0; i < SEAT_TRIES; i++) {
         int at = choose(p, k);
         if (at < 0) return why_none(k);
@@ -345,6 +341,22 @@ rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
         return RP_OK;
     }
     return RP_E_UP_FULL;
+}
+
+rp_err rp_upstream_pick(struct rp_proxy *p, struct rp_pick *k)
+{
+    struct rp_group *g = k->group;
+    rp_ms now = rp_loop_now(p->loop);
+    k->since_ns = rp_loop_now_ns(p->loop);
+    keep_settled(g, now);
+    /* The usual only peer: nobody else can be had, and nothing stands in its way. */
+    bool usual = g->alone && g->gate == RP_PEER_UNPLACED && !k->tried[0].id && !k->want.id &&
+                 k->want_addr.family == RP_ADDR_NONE;
+    if (!usual) return pick_any(p, k, now);
+    struct rp_peer *only = g->peers[0];
+    if (only->place != RP_PEER_UNPLACED) rp_roster_enter(p->roster, p->roster_row, only->place);
+    use_peer(k, only, now);
+    return RP_OK;
 }
 
 void rp_upstream_dress(const struct rp_pick *k, struct rp_conn *c)
@@ -454,16 +466,22 @@ void rp_upstream_connected(struct rp_proxy *p, const struct rp_pick *k)
     if (c && c->fail_on == RP_ON_CONNECT && c->fail_statuses.n == 0) rp_upstream_succeed(p, k);
 }
 
+/* Well again for so long that what it failed before does not count any more? */
+RP_APART static void forgive(struct rp_proxy *p, const struct rp_peer *peer)
+{
+    const struct rp_conf_upstream *c = peer->group->conf;
+    if (!c->max_fails && !c->outlier.on) return;
+    struct rp_roster_facts f = rp_roster_facts(p->roster, peer->place);
+    if (f.ejections && rp_loop_now(p->loop) > f.rest_until_ms + rest_ms(c, f.ejections))
+        rp_roster_forgive(p->roster, peer->place);
+}
+
 void rp_upstream_succeed(struct rp_proxy *p, const struct rp_pick *k)
 {
     const struct rp_peer *peer = k->peer;
     if (!peer || peer->place == RP_PEER_UNPLACED) return;
     rp_roster_succeed(p->roster, peer->place);
-    const struct rp_conf_upstream *c = peer->group->conf;
-    if (peer->group->peers_n == 1 || (!c->max_fails && !c->outlier.on)) return;
-    struct rp_roster_facts f = rp_roster_facts(p->roster, peer->place);
-    if (f.ejections && rp_loop_now(p->loop) > f.rest_until_ms + rest_ms(c, f.ejections))
-        rp_roster_forgive(p->roster, peer->place);
+    if (peer->group->peers_n > 1) forgive(p, peer);
 }
 
 uint64_t rp_upstream_spent_us(const struct rp_proxy *p, const struct rp_pick *k)
@@ -490,7 +508,7 @@ void rp_upstream_note_latency(struct rp_proxy *p, const struct rp_pick *k)
 void rp_upstream_unpick(struct rp_proxy *p, struct rp_pick *k, enum rp_pick_end end)
 {
     struct rp_peer *peer = k->peer;
-    if (RP_UNLIKELY(k->race != NULL)) rp_race_cancel(p, k);
+    if (RP_UNLIKELY(k->race != NULL)) rp_race_cancel(k);
     if (peer) {
         peer->group->active--;
         leave_gate(peer->group);

@@ -45,14 +45,19 @@ enum rp_notes { RP_NOTES_NONE, RP_NOTES_TAKEN, RP_NOTES_ONLY };
 
 /* What Lua sees of its host: one per VM, first member of struct rp_host. */
 struct rp_host_face {
-    uint32_t at;      /* position in its chain of the handler that runs; chains write it */
-    uint8_t notes;    /* enum rp_notes, of the running task; shadow.lua and journal.lua write it */
-    double *cells;    /* the worker's page of shm/metric.h; NULL while the site is built */
-    uint16_t *guilty; /* where the breadcrumb page names the plugin; chains write it */
-    rp_str out, out2; /* results */
+    uint32_t at;   /* position in its chain of the handler that runs; chains write it */
+    uint8_t notes; /* enum rp_notes, of the running task; shadow.lua and journal.lua write it */
+    /* Something is to be seen to when the task that runs is left: it is overdue, has a meter, was
+     * touched, has answered or ended its chain, made garbage, or there is little room. Whoever makes
+     * one of these true sets it; chains do for their end. */
+    volatile int attention;
+    int32_t place;      /* of the wrapper for which a chain is entered, in chain.lua */
+    struct rp_req *req; /* the running task's request; NULL in the background */
+    double wrapper;     /* number of the one that the running task may use; 0: none */
+    double *cells;      /* the worker's page of shm/metric.h; NULL while the site is built */
+    uint16_t *guilty;   /* where the breadcrumb page names the plugin; chains write it */
+    rp_str out, out2;   /* results */
     const struct rp_conf *conf; /* this generation's, also while it is built */
-    struct rp_req *req;         /* the running task's request; NULL in the background */
-    double wrapper;             /* number of the one that the running task may use; 0: none */
     struct rp_regex_span spans[RP_REGEX_GROUPS_MAX + 1]; /* of the last match */
     uint32_t at_pattern;                                 /* of a set: which could not be decided */
     struct rp_dict_item item;                            /* of shared zones: results */
@@ -164,29 +169,40 @@ bool rp_abi_shadow_leave(struct rp_host_face *h);
 
 /* ---- heads: of the request (r.x.head), what goes upstream (r.up_head), the response (r.res) */
 
-/* id: enum rp_header, or 0 to go by name. First value into out; false when absent. */
-bool rp_abi_head_get(struct rp_host_face *h, const struct rp_msg *m, uint32_t id, const char *name,
-                     size_t n);
-bool rp_abi_head_nth(struct rp_host_face *h, const struct rp_msg *m, uint32_t id, const char *name,
-                     size_t n, uint32_t nth);
-bool rp_abi_head_is(const struct rp_msg *m, uint32_t id, const char *name, size_t n,
-                    const char *value, size_t value_n);
+/* A name that was looked at once (lua/rproxy/header.lua keeps them): written by rp_abi_name_read
+ * alone, and trusted by what takes one. */
+struct rp_abi_name {
+    const char *line; /* "name: " and its padding, the caller's */
+    uint32_t n;       /* bytes of the name; 0: it is none */
+    uint16_t id;      /* enum rp_header */
+    rp_err refused;   /* why it cannot be edited: RP_E_INVALID, no name; RP_E_BUSY, the proxy's */
+};
+/* line: "name: " and so many bytes of padding, kept; its first n are the name, whatever they are. */
+enum { RP_ABI_NAME_PAD = 16 };
+void rp_abi_name_read(struct rp_abi_name *name, const char *line, size_t n);
+/* First value into out; false when absent. */
+bool rp_abi_head_get(struct rp_host_face *h, const struct rp_msg *m,
+                     const struct rp_abi_name *name);
+bool rp_abi_head_nth(struct rp_host_face *h, const struct rp_msg *m, const struct rp_abi_name *name,
+                     uint32_t nth);
+bool rp_abi_head_is(const struct rp_msg *m, const struct rp_abi_name *name, const char *value,
+                    size_t value_n);
 /* Field at or after position `at`: name into out, value into out2. The next position, or 0. */
 uint32_t rp_abi_head_walk(struct rp_host_face *h, const struct rp_msg *m, uint32_t at);
 /* Match any line of that name. RP_OK: yes, spans are filled and out is the subject; RP_END: no;
  * RP_E_CAP: the pattern's limits were hit. */
-rp_err rp_abi_head_match(struct rp_host_face *h, const struct rp_msg *m, uint32_t id,
-                         const char *name, size_t n, const struct rp_regex *re);
+rp_err rp_abi_head_match(struct rp_host_face *h, const struct rp_msg *m,
+                         const struct rp_abi_name *name, const struct rp_regex *re);
 /* Edit one field: kind is enum rp_edit_kind. Copies. RP_E_INVALID for a malformed name or value;
  * RP_E_BUSY for fields that only the proxy writes (framing, Connection); RP_E_CAP.
  * phases: early access rewrite balance (up); header_filter (res) */
-rp_err rp_abi_up_edit(struct rp_host_face *h, struct rp_req *r, uint32_t kind, uint32_t id,
-                      const char *name, size_t n, const char *value, size_t value_n);
-rp_err rp_abi_res_edit(struct rp_host_face *h, struct rp_req *r, uint32_t kind, uint32_t id,
-                       const char *name, size_t n, const char *value, size_t value_n);
+rp_err rp_abi_up_edit(struct rp_req *r, uint32_t kind, const struct rp_abi_name *name,
+                      const char *value, size_t value_n);
+rp_err rp_abi_res_edit(struct rp_req *r, uint32_t kind, const struct rp_abi_name *name,
+                       const char *value, size_t value_n);
 /* The same on an answer just given by rp_abi_answer, in any phase before the head is sent. */
-rp_err rp_abi_answer_edit(struct rp_host_face *h, struct rp_req *r, uint32_t kind, uint32_t id,
-                          const char *name, size_t n, const char *value, size_t value_n);
+rp_err rp_abi_answer_edit(struct rp_req *r, uint32_t kind, const struct rp_abi_name *name,
+                          const char *value, size_t value_n);
 
 /* ---- bodies and answers --------------------------------------------------------------------- */
 

@@ -28,7 +28,7 @@ rp_err rp_abi_respond(struct rp_host_face *f, struct rp_req *r, uint32_t status,
     rp_ms idle_ms = idle_s < 0 ? h->conf->hook_wait_ms : ms_of(idle_s);
     rp_err e = rp_answer_begin(r, (uint16_t)status, known ? (uint64_t)length : UINT64_MAX, idle_ms,
                                ms_of(keepalive_s));
-    if (e == RP_OK) rp_phase_slot(h, r)->answered = true;
+    if (e == RP_OK) rp_slot_answered(h, rp_phase_slot(h, r));
     return e;
 }
 
@@ -128,7 +128,7 @@ rp_err rp_abi_res_gather(struct rp_host_face *f, struct rp_req *r, double max)
     if (!rp_answer_of(r)) return RP_E_CAP; /* RESPOND looks there for what became of the body */
     double most = RP_MIN(RP_MAX(max, 0), (double)(1ULL << 50));
     rp_err e = t->gathered;
-    t->touched = true;
+    rp_task_touch(t);
     t->gathered = RP_OK;
     if (e < 0) return e;
     e = gather(r, (uint64_t)most);

@@ -22,7 +22,7 @@ rp_err rp_abi_body_buffer(struct rp_host_face *f, struct rp_req *r, double max)
     rp_err e = rp_req_buffer_body(r, (uint64_t)most);
     if (e == RP_AGAIN) {
         t->wants_body = RP_WANTS_WHOLE;
-        t->touched = true;
+        rp_task_touch(t);
         t->body_max = most;
     }
     return e;
@@ -61,7 +61,7 @@ rp_err rp_abi_body_read(struct rp_host_face *f, struct rp_req *r, double max)
     rp_err e = rp_payload_read(r, most);
     if (e == RP_AGAIN) {
         t->wants_body = RP_WANTS_PIECE;
-        t->touched = true;
+        rp_task_touch(t);
         t->body_max = (double)most;
     }
     if (e != RP_OK) return e;
@@ -104,7 +104,7 @@ rp_err rp_abi_answer(struct rp_req *r, uint32_t status, const char *type, size_t
     if (rp_journal_only(r)) return RP_OK;
     rp_str content = type ? rp_str_of(type, type_n) : RP_STR_NONE;
     rp_err e = rp_req_answer(r, RP_FROM_PLUGIN, (uint16_t)status, content, rp_str_of(body, body_n));
-    if (e == RP_OK) slot_of(r)->answered = true;
+    if (e == RP_OK) rp_slot_answered(r->conf->script, slot_of(r));
     return e;
 }
 

@@ -21,6 +21,9 @@ void rp_abi_regex_free(struct rp_regex *re);
 /* As rp_abi_head_match, on a text. RP_E_INVALID: from is past the end. */
 rp_err rp_abi_regex_match(struct rp_host_face *h, const struct rp_regex *re, const char *p,
                           size_t n, size_t from);
+/* Does it occur at all? No spans. RP_OK, RP_END, RP_E_CAP. */
+rp_err rp_abi_regex_test(struct rp_host_face *h, const struct rp_regex *re, const char *p,
+                         size_t n);
 /* Index (from..n-1) of the first of n patterns that occurs in the text; n: none does; < 0: rp_err,
  * and the pattern that hit its limits is face->at_pattern. any: occurs whenever one of them does
  * (all of them in one pass), or NULL. */

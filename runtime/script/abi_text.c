@@ -60,6 +60,13 @@ rp_err rp_abi_regex_match(struct rp_host_face *f, const struct rp_regex *re, con
     return e != RP_OK ? e : hit ? RP_OK : RP_END;
 }
 
+rp_err rp_abi_regex_test(struct rp_host_face *f, const struct rp_regex *re, const char *p, size_t n)
+{
+    bool hit = false;
+    rp_err e = rp_regex_test(re, rp_vm_of(f)->regex, rp_str_of(p, n), &hit);
+    return e != RP_OK ? e : hit ? RP_OK : RP_END;
+}
+
 /* Most texts hold none of the patterns: one pass of their alternation says so (50 patterns: 27 times
  * faster than one after the other on 20 bytes, twice on 500). Where it cannot tell, each is asked. */
 double rp_abi_regex_first(struct rp_host_face *f, const struct rp_regex *any,

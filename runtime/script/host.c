@@ -5,6 +5,8 @@
  */
 #include "script/host.h"
 
+#include <luajit.h>
+
 #include "base/log.h"
 #include "net/dgram.h"
 #include "script/embed.h"
@@ -25,7 +27,7 @@ static void *counted_alloc(void *arg, void *p, size_t old_n, size_t n)
     struct rp_host *h = arg;
     if (n > old_n && h->heap_bytes + (n - old_n) > h->heap_cap) {
         h->heap_hit = true;
-        h->attention = 1;
+        h->face.attention = 1;
         return NULL;
     }
     if (RP_UNLIKELY(h->fuel && n > old_n) && !rp_fuel_take(h->fuel, n - old_n)) return NULL;
@@ -35,7 +37,11 @@ static void *counted_alloc(void *arg, void *p, size_t old_n, size_t n)
         if (n > old_n) {
             h->since_gc_bytes += n - old_n;
             h->allocated_bytes += n - old_n;
-            if (h->since_gc_bytes > RP_GC_IDLE_BYTES || rp_host_is_full(h)) h->attention = 1;
+            if (h->since_gc_bytes > RP_GC_IDLE_BYTES) h->face.attention = 1;
+            if (RP_UNLIKELY(rp_host_is_full(h))) {
+                h->face.attention = 1;
+                if (!h->gc.urged && h->proxy && !h->tool) rp_gc_urge(h);
+            }
         }
     }
     return got;
@@ -358,6 +364,16 @@ static rp_err build_vm(struct rp_bundle *b, uint32_t generation, bool taped, str
     return e;
 }
 
+/* What evaluating left. Compiled code holds on to objects that it met: 33 MB of 10,000 routes. */
+static void drop_garbage(struct rp_host *h)
+{
+    size_t before = h->heap_bytes;
+    (void)luaJIT_setmode(h->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+    (void)lua_gc(h->L, LUA_GCCOLLECT, 0);
+    rp_host_drop_pages(h, before - RP_MIN(before, h->heap_bytes));
+    rp_heap_trim();
+}
+
 rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **out,
                      struct rp_buf *error)
 {
@@ -371,7 +387,7 @@ rp_err rp_host_build(struct rp_bundle *b, uint32_t generation, struct rp_conf **
     }
     if (e != RP_OK) return e;
     struct rp_host *h = c->script;
-    (void)lua_gc(h->L, LUA_GCCOLLECT, 0); /* what evaluating left */
+    drop_garbage(h);
     h->heap_cap = RP_MAX((size_t)c->heap_bytes, h->heap_bytes + (8 << 20));
     c->hooks = &h->hooks;
     *out = c;

@@ -59,6 +59,7 @@ void rp_host_attach(struct rp_conf *c, struct rp_proxy *p, const struct rp_crumb
     h->face.guilty = (uint16_t *)(void *)&h->crumb->where + 2;
     rp_account_open(h);
     rp_watchdog_start(h);
+    if (!h->tool) rp_gc_open(h);
 }
 
 /* ---- start and stop hooks ------------------------------------------------------------------- */

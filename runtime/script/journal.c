@@ -17,7 +17,7 @@ void rp_abi_journal_begin(struct rp_host_face *f, const struct rp_req *r, bool t
     s->traced |= traced;
     if (traced) s->at_hand = NULL;
     bool ours = traced && h->current && h->current->req == r;
-    if (ours) h->current->touched = true; /* the end of its hook must see it: end_well */
+    if (ours) rp_task_touch(h->current); /* the end of its hook must see it: end_well */
     if (ours && f->notes == RP_NOTES_NONE) f->notes = RP_NOTES_TAKEN;
 }
 
@@ -25,7 +25,7 @@ void rp_abi_journal_all(struct rp_host_face *f, bool on)
 {
     struct rp_host *h = rp_vm_of(f);
     h->journal_all = on;
-    if (h->current) h->current->touched = true; /* the same */
+    if (h->current) rp_task_touch(h->current); /* the same */
     for (uint32_t i = 0; i < h->slots_n; i++)
         if (h->slots[i]) h->slots[i]->at_hand = NULL;
 }
@@ -59,7 +59,7 @@ double rp_abi_shadow_enter(struct rp_host_face *f)
     rp_ms now = rp_loop_now(h->proxy->loop), most = h->conf->hook_wait_ms;
     struct rp_req *r = timed_request(t);
     t->shadow_ms = now;
-    t->touched = true;
+    rp_task_touch(t);
     t->kept_ends_ms = t->ends_ms;
     t->ends_ms = 0;
     t->kept_left_ms = 0;
@@ -224,7 +224,7 @@ rp_str rp_journal_trace_text(struct rp_req *r, size_t most)
 
 uint32_t rp_journal_chain(struct rp_host *h, uint32_t chain)
 {
-    if (h->chains[chain].traced) return h->chains[chain].traced;
+    if (h->chains[chain]->traced) return h->chains[chain]->traced;
     if (h->journal_fns[RP_JOURNAL_CHAIN] == 0) return chain;
     lua_rawgeti(h->L, LUA_REGISTRYINDEX, h->journal_fns[RP_JOURNAL_CHAIN]);
     lua_pushnumber(h->L, chain);
@@ -232,8 +232,8 @@ uint32_t rp_journal_chain(struct rp_host *h, uint32_t chain)
     uint32_t number = made ? (uint32_t)lua_tonumber(h->L, -1) : 0;
     lua_pop(h->L, 1);
     if (number == 0 || number >= h->chains_n) return chain;
-    h->chains[number].traced = number;
-    h->chains[chain].traced = number;
+    h->chains[number]->traced = number;
+    h->chains[chain]->traced = number;
     return number;
 }
 

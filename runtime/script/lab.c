@@ -125,7 +125,7 @@ static void leave_tasks(struct rp_host *h)
 {
     for (uint32_t i = 0; i < h->tasks_n; i++) rp_task_drop(h->tasks[i]);
     rp_loop_undefer(h->proxy->loop, &h->ready);
-    rp_loop_undefer(h->proxy->loop, &h->gc);
+    rp_gc_leave_loop(h);
 }
 
 static void leave_slots(struct rp_host *h)
@@ -143,8 +143,8 @@ static void leave_slots(struct rp_host *h)
 static void leave_chains(struct rp_host *h)
 {
     for (uint32_t i = 0; i < h->chains_n; i++) {
-        luaL_unref(h->L, LUA_REGISTRYINDEX, h->chains[i].fn);
-        luaL_unref(h->L, LUA_REGISTRYINDEX, h->chains[i].timed_fn);
+        luaL_unref(h->L, LUA_REGISTRYINDEX, h->chains[i]->fn);
+        luaL_unref(h->L, LUA_REGISTRYINDEX, h->chains[i]->timed_fn);
     }
     rp_chain_fini(h);
     h->chains = NULL;

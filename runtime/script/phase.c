@@ -34,6 +34,7 @@ static struct rp_vm_slot *slot_make(struct rp_host *h, const struct rp_req *r)
     }
     struct rp_vm_slot *s = rp_alloc(sizeof *s);
     s->ref = LUA_NOREF;
+    s->place = ++h->places_n;
     h->slots[r->slot] = s;
     return s;
 }
@@ -51,7 +52,8 @@ static int make_wrapper(lua_State *L)
     lua_pushlightuserdata(L, m->r);
     lua_pushlightuserdata(L, &m->slot->dirty);
     lua_pushnumber(L, m->slot->scope.wrapper);
-    lua_call(L, 3, 1);
+    lua_pushnumber(L, m->slot->place);
+    lua_call(L, 4, 1);
     m->slot->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -128,7 +130,7 @@ static void forget(struct rp_req *r)
     r->task = NULL;
     if (!s || !s->bound) return;
     if (RP_UNLIKELY(s->journal)) rp_journal_end(h, r);
-    rp_scope_close(h, &s->scope);
+    if (RP_UNLIKELY(s->scope.tasks || s->scope.holds)) rp_scope_close(h, &s->scope);
     unbind(h, s);
 }
 
@@ -229,7 +231,7 @@ static void end_well(const struct rp_pass *a, struct rp_task *t)
         return;
     }
     if (lua_gettop(t->co) > 1) lua_settop(t->co, 1);
-    rp_account_calls(&a->h->chains[t->chain], t->at);
+    rp_account_calls(a->h->chains[t->chain], t->at);
     rp_task_rest(t);
     t->weight = 0;
     if (!s->traced && !a->h->journal_all) s->at_hand = t;
@@ -293,24 +295,27 @@ static rp_err settle(const struct rp_pass *a, struct rp_task *t, int rc)
     return by_policy(a, chain, at, RP_E_HOOK);
 }
 
-/* Arguments after the wrapper; how many, or < 0. */
-static int push_rest(const struct rp_pass *a, lua_State *co)
+/* Arguments; how many, or < 0. */
+static int push_arguments(const struct rp_pass *a, lua_State *co)
 {
     switch (a->phase) {
-    case RP_PHASE_BALANCE: lua_rawgeti(co, 1, RP_WRAP_UP); return 1;
-    case RP_PHASE_REQUEST_BODY: return rp_pass_push_piece(a, co) == RP_OK ? 2 : RP_E_NOMEM;
-    case RP_PHASE_BODY_FILTER:
-        lua_rawgeti(co, 1, RP_WRAP_RES);
-        return rp_pass_push_piece(a, co) == RP_OK ? 3 : RP_E_NOMEM;
     case RP_PHASE_EARLY:
     case RP_PHASE_ACCESS:
     case RP_PHASE_REWRITE:
     case RP_PHASE_CONTENT:
-    case RP_PHASE_HEADER_FILTER: /* chains read res themselves */
-    case RP_PHASE_LOG:
+    case RP_PHASE_HEADER_FILTER:
+    case RP_PHASE_LOG: return 0; /* chains find req and res by H.place: pushed, they cost more */
+    case RP_PHASE_BALANCE:
+    case RP_PHASE_REQUEST_BODY:
+    case RP_PHASE_BODY_FILTER:
     case RP_PHASE_COUNT: break;
     }
-    return 0;
+    lua_pushvalue(co, 1);
+    if (a->phase == RP_PHASE_REQUEST_BODY)
+        return rp_pass_push_piece(a, co) == RP_OK ? 3 : RP_E_NOMEM;
+    lua_rawgeti(co, 1, a->phase == RP_PHASE_BALANCE ? RP_WRAP_UP : RP_WRAP_RES);
+    if (a->phase == RP_PHASE_BALANCE) return 2;
+    return rp_pass_push_piece(a, co) == RP_OK ? 4 : RP_E_NOMEM;
 }
 
 /* A task with r's wrapper at the bottom of its stack: the slot's own, or while that waits, and where so
@@ -348,6 +353,7 @@ static rp_err find_task(struct rp_host *h, struct rp_req *r, struct rp_task **ou
 static void dress(const struct rp_pass *a, struct rp_task *t, uint32_t chain)
 {
     struct rp_vm_slot *s = rp_phase_slot(a->h, a->r);
+    a->h->face.place = s->place;
     s->answered = false;
     s->bound = true;
     t->notes = s->traced;
@@ -357,6 +363,15 @@ static void dress(const struct rp_pass *a, struct rp_task *t, uint32_t chain)
     t->phase = (uint8_t)a->phase;
     t->chain = chain;
     t->at = 1;
+}
+
+/* The breadcrumb of chain c for r's route, which is nearly always that of the pass before. */
+__attribute__((noinline)) static void find_where(const struct rp_host *h, struct rp_vm_chain *c,
+                                                 const struct rp_req *r, enum rp_phase phase)
+{
+    uint16_t route = r->route && h->route_ids ? h->route_ids[r->route->index] : 0;
+    c->route = r->route;
+    c->where = rp_crumb_where(c->crumb_ids[0], h->hook_ids[phase], route);
 }
 
 rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
@@ -371,22 +386,23 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
     struct rp_task *t;
     rp_err e = find_task(h, a->r, &t);
     if (e != RP_OK) return e;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(&h->chains[chain], t));
-    lua_pushvalue(t->co, 1);
-    int more = push_rest(a, t->co);
-    if (more < 0) {
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(h->chains[chain], t));
+    int nargs = push_arguments(a, t->co);
+    if (nargs < 0) {
         rp_task_put(t);
-        return more;
+        return nargs;
     }
     dress(a, t, chain);
-    return settle(a, t, rp_task_run(t, 1 + more));
+    find_where(h, h->chains[chain], a->r, a->phase); /* the first pass of all comes here */
+    return settle(a, t, rp_task_run(t, nargs));
 }
 
 __attribute__((noinline)) static rp_err settle_at_hand(struct rp_host *h, struct rp_req *r,
                                                        struct rp_task *t, int rc)
 {
     const struct rp_pass a = {.h = h, .r = r, .phase = (enum rp_phase)t->phase};
-    if (rc == LUA_YIELD || h->attention) rp_task_end_measured(h, t, rc);
+    rp_phase_slot(h, r)->at_hand = NULL; /* end_well */
+    if (rc == LUA_YIELD || h->face.attention) rp_task_end_measured(h, t, rc);
     t->at = h->face.at;
     t->notes = h->face.notes;
     rp_task_is_left(h);
@@ -399,13 +415,12 @@ static inline rp_err enter_at_hand(struct rp_host *h, struct rp_req *r, struct r
                                    enum rp_phase phase, uint32_t chain)
 {
     struct rp_task *t = s->at_hand;
-    struct rp_vm_chain *c = &h->chains[chain];
-    lua_State *co = t->co;
+    struct rp_vm_chain *c = h->chains[chain];
     RP_ASSERT(t->req == r && t->scope == &s->scope && t->is_hook && !t->touched && !t->weight);
     RP_CHECK(!h->current); /* compiled code that called C cannot be entered again */
-    lua_rawgeti(co, LUA_REGISTRYINDEX, c->fn);
-    lua_pushvalue(co, 1);
-    s->at_hand = NULL;
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, c->fn);
+    c->until--;
+    if (RP_UNLIKELY(c->route != r->route)) find_where(h, c, r, phase);
     s->answered = false;
     s->bound = true;
     t->gen++;
@@ -415,18 +430,15 @@ static inline rp_err enter_at_hand(struct rp_host *h, struct rp_req *r, struct r
     h->current = t;
     h->face.req = r;
     h->face.wrapper = s->scope.wrapper;
+    h->face.place = s->place;
     h->face.at = 1;
-    c->until--;
-    uint32_t route = r->route && h->route_ids ? h->route_ids[r->route->index] : 0;
-    rp_crumb_enter(h->crumb, rp_crumb_where(c->crumb_ids[0], h->hook_ids[phase], route));
-    int rc = lua_resume(co, 1);
+    rp_crumb_enter(h->crumb, c->where);
+    int rc = lua_resume(t->co, 0);
     rp_crumb_leave(h->crumb);
-    bool plain = rc == 0 && !h->attention && !t->touched && !s->answered && lua_gettop(co) == 1;
-    if (RP_UNLIKELY(!plain)) return settle_at_hand(h, r, t, rc);
-    rp_account_calls(&h->chains[chain], h->face.at);
+    if (RP_UNLIKELY(rc != 0 || h->face.attention)) return settle_at_hand(h, r, t, rc);
+    rp_account_calls(c, h->face.at);
     rp_task_is_left(h);
     t->state = RP_TASK_FREE;
-    s->at_hand = t;
     return RP_OK;
 }
 
@@ -471,11 +483,15 @@ static uint32_t balance_chain(struct rp_req *r)
     return r->upstream ? r->upstream->balance_chain : 0;
 }
 
+/* A site has early hooks only, and no route has chains of those, nor of balance hooks. */
+static inline uint32_t conf_chain(const struct rp_req *r, enum rp_phase p)
+{
+    return (r->route ? &r->route->chains : &r->conf->site_chains)->at[p];
+}
+
 static uint32_t chain_of(struct rp_req *r, enum rp_phase p)
 {
-    if (p == RP_PHASE_EARLY) return r->conf->site_chains.at[p];
-    if (p == RP_PHASE_BALANCE) return balance_chain(r);
-    return r->route ? r->route->chains.at[p] : 0;
+    return p == RP_PHASE_BALANCE ? balance_chain(r) : conf_chain(r, p);
 }
 
 __attribute__((noinline)) static rp_err run_any(struct rp_req *r, enum rp_phase p)
@@ -490,10 +506,10 @@ static rp_err run(struct rp_req *r, enum rp_phase p)
 {
     struct rp_host *h = r->conf->script;
     struct rp_vm_slot *s = rp_phase_slot(h, r);
-    bool usual = s && s->at_hand && !r->task && !h->attention && p != RP_PHASE_BALANCE;
-    if (RP_UNLIKELY(!usual)) return run_any(r, p);
-    uint32_t chain = chain_of(r, p);
-    if (RP_UNLIKELY(!chain || h->chains[chain].until <= 1)) return run_any(r, p);
+    bool usual = s && s->at_hand && !r->task && !h->face.attention;
+    uint32_t chain = conf_chain(r, p);
+    /* No chain: [0], whose `until` is 0. */
+    if (RP_UNLIKELY(!usual || h->chains[chain]->until <= 1)) return run_any(r, p);
     return enter_at_hand(h, r, s, p, chain);
 }
 

@@ -41,7 +41,7 @@ static rp_err enter(const struct rp_conn_pass *a, uint32_t chain)
 {
     struct rp_task *t = rp_task_get(a->h);
     if (!t) return RP_E_BUSY;
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(&a->h->chains[chain], t));
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, rp_account_enter(a->h->chains[chain], t));
     rp_err e = a->of->push(a, t->co);
     if (e != RP_OK) {
         rp_task_put(t);

@@ -2,19 +2,12 @@
  *
  * sched: tasks that no request's life resumes: children of requests (rp.spawn), background tasks
  * (rp.detach, rp.every, rp.after, start and stop hooks). They run from one end-of-tick job, in the
- * order in which they became ready. Also the collector's work between ticks.
+ * order in which they became ready.
  */
 #include "script/vm.h"
 
 enum {
     RUN_MOST = 256, /* tasks resumed in one go before sockets get their turn */
-    /* How much the collector does at the end of a tick: beside 100 MB that live, 64 KB would make
-     * one request in ten wait 0.8 ms, 4 KB make it 0.06 ms. */
-    GC_STEP_KB = RP_GC_IDLE_BYTES / 4096,
-    HEAP_SPARE = RP_HEAP_SPARE,
-    FULL_MOST =
-        3, /* collections that left it full, in a row, before the worker asks for a successor */
-    FULL_EVERY_MS = 1000, /* between those that count */
 };
 
 /* ---- running -------------------------------------------------------------------------------- */
@@ -103,7 +96,7 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
     if (h->current) t->at = rp_chain_plugin(h, h->current->chain, h->face.at) + 1; /* none: 0 */
     bool is_kid = parent && h->current && h->current->scope == parent;
     t->parent = is_kid ? h->current : NULL;
-    if (h->current) h->current->touched = true;
+    if (h->current) rp_task_touch(h->current);
     if (is_kid) rp_task_enlist(&h->current->kids, t);
     else rp_task_enlist(parent ? &parent->tasks : &h->background.tasks, t);
     if (is_kid) t->fuel = rp_fuel_hold(h->fuel);
@@ -208,94 +201,12 @@ void rp_sched_open(lua_State *L)
     luaL_openlib(L, NULL, LIBRARY, 1);
 }
 
-/* ---- garbage -------------------------------------------------------------------------------- */
-
-/* The collector begins a new round when the heap has grown to so many percent of what was left of the
- * last one: to twice of it, but in good time before the cap. */
-static void pace_gc(struct rp_host *h, bool done)
-{
-    size_t room = h->heap_cap - h->heap_cap / HEAP_SPARE, live = h->heap_bytes;
-    /* A round takes as long as half of what lives is allocated once more. */
-    size_t begin = room > live / 2 ? room - live / 2 : 0;
-    int percent = 200;
-    if (live > begin / 2) percent = (int)RP_MAX((uint64_t)begin * 100 / live, 105u);
-    if (rp_host_is_full(h)) percent = 100; /* what fills it may be garbage soon: begin at once */
-    (void)lua_gc(h->L, LUA_GCSETPAUSE, percent);
-    h->gc_rest_bytes = done ? live / 100 * (size_t)percent : 0;
-    if (done)
-        (void)lua_gc(h->L, LUA_GCRESTART, -1); /* the round that ended did not know that yet */
-}
-
-/* Not inside lua_cpcall, which allocates: there may be nothing left. Nothing in a collection can
- * raise: site code has no way to set a finaliser, and the smaller table of strings that may follow
- * is not denied to it. */
-static void collect(struct rp_host *h, int what)
-{
-    size_t cap = h->heap_cap;
-    struct rp_fuel *fuel = h->fuel;
-    h->heap_cap = SIZE_MAX;
-    h->fuel = NULL;
-    bool done = lua_gc(h->L, what, what == LUA_GCSTEP ? GC_STEP_KB : 0) == 1;
-    h->heap_cap = cap;
-    h->fuel = fuel;
-    pace_gc(h, done || what == LUA_GCCOLLECT);
-}
-
-/* All was collected and it is full all the same. Once that may be what a request holds; again and again,
- * it is something that grows. */
-static void judge_heap(struct rp_host *h)
-{
-    rp_ms now = rp_loop_now(h->proxy->loop);
-    if (h->heap_bytes <= h->heap_cap - h->heap_cap / HEAP_SPARE) {
-        h->full_n = 0;
-    } else if (h->full_n == 0 || now - h->full_ms >= FULL_EVERY_MS) {
-        h->full_ms = now;
-        h->full_n++;
-    }
-    if (h->full_n < FULL_MOST || h->proxy->conf != h->conf) return;
-    h->full_n = 0;
-    h->proxy->wishes.successor = true;
-}
-
-static void run_gc(struct rp_defer *d)
-{
-    struct rp_host *h = RP_CONTAINER(rp_host, gc, d);
-    bool all = h->heap_hit;
-    h->heap_hit = false;
-    h->since_gc_bytes = 0;
-    if (h->heap_bytes < h->gc_rest_bytes && !all)
-        return; /* a step now would begin the next round */
-    collect(h, all ? LUA_GCCOLLECT : LUA_GCSTEP);
-    if (all) judge_heap(h);
-}
-
-/* Nobody shall fail for want of memory that is garbage: before Lua is entered with little of it left,
- * all is collected. Not again while hardly anything was allocated since, unless some time went by:
- * what lived then may be garbage now (tasks whose request has ended). A heap that is full of what
- * lives costs a tenth of the time at most. */
-void rp_sched_make_room(struct rp_host *h)
-{
-    rp_ns now = rp_clock_mono_ns();
-    bool idle = h->allocated_bytes - h->full_gc_bytes < h->heap_cap / 32;
-    if (idle && now < h->full_gc_again_ns) return;
-    h->full_gc_bytes = h->allocated_bytes;
-    collect(h, LUA_GCCOLLECT);
-    rp_ns after = rp_clock_mono_ns();
-    h->full_gc_again_ns = after + (after - now) * 10;
-    judge_heap(h);
-}
-
-void rp_sched_note_garbage(struct rp_host *h)
-{
-    if (h->proxy) rp_loop_defer(h->proxy->loop, &h->gc);
-}
-
 /* ---- life ----------------------------------------------------------------------------------- */
 
 void rp_sched_init(struct rp_host *h)
 {
     h->ready.run = run_ready;
-    h->gc.run = run_gc;
+    rp_gc_init(h);
 }
 
 void rp_sched_fini(struct rp_host *h)
@@ -306,5 +217,5 @@ void rp_sched_fini(struct rp_host *h)
     rp_free(h->tasks);
     if (!h->proxy) return;
     rp_loop_undefer(h->proxy->loop, &h->ready);
-    rp_loop_undefer(h->proxy->loop, &h->gc);
+    rp_gc_leave_loop(h);
 }

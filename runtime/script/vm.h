@@ -40,16 +40,18 @@ enum {
 /* One Lua function that runs the handlers of one phase in order. Its number (from 1) is what conf
  * keeps in struct rp_chains. */
 struct rp_vm_chain {
-    int fn;              /* registry reference */
-    uint32_t n;          /* handlers */
+    int fn;                       /* registry reference */
+    uint32_t n;                   /* handlers */
+    uint32_t until;               /* the pass that is measured next, 1: the next one */
+    double **calls;               /* counted there, by position; NULL until attached */
+    uint64_t where;               /* the breadcrumb of its first handler, for ... */
+    const struct rp_route *route; /* ... requests of this route */
+    uint8_t period;               /* how many passes a measured one stands for */
+    bool always;                  /* is measured */
+    int timed_fn;        /* the same function with marks between the handlers; LUA_NOREF: fn */
     uint32_t *plugins;   /* index in conf->plugins, by position */
     uint16_t *crumb_ids; /* name ids of the breadcrumb page, by position; Lua reads them too */
     uint32_t *rest;      /* chain that begins after a position, made when needed; 0 not yet */
-    int timed_fn;        /* the same function with marks between the handlers; LUA_NOREF: fn */
-    double **calls;      /* counted there, by position; NULL until attached */
-    uint32_t until;      /* the pass that is measured next, 1: the next one */
-    uint8_t period;      /* and how many passes that one stands for */
-    bool always;         /* is measured */
     uint32_t exact_n;    /* passes that were measured for themselves */
     uint32_t traced;     /* the chain that runs the same and notes it; 0 not made yet */
 };
@@ -87,18 +89,18 @@ struct rp_task {
     bool counted;  /* one of the background tasks that are bounded in number */
     bool is_slots; /* a slot's own: not in the pool; its stack begins with the wrapper */
 
-    /* From `req` to `on_end`: all zero while it is free in the pool, see rp_task_give_back. */
-    struct rp_req *req;       /* whose hook or child it is; NULL in the background */
-    struct rp_stream *stream; /* the relayed connection whose hook it is */
-    struct rp_guest *guest;   /* the client whose handshake's hook it is */
-    struct rp_scope *scope;   /* what it makes belongs here */
+    /* From `chain` to `on_end`: all zero while it is free in the pool, see rp_task_give_back. */
     uint32_t chain, at;       /* where a hook is; no chain: 1 + whose plugin it is, 0 none */
     uint8_t phase;            /* of a hook; RP_PHASE_COUNT for others */
     uint8_t notes;            /* enum rp_notes; face.notes while it runs */
     bool is_hook;             /* resumed by the request's life, not by us */
     uint8_t weight;           /* measured passes stand for so many; 0: this one is not measured */
+    struct rp_req *req;       /* whose hook or child it is; NULL in the background */
+    struct rp_stream *stream; /* the relayed connection whose hook it is */
+    struct rp_guest *guest;   /* the client whose handshake's hook it is */
+    struct rp_scope *scope;   /* what it makes belongs here */
     /* From `touched` on: also of a slot's own task. */
-    bool touched;        /* it has, or had, ties (rp_task_has_ties) or something of what follows */
+    bool touched;        /* rp_task_touch: something of what follows, or ties (rp_task_has_ties) */
     bool fired;          /* the event came, not the deadline */
     bool cancelled;      /* ended by itself while running: drop it when it yields */
     bool failed;         /* what it ran raised, and the layer caught it: rp_abi_task_failed */
@@ -132,18 +134,19 @@ struct rp_task {
 /* What Lua holds of a request slot. */
 struct rp_vm_slot {
     int ref;       /* the wrapper table; LUA_NOREF: none yet */
+    int32_t place; /* from 1, where chain.lua has it, too */
     uint8_t dirty; /* Lua put something into the wrapper that must not outlive the request */
     uint8_t bound; /* the wrapper is a live request's; Lua reads it behind `dirty` */
-    bool leaked;   /* a task may outlive the request with the wrapper in hand: make a new one */
     bool answered; /* a hook answered since the chain was entered */
+    bool leaked;   /* a task may outlive the request with the wrapper in hand: make a new one */
     bool journal;  /* its wrapper has a journal: to be closed with the request */
     bool traced;   /* what runs for it is noted and timed */
-    uint32_t source_by;      /* 1 + index of the instance that gave such a function */
-    rp_ms ends_ms;           /* what hooks of the request wait for ends by then; 0: no such limit */
     struct rp_task *task;    /* its own, for its hooks; NULL: none yet */
     struct rp_task *at_hand; /* the same, while it can be entered just so: phase.c */
-    struct rp_task *writer;  /* waits until the client has taken what was written: answer.h */
     struct rp_scope scope;
+    rp_ms ends_ms;          /* what hooks of the request wait for ends by then; 0: no such limit */
+    struct rp_task *writer; /* waits until the client has taken what was written: answer.h */
+    uint32_t source_by;     /* 1 + index of the instance that gave such a function */
 };
 
 /* Array positions in a wrapper table; lua/rproxy/object.lua has the same. */
@@ -194,6 +197,40 @@ struct rp_vm_account {
     struct rp_vm_window before, window;
 };
 
+/* ---- the collector -------------------------------------------------------------------------- */
+
+/* vm_gc.c. Sizes are of the heap unless they say otherwise. */
+struct rp_vm_gc {
+    bool running; /* a round is under way; else it rests */
+    bool by_time; /* it began because some time had passed */
+    uint8_t calm; /* such rounds, in a row, that freed little */
+    /* Rest: */
+    size_t rest_bytes;     /* the next round begins when it is so large */
+    rp_ns rested_ns;       /* since when it rests */
+    rp_ns rest_ns;         /* ... and how long, before time alone begins a round */
+    uint64_t looked_at;    /* rp_host.allocated_bytes at the last look */
+    uint64_t hook_seq;     /* of the breadcrumb when the last round began: has Lua run since? */
+    uint32_t dropped_n;    /* coroutines thrown away, ever */
+    uint32_t dropped_seen; /* ... when the last round began */
+    /* A round: */
+    size_t began_bytes;
+    rp_ns spent_ns; /* on it so far */
+    uint64_t ahead; /* steps done in idle time that ticks need not do */
+    /* Of LuaJIT itself: */
+    uint64_t held_at;  /* rp_host.allocated_bytes when it was last held off */
+    size_t held_bytes; /* ... and how much more may be allocated until it helps itself */
+    size_t debt_bytes; /* what it would pay at once, at most */
+    bool urged;        /* it steps wherever it may */
+    /* A heap that is full: */
+    rp_ns full_again_ns; /* when all may be collected again though little was allocated */
+    uint64_t full_bytes; /* rp_host.allocated_bytes at the last whole collection for want of room */
+    rp_ms full_ms;       /* when the last of the following was counted */
+    uint32_t full_n;     /* whole collections, in a row, that left it full */
+    struct rp_defer defer;
+    struct rp_idle idle;
+    struct rp_timer timer;
+};
+
 struct rp_watchdog;
 struct rp_fuel;
 
@@ -214,6 +251,13 @@ struct rp_host {
     struct rp_host_face face; /* first: Lua's pointer is the host's */
     uint32_t magic;
     lua_State *L;
+    /* What entering a hook looks at, together. */
+    struct rp_task *current;     /* running now */
+    struct rp_crumb *crumb;      /* the page, or own_crumb */
+    struct rp_vm_chain **chains; /* by number; [0] is never run */
+    uint32_t chains_n, chains_room;
+    struct rp_vm_slot **slots; /* by request slot */
+    uint32_t slots_n;
     struct rp_conf *conf;
     uint32_t worker; /* which of them we are in, from 0 */
     bool agent;      /* ... or in the agent */
@@ -226,15 +270,10 @@ struct rp_host {
     lua_Alloc alloc;
     void *alloc_arg;
     size_t heap_bytes, heap_cap;
-    size_t since_gc_bytes;    /* allocated since the collector last ran in idle time */
-    size_t gc_rest_bytes;     /* ... which it does not below this size of the heap */
-    rp_ns full_gc_again_ns;   /* when all may be collected again though little was allocated */
+    size_t since_gc_bytes;    /* allocated since the collector was last told */
     uint64_t allocated_bytes; /* ever */
-    uint64_t full_gc_bytes;   /* of these, at the last whole collection for want of room */
-    rp_ms full_ms;            /* when the last of the following was counted */
-    uint32_t full_n;          /* whole collections, in a row, that left it full */
     bool heap_hit;            /* an allocation was refused: collect everything soon */
-    struct rp_defer gc;
+    struct rp_vm_gc gc;
 
     /* Lua functions and values by registry reference */
     int wrap_fn, wrap_conn_fn, rest_fn, life_fn, has_life_fn, abort_ref;
@@ -242,15 +281,11 @@ struct rp_host {
     bool journal_all;                /* every request that meets a hook has one */
     int journal_fns[RP_JOURNAL_FNS]; /* of lua/rproxy/journal.lua; 0: not loaded */
 
-    struct rp_vm_chain *chains; /* [0] unused */
-    uint32_t chains_n, chains_room;
-
     struct rp_task **tasks; /* by index */
     uint32_t tasks_n, tasks_room;
     uint32_t own_tasks_n; /* rp_vm_slot.task */
     struct rp_task *free_tasks;
-    struct rp_task *current; /* running now */
-    struct rp_fuel *fuel;    /* of the untrusted code that runs, or has called what runs */
+    struct rp_fuel *fuel; /* of the untrusted code that runs, or has called what runs */
     int strings_meta_ref, strings_key_ref, strings_ref; /* vm_fuel.c: methods of strings */
     struct rp_scope background;                         /* tasks without a request */
     uint32_t background_n;    /* of these, those that `lua.background_tasks` bounds */
@@ -258,9 +293,8 @@ struct rp_host {
     struct rp_task *ready_head, *ready_tail;
     struct rp_defer ready;
 
-    struct rp_vm_slot **slots; /* by request slot */
-    uint32_t slots_n;
     double wrappers_made;
+    int32_t places_n; /* of slots */
 
     struct rp_vm_guest *guests; /* all that have a wrapper */
     struct rp_guest *knowing;   /* that one is being made for */
@@ -286,15 +320,11 @@ struct rp_host {
     struct rp_defer relink;
 
     struct rp_proxy *proxy; /* NULL until attached */
-    struct rp_crumb *crumb; /* the page, or own_crumb */
     struct rp_crumb own_crumb;
     uint16_t *plugin_ids, *route_ids; /* names on the page, by conf index */
     uint16_t hook_ids[RP_TASK_PHASES];
     struct rp_watchdog *watchdog;
     volatile sig_atomic_t overdue; /* its signal handler has set the debug hook for what runs */
-    /* Something is to be seen to when the task that runs is left: it is overdue, has a meter, or made
-     * garbage, or there is little room. Whoever makes one of these true sets it. */
-    volatile sig_atomic_t attention;
     struct rp_vm_life starting, stopping, leaving;
     bool retired;
     bool farewell_said;
@@ -355,6 +385,20 @@ rp_str rp_task_complaint(struct rp_task *t);
 int rp_task_trace(lua_State *L);
 void rp_scope_close(struct rp_host *h, struct rp_scope *s);
 
+/* Its end, or its wait, takes more than that of a hook that did nothing special. It runs. */
+static inline void rp_task_touch(struct rp_task *t)
+{
+    t->touched = true;
+    t->host->face.attention = 1;
+}
+
+/* So does that of a pass in which a hook answered. */
+static inline void rp_slot_answered(struct rp_host *h, struct rp_vm_slot *s)
+{
+    s->answered = true;
+    h->face.attention = 1;
+}
+
 static inline bool rp_host_is_full(const struct rp_host *h)
 {
     return h->heap_bytes > h->heap_cap - h->heap_cap / RP_HEAP_SPARE;
@@ -393,10 +437,18 @@ struct rp_task *rp_sched_spawn(struct rp_host *h, lua_State *L, int nargs, struc
                                struct rp_req *r);
 void rp_sched_init(struct rp_host *h);
 void rp_sched_fini(struct rp_host *h); /* ends every task */
-/* Some garbage was made: let the collector work when the tick ends. */
-void rp_sched_note_garbage(struct rp_host *h);
+
+/* ---- vm_gc.c -------------------------------------------------------------------------------- */
+
+void rp_gc_init(struct rp_host *h);
+void rp_gc_open(struct rp_host *h); /* attached: from now on it works when we say so */
+void rp_gc_leave_loop(struct rp_host *h);
+/* Some garbage was made: let the collector look when the tick ends. */
+void rp_gc_note(struct rp_host *h);
+/* The heap became full while code runs. Allocates nothing: called by the allocator. */
+void rp_gc_urge(struct rp_host *h);
 /* Little of the heap is left: collect, if that helps. */
-void rp_sched_make_room(struct rp_host *h);
+void rp_gc_make_room(struct rp_host *h);
 
 /* ---- phase.c -------------------------------------------------------------------------------- */
 
@@ -430,6 +482,10 @@ struct rp_host *rp_host_of(lua_State *L); /* in a function with the host as its 
 struct rp_host *rp_host_new(struct rp_conf *c, struct rp_bundle *b);
 bool rp_host_open_state(struct rp_host *h);
 void rp_host_open_library(lua_State *L, struct rp_host *h);
+/* Give the pages of free memory in the VM's heap back to the system. free_bytes: about how much is free
+ * and was used before; no more than that is asked for. The heap's size does not change.
+ * cost  a system call or two for each of the larger pieces */
+void rp_host_drop_pages(struct rp_host *h, size_t free_bytes);
 void rp_host_free(struct rp_host *h);
 /* What the host knows by number of its conf goes; the VM stays (lab.c). */
 void rp_host_leave_conf(struct rp_host *h);
@@ -486,8 +542,9 @@ void rp_account_drop(struct rp_host *h, struct rp_task *t);
 /* The pass of a chain is over: its handlers up to where it came to were called. */
 static inline void rp_account_calls(const struct rp_vm_chain *c, uint32_t at)
 {
-    uint32_t n = RP_LIKELY(c->calls != NULL) ? RP_MIN(at, c->n) : 0;
-    for (uint32_t i = 0; i < n; i++) ++*c->calls[i];
+    if (RP_UNLIKELY(!c->calls || at == 0)) return;
+    ++*c->calls[0];
+    for (uint32_t i = 1, n = RP_MIN(at, c->n); i < n; i++) ++*c->calls[i];
 }
 void rp_account_error(struct rp_host *h, uint32_t plugin);
 void rp_account_answer(struct rp_host *h, uint32_t plugin, uint32_t status);

@@ -87,7 +87,7 @@ void rp_account_open(struct rp_host *h)
         a->before = a->window;
         h->has_breakers |= c->plugins[i].breaker.policy != RP_BREAK_NONE;
     }
-    for (uint32_t i = 1; i < h->chains_n; i++) rp_account_chain(h, &h->chains[i]);
+    for (uint32_t i = 1; i < h->chains_n; i++) rp_account_chain(h, h->chains[i]);
     rp_timer_init(&h->breaker_timer, look);
     if (h->has_breakers) rp_timer_set(h->proxy->loop, &h->breaker_timer, 0);
 }

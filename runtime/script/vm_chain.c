@@ -4,16 +4,24 @@
  */
 #include "script/vm.h"
 
-static struct rp_vm_chain *chain_grow(struct rp_host *h)
+static struct rp_vm_chain *chain_add(struct rp_host *h)
 {
     if (h->chains_n == h->chains_room) {
         uint32_t room = h->chains_room ? h->chains_room * 2 : 16;
         h->chains = rp_realloc(h->chains, room * sizeof *h->chains);
         h->chains_room = room;
     }
-    if (h->chains_n == 0) h->chains[h->chains_n++] = (struct rp_vm_chain){.fn = LUA_NOREF};
-    struct rp_vm_chain *c = &h->chains[h->chains_n++];
-    *c = (struct rp_vm_chain){.fn = LUA_NOREF, .timed_fn = LUA_NOREF, .until = 1, .period = 1};
+    struct rp_vm_chain *c = rp_alloc(sizeof *c);
+    c->fn = c->timed_fn = LUA_NOREF;
+    h->chains[h->chains_n++] = c;
+    return c;
+}
+
+static struct rp_vm_chain *chain_new(struct rp_host *h)
+{
+    if (h->chains_n == 0) (void)chain_add(h); /* number 0 is none */
+    struct rp_vm_chain *c = chain_add(h);
+    c->until = c->period = 1;
     return c;
 }
 
@@ -30,7 +38,7 @@ static int lua_chain_new(lua_State *L)
 {
     struct rp_host *h = rp_host_of(L);
     luaL_checktype(L, 1, LUA_TTABLE);
-    struct rp_vm_chain *c = chain_grow(h);
+    struct rp_vm_chain *c = chain_new(h);
     c->n = (uint32_t)lua_objlen(L, 1);
     c->plugins = rp_alloc(c->n * sizeof *c->plugins);
     c->crumb_ids = rp_alloc(c->n * sizeof *c->crumb_ids);
@@ -64,8 +72,8 @@ static int lua_chain_set(lua_State *L)
     luaL_checktype(L, 3, LUA_TFUNCTION);
     luaL_argcheck(L, ref > 0 && ref < h->chains_n, 1, "no such chain");
     lua_settop(L, 3);
-    put_fn(L, &h->chains[ref].timed_fn);
-    put_fn(L, &h->chains[ref].fn);
+    put_fn(L, &h->chains[ref]->timed_fn);
+    put_fn(L, &h->chains[ref]->fn);
     return 0;
 }
 
@@ -82,14 +90,14 @@ void rp_chain_open(lua_State *L)
 
 void rp_chain_name_crumbs(struct rp_host *h)
 {
-    for (uint32_t i = 1; i < h->chains_n; i++) name_crumbs(h, &h->chains[i]);
+    for (uint32_t i = 1; i < h->chains_n; i++) name_crumbs(h, h->chains[i]);
 }
 
 uint32_t rp_chain_plugin(const struct rp_host *h, uint32_t chain, uint32_t at)
 {
     if (chain == 0) return at >= 1 && at <= h->conf->plugins_n ? at - 1 : UINT32_MAX;
     if (chain >= h->chains_n) return UINT32_MAX;
-    const struct rp_vm_chain *c = &h->chains[chain];
+    const struct rp_vm_chain *c = h->chains[chain];
     return at >= 1 && at <= c->n && c->plugins[at - 1] < h->conf->plugins_n ? c->plugins[at - 1]
                                                                             : UINT32_MAX;
 }
@@ -103,7 +111,7 @@ uint32_t rp_vm_running(const struct rp_host *h)
 
 rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *rest)
 {
-    struct rp_vm_chain *c = &h->chains[chain];
+    struct rp_vm_chain *c = h->chains[chain];
     *rest = 0;
     if (at >= c->n) return RP_OK;
     if (c->rest[at - 1] == 0) {
@@ -111,9 +119,8 @@ rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *r
         lua_pushnumber(h->L, chain);
         lua_pushnumber(h->L, at);
         bool made = rp_host_call(h, 2, 1);
-        c = &h->chains[chain]; /* may have moved */
         if (made) c->rest[at - 1] = (uint32_t)lua_tonumber(h->L, -1);
-        if (made && c->traced == chain) h->chains[c->rest[at - 1]].traced = c->rest[at - 1];
+        if (made && c->traced == chain) h->chains[c->rest[at - 1]]->traced = c->rest[at - 1];
         lua_pop(h->L, 1);
         if (!made) return RP_E_HOOK;
     }
@@ -124,10 +131,12 @@ rp_err rp_chain_rest(struct rp_host *h, uint32_t chain, uint32_t at, uint32_t *r
 void rp_chain_fini(struct rp_host *h)
 {
     for (uint32_t i = 0; i < h->chains_n; i++) {
-        rp_free(h->chains[i].plugins);
-        rp_free(h->chains[i].crumb_ids);
-        rp_free(h->chains[i].rest);
-        rp_free(h->chains[i].calls);
+        struct rp_vm_chain *c = h->chains[i];
+        rp_free(c->plugins);
+        rp_free(c->crumb_ids);
+        rp_free(c->rest);
+        rp_free(c->calls);
+        rp_free(c);
     }
     rp_free(h->chains);
 }

@@ -169,7 +169,7 @@ static int lua_fuel_begin(lua_State *L)
         m->bytes_left = (int64_t)bytes;
         m->strings_ref = (int)luaL_checknumber(L, 3);
         h->fuel = m;
-        h->attention = 1;
+        h->face.attention = 1;
     }
     arm(h, L);
     return 0;

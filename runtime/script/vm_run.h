@@ -17,7 +17,7 @@ void rp_task_cut_ties(struct rp_task *t, bool well);
 static inline uint64_t rp_task_where(const struct rp_host *h, const struct rp_task *t)
 {
     uint16_t plugin = 0, route = 0;
-    if (t->chain && t->at) plugin = h->chains[t->chain].crumb_ids[t->at - 1];
+    if (t->chain && t->at) plugin = h->chains[t->chain]->crumb_ids[t->at - 1];
     if (t->req && t->req->route && h->route_ids) route = h->route_ids[t->req->route->index];
     return rp_crumb_where(plugin, h->hook_ids[t->phase], route);
 }
@@ -46,7 +46,8 @@ static inline int rp_task_run(struct rp_task *t, int nargs)
     rp_crumb_enter(h->crumb, rp_task_where(h, t));
     int rc = lua_resume(t->co, nargs);
     rp_crumb_leave(h->crumb);
-    if (RP_UNLIKELY(measured || rc == LUA_YIELD || h->attention)) rp_task_end_measured(h, t, rc);
+    if (RP_UNLIKELY(measured || rc == LUA_YIELD || h->face.attention))
+        rp_task_end_measured(h, t, rc);
     t->at = h->face.at;
     t->notes = h->face.notes;
     rp_task_is_left(h);
@@ -63,7 +64,7 @@ static inline bool rp_task_has_ties(const struct rp_task *t)
 }
 
 enum {
-    RP_TASK_FIRST = offsetof(struct rp_task, req),
+    RP_TASK_FIRST = offsetof(struct rp_task, chain),
     RP_TASK_RARE = offsetof(struct rp_task, touched),
     RP_TASK_END = offsetof(struct rp_task, on_end) + sizeof(void (*)(void))
 };
@@ -87,7 +88,7 @@ static inline void rp_task_give_back(struct rp_task *t, bool well)
 {
     struct rp_host *h = t->host;
     if (RP_UNLIKELY(!t->scope)) t->scope = &t->own; /* it never ran */
-    if (t->chain) rp_account_calls(&h->chains[t->chain], t->at);
+    if (t->chain) rp_account_calls(h->chains[t->chain], t->at);
     if (RP_UNLIKELY(rp_task_has_ties(t))) rp_task_cut_ties(t, well);
     t->state = RP_TASK_FREE;
     rp_task_clear(t);

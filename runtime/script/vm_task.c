@@ -49,7 +49,7 @@ static void on_deadline(struct rp_timer *timer)
 
 struct rp_task *rp_task_make(struct rp_host *h)
 {
-    if (RP_UNLIKELY(rp_host_is_full(h))) rp_sched_make_room(h);
+    if (RP_UNLIKELY(rp_host_is_full(h))) rp_gc_make_room(h);
     struct rp_task *t = h->free_tasks;
     if (t) h->free_tasks = t->next;
     else if (!(t = task_new(h))) return NULL;
@@ -165,6 +165,7 @@ static void drop_one(struct rp_task *t)
     struct rp_host *h = t->host;
     if (t->state == RP_TASK_READY && !t->is_hook) unqueue(t);
     luaL_unref(h->L, LUA_REGISTRYINDEX, t->co_ref);
+    if (t->co) h->gc.dropped_n++;
     t->co_ref = LUA_NOREF;
     t->co = NULL;
     rp_task_give_back(t, false);
@@ -238,7 +239,7 @@ rp_err rp_task_wait_at(struct rp_host *h, struct rp_task **place)
     if (t->waits_at && t->waits_at != place) rp_task_forget_at(t->waits_at);
     *place = t;
     t->waits_at = place;
-    t->touched = true;
+    rp_task_touch(t);
     return RP_AGAIN;
 }
 
@@ -266,8 +267,8 @@ void rp_task_end_measured(struct rp_host *h, struct rp_task *t, int rc)
 {
     if (h->fuel || t->fuel) rp_fuel_leave(h, t);
     if (t->weight || rc == LUA_YIELD) rp_account_leave(h, t, rc == LUA_YIELD);
-    if (h->since_gc_bytes > RP_GC_IDLE_BYTES || h->heap_hit) rp_sched_note_garbage(h);
-    h->attention = rp_host_is_full(h);
+    if (h->since_gc_bytes > RP_GC_IDLE_BYTES || h->heap_hit) rp_gc_note(h);
+    h->face.attention = rp_host_is_full(h);
 }
 
 int rp_task_resume(struct rp_task *t, int nargs)
@@ -353,7 +354,7 @@ void rp_abi_park(struct rp_host_face *f, const char *why, double seconds)
     if (!t || !h->proxy) return;
     t->state = RP_TASK_PARKED;
     t->why = why;
-    t->touched = true;
+    rp_task_touch(t);
     if (seconds < 0) return;
     rp_timer_init(&t->timer, on_deadline);
     rp_timer_set(h->proxy->loop, &t->timer, (rp_ms)(RP_MIN(seconds, 1e9) * 1000 + 0.999));
@@ -390,7 +391,7 @@ bool rp_abi_task_join(struct rp_host_face *f, double task)
     if (!t || !me || t == me) return false;
     if (me->joins) unjoin(me);
     me->joins = t;
-    me->touched = true;
+    rp_task_touch(me);
     me->join_next = t->joiners;
     if (t->joiners) t->joiners->join_prev = me;
     t->joiners = me;
@@ -421,7 +422,7 @@ static rp_ms hook_end(const struct rp_host *h, struct rp_task *t)
     if (rp_task_is_writing(t)) /* each sign of life gives it more time */
         return w->idle_ms ? w->last_ms + w->idle_ms - RP_MIN(w->idle_ms / 10, HOOK_SPARE_MS)
                           : UINT64_MAX;
-    t->touched = true;
+    rp_task_touch(t);
     if (!t->ends_ms)
         t->ends_ms = rp_loop_now(h->proxy->loop) + most - RP_MIN(most / 10, HOOK_SPARE_MS);
     return t->ends_ms;

@@ -109,7 +109,7 @@ static void on_tick(int number, siginfo_t *info, void *context)
     if (w->ticks < w->budget_ticks) return;
     if (!h->overdue) {
         h->overdue = 1;
-        h->attention = 1;
+        h->face.attention = 1;
         lua_sethook(h->current->co, raise_in_hook, LUA_MASKCOUNT | LUA_MASKCALL | LUA_MASKRET, 1);
     } else if (w->ticks >= w->budget_ticks + grace_ticks(w)) {
         give_up(h);

@@ -212,7 +212,10 @@ bool rp_dict_holds(const struct rp_dict_view *v, const struct rp_dict_block *b, 
 
 static bool has_key(const struct rp_dict_view *v, const struct rp_dict_block *b, rp_str key)
 {
-    return b->key_n == key.len && rp_dict_holds(v, b, 0, key);
+    if (b->key_n != key.len) return false;
+    size_t at = data_at(v->dict);
+    if (key.len <= RP_DICT_BLOCK - at) return memcmp((const char *)b + at, key.ptr, key.len) == 0;
+    return rp_dict_holds(v, b, 0, key);
 }
 
 rp_err rp_dict_read(const struct rp_dict_view *v, const struct rp_dict_block *b, size_t from,

@@ -24,6 +24,7 @@ rp_err rp_share_open(struct rp_zone *z, uint32_t kind, struct rp_share *out)
 {
     rp_err e = RP_E_INVALID;
     *out = (struct rp_share){0};
+    rp_zone_wish_huge(z); /* before the first page is there */
     if (kind >= RP_SHARE_STORE && kind <= RP_SHARE_BUCKETS)
         e = rp_dict_new(z, (enum rp_dict_kind)kind, &out->dict);
     else if (kind == RP_SHARE_COUNTERS) e = rp_tally_new(z, &out->tally);

@@ -17,7 +17,8 @@
 
 enum {
     PAGE = 4096,
-    PART_ALIGN = 64, /* a cache line */
+    PART_ALIGN = 64,      /* a cache line */
+    HUGE_LEAST = 4 << 20, /* below it the processor's table of pages holds most of a zone */
 };
 #define ZONE_MAGIC UINT64_C(0x31656e6f5a707872) /* "rxpZone1" */
 #define ZONE_BYTES_MAX (UINT64_C(1) << 40)      /* 1 TB: a size beyond is a mistake */
@@ -120,6 +121,12 @@ void rp_zone_free(struct rp_zone **z)
     if (old->fd >= 0) close(old->fd);
     rp_free(old);
     *z = NULL;
+}
+
+void rp_zone_wish_huge(const struct rp_zone *z)
+{
+    if (z->bytes < HUGE_LEAST) return;
+    (void)madvise(z->head, z->bytes, MADV_HUGEPAGE); /* a kernel without them says EINVAL */
 }
 
 rp_str rp_zone_name(const struct rp_zone *z)

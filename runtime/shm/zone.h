@@ -50,6 +50,10 @@ RP_MUST rp_err rp_zone_new(rp_str name, size_t bytes, struct rp_zone **out);
 RP_MUST rp_err rp_zone_adopt(int fd, struct rp_zone **out);
 /* Another mapping of it, which may outlive this one. RP_E_OS. */
 RP_MUST rp_err rp_zone_again(const struct rp_zone *z, struct rp_zone **out);
+/* Huge pages for this mapping, where it is large and the system lets memory that asks have them
+ * (transparent_hugepage/shmem_enabled). For zones that are read all over: one of which only a few
+ * places are touched would take much more memory. */
+void rp_zone_wish_huge(const struct rp_zone *z);
 void rp_zone_free(struct rp_zone **z); /* unmap and close here; other processes keep theirs */
 rp_str rp_zone_name(const struct rp_zone *z);
 

@@ -324,7 +324,7 @@ describe("answers that hooks write", function()
     local function wait_ended(path, mark)
         local line = posix.poll(function()
             return e2e.log_since(rp, mark, "ended.*path=" .. path:gsub("%-", "%%-"))[1]
-        end, 20)
+        end, 60)
         assert.truthy(line)
         return line
     end

@@ -382,6 +382,20 @@ describe("a buffered response", function()
         for i = 1, #text, MB do assert.is_true(u:send(text:sub(i, i + MB - 1))) end
     end
 
+    -- Wait until the proxy has taken all that was sent to it: nothing waits in our socket or in its.
+    local function wait_read(u)
+        local _, mine = u.sock:getsockname()
+        local _, other = u.sock:getpeername()
+        local function queues(from, to) -- what it has to send, and to read
+            return posix.read_file("/proc/net/tcp"):match((":%04X %%x+:%04X %%x+ (%%x+):(%%x+) ")
+                :format(from, to))
+        end
+        local none = "00000000"
+        assert(posix.poll(function()
+            return queues(mine, other) == none and select(2, queues(other, mine)) == none
+        end), "the proxy does not read on")
+    end
+
     it("frees its upstream connection while a slow client still reads", function()
         local up = e2e.listen()
         start(up.port)
@@ -392,9 +406,10 @@ describe("a buffered response", function()
         e2e.head(u)
         u:send(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"):format(BIG))
         push(u, body)
+        wait_read(u)
+        wait_status("spill_bytes", function(n) return n > BIG - 16 * MB end)
         -- The same connection serves another client, who gets the whole answer.
         local other = wire.connect(rp.port)
-        assert(posix.poll(function() return status("spill_bytes") > BIG - 16 * MB end, 20))
         other:send("GET /plain/b HTTP/1.1\r\nHost: a\r\n\r\n")
         assert.matches("^GET /plain/b ", e2e.head(u))
         u:send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")

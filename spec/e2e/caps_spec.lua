@@ -177,6 +177,7 @@ describe("a rush of connections", function()
             for i = 2, #fds, 2 do posix.C.close(fds[i]) end
         end
         leave(crowd(100))
+        wait_status("connections_idle", 0)
         local before = e2e.rss(rp)
         local fds = crowd(CROWD)
         wait_status("connections_idle", CROWD)

@@ -49,7 +49,7 @@ describe("the log of decisions", function()
         return posix.poll(function()
             local all = posix.exists(path) and lines(path) or {}
             return #all == n and all
-        end, 20) or error(("there are not %d lines in %s"):format(n, path), 2)
+        end, 60) or error(("there are not %d lines in %s"):format(n, path), 2)
     end
 
     it("is written nowhere unless it is asked for", function()

@@ -157,13 +157,17 @@ describe("discovered members", function()
         local two = fake.start("consul", { index = 1, members = { member(b) } })
         start(CONSUL, { consul = one.port })
         wait_for("a")
+        local dir = proc.temp_dir()
+        os.execute(("chmod 755 '%s'"):format(dir)) -- workers of root's are somebody else
         rp:write_site(site(CONSUL:gsub("consul}", "two}"), [[use = { { name = "no", start = function()
-            rp.sleep(0.5)
+            while not rp.fs.stat("${go}") do rp.sleep(0.01) end
             error("this start fails")
-        end } }, ]]), { two = two.port })
-        local how = proc.run { process.BIN, "reload", "-p", rp.site_path }
-        assert.are_not.equal(0, how.exit)
-        two:wait_request("GET")
+        end } }, ]]), { two = two.port, go = dir .. "/go" })
+        local reload = proc.spawn { process.BIN, "reload", "-p", rp.site_path }
+        two:wait_request("GET") -- the new generation's agent asks already
+        posix.write_file(dir .. "/go", "")
+        assert.same({ exit = 1 }, reload:wait())
+        assert.match("this start fails", reload:stderr() .. rp:stderr())
         wait_for("a")
         assert.equal(1, #e2e.log_since(rp, 0, "members changed"))
     end)

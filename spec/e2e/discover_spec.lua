@@ -187,7 +187,7 @@ describe("discovery by", function()
         it("keeps its members whatever Consul answers", function()
             local consul = fake.start("consul", { index = 1, members = { { "10.0.0.1", 80 } },
                 token = "sesame-open" })
-            start([[{ "consul", service = "x", url = "http://127.0.0.1:${fake}", timeout = "2s",
+            start([[{ "consul", service = "x", url = "http://127.0.0.1:${fake}", timeout = "60s",
                 token = "sesame-open", wait_time = "1s", SOON }]], { fake = consul.port })
             changed("10.0.0.1:80")
             for i, case in ipairs { { "500", "status 500: internal error" }, { "deny", "status 403" },
@@ -308,7 +308,7 @@ describe("discovery by", function()
 
         it("keeps its members whatever the stream holds", function()
             local e = fake.start("etcd", { revision = 5, keys = { ["/s/api/1"] = "10.0.0.1:80" } })
-            start(SITE:format(', timeout = "2s"'), { etcd = e.port })
+            start(SITE:format(', timeout = "60s"'), { etcd = e.port })
             changed("10.0.0.1:80")
             local events = {}
             for i, text in ipairs { "nonsense", '{"error":{"grpc_code":13,"message":"boom"}}',

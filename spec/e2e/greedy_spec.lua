@@ -263,7 +263,7 @@ describe("greedy clients", function()
             return (reasons("/answer2").body_too_slow or 0) == SLOW_BODIES
                 and (reasons("/endless").send_too_slow or 0) == SLOW_READERS
                 and (posix.read_file(rp.dir .. "/access.log") or ""):match("head_timeout")
-        end, 20)
+        end, 60)
         assert.is_truthy(all_ended)
     end)
 end)

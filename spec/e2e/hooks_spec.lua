@@ -629,7 +629,7 @@ describe("lifecycle hooks", function()
         assert.truthy(posix.alive(tonumber(pid)))
         rp:signal("QUIT")
         rp:wait_stderr("stops id=0")
-        assert.same({ exit = 0 }, rp:wait(20))
+        assert.same({ exit = 0 }, rp:wait())
     end)
 
     it("start that raises keeps the worker from serving, and says why", function()
@@ -638,7 +638,7 @@ describe("lifecycle hooks", function()
             start = function() error("no luck today") end } }, ]] .. ROUTE })
         local rp = ok and err
         if rp then
-            local how = rp:wait(20)
+            local how = rp:wait()
             assert.truthy(how, "it still runs")
             assert.not_equal(0, how.exit)
             assert.truthy(rp:stderr():find("no luck today", 1, true), rp:stderr())

@@ -33,7 +33,7 @@ describe("the breaker policy last-good", function()
         return posix.poll(function()
             for _ = 1, 20 do if get(target).body ~= text then return false end end
             return true
-        end, 20)
+        end, 60)
     end
     local function break_it()
         for _ = 1, 40 do get("/guarded") end -- four in one of the workers at least

@@ -195,7 +195,7 @@ describe("processes", function()
             rp:wait_stderr("asleep")
             posix.kill(rp.pid, "KILL")
             assert.equal("slept", http.read(w).body) -- what runs is still answered
-            rp:wait(20)
+            rp:wait()
             for _, pid in ipairs(workers) do
                 assert.is_true(posix.poll(function() return not posix.alive(pid) end))
             end

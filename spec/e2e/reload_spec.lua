@@ -9,7 +9,7 @@ local proc = require("spec.support.proc")
 local process = require("spec.support.process")
 local wire = require("spec.support.wire")
 
-local answer, slow_start, all_say = process.answer, process.slow_start, process.all_say
+local answer, held_start, all_say = process.answer, process.held_start, process.all_say
 
 describe("reload", function()
     local rp
@@ -116,16 +116,18 @@ describe("reload", function()
 
         it("because a worker died is undone everywhere, and the old site respawned", function()
             rp.complaints_expected = true
-            process.change(rp, slow_start("two", 2))
+            local site, go_on = held_start("two")
+            process.change(rp, site)
             local reload = proc.spawn { process.BIN, "reload", "-p", rp.site_path }
             rp:wait_stderr("reloading")
             local master_children = process.workers(rp)
             rp:wait_stderr("start hook waits") -- the check is over
             posix.kill(master_children[1], "KILL")
-            assert.same({ exit = 1 }, reload:wait(20))
+            assert.same({ exit = 1 }, reload:wait())
             assert.match("died while it prepared the reload", reload:stderr())
             process.wait_workers(rp, 2, { master_children[1] })
-            posix.sleep(2) -- beyond the end of the other one's start hook
+            go_on()
+            posix.sleep(0.5) -- beyond the end of the other one's start hook
             all_say(rp, "one")
             process.change(rp, answer("two"))
             process.must(rp, "reload")
@@ -142,7 +144,8 @@ describe("reload", function()
 
     it("asked for many times during one is one more after it", function()
         rp = process.start {}
-        process.change(rp, slow_start("two", 1.5))
+        local site, go_on = held_start("two")
+        process.change(rp, site)
         rp:signal("HUP")
         rp:wait_stderr("reloading")
         rp:wait_stderr("start hook waits")
@@ -151,7 +154,12 @@ describe("reload", function()
             rp:signal("HUP")
             posix.sleep(0.01)
         end
-        assert.match("generation 3", process.must(rp, "reload")) -- waits for the one after
+        local reload = proc.spawn { process.BIN, "reload", "-p", rp.site_path }
+        process.wait_asked(reload)
+        process.must(rp, "status") -- so the master has heard who asked before
+        go_on()
+        assert.same({ exit = 0 }, reload:wait(60), reload:stderr()) -- waits for the one after
+        assert.match("generation 3", reload:stdout())
         all_say(rp, "three")
         posix.sleep(0.3)
         local _, n = rp:stderr():gsub("reloaded generation=", "")
@@ -285,7 +293,7 @@ describe("reload", function()
             n = n + 1
         end
         posix.write_file(stop, "")
-        assert.same({ exit = 0 }, client:wait(20), client:stderr())
+        assert.same({ exit = 0 }, client:wait(), client:stderr())
         assert.is_true(tonumber(client:stdout()) > n)
     end)
 

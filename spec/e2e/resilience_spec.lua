@@ -64,7 +64,7 @@ describe("resilience", function()
     local function wait_count(line)
         assert.is_truthy(posix.poll(function()
             return process.must(rp, "status"):find(line .. "\n", 1, true)
-        end, 10), line)
+        end, 60), line)
     end
 
     local function rows()
@@ -144,11 +144,11 @@ describe("resilience", function()
             start(ONE .. [[circuit = { min = 4, open = "300ms", probes = 2 }]])
             all(500, statuses(4, "/bad"))
             rp:wait_stderr("circuit opened upstream=api")
-            wait_for(function() return http.get(rp.port, "/ok").status == 200 end, 10)
+            wait_for(function() return http.get(rp.port, "/ok").status == 200 end, 60)
             wait_for(function()
                 http.get(rp.port, "/ok")
                 return rp:stderr():find("circuit closed upstream=api", 1, true)
-            end, 10)
+            end, 60)
             all(200, statuses(10, "/ok"))
         end)
 
@@ -158,7 +158,7 @@ describe("resilience", function()
             wait_for(function()
                 http.get(rp.port, "/bad")
                 return select(2, rp:stderr():gsub("circuit opened", "")) >= 3
-            end, 20)
+            end, 60)
             assert.is_nil(rp:stderr():find("circuit closed", 1, true))
         end)
 
@@ -214,8 +214,8 @@ describe("resilience", function()
                 local held = posix.poll(function() return o:count("/hold") > 0 end, 0.5)
                 w:close()
                 return held
-            end, 20)
-            wait_for(function() return http.get(rp.port, "/ok").status == 200 end, 10)
+            end, 60)
+            wait_for(function() return http.get(rp.port, "/ok").status == 200 end, 60)
         end)
 
         it("closes by probes that take longer than it is open", function()
@@ -225,7 +225,7 @@ describe("resilience", function()
             wait_for(function() -- each takes three rounds
                 http.get(rp.port, "/slow")
                 return rp:stderr():find("circuit closed upstream=api", 1, true)
-            end, 20)
+            end, 60)
         end)
 
         it("does not count one of two tries at once that comes to nothing", function()
@@ -257,7 +257,7 @@ describe("resilience", function()
             wait_for(function() -- refused, until it is the probe
                 first = hold()
                 return posix.poll(function() return #o:requests() > 3 end, 0.3)
-            end, 20)
+            end, 60)
             local second = hold()
             wait_count("requests_active: 2")
             first:close()
@@ -297,12 +297,12 @@ describe("resilience", function()
                 local held = posix.poll(function() return #o:requests() > 3 end, 0.3)
                 if not held then w:close() end
                 return held
-            end, 20)
+            end, 60)
             for _, pid in ipairs(process.workers(rp)) do posix.kill(pid, "KILL") end
             wait_for(function()
                 local ok, res = pcall(http.get, rp.port, "/ok")
                 return ok and res.status == 200
-            end, 20)
+            end, 60)
         end)
     end)
 
@@ -318,7 +318,7 @@ describe("resilience", function()
         local function served()
             assert.is_truthy(posix.poll(function()
                 return http.get(rp.port, "/ok").status == 200
-            end, 10))
+            end, 60))
         end
 
         it("refuses more than max_requests, in all workers", function()
@@ -357,7 +357,7 @@ describe("resilience", function()
                 for _ = 1, 10 do http.get(rp.port, "/ok") end
                 local row = rows()["upstream api"]
                 return row.limit == 1 and (row.calm_us or 0) > 0
-            end, 20)
+            end, 60)
         end)
     end)
 
@@ -418,7 +418,7 @@ describe("resilience", function()
             wait_for(function()
                 statuses(30, "/bad")
                 return why(o.port):find("too many failures", 1, true)
-            end, 20)
+            end, 60)
             rp:wait_stderr("outlier rests upstream=api")
             all(200, statuses(10, "/bad")) -- of the others
             assert.equal(1, rows()[o.port].ejections)
@@ -440,7 +440,7 @@ describe("resilience", function()
             wait_for(function()
                 statuses(30, "/bad")
                 return rp:stderr():find("outlier would rest upstream=api", 1, true)
-            end, 20)
+            end, 60)
             local row = rows()[o.port]
             assert.same({ "up", 0 }, { row.state, row.ejections })
             assert.is_true(row.noticed >= 1)
@@ -454,7 +454,7 @@ describe("resilience", function()
             wait_for(function()
                 statuses(40, "/bad")
                 return rp:stderr():find("too many rest already", 1, true)
-            end, 20)
+            end, 60)
             local _, out = process.run(rp, "upstreams", "--json")
             assert.equal(2, select(2, out:gsub('"state":"down"', "")))
             all(500, statuses(4, "/bad"))
@@ -478,7 +478,7 @@ describe("resilience", function()
         wait_for(function()
             local row = rows()[o.port] -- it is listed once a worker knows it
             return row and row.check == "ok"
-        end, 20)
+        end, 60)
         assert.is_true(rows()[o.port].check_age_ms < 20000)
     end)
 

@@ -28,7 +28,7 @@ local function lines_of(path, wanted)
 end
 
 local function wait_line(path, wanted)
-    return posix.poll(function() return lines_of(path, wanted)[1] end, 20)
+    return posix.poll(function() return lines_of(path, wanted)[1] end, 60)
         or error("no such line came: " .. cjson.encode(wanted), 2)
 end
 
@@ -113,7 +113,7 @@ describe("built-in plugins in shadow mode", function()
         assert.same({ 200, 200, 200, 200, 429 }, statuses)
         assert.is_true(posix.poll(function()
             return #lines_of(log, { path = "/limit" }) == 3
-        end, 20))
+        end, 60))
         local lines = lines_of(log, { path = "/limit" })
         for i, line in ipairs(lines) do
             assert.equal(i < 3 and 200 or 429, line.status)
@@ -128,7 +128,7 @@ describe("built-in plugins in shadow mode", function()
         assert.equal(200, http.get(rp.port, "/ip?2").status)
         assert.is_true(posix.poll(function()
             return #lines_of(log, { path = "/ip" }) >= 2
-        end, 20))
+        end, 60))
         assert.equal(0, #lines_of(log, { path = "/headers" }))
         assert.truthy(process.must(rp, "metrics"):find(
             'rproxy_plugin_shadow_edits_total{[^}]*headers"[^}]*} 1'))

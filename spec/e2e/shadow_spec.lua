@@ -243,7 +243,7 @@ describe("an instance in shadow mode", function()
                 local line = cjson.decode(text)
                 if line.path == path then return line end
             end
-        end, 20) or error("no line came about " .. path, 2)
+        end, 60) or error("no line came about " .. path, 2)
     end
 
     local function entry(line, wanted)
@@ -510,7 +510,7 @@ describe("an instance in shadow mode", function()
         end
         local before = answers()
         assert.equal(200, get("/twice").status)
-        assert.is_true(posix.poll(function() return answers() == before + 1 end, 20))
+        assert.is_true(posix.poll(function() return answers() == before + 1 end, 60))
         assert.truthy(process.must(rp, "status"):find(
             "rule %(held back: answers=%d+ denials=%d+ edits=0%)"))
     end)

@@ -71,7 +71,7 @@ local function fill(from, sent)
         if n > 0 then since = posix.now() end
         sent = sent + n
         return posix.now() - since > 0.15
-    end, 20)
+    end, 60)
     return sent
 end
 
@@ -121,7 +121,7 @@ describe("bytes moved by the kernel", function()
     local at_rest
     local function come_to_rest()
         at_rest = at_rest or e2e.settled(pipes)
-        assert.is_true(posix.poll(function() return pipes() == at_rest end, 20), "a pipe was left")
+        assert.is_true(posix.poll(function() return pipes() == at_rest end, 60), "a pipe was left")
     end
 
     local function log_line(pattern)
@@ -230,7 +230,7 @@ describe("bytes moved by the kernel", function()
                 reader = reader + (more and math.min(65536, #rest - reader) or part or 0)
                 e2e.drain(server, 1)
                 return reader >= #rest or not more
-            end, 20))
+            end, 60))
             client:finish()
             local _, why = server:recv_all(20)
             assert.equal("closed", why)

@@ -331,7 +331,7 @@ describe("a stream under way", function()
         client:close()
         assert.is_true(server:is_closed())
         server:close()
-        assert.same({ exit = 0 }, rp:wait(20))
+        assert.same({ exit = 0 }, rp:wait())
     end)
 
     it("is cut off by a drain whose limit passed", function()
@@ -339,14 +339,14 @@ describe("a stream under way", function()
         rp:signal("QUIT")
         assert.is_true(client:is_closed(20))
         log_line(rp, '"reason":"draining"')
-        assert.same({ exit = 0 }, rp:wait(20))
+        assert.same({ exit = 0 }, rp:wait())
     end)
 
     it("ends at once with the process", function()
         local client = begin(TO_UP)
         rp:signal("TERM")
         assert.is_true(client:is_closed(20))
-        assert.same({ exit = 0 }, rp:wait(20))
+        assert.same({ exit = 0 }, rp:wait())
     end)
 end)
 
@@ -654,7 +654,7 @@ describe("PostgreSQL through a stream", function()
             "-h", "127.0.0.1", "-F" }
         if root then argv = { "runuser", "-u", "postgres", "--", unpack(argv) } end
         pg = proc.spawn(argv)
-        assert.is_truthy(posix.poll(function() return posix.is_listening(port) end, 20))
+        assert.is_truthy(posix.poll(function() return posix.is_listening(port) end, 60))
         rp = start { ports = { "pg" }, vars = { up = port }, site = [[
             upstreams = { pg = rp.upstream { peers = { "127.0.0.1:${up}" } } },
             streams = { rp.stream { "127.0.0.1:${pg}", upstream = "pg" } } ]] }

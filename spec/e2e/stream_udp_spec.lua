@@ -468,7 +468,7 @@ describe("reload and stop, for datagrams", function()
             local ok, s = pcall(udp.bind, "127.0.0.1", rp.vars.two)
             if ok then s:close() end
             return ok
-        end, 20)
+        end, 60)
         assert.is_truthy(free)
         reload(SITE:format("30s", OTHER)) -- and takes it back
         c:send("new")

@@ -126,7 +126,7 @@ describe("rproxy test", function()
         write("plugins/greet_spec.lua", SPEC)
         local p = proc.spawn({ BIN, "test" }, { cwd = dir,
             env = { LUA_PATH = "/nowhere/?.lua", LUA_CPATH = "/nowhere/?.so" } })
-        assert.same({ exit = 2 }, p:wait(20))
+        assert.same({ exit = 2 }, p:wait())
         assert.matches("apt%-get install lua%-busted", p:stderr())
     end)
 
@@ -229,7 +229,7 @@ describe("rproxy test", function()
             if ok or also then error("a site got the lab") end
             error("the lab is out of reach: " .. tostring(err))]])
         local p = proc.spawn({ BIN, "-t", "-p", dir .. "/site.lua" }, { cwd = dir })
-        assert.same({ exit = 1 }, p:wait(20))
+        assert.same({ exit = 1 }, p:wait())
         assert.matches("the lab is out of reach", p:stderr(), 1, true)
     end)
 

@@ -317,7 +317,7 @@ describe("early data", function()
                 .. "-servername a.test -tls1_3 %s >'%s' 2>&1"):format(rp.port, args, out), "w")
             pipe:write(input)
             pipe:flush()
-            local ok = posix.poll(function() return done(posix.read_file(out) or "") end, 20)
+            local ok = posix.poll(function() return done(posix.read_file(out) or "") end, 60)
             pipe:close()
             assert.truthy(ok, posix.read_file(out))
         end
@@ -399,7 +399,7 @@ describe("early data that is sent again", function()
         c.fd_kept, c.fd = c.fd, wire.connect(rp.port).sock:getfd() -- what it sends goes elsewhere
         local first = c:send_early(get("/stolen"))
         o:wait_requests(1)
-        posix.poll(function() return count(o, "/stolen") == 1 end, 20)
+        posix.poll(function() return count(o, "/stolen") == 1 end, 60)
         c.fd = c.fd_kept
         c.out = first
         c:flush()
@@ -443,7 +443,7 @@ describe("early data that is sent again", function()
         for _, pid in ipairs(posix.tree(rp.pid)) do
             if pid ~= rp.pid then posix.kill(pid, 9) end
         end
-        posix.poll(function() return #posix.tree(rp.pid) == 4 end, 20)
+        posix.poll(function() return #posix.tree(rp.pid) == 4 end, 60)
         for _ = 1, COPIES do
             local w = wire.connect(rp.port)
             w:send(first)

@@ -159,7 +159,7 @@ describe("tls_hello", function()
             ("two.test:%d:127.0.0.1"):format(rp.port), "-w", " %{http_version}\n",
             ("https://two.test:%d/facts"):format(rp.port),
             ("https://two.test:%d/facts"):format(rp.port) })
-        assert.equal(0, p:wait(20).exit)
+        assert.equal(0, p:wait().exit)
         local first, second = p:stdout():match("^(.-) 2\n(.-) 2\n$")
         assert.same({ 1, 2 }, { json(first).n, json(second).n })
         assert.equal("two.test", json(second).facts.sni)
@@ -181,7 +181,7 @@ describe("tls_hello", function()
         assert.equal(before + 3, posix.poll(function()
             local n = count(rp, "tls_refused")
             return n == before + 3 and n
-        end, 20))
+        end, 60))
         rp:wait_stderr("reason=tls_refused")
         local line = e2e.log_since(rp, mark, "reason=tls_refused")[1]
         assert.truthy(line:find("sni=no.test", 1, true), line)
@@ -189,7 +189,7 @@ describe("tls_hello", function()
         posix.poll(function()
             refused(rp.port, { sni = "why.test" })
             return #e2e.log_since(rp, mark, 'error="not you" client=127.0.0.1 sni=why.test') > 0
-        end, 20)
+        end, 60)
         tls.connect(rp.port, { sni = "yes.test" }):close()
     end)
 
@@ -216,7 +216,7 @@ describe("tls_hello", function()
             assert.equal(1, #lines, name)
             assert.truthy(lines[1]:find(text, 1, true), lines[1])
         end
-        posix.poll(function() return count(rp, "tls_failed") == failed + 5 end, 20)
+        posix.poll(function() return count(rp, "tls_failed") == failed + 5 end, 60)
         assert.equal("1", runs("boom.test"))
     end)
 
@@ -244,7 +244,7 @@ describe("tls_hello", function()
     it("that waits when the worker stops holds up nobody", function()
         local c = tls.connect(rp.port, { sni = "stuck.test", no_handshake = true })
         c:hello()
-        posix.poll(function() return runs("stuck.test") == "1" end, 20)
+        posix.poll(function() return runs("stuck.test") == "1" end, 60)
         -- The end of the whole file stops it.
     end)
 
@@ -330,7 +330,7 @@ describe("tls_hello", function()
             local err = posix.poll(function()
                 local text = runs("late")
                 return text ~= "nil" and text
-            end, 20)
+            end, 60)
             if not goes then c:close() end
             return err
         end
@@ -400,7 +400,7 @@ describe("tls_hello", function()
                     rp.route { "/*", respond = { 200, "ok" } } } } } } ]] }
         assert.truthy(refused(hasty.port, { sni = "a.test" }))
         hasty:wait_stderr('reason=tls_timeout error="its tls_hello hook was waited for"')
-        posix.poll(function() return count(hasty, "tls_timeouts") == 1 end, 20)
+        posix.poll(function() return count(hasty, "tls_timeouts") == 1 end, 60)
         hasty:stop()
     end)
 
@@ -421,7 +421,7 @@ describe("tls_hello", function()
             ends[i] = tls.connect(s.port, { sni = name, no_handshake = true })
             ends[i]:send_raw("PROXY TCP4 192.0.2.7 ") -- the rest comes later
         end
-        posix.poll(function() return count(s, "connections_accepted") == 2 end, 20)
+        posix.poll(function() return count(s, "connections_accepted") == 2 end, 60)
         s:write_site(text:format(""), vars)
         process.must(s, "reload")
         -- Who is in its queue is still served: the listener goes when nobody is.
@@ -647,7 +647,7 @@ describe("certificate", function()
             assert.truthy(refused(rp.port, { sni = "no.test" }):find("unrecognized name"))
         end
         assert.equal(1, runs("no.test"))
-        posix.poll(function() return count(rp, "tls_refused") == before + 3 end, 20)
+        posix.poll(function() return count(rp, "tls_refused") == before + 3 end, 60)
         rp:wait_stderr("reason=tls_refused .*sni=no.test")
     end)
 
@@ -690,10 +690,10 @@ describe("certificate", function()
         up:recv_until("\n")
         local second = tls.connect(rp.port, { sni = "left.test", no_handshake = true })
         second:hello()
-        posix.poll(function() return ask("hellos", "left.test") == 2 end, 20)
+        posix.poll(function() return ask("hellos", "left.test") == 2 end, 60)
         local closed = count(rp, "tls_closed")
         first:close()
-        posix.poll(function() return count(rp, "tls_closed") == closed + 1 end, 20)
+        posix.poll(function() return count(rp, "tls_closed") == closed + 1 end, 60)
         up:send("go\n")
         assert.is_true(second:handshake())
         assert.equal("made.test", second.peer)
@@ -710,7 +710,7 @@ describe("certificate", function()
         end
         local up = parked:accept()
         up:recv_until("\n")
-        posix.poll(function() return ask("hellos", "parked.test") == 3 end, 20)
+        posix.poll(function() return ask("hellos", "parked.test") == 3 end, 60)
         for i = 1, 3 do ends[i]:close() end
         assert.is_true(up:is_closed())
     end)
@@ -797,7 +797,7 @@ describe("a hook that never ends", function()
             assert.truthy(refused(rp.port, { sni = "b.test" }):find("internal error"))
             return rp:stderr():find('reason=hook_timeout error="its tls_hello hook was waited for"',
                 1, true)
-        end, 20)
+        end, 60)
         rp:stop()
     end)
 end)

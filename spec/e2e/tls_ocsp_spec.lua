@@ -103,7 +103,7 @@ describe("OCSP answers", function()
             assert.truthy(posix.poll(function() -- published once a second
                 local status = process.must(rp, "status")
                 return status:match("ocsp_fetched: 1\n") and status:match("tls_stapled: [1-9]")
-            end, 20))
+            end, 60))
             local c = tls.connect(rp.tls, { sni = "a.test" }) -- one that does not ask
             assert.equal(200, (c:get("/")))
             c:close()
@@ -177,7 +177,7 @@ describe("OCSP answers", function()
             wait_status("a.test", "Cert Status: good")
             assert.truthy(posix.poll(function()
                 return process.must(rp, "status"):match("ocsp_failed: 1\n")
-            end, 20))
+            end, 60))
         end)
 
         it("are asked for again before they end, and older ones do not take their place", function()

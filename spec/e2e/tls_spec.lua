@@ -254,7 +254,7 @@ describe("TLS and large bodies", function()
         posix.poll(function()
             read(0.05)
             return count() == n
-        end, 20)
+        end, 60)
         assert.same({ n, 0 }, { count() })
         u:send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         c:recv_until("\r\n\r\n")

@@ -96,7 +96,7 @@ describe("tracing a request", function()
                 local line = cjson.decode(text)
                 if line.id == id then return line end
             end
-        end, 20) or error("no line came", 2)
+        end, 60) or error("no line came", 2)
     end
 
     it("is for those who know the token", function()

@@ -341,6 +341,8 @@ describe("untrusted plugins", function()
                 end
                 walk(rp, 0) walk(conf, 0) walk(string, 0) walk(table, 0) walk(req.up, 0)
                 walk(rp.regex("a"), 0) walk(rp.lru(2), 0) walk(rp.array {}, 0)
+                local handle = rp.header("host")
+                try(function() handle.name = "x-evil" end) try(function() handle.id = 1 end)
                 string.upper = function() return "evil" end
                 string.format = function() return "evil" end
                 table.concat = function() return "evil" end
@@ -351,7 +353,8 @@ describe("untrusted plugins", function()
             if req.path ~= "/look" then return end
             local words = { ("a"):upper(), ("%d"):format(1), table.concat({ "x", "y" }),
                 rp.json.encode { 1 }, rp.hash("a") == rp.hash("a"), type(rp.sleep), type(rp.log.info),
-                rp.regex("a"):test("a"), rp.lru(1):get("x"), tostring(req.path), req:get("host") ~= nil }
+                rp.regex("a"):test("a"), rp.lru(1):get("x"), tostring(req.path),
+                req:get(rp.header("host")) ~= nil }
             for i = 1, 11 do words[i] = tostring(words[i]) end
             return req:exit(200, table.concat(words, " "))
         end } ]] })

@@ -19,7 +19,7 @@ if protocol.name ~= "h1" then return end -- speaks several itself
 
 local UPGRADES = tonumber(os.getenv("RP_UPGRADES")) or 10
 
-local answer, slow_start, all_say = process.answer, process.slow_start, process.all_say
+local answer, held_start, all_say = process.answer, process.held_start, process.all_say
 
 local function upgrade(rp, ...)
     return process.must(rp, "upgrade", ...)
@@ -70,7 +70,8 @@ describe("an upgrade", function()
 
         it("by USR2 does the same, and one at a time", function()
             rp = process.start {}
-            process.change(rp, slow_start("two", 3))
+            local site, go_on = held_start("two")
+            process.change(rp, site)
             rp:signal("USR2")
             rp:wait_stderr("start hook waits")
             rp:signal("USR2")
@@ -79,8 +80,38 @@ describe("an upgrade", function()
             assert.same({ exit = 1 }, how)
             assert.match("an upgrade is under way already", err)
             assert.match("upgrade: under way, pid %d+", process.must(rp, "status"))
+            go_on()
             rp:wait_stderr("upgraded from=0.1.0 to=0.1.0")
             all_say(rp, "two")
+        end)
+
+        it("is over when nobody of the version before accepts clients any more", function()
+            rp = process.start {}
+            local old = process.wait_workers(rp, 2)
+            process.change(rp, answer("two"))
+            -- They hear late that they are to leave the sockets to the others.
+            for _, pid in ipairs(old) do posix.kill(pid, "STOP") end
+            local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
+            assert.is_truthy(posix.poll(function()
+                assert.is_true(up:is_running())
+                return process.must(rp, "status"):find("upgrade: workers of the version before still accept")
+            end))
+            local how, _, err = process.run(rp, "upgrade")
+            assert.same({ exit = 1 }, how)
+            assert.match("an upgrade is under way already", err)
+            for _, pid in ipairs(old) do posix.kill(pid, "CONT") end
+            assert.same({ exit = 0 }, up:wait(60), up:stderr())
+            all_say(rp, "two")
+            assert.is_nil(process.must(rp, "status"):find("upgrade: ", 1, true))
+        end)
+
+        it("does not wait for ever for one that hangs", function()
+            rp = process.start { quiet_end = true, more = "timeouts = { drain = 1 }," }
+            local old = process.wait_workers(rp, 2)
+            posix.kill(old[1], "STOP")
+            assert.match("^upgraded: ", upgrade(rp))
+            posix.kill(old[1], "CONT")
+            process.wait_workers(rp, 2, old)
         end)
 
         it("takes the program that it is told", function()
@@ -101,13 +132,18 @@ describe("an upgrade", function()
 
         it("puts a reload and a reopening off until after it", function()
             rp = process.start {}
-            process.change(rp, slow_start("two", 3))
+            local site, go_on = held_start("two")
+            process.change(rp, site)
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             rp:wait_stderr("start hook waits")
-            process.change(rp, answer("three"))
             assert.match("after the upgrade that is under way", process.must(rp, "reopen"))
-            assert.match("reloaded: generation 3", process.must(rp, "reload"))
-            assert.same({ exit = 0 }, up:wait(20), up:stderr())
+            process.change(rp, answer("three"))
+            local reload = proc.spawn { process.BIN, "reload", "-p", rp.site_path }
+            process.wait_asked(reload)
+            go_on()
+            assert.same({ exit = 0 }, reload:wait(60), reload:stderr())
+            assert.match("reloaded: generation 3", reload:stdout())
+            assert.same({ exit = 0 }, up:wait(), up:stderr())
             all_say(rp, "three")
             rp:wait_stderr("log files reopened")
         end)
@@ -453,7 +489,7 @@ describe("an upgrade", function()
             local first = agents()[1]
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             while up:is_running() do assert.is_true(#agents() <= 1) end
-            assert.same({ exit = 0 }, up:wait(20), up:stderr())
+            assert.same({ exit = 0 }, up:wait(), up:stderr())
             assert.equal(1, #agents())
             assert.is_true(agents()[1] ~= first)
             assert.match("agent: serving", process.must(rp, "status"))
@@ -534,14 +570,14 @@ describe("an upgrade", function()
         it("the new program is killed leaves the old one serving", function()
             rp = process.start { quiet_end = true }
             local workers = process.wait_workers(rp, 2)
-            process.change(rp, slow_start("two", 20))
+            process.change(rp, (held_start("two")))
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             local pid = successor(rp)
             rp:wait_stderr("start hook waits")
             local new = {}
             for _, p in ipairs(posix.tree(pid)) do new[#new + 1] = p end
             posix.kill(pid, "KILL")
-            assert.same({ exit = 1 }, up:wait(20))
+            assert.same({ exit = 1 }, up:wait())
             assert.match("signal 9", up:stderr())
             gone(new)
             all_say(rp, "one")
@@ -553,12 +589,12 @@ describe("an upgrade", function()
 
         it("one of its workers is killed leaves the old one serving", function()
             rp = process.start { quiet_end = true }
-            process.change(rp, slow_start("two", 20))
+            process.change(rp, (held_start("two")))
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             local pid = successor(rp)
             rp:wait_stderr("start hook waits")
             posix.kill(posix.tree(pid)[2], "KILL")
-            assert.same({ exit = 1 }, up:wait(20))
+            assert.same({ exit = 1 }, up:wait())
             assert.match("a worker died while it started", up:stderr())
             all_say(rp, "one")
             process.wait_workers(rp, 2)
@@ -567,12 +603,14 @@ describe("an upgrade", function()
         it("an old worker is killed is made whole and goes on", function()
             rp = process.start { quiet_end = true }
             local workers = process.wait_workers(rp, 2)
-            process.change(rp, slow_start("two", 2))
+            local site, go_on = held_start("two")
+            process.change(rp, site)
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             rp:wait_stderr("start hook waits")
             posix.kill(workers[1], "KILL")
             all_say(rp, "one")
-            assert.same({ exit = 0 }, up:wait(20), up:stderr())
+            go_on()
+            assert.same({ exit = 0 }, up:wait(), up:stderr())
             all_say(rp, "two")
             gone(workers)
             process.wait_workers(rp, 2)
@@ -580,14 +618,14 @@ describe("an upgrade", function()
 
         it("the master is killed ends as without one, and can be started again", function()
             rp = process.start { quiet_end = true }
-            process.change(rp, slow_start("two", 20))
+            process.change(rp, (held_start("two")))
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             successor(rp)
             rp:wait_stderr("start hook waits")
             local all = posix.tree(rp.pid)
             rp:signal("KILL")
             rp:wait(5)
-            assert.same({ exit = 1 }, up:wait(20))
+            assert.same({ exit = 1 }, up:wait())
             gone(all)
             assert.is_false(posix.is_listening(rp.port))
         end)
@@ -602,12 +640,14 @@ describe("an upgrade", function()
                 agent = process.must(rp, "status"):match("agent: serving, pid (%d+)")
                 return agent
             end))
-            process.change(rp, slow_start("two", 1))
+            local site, go_on = held_start("two")
+            process.change(rp, site)
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             local pid = successor(rp)
+            go_on()
             gone { tonumber(agent) } -- the new workers are ready: the other agent's turn
             posix.kill(pid, "KILL")
-            up:wait(20)
+            up:wait()
             if up.ended.exit == 0 then return end -- it was over already
             assert.is_truthy(posix.poll(function()
                 return process.must(rp, "status"):match("agent: serving, pid (%d+)")
@@ -617,13 +657,13 @@ describe("an upgrade", function()
 
         it("the master is told to end gives it up", function()
             rp = process.start {}
-            process.change(rp, slow_start("two", 20))
+            process.change(rp, (held_start("two")))
             local up = proc.spawn { process.BIN, "upgrade", "-p", rp.site_path }
             local pid = successor(rp)
             rp:wait_stderr("start hook waits")
             local new = posix.tree(pid)
             rp:stop { signal = "QUIT" }
-            assert.same({ exit = 1 }, up:wait(20))
+            assert.same({ exit = 1 }, up:wait())
             assert.match("the master is ending", up:stderr())
             gone(new)
         end)

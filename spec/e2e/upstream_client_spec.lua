@@ -165,7 +165,7 @@ describe("a client of an upstream", function()
         assert.equal("200 late", http.read(w, { method = "GET" }).body)
         w:close()
         assert.equal("200 late", ask("/").body)
-        assert.truthy(posix.poll(function() return peer("in_flight", slow.port) == 0 end, 20))
+        assert.truthy(posix.poll(function() return peer("in_flight", slow.port) == 0 end, 60))
     end)
 
     it("lets go of its peer when its generation does, whatever waits", function()
@@ -228,7 +228,7 @@ describe("the mirror", function()
         assert.equal("1", e2e.field(copy:requests()[1], "x-mirrored"))
         assert.truthy(posix.poll(function()
             return metrics.value(rp, 'mirror_requests_total{result="sent"}') == 6
-        end, 20))
+        end, 60))
         assert.is_nil(metrics.value(rp, 'mirror_requests_total{result="failed"}'))
     end)
 
@@ -240,6 +240,6 @@ describe("the mirror", function()
         for i = 1, 8 do assert.equal("main", http.get(rp.port, "/" .. i).body) end
         assert.truthy(posix.poll(function()
             return metrics.value(rp, 'mirror_requests_total{result="dropped"}') == 6
-        end, 20))
+        end, 60))
     end)
 end)

@@ -52,6 +52,7 @@ static void check_scanners(const char *p, const char *end)
         RP_CHECK(rp_scan_query(p, end) == naive(p, end, path, "%?\\"));
         RP_CHECK(rp_scan_visible(p, end) == naive_visible(p, end));
         if (*p == '/') RP_CHECK(rp_scan_abnormal(p, end) == naive_abnormal(p, end));
+        if (*p == '/') RP_CHECK(rp_scan_plain_path(p, end) <= naive_abnormal(p, end));
         const char *colon = memchr(p, ':', (size_t)(end - p));
         RP_CHECK(rp_scan_byte(p, end, ':') == (colon ? colon : end));
     }

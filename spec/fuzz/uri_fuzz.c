@@ -2,6 +2,7 @@
  *
  * Fuzzer of request targets and paths: the first byte chooses the method, the rest is the target.
  */
+#include "http/token.h"
 #include "http/uri.h"
 #include "http_fuzz.h"
 
@@ -59,6 +60,24 @@ static void check_authority(rp_str all)
     }
 }
 
+/* The one walk over a line finds what the two over its target, up to the first space, find. */
+static void check_origin(rp_str line)
+{
+    struct rp_uri quick, whole;
+    memset(&quick, 0, sizeof quick);
+    const char *space = line.len ? memchr(line.ptr, ' ', line.len) : NULL;
+    size_t n = rp_uri_parse_origin(line.ptr, line.ptr + line.len, &quick);
+    rp_str target = rp_str_head(line, space ? (size_t)(space - line.ptr) : 0);
+    bool is_origin = target.len > 0 && target.ptr[0] == '/' &&
+                     rp_uri_parse_target(target, RP_M_GET, &whole) == RP_OK;
+    RP_CHECK(n == (is_origin ? target.len : 0));
+    if (n == 0) return;
+    RP_CHECK(quick.form == whole.form && quick.has_query == whole.has_query);
+    RP_CHECK(quick.is_normal == whole.is_normal && quick.query.ptr == whole.query.ptr);
+    RP_CHECK(quick.query.len == whole.query.len && rp_str_eq(quick.path, whole.path));
+    RP_CHECK(quick.raw_path.ptr == whole.raw_path.ptr && rp_str_eq(quick.raw_path, quick.path));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct rp_arena arena;
@@ -86,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             RP_CHECK(uri.raw_path.len + uri.has_query + uri.query.len == target.len);
     }
     check_authority(target);
+    check_origin(target);
     if (rp_uri_parse_authority(target, &host, &port) == RP_OK)
         RP_CHECK(host.ptr == p && host.len > 0 && host.len <= 255);
     check_normalize(&arena, target);

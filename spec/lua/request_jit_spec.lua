@@ -20,14 +20,16 @@ local request = require("rproxy.request")
 local function fake_request()
     local r, fields = ffi.new("struct rp_req"), ffi.new("struct rp_field[8]")
     C.rp_msg_init(r.x.head, fields, 8, 8)
-    C.rp_arena_init(r.x.arena, r.x.arena_first, 2048, 65536)
+    C.rp_arena_init(r.x.arena, r.x.arena_first, 2048, 16 * 1024 * 1024)
     local path = "/some/path"
     r.x.head.uri.path.ptr, r.x.head.uri.path.len = path, #path
     r.x.head.method, r.phase, r.x.head.version = 1, 1, 11
     local name, value = "x-api-key", "0123456789"
     assert(C.rp_msg_add(r.x.head, r.x.arena, 0, c.str(name), c.str(value)) == 0)
     r.up_head = r.x.head
-    return r, { fields, path, name, value }
+    local conf = ffi.new("struct rp_conf")
+    conf.script, r.conf = ffi.cast("void *", aligned), conf
+    return r, { fields, path, name, value, conf }
 end
 
 local r, anchors = fake_request()
@@ -52,7 +54,7 @@ describe("a hook that", function()
     local KEY = header.handle("x-api-key")
     local req
     before_each(function()
-        req = request.wrap(ffi.cast("void *", r), ffi.cast("void *", dirty), 0)
+        req = request.wrap(ffi.cast("void *", r), ffi.cast("void *", dirty), 0, 1)
         assert.is_not_nil(anchors)
         assert.is_not_nil(library)
         assert.is_not_nil(host_bytes) -- an upvalue: C writes there as long as hooks run
@@ -68,6 +70,8 @@ describe("a hook that", function()
         ["keeps something in ctx"] = function(q) q.ctx.n = (q.ctx.n or 0) + 1 end,
         ["looks at the route"] = function(q) return q.route end,
         ["reads what goes upstream"] = function(q) return q.up:get(KEY) end,
+        ["sets what goes upstream by handle"] = function(q) q.up:set(KEY, "v") end,
+        ["sets what goes upstream by name"] = function(q) q.up:set("X-Name", "v") end,
     }
     for what, fn in pairs(HOT) do
         it(what .. " runs as machine code", function()

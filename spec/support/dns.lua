@@ -24,6 +24,10 @@ function M.start(state)
     local d = setmetatable({ port = posix.free_port(), path = dir .. "/state.lua" }, Server)
     d:set(state)
     d.proc = proc.spawn({ "luajit", "spec/support/dns_main.lua", tostring(d.port), d.path })
+    local bound = posix.poll(function()
+        return d.proc:stdout() == "bound\n" or not d.proc:is_running()
+    end)
+    assert(bound and d.proc:is_running(), "the DNS server does not start: " .. d.proc:stderr())
     return d
 end
 

@@ -13,6 +13,8 @@ local socket = require("socket")
 local port, path = tonumber(arg[1]), arg[2]
 local server = assert(socket.udp())
 assert(server:setsockname("127.0.0.1", port))
+print("bound")
+io.stdout:flush()
 
 local TYPES = { [1] = "a", [28] = "aaaa", [33] = "srv" }
 

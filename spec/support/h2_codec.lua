@@ -121,18 +121,19 @@ end
 
 -- A reader of written HTTP/1.1 text. owner:on_head(line, fields) returns how the body goes on
 -- ("none" "length" "chunked" "close", and its length), owner:on_body(bytes, is_last, trailers).
+-- What is left of the text begins at `at`: cutting it off at each chunk would copy all of it.
 local Text = {}
 Text.__index = Text
 
 local function new_text(owner)
-    return setmetatable({ owner = owner, buf = "", state = "head" }, Text)
+    return setmetatable({ owner = owner, buf = "", at = 1, state = "head" }, Text)
 end
 
 function Text:head()
-    local _, last = self.buf:find("\r\n\r\n", 1, true)
+    local _, last = self.buf:find("\r\n\r\n", self.at, true)
     if not last then return false end
-    local line, rest = self.buf:sub(1, last - 2):match("^(.-)\r\n(.*)$")
-    self.buf = self.buf:sub(last + 1)
+    local line, rest = self.buf:sub(self.at, last - 2):match("^(.-)\r\n(.*)$")
+    self.at = last + 1
     self.state, self.left = self.owner:on_head(line, parse_fields(rest))
     if self.state == "none" or self.state == "length" and self.left == 0 then
         self.state = "head"
@@ -141,9 +142,9 @@ function Text:head()
 end
 
 function Text:body()
-    if self.buf == "" then return false end
-    local bytes = self.left and self.buf:sub(1, self.left) or self.buf
-    self.buf = self.left and self.buf:sub(self.left + 1) or ""
+    if self.at > #self.buf then return false end
+    local bytes = self.buf:sub(self.at, self.left and self.at + self.left - 1 or -1)
+    self.at = self.at + #bytes
     if self.left then self.left = self.left - #bytes end
     return bytes
 end
@@ -163,11 +164,11 @@ function Text:close()
 end
 
 function Text:chunked()
-    local line, rest = self.buf:match("^([^\n]-)\r\n()")
+    local line, rest = self.buf:match("^([^\n]-)\r\n()", self.at)
     if not line then return false end
     local digits = line:match("^(%x+)%s*$") or line:match("^(%x+)[ \t]*;")
     if not digits then cannot("the chunk size " .. line) end
-    self.buf, self.left = self.buf:sub(rest), tonumber(digits, 16)
+    self.at, self.left = rest, tonumber(digits, 16)
     self.state = self.left == 0 and "trailers" or "chunk"
     return true
 end
@@ -179,28 +180,29 @@ function Text:chunk()
         self.owner:on_body(bytes, false)
         return true
     end
-    if #self.buf < 2 then return false end
-    if self.buf:sub(1, 2) ~= "\r\n" then cannot("a chunk that does not end") end
-    self.buf, self.state = self.buf:sub(3), "chunked"
+    if #self.buf < self.at + 1 then return false end
+    if self.buf:sub(self.at, self.at + 1) ~= "\r\n" then cannot("a chunk that does not end") end
+    self.at, self.state = self.at + 2, "chunked"
     return true
 end
 
 function Text:trailers()
     local last
-    if self.buf:sub(1, 2) == "\r\n" then
-        last = 2
+    if self.buf:sub(self.at, self.at + 1) == "\r\n" then
+        last = self.at + 1
     else
-        last = select(2, self.buf:find("\r\n\r\n", 1, true))
+        last = select(2, self.buf:find("\r\n\r\n", self.at, true))
         if not last then return false end
     end
-    local fields = parse_fields(self.buf:sub(1, last - 2))
-    self.buf, self.state = self.buf:sub(last + 1), "head"
+    local fields = parse_fields(self.buf:sub(self.at, last - 2))
+    self.at, self.state = last + 1, "head"
     self.owner:on_body("", true, fields)
     return true
 end
 
 function Text:write(bytes)
-    self.buf = self.buf == "" and bytes or self.buf .. bytes
+    self.buf = self.at > #self.buf and bytes or self.buf:sub(self.at) .. bytes
+    self.at = 1
     while self[self.state](self) do end
 end
 

@@ -49,11 +49,30 @@ function M.answer(text)
     return { routes = ('rp.route { "/*", respond = { 200, "%s" } }'):format(text) }
 end
 
---- ... and whose start hook says that it waits, and waits: time to do something meanwhile.
-function M.slow_start(text, seconds)
+--- ... and whose start hook says that it waits, and waits until open() is called: time to do
+--- something meanwhile (10 s: no start hook may take longer). Returns the options, open.
+function M.held_start(text)
+    local dir = proc.temp_dir()
+    os.execute(("chmod 755 '%s'"):format(dir)) -- workers of root's are somebody else
     return { routes = ([[ rp.route { "/*", respond = { 200, "%s" }, use = {
-        { name = "slow", start = function()
-            rp.log.notice("start hook waits") rp.sleep(%g) end } } } ]]):format(text, seconds) }
+        { name = "held", start = function()
+            rp.log.notice("start hook waits")
+            while not rp.fs.stat("%s/go") do rp.sleep(0.01) end end } } } ]]):format(text, dir) },
+        function() posix.write_file(dir .. "/go", "") end
+end
+
+--- Wait until a command that was started by proc.spawn has asked the master and waits for an answer:
+--- it has a socket and sleeps.
+function M.wait_asked(p)
+    local asked = posix.poll(function()
+        if not p:is_running() then return true end
+        local pipe = io.popen("ls -l /proc/" .. p.pid .. "/fd 2>/dev/null")
+        local has_socket = pipe:read("*a"):find("socket:", 1, true)
+        pipe:close()
+        local stat = posix.read_file("/proc/" .. p.pid .. "/stat") or ""
+        return has_socket and stat:find("^%d+ %b() S")
+    end)
+    if not asked then error("it does not ask: " .. p:stderr(), 2) end
 end
 
 --- Every worker answers that text: as many requests on connections of their own as it takes.

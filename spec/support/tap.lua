@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
--- tap: the output handler of our spec runs. One line per test as it ends, so that a crash shows how
--- far the file came; reasons with tracebacks; "1..N" last, which is missing after a crash.
+-- tap: the output handler of our spec runs. "# now NAME" as a test begins, and a line as it ends, so
+-- that a crash shows how far the file came; reasons with tracebacks; "1..N" last, which is missing
+-- after a crash.
 --
 --   luajit $(command -v busted) -o spec/support/tap.lua FILE
 
@@ -32,6 +33,11 @@ return function()
             write("# " .. reason:gsub("\n", "\n# "))
         end
         reasons = {}
+    end
+
+    function base.on_test_start(element)
+        write("# now " .. base.getFullName(element))
+        return nil, true
     end
 
     function base.on_test_end(element, _, status)
@@ -71,6 +77,7 @@ return function()
     function base:subscribe(options)
         require("busted.languages.en")
         self.options = options
+        busted.subscribe({ "test", "start" }, self.on_test_start)
         busted.subscribe({ "test", "end" }, self.on_test_end)
         busted.subscribe({ "failure" }, self.on_trouble)
         busted.subscribe({ "error" }, self.on_trouble)

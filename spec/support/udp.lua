@@ -5,9 +5,9 @@
 --   local up = udp.bind()                       -- an upstream on a free loopback port
 --   local client = udp.client(rp.vars.one)      -- takes datagrams from that address only
 --   client:send("q")
---   local q = up:take()                         -- { text, ip, port }; raises after 20 s
+--   local q = up:take()                         -- { text, ip, port }; raises after 60 s
 --   up:answer(q, "a")
---   client:recv()                               -- its text; raises after 20 s
+--   client:recv()                               -- its text; raises after 60 s
 --   client:is_silent(0.1)                       -- nothing came
 --   udp.close_all()                             -- in after_each
 

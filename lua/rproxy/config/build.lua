@@ -115,6 +115,10 @@ function Builder:site()
         function(key, value) return sink:text(key, value) end)
     self:try(place("workers"), "workers", sink:number("workers",
         opts.workers == "auto" and 0 or opts.workers))
+    if opts.cpu_affinity then
+        self:try(place("cpu_affinity"), "cpu_affinity", sink:text("cpu_affinity",
+            opts.cpu_affinity == "auto" and "auto" or table.concat(opts.cpu_affinity, ",")))
+    end
     self:try(place("forwarded"), "forwarded", sink:number("forward.bits", self:forwarded()))
     self:try(place("via"), "via", sink:number("via.on", opts.via and 1 or 0))
     if opts.via then self:try(place("via"), "via", sink:text("via.name", opts.via)) end

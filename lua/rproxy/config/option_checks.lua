@@ -23,6 +23,11 @@ function M.is_path(value)
     return nil, "a path that begins with a slash"
 end
 
+function M.is_rooted(value)
+    if value:sub(1, 1) == "/" then return true end
+    return nil, 'a path that starts with "/"'
+end
+
 function M.is_token(value)
     if value:find("^[%w!#$%%&'*+%-.^_`|~]+$") then return true end
     return nil, "a word of letters, digits and . - _"
@@ -58,6 +63,19 @@ function M.is_servers(list)
         end
     end
     return true
+end
+
+--- What cpu_affinity takes.
+function M.is_cpus(value)
+    local what = '"auto", false, or a list of numbers from 0 to 1023'
+    if value == "auto" or value == false then return true end
+    if type(value) ~= "table" or #value == 0 then return nil, what end
+    local n = 0
+    for _ in pairs(value) do n = n + 1 end
+    for _, cpu in ipairs(value) do
+        if type(cpu) ~= "number" or cpu % 1 ~= 0 or cpu < 0 or cpu > 1023 then return nil, what end
+    end
+    return n == #value and n <= 1024 or nil, what
 end
 
 return M

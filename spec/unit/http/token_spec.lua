@@ -5,21 +5,34 @@
 local c = require("spec.support.c")
 local tokens = require("tools.tokens")
 
-local C = c.load { "http/token.h" }
+local ffi = c.ffi
+local C = c.load { "http/h1_parse.h", "http/token.h" }
 local TABLE = "runtime/http/token.tbl"
 local HEADERS, METHODS = tokens.rows(TABLE, "F"), tokens.rows(TABLE, "M")
 
--- Both ways to ask: with the name alone, and with its ':' and bytes behind it.
+local arena = ffi.new("struct rp_arena")
+C.rp_arena_init(arena, nil, 0, 64 * 1024)
+local limits = ffi.new("struct rp_h1_limits", { 16384, 8192, 100 })
+local fields = ffi.new("struct rp_field[4]")
+local VALUES = { ["content-length"] = "1", ["transfer-encoding"] = "chunked" } -- else any will do
+
+-- The id that the parser finds in a head, 0 where it finds no field of that name.
+local function header_in_head(name, rest)
+    local msg = ffi.new("struct rp_msg")
+    local text = ("HTTP/1.1 200 OK\r\n%s: %s\r\n%s\r\n"):format(name,
+        VALUES[name:lower()] or "v", rest)
+    local bytes = ffi.new("char[?]", #text + 1, text)
+    C.rp_msg_init(msg, fields, 4, 4)
+    local e = C.rp_h1_parse_response(bytes, #text, limits, C.RP_M_GET, arena, msg)
+    if e ~= 0 or msg.fields[0].name_n ~= #name then return 0 end
+    return msg.fields[0].id
+end
+
+-- Both ways to ask: for the name alone, and as a field of a head, with and without bytes behind it.
 local function header(name)
     local id = C.rp_token_header(name, #name)
-    for _, rest in ipairs { ":", ": v\r\n", ": some value that is long\r\n" } do
-        local line = name .. rest
-        local start = require("ffi").cast("const char *", line)
-        local found = C.rp_token_header_at(start, start + #line, 256)
-        if not name:find(":", 1, true) then
-            assert.equal(id, found.id, line)
-            assert.equal(#name, found.n, line)
-        end
+    for _, rest in ipairs { "", "X-Other: some value\r\n" } do
+        assert.equal(id, header_in_head(name, rest), ("%q"):format(name))
     end
     return id
 end

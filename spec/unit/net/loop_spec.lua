@@ -21,6 +21,52 @@ describe("rp_loop", function()
         return d
     end
 
+    describe("jobs for idle time", function()
+        local function idle(fn)
+            local i = ffi.new("struct rp_idle")
+            i.run = env:callback("bool (*)(struct rp_idle *)", fn)
+            return i
+        end
+
+        it("run in turn, one in each tick without events, until they say that they are done", function()
+            local ran, left = {}, 2
+            local a = idle(function() ran[#ran + 1] = "a" left = left - 1 return left > 0 end)
+            local b = idle(function() ran[#ran + 1] = "b" return false end)
+            C.rp_loop_when_idle(env.loop, a)
+            C.rp_loop_when_idle(env.loop, b)
+            C.rp_loop_when_idle(env.loop, a) -- queued already
+            assert.same({}, ran)
+            local from = posix.now()
+            for _ = 1, 3 do C.rp_loop_turn(env.loop, 20000) end -- does not sleep meanwhile
+            assert.same({ "a", "b", "a" }, ran)
+            assert.is_true(posix.now() - from < 10)
+            assert.is_false(a.queued)
+            C.rp_loop_turn(env.loop, 0)
+            assert.same({ "a", "b", "a" }, ran)
+        end)
+
+        it("wait while there are events", function()
+            local ran = 0
+            local a = idle(function() ran = ran + 1 return true end)
+            local near, far = net.socketpair()
+            env:own(far)
+            local conn = env:adopt(near)
+            net.write(far, "x")
+            C.rp_loop_when_idle(env.loop, a)
+            env:until_true(function() return conn.readable > 0 end)
+            local before = ran
+            for _ = 1, 3 do C.rp_loop_turn(env.loop, 0) end -- nobody reads it: it comes again
+            assert.equal(before, ran)
+            conn:close()
+            env:until_true(function() return ran > before end)
+            C.rp_loop_not_idle(env.loop, a)
+            C.rp_loop_not_idle(env.loop, a) -- not queued: no effect
+            before = ran
+            C.rp_loop_turn(env.loop, 0)
+            assert.equal(before, ran)
+        end)
+    end)
+
     describe("deferred jobs", function()
         it("run once, in order, not before the turn", function()
             local ran = {}

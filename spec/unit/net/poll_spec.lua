@@ -21,6 +21,18 @@ int raise(int number);
 local SIGUSR2 = 12
 local IN, OUT = 1, 4
 
+-- Start a program and wait for its end.
+local function run_program(env)
+    local argv = ffi.new("char *[2]", ffi.cast("char *", "/bin/true"), nil)
+    local environment = ffi.new("char *[1]")
+    local spec = ffi.new("struct rp_child_spec", { argv = argv, env = environment, out_most = 9 })
+    local out, why, ended = ffi.new("struct rp_child *[1]"), ffi.new("const char *[1]"), false
+    local on_end = env:callback("void (*)(void *)", function() ended = true end)
+    assert.equal(0, C.rp_child_start(env.loop, spec, on_end, nil, out, why))
+    env:until_true(function() return ended end)
+    C.rp_child_close(out)
+end
+
 describe("rp_poll", function()
     local env
 
@@ -212,14 +224,7 @@ describe("rp_poll", function()
         end)
 
         it("is taken out when the process has forked since the loop began", function()
-            local argv = ffi.new("char *[2]", ffi.cast("char *", "/bin/true"), nil)
-            local environment = ffi.new("char *[1]")
-            local spec = ffi.new("struct rp_child_spec", { argv = argv, env = environment, out_most = 9 })
-            local out, why, ended = ffi.new("struct rp_child *[1]"), ffi.new("const char *[1]"), false
-            local on_end = env:callback("void (*)(void *)", function() ended = true end)
-            assert.equal(0, C.rp_child_start(env.loop, spec, on_end, nil, out, why))
-            env:until_true(function() return ended end)
-            C.rp_child_close(out)
+            run_program(env)
             local before = entries()
             local near, far = net.socketpair()
             local w = watch(near, IN)
@@ -296,14 +301,5 @@ describe("rp_loop's guest", function()
         end
     end)
 
-    it("hears that a program has ended", function()
-        local argv = ffi.new("char *[2]", ffi.cast("char *", "/bin/true"), nil)
-        local environment = ffi.new("char *[1]")
-        local spec = ffi.new("struct rp_child_spec", { argv = argv, env = environment, out_most = 9 })
-        local out, why, ended = ffi.new("struct rp_child *[1]"), ffi.new("const char *[1]"), false
-        local on_end = env:callback("void (*)(void *)", function() ended = true end)
-        assert.equal(0, C.rp_child_start(env.loop, spec, on_end, nil, out, why))
-        env:until_true(function() return ended end)
-        C.rp_child_close(out)
-    end)
+    it("hears that a program has ended", function() run_program(env) end)
 end)

@@ -261,6 +261,27 @@ describe("upstreams", function()
         assert.equal("OK", err(C.rp_conf_set_upstream(s.conf, up, c.str("balance_chain"), 9)))
         assert.is_nil(s:freeze_error())
     end)
+
+    -- What is not special is proxied by a way that asks for none of this.
+    it("are special when a choice, a new connection or an answer takes more than usual", function()
+        local function is_special(key, value, text)
+            local site_of = site.new()
+            local u = site_of:upstream("one", { "127.0.0.1:80" })
+            local set = text and C.rp_conf_set_upstream_text or C.rp_conf_set_upstream
+            if key then
+                assert.equal("OK", err(set(site_of.conf, u, c.str(key), text or value)))
+            end
+            return site_of:freeze().conf.upstreams[u].special
+        end
+        assert.is_false(is_special())
+        assert.is_false(is_special("tries", 3))
+        for _, key in ipairs { "hedge_max", "proxy_protocol", "measure" } do
+            assert.is_true(is_special(key, 1), key)
+        end
+        for _, key in ipairs { "sticky_cookie", "sticky_header", "subsets", "deadline_header" } do
+            assert.is_true(is_special(key, nil, c.str("X-Word")), key)
+        end
+    end)
 end)
 
 describe("hosts", function()

@@ -52,6 +52,7 @@ describe("rp_payload", function()
         for i = 0, p.conf.routes_n - 1 do
             p.conf.routes[i].chains.at[C.RP_PHASE_REQUEST_BODY] = 1
             p.conf.routes[i].chains.at[C.RP_PHASE_REWRITE] = 1
+            p.conf.routes[i].special = true -- as freeze says of routes with such hooks
         end
     end)
     after_each(function() p:close() end)

@@ -80,6 +80,35 @@ describe("script/abi: req", function()
                 .. 'req:get(rp.header "X-A"), tostring(req:get("x-none")), req:join("X-a"), '
                 .. '#req:get_all("x-a") }, " ")', "/", { ["X-A"] = "1\r\nx-a: 2" }))
         end)
+        it("are found by more names than are remembered, and by long ones", function()
+            local long = ("x"):rep(300)
+            assert.equal("5000 1 2 nil", value([[(function()
+                local missing = 0
+                for i = 1, 5000 do
+                    if req:get("x-" .. i) == nil then missing = missing + 1 end
+                end
+                local long = ("x"):rep(250)
+                return table.concat({ missing, req:get("X-A"), req:get(long),
+                    tostring(req:get(("y"):rep(300))) }, " ")
+            end)()]], "/", { ["X-A"] = "1", [long:sub(1, 250)] = "2" }))
+        end)
+        it("are named by strings and by handles that nobody can change", function()
+            for _, forged in ipairs { '{ id = 1, name = "x" }', "nil", "1", "{}",
+                'setmetatable({}, { __index = rp.header("x") })' } do
+                for _, call in ipairs { 'req:get(%s)', 'req.up:set(%s, "v")' } do
+                    assert.matches("a header is a name or an rp.header",
+                        complaint(call:format(forged)))
+                    site:close()
+                end
+            end
+            assert.equal("x-a x-a 0 false false x-a 1", value([[(function()
+                local h = rp.header("X-A")
+                local one = pcall(function() h.name = "x-b" end)
+                local other = pcall(rawset, h, "id", 1)
+                return table.concat({ h.name, tostring(h), h.id, tostring(one), tostring(other),
+                    rp.header(h).name, req:get(h) }, " ")
+            end)()]], "/", { ["X-A"] = "1" }))
+        end)
         it("are compared and matched in place", function()
             assert.equal("true false true b c", value([[table.concat({
                 tostring(req:is("x-a", "a-b-c")), tostring(req:is("x-a", "a")),

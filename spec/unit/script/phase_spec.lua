@@ -199,6 +199,45 @@ describe("script/phase", function()
         end)
     end)
 
+    -- Until then each pass is measured, and takes the long way.
+    it("sees what is special about a hook also when its chain has run many times", function()
+        serve([[ rp.route { "/*", respond = { 200, "x" }, use = { {
+            access = function(req)
+                local how = req:arg("how")
+                if how == "answer" then req:exit(202, "said") end
+                if how == "stop" then return req:exit(203, "said") end
+                if how == "true" then return true end
+                if how == "raise" then error("boom") end
+                if how == "wait" then rp.sleep(0.01) return req:exit(205, req:arg("how")) end
+                if how == "child" then
+                    local child = rp.spawn(function() rp.sleep(0.01) return "grown" end)
+                    local _, grown = child:wait()
+                    return req:exit(206, grown)
+                end
+            end,
+            log = function(req)
+                seen.n = seen.n + 1
+                if req:arg("how") == "log" then rp.sleep(0.01) seen.slept = true end
+            end } } },
+          rp.route { "/n", content = function(req)
+              return req:exit(200, seen.n .. tostring(seen.slept)) end } ]],
+            { before = "local seen = { n = 0 }" })
+        local ways = { answer = 202, stop = 203, ["true"] = 500, raise = 500, wait = 205,
+            child = 206, log = 200, none = 200 }
+        for _ = 1, 80 do assert.equal(200, site:get("/").status) end
+        local n = 80
+        for _ = 1, 3 do
+            for how, status in pairs(ways) do
+                assert.equal(status, site:get("/?how=" .. how).status, how)
+                assert.equal(200, site:get("/").status)
+                n = n + 2
+            end
+        end
+        site:until_true(function() return tonumber(site.proxy.stats.requests_active) == 0 end)
+        assert.equal(n .. "true", site:get("/n").body)
+        assert.equal(6, hook_errors())
+    end)
+
     it("answers from deep inside by req:abort", function()
         serve [[ rp.route { "/*", content = function(req)
             local function deep(n) if n == 0 then req:abort(403, "deep") end deep(n - 1) end

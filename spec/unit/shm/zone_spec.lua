@@ -118,6 +118,27 @@ describe("a zone across fork", function()
     end)
 end)
 
+-- VmFlags of the mapping at that address: words of two letters.
+local function flags_of(address)
+    local from = ("^%x%%-"):format(tonumber(ffi.cast("uintptr_t", address)))
+    local here = false
+    for line in io.lines("/proc/self/smaps") do
+        if line:find("^%x+%-%x+ ") then here = line:find(from) ~= nil end
+        if here and line:find("^VmFlags:") then return line .. " " end
+    end
+end
+
+describe("rp_zone_wish_huge", function()
+    it("asks for huge pages where a zone is large", function()
+        if not posix.exists("/sys/kernel/mm/transparent_hugepage") then return end
+        for bytes, wanted in pairs { [4 * 2 ^ 20] = true, [2 ^ 20] = false } do
+            local z = new_zone("a", bytes)
+            C.rp_zone_wish_huge(z)
+            assert.equal(wanted, flags_of(z.head):find(" hg ", 1, true) ~= nil)
+        end
+    end)
+end)
+
 describe("rp_zone_part", function()
     it("gives each name its own aligned, zeroed bytes", function()
         local z = new_zone("a", 4096)
