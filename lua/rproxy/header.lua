@@ -34,9 +34,11 @@ local function read(name)
     return made, line
 end
 
+-- A name points into its line, so it goes first (Lua assigns from right to left): the watchdog may
+-- raise between the two.
 local function forget_strings()
     for h in pairs(lines) do
-        if type(h) == "string" then names[h], lines[h] = nil, nil end
+        if type(h) == "string" then lines[h], names[h] = nil, nil end
     end
     strings_n = 0
 end

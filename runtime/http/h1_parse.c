@@ -319,6 +319,13 @@ static rp_err end_fields(struct parse *x, const char *p)
 }
 
 /* The field lines of a head, which begin behind its first line, and the empty line. */
+/* Logs, the client's address and the error page come from what was read so far. */
+static RP_COLD rp_err stop_at(struct rp_msg *m, const struct rp_field *f, rp_err e)
+{
+    m->fields_n = (uint16_t)(f - m->fields);
+    return e;
+}
+
 static rp_err parse_fields(struct parse *x, size_t most, struct rp_h1_facts *facts)
 {
     struct rp_msg *m = x->m;
@@ -335,11 +342,11 @@ static rp_err parse_fields(struct parse *x, size_t most, struct rp_h1_facts *fac
         }
         const char *behind = usual_line(p, last, f);
         if (RP_UNLIKELY(!behind)) behind = parse_field(x, p, f);
-        if (RP_UNLIKELY(!behind)) return x->fail;
+        if (RP_UNLIKELY(!behind)) return stop_at(m, f, x->fail);
         p = behind;
         if ((unsigned)f->id - 1 >= RP_H1_FACTS_LAST) continue;
         rp_err e = rp_h1_facts_note(facts, m, f);
-        if (RP_UNLIKELY(e != RP_OK)) return e;
+        if (RP_UNLIKELY(e != RP_OK)) return stop_at(m, f + 1, e);
     }
     m->fields_n = (uint16_t)(f - m->fields);
     return end_fields(x, p);

@@ -36,7 +36,8 @@ bool rp_h1_maybe_request(const char *p, size_t n);
  *       upgrade. The path is left raw: see rp_uri_normalize. Fields that Connection names are
  *       deleted already (rp_msg_drop_conn_options); Host carries the authority of an
  *       absolute-form target (§3.2.2).
- * ret   RP_OK; RP_E_H1_*, RP_E_CAP (the arena); what out holds after a failure must not be used
+ * ret   RP_OK; RP_E_H1_*, RP_E_CAP (the arena); after a failure out holds the fields that
+ *       were read, for logs and the answer; what they decide must not be used
  * src   RFC 9112 §2-§6, RFC 9110 §5; stricter: bare LF, obs-fold, space before colon, NUL and
  *       control bytes, repeated or differing Content-Length, Content-Length with
  *       Transfer-Encoding, any coding but a final "chunked" are refused

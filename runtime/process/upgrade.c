@@ -385,8 +385,14 @@ static bool may_accept(const struct rp_slot *s)
 static void settle(struct rp_master *m)
 {
     bool late = m->turn_ms >= m->upgrade.settle_ms;
-    for (uint32_t i = 0; !late && i < RP_CREW_AGENT; i++)
-        if (may_accept(&m->crew.slots[i])) return;
+    uint32_t open_n = 0;
+    for (uint32_t i = 0; i < RP_CREW_AGENT; i++) open_n += may_accept(&m->crew.slots[i]);
+    if (open_n && !late) return;
+    if (open_n)
+        rp_log(warn,
+               "old workers may still take connections: they did not say that they stopped "
+               "workers=%u waited_ms=%d",
+               open_n, SETTLE_LIMIT_MS);
     tell_success(m);
 }
 

@@ -138,6 +138,7 @@ static void leave_slots(struct rp_host *h)
     rp_phase_slots_free(h);
     h->slots = NULL;
     h->slots_n = 0;
+    h->places_n = 0; /* the next lab's wrappers take the places of these */
 }
 
 static void leave_chains(struct rp_host *h)

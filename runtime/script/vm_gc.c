@@ -249,7 +249,7 @@ static void judge_heap(struct rp_host *h)
 }
 
 /* For what was allocated as much work as ends the round while there is room, twice over, less what was
- * done in idle time; in short pieces, unless a few more such ticks would fill the heap. */
+ * done in idle time; in short pieces, but all at once where a few more such ticks would fill the heap. */
 static void help(struct rp_host *h, size_t allocated)
 {
     size_t room = h->heap_cap - h->heap_cap / HEAP_SPARE;
@@ -258,7 +258,8 @@ static void help(struct rp_host *h, size_t allocated)
     uint64_t done = RP_MIN(steps, h->gc.ahead);
     bool hurry = allocated > left / HURRY;
     h->gc.ahead -= done;
-    if (steps > done) (void)work(h, steps - done, hurry ? UINT64_MAX : HELP_MOST_NS);
+    if (hurry) collect_all(h); /* what a few large strings owe is more than a whole round */
+    else if (steps > done) (void)work(h, steps - done, HELP_MOST_NS);
 }
 
 static void on_garbage(struct rp_defer *d)

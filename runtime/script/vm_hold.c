@@ -41,7 +41,7 @@ rp_err rp_hold_open(struct rp_host *h, struct rp_hold *hold, enum rp_hold_kind k
     hold->serial = ++h->holds_made;
     hold->host = h;
     hold->task = t;
-    t->touched = true;
+    rp_task_touch(t);
     hold->let_go = let_go;
     hold->scope = t->scope;
     hold->prev = NULL;

@@ -118,9 +118,9 @@ function M.listen(path)
     return setmetatable({ sock = sock, port = port }, Listener)
 end
 
---- The next connection; raises when none comes within `seconds` (60).
+--- The next connection; raises when none comes within `seconds` (45).
 function Listener:accept(seconds)
-    self.sock:settimeout(seconds or 60)
+    self.sock:settimeout(seconds or 45)
     local sock, err = self.sock:accept()
     if not sock then error("no connection came: " .. err, 2) end
     return wire.wrap(sock)

@@ -5,7 +5,7 @@
 --   local net = require("spec.support.net")
 --   local env = net.open()                       -- { loop, mem }, closed by env:close()
 --   local fn = env:callback("rp_conn_fn", function(c, events) ... end)
---   env:until_true(function() return done end)   -- turns the loop; raises after 60 s
+--   env:until_true(function() return done end)   -- turns the loop; raises after 45 s
 
 local ffi = require("ffi")
 local c = require("spec.support.c")
@@ -59,9 +59,9 @@ function Env:callback(ctype, fn)
     return cb
 end
 
---- Turn the loop until check() is true; raises after `seconds` (60).
+--- Turn the loop until check() is true; raises after `seconds` (45).
 function Env:until_true(check, seconds, what)
-    local deadline = posix.now() + (seconds or 60)
+    local deadline = posix.now() + (seconds or 45)
     while not check() do
         if posix.now() > deadline then error("never true: " .. (what or "condition"), 2) end
         C.rp_loop_turn(self.loop, 5)
@@ -150,7 +150,7 @@ function M.read(fd, n)
     return ffi.string(buf, got)
 end
 
---- The same, waiting until something comes (60 s at most): what TCP carries, loopback or not, comes
+--- The same, waiting until something comes (45 s at most): what TCP carries, loopback or not, comes
 --- when the system finds the time.
 function M.read_next(fd, n)
     local pfd = ffi.new("rpspec_pollfd[1]")

@@ -95,7 +95,7 @@ function Origin:count(target)
     return n
 end
 
---- The requests once there are at least n; raises when they do not come within `seconds` (60).
+--- The requests once there are at least n; raises when they do not come within `seconds` (45).
 function Origin:wait_requests(n, seconds)
     local last = ("%s/req-%06d.lua"):format(self.dir, n)
     if not posix.poll(function() return posix.exists(last) end, seconds) then
@@ -109,7 +109,7 @@ function Origin:connections()
     return read_records(self.dir, "conn")
 end
 
---- The connection records once `check(list)` holds; raises when it does not within `seconds` (60).
+--- The connection records once `check(list)` holds; raises when it does not within `seconds` (45).
 function Origin:wait_connections(check, seconds)
     local list = posix.poll(function()
         local now = self:connections()

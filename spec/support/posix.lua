@@ -72,10 +72,10 @@ function M.sleep(seconds)
     C.nanosleep(ffi.new("rpspec_timespec", whole, (seconds - whole) * 1e9), nil)
 end
 
---- Call `check` until it returns a true value, and return that; nil after `seconds` (60: a deadline
+--- Call `check` until it returns a true value, and return that; nil after `seconds` (45: a deadline
 --- only ever passes when something is broken, so it may be long).
 function M.poll(check, seconds)
-    local deadline = M.now() + (seconds or 60)
+    local deadline = M.now() + (seconds or 45)
     local nap = 0.001
     while true do
         local value = check()

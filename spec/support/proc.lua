@@ -63,10 +63,10 @@ function Proc:stdout()
     return posix.read_file(self.stdout_path) or ""
 end
 
---- How it ended ({ exit = n } or { signal = n }); nil when it still runs after `seconds` (60).
+--- How it ended ({ exit = n } or { signal = n }); nil when it still runs after `seconds` (45).
 function Proc:wait(seconds)
     if not self.ended then
-        self.ended = posix.wait(self.pid, seconds or 60)
+        self.ended = posix.wait(self.pid, seconds or 45)
         if self.ended then running[self] = nil end
     end
     return self.ended
@@ -103,12 +103,12 @@ local function describe(how)
 end
 
 --- Ask it to end and assert that it does so cleanly: exit status 0, nothing left, no sanitizer
---- report. opt: signal ("TERM"), seconds (60), exit (0), children_seconds (60).
+--- report. opt: signal ("TERM"), seconds (45), exit (0), children_seconds (45).
 function Proc:stop(opt)
     opt = opt or {}
     local tree = posix.tree(self.pid)
     if self:is_running() then self:signal(opt.signal or "TERM") end
-    local how = self:wait(opt.seconds or 60)
+    local how = self:wait(opt.seconds or 45)
     if not how then kill_tree(self.pid) end
     self:wait(5)
     local text = self:stderr()
@@ -118,7 +118,7 @@ function Proc:stop(opt)
     end
     for i = 2, #tree do
         local gone = posix.poll(function() return not posix.alive(tree[i]) end,
-            opt.children_seconds or 60)
+            opt.children_seconds or 45)
         if not gone then
             posix.kill(tree[i], "KILL")
             error(("%s: child %d outlived it; stderr:\n%s"):format(self.name, tree[i], text), 2)
@@ -176,7 +176,7 @@ end
 
 --- Start rproxy with a site text and wait until it listens.
 --- opt: site (text), vars, files (name -> text), args (more arguments), env, ports (to wait for;
---- default its ${port}; {} does not wait), seconds (to listen, 60), quiet_end, bin (RP_BIN).
+--- default its ${port}; {} does not wait), seconds (to listen, 45), quiet_end, bin (RP_BIN).
 function M.rproxy(opt)
     local dir = M.temp_dir()
     local vars = { dir = dir, port = opt.port or posix.free_port() }
@@ -190,7 +190,7 @@ function M.rproxy(opt)
     for _, arg in ipairs(opt.args or {}) do argv[#argv + 1] = arg end
     local p = M.spawn(argv, { dir = dir, env = opt.env, quiet_end = opt.quiet_end })
     p.port, p.vars, p.site_path = vars.port, vars, dir .. "/site.lua"
-    local ok, err = pcall(wait_listening, p, opt.ports or { vars.port }, opt.seconds or 60)
+    local ok, err = pcall(wait_listening, p, opt.ports or { vars.port }, opt.seconds or 45)
     if not ok then error(err, 2) end
     return p
 end
@@ -204,7 +204,7 @@ end
 --- Run a program to its end; returns how it ended, stdout, stderr.
 function M.run(argv, opt)
     local p = M.spawn(argv, opt)
-    local seconds = opt and opt.seconds or 60
+    local seconds = opt and opt.seconds or 45
     if not p:wait(seconds) then
         kill_tree(p.pid)
         p:wait(5)

@@ -224,7 +224,7 @@ end
 function M.over(fd, opt)
     opt = opt or {}
     local e = setmetatable({ fd = fd, opt = opt, ctx = make_ctx(opt), buf = "", out = "",
-        timeout = opt.timeout or 60 }, End)
+        timeout = opt.timeout or 45 }, End)
     e.ssl = ffi.gc(L.SSL_new(e.ctx), L.SSL_free)
     e.rbio, e.wbio = K.BIO_new(K.BIO_s_mem()), K.BIO_new(K.BIO_s_mem())
     L.SSL_set_bio(e.ssl, e.rbio, e.wbio) -- own

@@ -13,7 +13,7 @@
 -- end is a listener of rproxy (or a peer that speaks HTTP/2), the bytes are translated: see
 -- spec.support.protocol.
 --
--- Every wait has a limit (w.timeout, 60 s); recv and recv_until raise with what had come so far.
+-- Every wait has a limit (w.timeout, 45 s); recv and recv_until raise with what had come so far.
 
 local ffi = require("ffi")
 local posix = require("spec.support.posix")
@@ -151,7 +151,7 @@ function M.connect(port, host, opt)
             local bytes = ffi.new("int[1]", opt.rcvbuf)
             posix.C.setsockopt(sock:getfd(), SOL_SOCKET, SO_RCVBUF, bytes, 4)
         end
-        sock:settimeout(opt.timeout or 60)
+        sock:settimeout(opt.timeout or 45)
         ok, err = sock:connect(host, port)
         if ok then sock:setoption("tcp-nodelay", true) end
     end
@@ -160,7 +160,7 @@ function M.connect(port, host, opt)
         if opt.may_fail then return nil, err end
         error(("connect to %s port %s: %s"):format(host or "", port, err), 2)
     end
-    local w = setmetatable({ sock = sock, timeout = opt.timeout or 60, buf = "", late = "",
+    local w = setmetatable({ sock = sock, timeout = opt.timeout or 45, buf = "", late = "",
         ended = not ok and "reset" or nil, unserved = opt.unserved,
         codec = not opt.raw and protocol.client(port) or nil }, Wire)
     open[w] = true
@@ -172,7 +172,7 @@ end
 
 --- A wire over a socket that is connected already (what a listening spec accepted).
 function M.wrap(sock)
-    local w = setmetatable({ sock = sock, timeout = 60, buf = "", late = "",
+    local w = setmetatable({ sock = sock, timeout = 45, buf = "", late = "",
         is_accepted = true, is_new = protocol.has_h2_upstream }, Wire)
     open[w] = true
     return w

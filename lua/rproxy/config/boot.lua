@@ -96,6 +96,8 @@ function M.build(conf, path, source, text, keep)
     schema.compile_regex = regex.new
     local model = M.build_to(require("rproxy.config.sink").new(conf), path, source, text,
         loader.run, loader.set_path)
+    -- Compiled code holds on to objects that it met: 33 MB of 10,000 routes.
+    jit.flush()
     if model.opts.lua.jit_report then require("rproxy.jit_report").start() end
     lua = model.opts.lua
     collectgarbage("setpause", pause)

@@ -238,6 +238,31 @@ describe("script/phase", function()
         assert.equal(6, hook_errors())
     end)
 
+    -- ... and a hold that was taken without a wait is a tie, too.
+    it("keeps what a hook holds until its request ends, however warm the chain is", function()
+        serve([[ rp.route { "/n", content = function(req)
+                return req:exit(200, ("%s %s"):format(seen.after, seen.given)) end },
+            rp.route { "/*", respond = { 200, "x" }, use = {
+                { access = function(req)
+                      if req:arg("hold") then req.ctx.seat = seats:acquire() end
+                  end,
+                  log = function(req)
+                      local seat = req.ctx.seat
+                      if seat then seen.given = seat:release() end
+                  end },
+                { name = "raises", on_error = "open", header_filter = function(req)
+                      if req:arg("raise") then error("boom") end end },
+                { header_filter = function(req)
+                      if req:arg("hold") then seen.after = seats:stats().taken end end } } } ]],
+            { before = "local seen, seats = {}, rp.semaphore(2)" })
+        for _ = 1, 80 do assert.equal(200, site:get("/").status) end
+        for _, how in ipairs { "/?hold=1", "/?hold=1&raise=1" } do
+            assert.equal(200, site:get(how).status)
+            site:until_true(function() return tonumber(site.proxy.stats.requests_active) == 0 end)
+            assert.equal("1 true", site:get("/n").body)
+        end
+    end)
+
     it("answers from deep inside by req:abort", function()
         serve [[ rp.route { "/*", content = function(req)
             local function deep(n) if n == 0 then req:abort(403, "deep") end deep(n - 1) end
