@@ -17,7 +17,8 @@ local INTRO = [[
 
 Measured by `make bench`, written by `make bench-page`; do not edit. What is measured and how is in
 `spec/bench/run.lua`, what with in `spec/bench/scenarios.lua` and `spec/bench/conf`. Run it on your
-own machine: only figures of one run on one machine can be compared.
+own machine: only figures of one run on one machine can be compared. Where the cost of a request lies,
+what was tried, and what is left where a goal is missed, is told in [costs](../internals/costs.md).
 
 * The figure that counts is *CPU time of the proxy per request*, in microseconds: what its whole
   process tree spent on processors, by the kernel's own account, divided by the requests that were
