@@ -94,8 +94,7 @@ static rp_err note_connection(struct rp_h1_facts *f, struct rp_msg *m, rp_str v)
 }
 
 /* Apart, so that the usual fields cost no frame. */
-static __attribute__((noinline)) rp_err note_seldom(struct rp_h1_facts *f, struct rp_msg *m,
-                                                    uint16_t id, rp_str v)
+RP_APART static rp_err note_seldom(struct rp_h1_facts *f, struct rp_msg *m, uint16_t id, rp_str v)
 {
     switch (id) {
     case RP_H_TRANSFER_ENCODING: return note_coding(f, v);

@@ -194,8 +194,7 @@ static const char *refuse_line(struct parse *x, rp_err e)
 
 /* RFC 9112 §5: field-name ":" OWS field-value OWS CRLF, at p, and the start of another line or of
  * an empty one. ret: the byte behind, at least two are left; NULL: x->fail */
-static __attribute__((noinline)) const char *parse_field(struct parse *x, const char *p,
-                                                         struct rp_field *f)
+RP_APART static const char *parse_field(struct parse *x, const char *p, struct rp_field *f)
 {
     const char *end = x->end;
     const char *last = end - p > RP_H1_NAME_MOST + 1 ? p + RP_H1_NAME_MOST + 1 : end;

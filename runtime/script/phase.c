@@ -366,8 +366,8 @@ static void dress(const struct rp_pass *a, struct rp_task *t, uint32_t chain)
 }
 
 /* The breadcrumb of chain c for r's route, which is nearly always that of the pass before. */
-__attribute__((noinline)) static void find_where(const struct rp_host *h, struct rp_vm_chain *c,
-                                                 const struct rp_req *r, enum rp_phase phase)
+RP_APART static void find_where(const struct rp_host *h, struct rp_vm_chain *c,
+                                const struct rp_req *r, enum rp_phase phase)
 {
     uint16_t route = r->route && h->route_ids ? h->route_ids[r->route->index] : 0;
     c->route = r->route;
@@ -397,8 +397,8 @@ rp_err rp_pass_enter(const struct rp_pass *a, uint32_t chain)
     return settle(a, t, rp_task_run(t, nargs));
 }
 
-__attribute__((noinline)) static rp_err settle_at_hand(struct rp_host *h, struct rp_req *r,
-                                                       struct rp_task *t, int rc)
+RP_APART static rp_err settle_at_hand(struct rp_host *h, struct rp_req *r, struct rp_task *t,
+                                      int rc)
 {
     const struct rp_pass a = {.h = h, .r = r, .phase = (enum rp_phase)t->phase};
     rp_phase_slot(h, r)->at_hand = NULL; /* end_well */
@@ -494,7 +494,7 @@ static uint32_t chain_of(struct rp_req *r, enum rp_phase p)
     return p == RP_PHASE_BALANCE ? balance_chain(r) : conf_chain(r, p);
 }
 
-__attribute__((noinline)) static rp_err run_any(struct rp_req *r, enum rp_phase p)
+RP_APART static rp_err run_any(struct rp_req *r, enum rp_phase p)
 {
     const struct rp_pass a = {.h = r->conf->script, .r = r, .phase = p};
     if (r->task) return rp_pass_go_on(&a, r->task);

@@ -27,12 +27,14 @@ function M.drain(chain)
 end
 
 --- The fields of a message, in order: { "name: value", .. }. Those that were deleted are left out.
-function M.fields(m)
+--- between: stands in place of ": "
+function M.fields(m, between)
     local out = {}
+    between = between or ": "
     for i = 0, m.fields_n - 1 do
         local f = m.fields[i]
         if f.name_n > 0 then
-            out[#out + 1] = ffi.string(f.name, f.name_n) .. ": " .. ffi.string(f.value, f.value_n)
+            out[#out + 1] = ffi.string(f.name, f.name_n) .. between .. ffi.string(f.value, f.value_n)
         end
     end
     return out

@@ -3,6 +3,7 @@
 -- msg: the field array and its edits.
 
 local c = require("spec.support.c")
+local message = require("spec.support.msg")
 
 local ffi = c.ffi
 local C = c.load { "http/msg.h" }
@@ -32,18 +33,7 @@ describe("msg", function()
         return c.err_name(C.rp_msg_set(msg, arena, 0, view(name), view(value)))
     end
 
-    local function live(m)
-        m = m or msg
-        local out = {}
-        for i = 0, m.fields_n - 1 do
-            local f = m.fields[i]
-            if f.name_n > 0 then
-                out[#out + 1] = ffi.string(f.name, f.name_n) .. "=" .. ffi.string(f.value,
-                    f.value_n)
-            end
-        end
-        return table.concat(out, " ")
-    end
+    local function live(m) return table.concat(message.fields(m or msg, "="), " ") end
 
     before_each(function()
         arena, msg = ffi.new("struct rp_arena"), ffi.new("struct rp_msg")

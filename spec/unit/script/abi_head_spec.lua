@@ -4,6 +4,7 @@
 -- become of both.
 
 local c = require("spec.support.c")
+local message = require("spec.support.msg")
 
 local ffi = c.ffi
 local C = c.load { "script/abi.h", "script/host.h", "http/field.h" }
@@ -45,17 +46,7 @@ describe("abi_head", function()
         return c.err_name(C.rp_abi_res_edit(r, kind, name_of(name), value, #value))
     end
 
-    local function live(m)
-        local out = {}
-        for i = 0, m.fields_n - 1 do
-            local f = m.fields[i]
-            if f.name_n > 0 then
-                out[#out + 1] = ffi.string(f.name, f.name_n) .. "=" .. ffi.string(f.value,
-                    f.value_n)
-            end
-        end
-        return table.concat(out, " ")
-    end
+    local function live(m) return table.concat(message.fields(m, "="), " ") end
 
     it("reads names", function()
         assert.equal(C.RP_H_ACCEPT, name_of("Accept").id)
